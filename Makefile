@@ -8,7 +8,7 @@ CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
 CTEST := PATH="$(CURDIR)/$(BIN):$$PATH" ctest
 CC_TESTS := -G Ninja -DCMAKE_BUILD_TYPE=Debug -DNANN_BUILD_OPS=OFF -DNANN_BUILD_TESTS=ON
 
-.PHONY: help install lint format test test-py test-cc test-long demo lock clean
+.PHONY: help install peers lint format test test-py test-cc test-long demo lock clean
 
 help:
 	@echo 'make demo       data to served answers on MovieLens-100K, in $(RUN)'
@@ -16,6 +16,7 @@ help:
 	@echo 'make lint       what CI checks besides the tests;  make format mends what can be mended'
 	@echo 'make test-long  100,000 fuzz mutations, thread sanitizer, tests of minutes'
 	@echo 'make install    .venv with everything;  make lock pins requirements.txt anew'
+	@echo 'make peers      other index libraries into .venv, for `nann bench peers`'
 
 install: .venv/installed
 
@@ -30,6 +31,9 @@ install: .venv/installed
 .venv/installed: .venv/requirements $(BUILD_FILES)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+peers: install
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements-peers.txt
 
 lint: install
 	$(BIN)/ruff check
@@ -68,9 +72,12 @@ demo: install
 
 lock: install
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra tensorflow --extra dev \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra tensorflow --extra bench --extra dev \
 	  --no-header --no-annotate pyproject.toml --output-file requirements.txt
-	sed -i '1i # Pinned by `make lock` from pyproject.toml, for Python 3.10 to 3.12. Do not edit by hand.' requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra peers --constraint requirements.txt \
+	  --no-header --no-annotate pyproject.toml --output-file requirements-peers.txt
+	sed -i '1i # Pinned by `make lock` from pyproject.toml, for Python 3.10 to 3.12. Do not edit by hand.' \
+	  requirements.txt requirements-peers.txt
 
 clean:
 	rm -rf build

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ["nann", "ops", "export", "serving", "training"]
+PACKAGES = ["nann", "ops", "export", "serving", "training", "bench"]
 
 # What each part may import of ours; the longest matching prefix counts. `nann.errors` is everybody's.
 ARROWS = {
@@ -20,6 +20,14 @@ ARROWS = {
     "nann.ops": {"nann.ops"},
     "nann.export": {"nann.export", "nann.ops", "nann.version"},
     "nann.training": {"nann.training", "nann.ops"},
+    "nann.bench": {
+        "nann.bench",
+        "nann.export",
+        "nann.ops",
+        "nann.serving.client",
+        "nann.training",
+        "nann.version",
+    },
     "nann.serving": set(),
     "nann.serving.client": {"nann.serving.client"},
     "nann.serving.server": {"nann.serving.server", "nann.ops"},
@@ -84,7 +92,7 @@ def test_the_version_stands_in_one_file() -> None:
     assert not [path.name for path in files if f'"{version[1]}"' in path.read_text()]
 
 
-@pytest.mark.parametrize("module", ["nann", "nann.cli", "nann.ops", "nann.export", "nann.training"])
+@pytest.mark.parametrize("module", ["nann", "nann.cli", "nann.ops", "nann.export", "nann.training", "nann.bench"])
 def test_importing_a_package_imports_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('tensorflow', 'keras', 'faiss') if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

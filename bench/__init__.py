@@ -1,0 +1,1 @@
+"""Load generator, peers and the table of docs/performance.md."""
