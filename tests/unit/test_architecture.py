@@ -92,7 +92,9 @@ def test_the_version_stands_in_one_file() -> None:
     assert not [path.name for path in files if f'"{version[1]}"' in path.read_text()]
 
 
-@pytest.mark.parametrize("module", ["nann", "nann.cli", "nann.ops", "nann.export", "nann.training", "nann.bench"])
+@pytest.mark.parametrize(
+    "module", ["nann", "nann.cli", "nann.ops", "nann.export", "nann.training", "nann.bench"]
+)
 def test_importing_a_package_imports_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('tensorflow', 'keras', 'faiss') if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
