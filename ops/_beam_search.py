@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
@@ -13,6 +13,9 @@ from nann.ops._library import load_library
 
 DEFAULT_TILE_ROWS = 128
 DEFAULT_MAX_WORK = 2**22
+
+Executor = Literal["tensorflow", "native"]
+Precision = Literal["float32", "bfloat16"]
 
 
 class BeamSearchResult(NamedTuple):
@@ -35,8 +38,11 @@ def beam_search(
     exclude_ids: tf.Tensor | None = None,
     *,
     scorer: Any,
+    user_functions: Sequence[Any] = (),
     item_tables: Sequence[str] = ("item_embs",),
     tile_rows: int = DEFAULT_TILE_ROWS,
+    executor: Executor = "tensorflow",
+    precision: Precision = "float32",
     max_work: int = DEFAULT_MAX_WORK,
 ) -> BeamSearchResult:
     """Walk the index for each user of a batch, inside one op (design section 4).
@@ -46,13 +52,17 @@ def beam_search(
     exclude_ids: int64 [B, X] item ids left out of the result; ids that the index lacks, as -1, mean nothing.
     scorer:      ConcreteFunction without captures: (user tensors of one user..., float32 [tile_rows, width]
                  an item table...) -> float32 [tile_rows]. Freeze one that has captures.
+    user_functions: none, or one frozen ConcreteFunction, run once a row: (user tensors of one user...) -> the
+                 user tensors that the scorer takes in their place.
     item_tables: names of the index's item tables that the scorer reads, in its order.
+    executor:    "tensorflow" calls the function; "native" runs what it computes without TensorFlow, which
+                 raises InvalidArgumentError, naming the node, for a scorer that it does not know how to run.
+    precision:   of the native executor's matrix products; sums are float32 always.
     max_work:    cap on B x sum of level_topn; rows that differ count the largest k each.
 
     Raises InvalidInputError when the scorer has captures; tf.errors.InvalidArgumentError, naming the input,
     expected and actual, when a tensor does not fit.
     """
-    _check_scorer(scorer)
     user_state = [tf.convert_to_tensor(tensor) for tensor in user_state]
     if exclude_ids is None:
         exclude_ids = tf.zeros([tf.shape(user_state[0])[0], 0], tf.int64)
@@ -62,10 +72,8 @@ def beam_search(
             user_state=user_state,
             level_topn=level_topn,
             exclude_ids=exclude_ids,
-            scorer=scorer,
-            item_tables=list(item_tables),
-            tile_rows=tile_rows,
             max_work=max_work,
+            **_scorer_attributes(scorer, user_functions, item_tables, tile_rows, executor, precision),
         )
     )
 
@@ -76,32 +84,53 @@ def score_items(
     positions: tf.Tensor,
     *,
     scorer: Any,
+    user_functions: Sequence[Any] = (),
     item_tables: Sequence[str] = ("item_embs",),
     tile_rows: int = DEFAULT_TILE_ROWS,
+    executor: Executor = "tensorflow",
+    precision: Precision = "float32",
 ) -> tf.Tensor:
     """Score given items for each user, in the same tiles as `beam_search`.
 
-    user_state, scorer, item_tables: as in `beam_search`.
+    user_state, scorer, user_functions, item_tables, executor, precision: as in `beam_search`.
     positions: int32 [B, n] positions in the index; -1 means unknown.
 
     Returns float32 [B, n], -inf where the position is -1. Raises as `beam_search`.
     """
-    _check_scorer(scorer)
     return load_library().nann_score_items(
         index=index.resource_handle,
         user_state=[tf.convert_to_tensor(tensor) for tensor in user_state],
         positions=positions,
-        scorer=scorer,
-        item_tables=list(item_tables),
-        tile_rows=tile_rows,
+        **_scorer_attributes(scorer, user_functions, item_tables, tile_rows, executor, precision),
     )
 
 
-def _check_scorer(scorer: Any) -> None:
-    captures = [tensor.name for tensor in scorer.graph.internal_captures]
+def _scorer_attributes(
+    scorer: Any,
+    user_functions: Sequence[Any],
+    item_tables: Sequence[str],
+    tile_rows: int,
+    executor: Executor,
+    precision: Precision,
+) -> dict[str, Any]:
+    _check_function("scorer", scorer)
+    for function in user_functions:
+        _check_function("user_functions", function)
+    return {
+        "scorer": scorer,
+        "user_functions": list(user_functions),
+        "native_scorer": scorer.function_def.SerializeToString() if executor == "native" else b"",
+        "precision": precision,
+        "item_tables": list(item_tables),
+        "tile_rows": tile_rows,
+    }
+
+
+def _check_function(what: str, function: Any) -> None:
+    captures = [tensor.name for tensor in function.graph.internal_captures]
     if captures:
         raise InvalidInputError(
-            f"scorer: expected a function without captures, found {len(captures)} "
+            f"{what}: expected a function without captures, found {len(captures)} "
             f"({', '.join(captures[:3])}, ...): freeze it with "
             "convert_variables_to_constants_v2 first (nann.export does)."
         )

@@ -5,6 +5,13 @@ set(NANN_CORE_SOURCES
   core/graph.cc
   core/npy.cc
   core/table.cc
+  core/tile_graph.cc
+  core/tile_kernels.cc
+  core/tile_kernels_avx2.cc
+  core/tile_kernels_avx512.cc
+  core/tile_kernels_generic.cc
+  core/tile_lowering.cc
+  core/tile_program.cc
   core/top_k.cc
 )
 set(NANN_KERNEL_SOURCES
@@ -16,7 +23,10 @@ set(NANN_KERNEL_SOURCES
   kernels/mapped_file.cc
   kernels/metrics.cc
   kernels/metrics_kernel.cc
+  kernels/native_scorer.cc
   kernels/score_items_kernel.cc
+  kernels/score_tiles.cc
+  kernels/scorer_compiler.cc
   kernels/tile_scorer.cc
   kernels/top_k_kernel.cc
   kernels/visited_set_kernel.cc

@@ -7,6 +7,10 @@
 namespace nann {
 namespace {
 
+// Rows of a big table lie anywhere: without fetching ahead every one of them is waited for.
+constexpr size_t kRowsAhead = 8;
+constexpr int64_t kCacheLineBytes = 64;
+
 DType StorageOf(TableType type) {
   switch (type) {
     case TableType::kFloat32:
@@ -36,24 +40,30 @@ absl::StatusOr<Table> Table::Create(const NpyArray& array, TableType type) {
 }
 
 template <typename Row>
-void Table::Gather(absl::Span<const Row> rows, float* out) const {
-  if (type_ == TableType::kFloat32) {
-    const float* data = static_cast<const float*>(data_);
-    for (Row row : rows) {
-      std::memcpy(out, data + static_cast<int64_t>(row) * width_, width_ * sizeof(float));
-      out += width_;
+void Table::Gather(absl::Span<const Row> rows, float* out, int64_t stride) const {
+  const int64_t item_size = type_ == TableType::kFloat32 ? sizeof(float) : sizeof(uint16_t);
+  const int64_t row_bytes = width_ * item_size;
+  const char* data = static_cast<const char*>(data_);
+  const auto fetch = [&](size_t i) {
+    const char* row = data + static_cast<int64_t>(rows[i]) * row_bytes;
+    for (int64_t byte = 0; byte < row_bytes; byte += kCacheLineBytes) __builtin_prefetch(row + byte);
+  };
+  for (size_t i = 0; i < rows.size() && i < kRowsAhead; ++i) fetch(i);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (i + kRowsAhead < rows.size()) fetch(i + kRowsAhead);
+    const char* row = data + static_cast<int64_t>(rows[i]) * row_bytes;
+    if (type_ == TableType::kFloat32) {
+      std::memcpy(out, row, row_bytes);
+    } else if (type_ == TableType::kFloat16) {
+      Float16ToFloat32(reinterpret_cast<const uint16_t*>(row), width_, out);
+    } else {
+      Bfloat16ToFloat32(reinterpret_cast<const uint16_t*>(row), width_, out);
     }
-    return;
-  }
-  const uint16_t* data = static_cast<const uint16_t*>(data_);
-  const auto convert = type_ == TableType::kFloat16 ? &Float16ToFloat32 : &Bfloat16ToFloat32;
-  for (Row row : rows) {
-    convert(data + static_cast<int64_t>(row) * width_, width_, out);
-    out += width_;
+    out += stride;
   }
 }
 
-template void Table::Gather<int32_t>(absl::Span<const int32_t>, float*) const;
-template void Table::Gather<int64_t>(absl::Span<const int64_t>, float*) const;
+template void Table::Gather<int32_t>(absl::Span<const int32_t>, float*, int64_t) const;
+template void Table::Gather<int64_t>(absl::Span<const int64_t>, float*, int64_t) const;
 
 }  // namespace nann

@@ -26,10 +26,19 @@ class Table {
     return absl::Span<const int64_t>(static_cast<const int64_t*>(data_), rows_);
   }
 
-  // Writes rows[i] to out[i * width(), (i + 1) * width()). Rows are in [0, rows()); the type is a floating
-  // one.
+  // The floats of a kFloat32 table.
+  absl::Span<const float> AsFloat32() const {
+    return absl::Span<const float>(static_cast<const float*>(data_), rows_ * width_);
+  }
+
+  // Writes row rows[i] to out[i * stride, i * stride + width()). Rows are in [0, rows()); the type is a
+  // floating one.
   template <typename Row>
-  void Gather(absl::Span<const Row> rows, float* out) const;
+  void Gather(absl::Span<const Row> rows, float* out, int64_t stride) const;
+  template <typename Row>
+  void Gather(absl::Span<const Row> rows, float* out) const {
+    Gather(rows, out, width_);
+  }
 
  private:
   TableType type_ = TableType::kFloat32;

@@ -21,6 +21,9 @@ REGISTER_OP("Nann>BeamSearch")
     .Output("items_scored: int32")
     .Attr("user_types: list(type) >= 1")
     .Attr("scorer: func")
+    .Attr("user_functions: list(func) = []")
+    .Attr("native_scorer: string = ''")
+    .Attr("precision: {'float32', 'bfloat16'} = 'float32'")
     .Attr("item_tables: list(string) >= 1")
     .Attr("tile_rows: int >= 1 = 128")
     .Attr("max_work: int >= 1 = 4194304")
@@ -60,6 +63,11 @@ scores: float32[batch, k].
 items_scored: int32[batch]. Items that the scorer was run on; one that two levels meet counts twice.
 scorer: a function without captures: (<user_types>[...] of one user, float32[tile_rows, width] an item table) ->
   float32[tile_rows].
+user_functions: none, or one function without captures, run once a row of the batch: (<user_types>[...] of one
+  user) -> the tensors that the scorer takes in their place.
+native_scorer: empty, or the serialized FunctionDef of `scorer`, which the native executor then runs in its
+  place; InvalidArgument when it cannot.
+precision: of the native executor's matrix products; their sums are float32 always.
 item_tables: the item tables whose rows the scorer takes, in this order.
 tile_rows: rows a call of the scorer.
 max_work: the cap on batch x sum of level_topn.
@@ -72,6 +80,9 @@ REGISTER_OP("Nann>ScoreItems")
     .Output("scores: float")
     .Attr("user_types: list(type) >= 1")
     .Attr("scorer: func")
+    .Attr("user_functions: list(func) = []")
+    .Attr("native_scorer: string = ''")
+    .Attr("precision: {'float32', 'bfloat16'} = 'float32'")
     .Attr("item_tables: list(string) >= 1")
     .Attr("tile_rows: int >= 1 = 128")
     .SetShapeFn([](InferenceContext* c) {
@@ -92,6 +103,9 @@ user_state: <user_types>[batch, ...]. What the scorer knows of each user.
 positions: int32[batch, n]. Positions in the index; -1 means unknown.
 scores: float32[batch, n]. -infinity where the position is -1.
 scorer: as in `Nann>BeamSearch`.
+user_functions: as in `Nann>BeamSearch`.
+native_scorer: as in `Nann>BeamSearch`.
+precision: as in `Nann>BeamSearch`.
 item_tables: as in `Nann>BeamSearch`.
 tile_rows: rows a call of the scorer.
 )doc");

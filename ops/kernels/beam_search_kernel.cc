@@ -1,12 +1,18 @@
+#include <algorithm>
+#include <atomic>
+#include <limits>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "../core/async_loop.h"
 #include "../core/beam_search.h"
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "index_resource.h"
 #include "metrics.h"
+#include "tensorflow/core/framework/device_base.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tile_scorer.h"
 
@@ -56,13 +62,14 @@ class LevelTopn {
   bool per_row_ = false;
 };
 
-// One run of the op: its rows one after the other, each hop's tiles side by side. Not shared between threads
-// except through the continuation of AsyncLoop, whose steps never overlap.
-class SearchRun : public std::enable_shared_from_this<SearchRun> {
+// One run of the op: its inputs and outputs, shared by the walkers that search for its rows. Thread-safe:
+// rows are claimed by an atomic counter and write disjoint parts of the outputs; the first error is guarded
+// by `mu_`.
+class SearchRun {
  public:
   SearchRun(OpKernelContext* ctx, std::shared_ptr<const Index> index,
             tensorflow::AsyncOpKernel::DoneCallback done)
-      : ctx_(ctx), index_(std::move(index)), done_(std::move(done)), search_(index_->BorrowSearch()) {}
+      : ctx_(ctx), index_(std::move(index)), done_(std::move(done)) {}
 
   absl::Status Prepare(const TileScorer& scorer, int64_t max_work) {
     absl::Status status = ctx_->input_list("user_state", &user_state_);
@@ -88,10 +95,55 @@ class SearchRun : public std::enable_shared_from_this<SearchRun> {
     return AllocateOutputs();
   }
 
-  void Start() {
-    BeginRow();
-    AsyncLoop::Run(
-        [self = shared_from_this()](std::function<void()> next) { return self->Step(std::move(next)); });
+  OpKernelContext* ctx() const { return ctx_; }
+  const Index& index() const { return *index_; }
+  const TileScorer::Ready& scorer() const { return scorer_; }
+  int64_t batch() const { return batch_; }
+  absl::Span<const int32_t> level_topn(int64_t row) const { return level_topn_.OfRow(row); }
+  std::vector<Tensor> UserTensors(int64_t row) const { return UserOfRow(user_state_, row); }
+
+  // The next row that nobody searches for yet, -1 when there is none or the run has failed.
+  int64_t ClaimRow() {
+    if (failed_.load()) return -1;
+    const int64_t row = next_row_.fetch_add(1);
+    return row < batch_ ? row : -1;
+  }
+
+  void Fail(const absl::Status& status) {
+    absl::MutexLock lock(&mu_);
+    if (status_.ok()) status_ = status;
+    failed_.store(true);
+  }
+
+  void WriteRow(int64_t row, BeamSearch* search) {
+    const Graph& graph = index_->graph();
+    const int64_t width = ids_->dim_size(1);
+    const int64_t k = level_topn_.KOfRow(row);
+    std::vector<int32_t> excluded;
+    const auto exclude_ids = exclude_ids_->matrix<int64_t>();
+    for (int64_t x = 0; x < exclude_ids_->dim_size(1); ++x) {
+      const int32_t position = graph.PositionOf(exclude_ids(row, x));
+      if (position >= 0) excluded.push_back(position);
+    }
+    int64_t* ids = ids_->flat<int64_t>().data() + row * width;
+    float* scores = scores_->flat<float>().data() + row * width;
+    const int64_t found = search->TopK(excluded, absl::MakeSpan(ids, k), absl::MakeSpan(scores, k));
+    // A row that asked for fewer than the widest is padded like one that found fewer.
+    std::fill(ids + k, ids + width, -1);
+    std::fill(scores + k, scores + width, -std::numeric_limits<float>::infinity());
+    items_scored_->flat<int32_t>()(row) = static_cast<int32_t>(search->items_scored());
+    CountSearch({search->items_scored(), search->hops(), search->nan_items(), found < k});
+  }
+
+  void ExpectWalkers(int64_t walkers) { walkers_left_.store(walkers); }
+
+  void EndWalker() {
+    if (walkers_left_.fetch_sub(1) != 1) return;
+    {
+      absl::MutexLock lock(&mu_);
+      ctx_->SetStatus(status_);
+    }
+    done_();
   }
 
  private:
@@ -103,59 +155,9 @@ class SearchRun : public std::enable_shared_from_this<SearchRun> {
     return status;
   }
 
-  void BeginRow() {
-    if (row_ >= batch_) return;
-    user_ = UserOfRow(user_state_, row_);
-    search_->Start(level_topn_.OfRow(row_));
-  }
-
-  // Scores one hop. Returns false when all rows are answered or the run has failed.
-  bool Step(std::function<void()> next) {
-    while (row_ < batch_ && search_->done()) {
-      EndRow();
-      ++row_;
-      BeginRow();
-    }
-    if (!status_.ok() || row_ >= batch_) {
-      ctx_->SetStatus(status_);
-      search_.reset();
-      done_();
-      return false;
-    }
-    frontier_scores_.resize(search_->frontier().size());
-    ScoreTiles(ctx_, scorer_, user_, search_->frontier(), absl::MakeSpan(frontier_scores_),
-               [self = shared_from_this(), next = std::move(next)](const absl::Status& status) {
-                 self->status_ = status;
-                 if (status.ok()) self->search_->Advance(self->frontier_scores_);
-                 next();
-               });
-    return true;
-  }
-
-  void EndRow() {
-    const Graph& graph = index_->graph();
-    const int64_t width = ids_->dim_size(1);
-    const int64_t k = level_topn_.KOfRow(row_);
-    std::vector<int32_t> excluded;
-    const auto exclude_ids = exclude_ids_->matrix<int64_t>();
-    for (int64_t x = 0; x < exclude_ids_->dim_size(1); ++x) {
-      const int32_t position = graph.PositionOf(exclude_ids(row_, x));
-      if (position >= 0) excluded.push_back(position);
-    }
-    int64_t* ids = ids_->flat<int64_t>().data() + row_ * width;
-    float* scores = scores_->flat<float>().data() + row_ * width;
-    const int64_t found = search_->TopK(excluded, absl::MakeSpan(ids, k), absl::MakeSpan(scores, k));
-    // A row that asked for fewer than the widest is padded like one that found fewer.
-    std::fill(ids + k, ids + width, -1);
-    std::fill(scores + k, scores + width, -std::numeric_limits<float>::infinity());
-    items_scored_->flat<int32_t>()(row_) = static_cast<int32_t>(search_->items_scored());
-    CountSearch({search_->items_scored(), search_->hops(), search_->nan_items(), found < k});
-  }
-
   OpKernelContext* const ctx_;
   const std::shared_ptr<const Index> index_;
   const tensorflow::AsyncOpKernel::DoneCallback done_;
-  ObjectPool<BeamSearch>::Loan search_;
 
   tensorflow::OpInputList user_state_;
   const Tensor* exclude_ids_ = nullptr;
@@ -166,10 +168,76 @@ class SearchRun : public std::enable_shared_from_this<SearchRun> {
   Tensor* scores_ = nullptr;
   Tensor* items_scored_ = nullptr;
 
-  int64_t row_ = 0;
-  std::vector<Tensor> user_;
+  std::atomic<int64_t> next_row_{0};
+  std::atomic<int64_t> walkers_left_{0};
+  std::atomic<bool> failed_{false};
+  absl::Mutex mu_;
+  absl::Status status_ ABSL_GUARDED_BY(mu_);
+};
+
+// Searches for one row after the other. Not shared between threads except through the continuation of
+// AsyncLoop, whose steps never overlap.
+class Walker : public std::enable_shared_from_this<Walker> {
+ public:
+  explicit Walker(std::shared_ptr<SearchRun> run)
+      : run_(std::move(run)), search_(run_->index().BorrowSearch()) {}
+
+  void Start() {
+    AsyncLoop::Run(
+        [self = shared_from_this()](std::function<void()> next) { return self->Step(std::move(next)); });
+  }
+
+ private:
+  // Begins a row or scores one hop. Returns false when no row is left or the run has failed.
+  bool Step(std::function<void()> next) {
+    if (row_ >= 0 && search_->done()) {
+      run_->WriteRow(row_, search_.get());
+      row_ = -1;
+    }
+    if (row_ < 0) return BeginRow(std::move(next));
+    frontier_scores_.resize(search_->frontier().size());
+    ScoreTiles(run_->ctx(), run_->scorer(), user_, search_->frontier(), absl::MakeSpan(frontier_scores_),
+               [self = shared_from_this(), next = std::move(next)](const absl::Status& status) {
+                 if (status.ok()) {
+                   self->search_->Advance(self->frontier_scores_);
+                 } else {
+                   self->GiveUp(status);
+                 }
+                 next();
+               });
+    return true;
+  }
+
+  bool BeginRow(std::function<void()> next) {
+    row_ = run_->ClaimRow();
+    if (row_ < 0) {
+      search_.reset();
+      run_->EndWalker();
+      return false;
+    }
+    BindUser(run_->ctx(), run_->scorer(), run_->UserTensors(row_), &user_,
+             [self = shared_from_this(), next = std::move(next)](const absl::Status& status) {
+               if (status.ok()) {
+                 self->search_->Start(self->run_->level_topn(self->row_));
+               } else {
+                 self->GiveUp(status);
+               }
+               next();
+             });
+    return true;
+  }
+
+  // The next step finds no row to search for.
+  void GiveUp(const absl::Status& status) {
+    run_->Fail(status);
+    row_ = -1;
+  }
+
+  const std::shared_ptr<SearchRun> run_;
+  ObjectPool<BeamSearch>::Loan search_;
+  int64_t row_ = -1;
+  ScorerUser user_;
   std::vector<float> frontier_scores_;
-  absl::Status status_;
 };
 
 class BeamSearchOp : public tensorflow::AsyncOpKernel {
@@ -183,7 +251,13 @@ class BeamSearchOp : public tensorflow::AsyncOpKernel {
     OP_REQUIRES_OK_ASYNC(ctx, index.status(), done);
     auto run = std::make_shared<SearchRun>(ctx, *std::move(index), done);
     OP_REQUIRES_OK_ASYNC(ctx, run->Prepare(scorer_, max_work_), done);
-    run->Start();
+    const int64_t threads = ctx->device()->tensorflow_cpu_worker_threads()->num_threads;
+    const int64_t walkers = std::clamp<int64_t>(run->batch(), 1, std::max<int64_t>(threads, 1));
+    run->ExpectWalkers(walkers);
+    for (int64_t walker = 1; walker < walkers; ++walker) {
+      (*ctx->runner())([run] { std::make_shared<Walker>(run)->Start(); });
+    }
+    std::make_shared<Walker>(run)->Start();
   }
 
  private:

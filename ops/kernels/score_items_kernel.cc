@@ -53,15 +53,23 @@ class ScoreRun : public std::enable_shared_from_this<ScoreRun> {
       done_();
       return false;
     }
-    user_ = UserOfRow(user_state_, row_);
     known_scores_.resize(known_.size());
+    BindUser(ctx_, scorer_, UserOfRow(user_state_, row_), &user_,
+             [self = shared_from_this(), next = std::move(next)](const absl::Status& status) {
+               if (status.ok()) return self->ScoreRow(next);
+               self->status_ = status;
+               next();
+             });
+    return true;
+  }
+
+  void ScoreRow(std::function<void()> next) {
     ScoreTiles(ctx_, scorer_, user_, known_, absl::MakeSpan(known_scores_),
                [self = shared_from_this(), next = std::move(next)](const absl::Status& status) {
                  self->status_ = status;
                  if (status.ok()) self->EndRow();
                  next();
                });
-    return true;
   }
 
   absl::Status TakeKnownPositions() {
@@ -101,7 +109,7 @@ class ScoreRun : public std::enable_shared_from_this<ScoreRun> {
   Tensor* scores_ = nullptr;
 
   int64_t row_ = 0;
-  std::vector<Tensor> user_;
+  ScorerUser user_;
   std::vector<int32_t> known_;
   std::vector<float> known_scores_;
   absl::Status status_;

@@ -9,16 +9,19 @@
 
 #include "absl/types/span.h"
 #include "index_resource.h"
+#include "native_scorer.h"
 #include "tensorflow/core/framework/function.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
 namespace nann {
 
-// The part of a kernel that knows its scorer: attributes `scorer`, `item_tables`, `tile_rows`. The scorer is
-// a function without captures:
+// The part of a kernel that knows its scorer: attributes `scorer`, `user_functions`, `native_scorer`,
+// `precision`, `item_tables`, `tile_rows`. The scorer is a function without captures:
 //   (user tensors without their batch dimension..., float32[tile_rows, width] an item table...) ->
 //   float32[tile_rows]
-// Fixed tiles make the answer independent of load and threads. Thread-safe: constant once made.
+// Where there is a user function, the scorer takes what that makes of the user tensors. Fixed tiles make the
+// answer independent of load and threads. Thread-safe: but for the native scorer, which guards itself, it is
+// constant once made.
 class TileScorer {
  public:
   using Done = std::function<void(const absl::Status&)>;
@@ -26,10 +29,13 @@ class TileScorer {
   // Reads the attributes; check ctx->status() afterwards.
   explicit TileScorer(tensorflow::OpKernelConstruction* ctx);
 
-  // A scorer made ready for one kernel invocation: function instantiated, tables found.
+  // A scorer made ready for one kernel invocation: functions instantiated, tables found.
   struct Ready {
     tensorflow::FunctionLibraryRuntime* runtime = nullptr;
-    tensorflow::FunctionLibraryRuntime::Handle handle = 0;
+    tensorflow::FunctionLibraryRuntime::Handle scorer = 0;
+    tensorflow::FunctionLibraryRuntime::Handle user_function = 0;
+    bool has_user_function = false;
+    NativeScorer* native = nullptr;  // Not null: in place of the function `scorer`.
     std::vector<const Table*> tables;
     int64_t tile_rows = 0;
   };
@@ -37,17 +43,31 @@ class TileScorer {
 
  private:
   tensorflow::NameAttrList scorer_;
+  std::vector<tensorflow::NameAttrList> user_functions_;
+  std::unique_ptr<NativeScorer> native_;
   std::vector<std::string> table_names_;
   int64_t tile_rows_ = 0;
 };
 
-// Scores `positions` for one user and calls `done` once, from any thread. The tiles are spread over at most
-// as many lanes as the device has intra-op threads; no thread is ever blocked. Cancellation is looked at
-// before every tile. `ctx`, `user` (one tensor a user input, no batch dimension), `positions` and `scores`
-// (one a position) must live until `done`.
-void ScoreTiles(tensorflow::OpKernelContext* ctx, const TileScorer::Ready& scorer,
-                const std::vector<tensorflow::Tensor>& user, absl::Span<const int32_t> positions,
-                absl::Span<float> scores, TileScorer::Done done);
+// What a scorer knows of one user.
+struct ScorerUser {
+  std::vector<tensorflow::Tensor> tensors;  // Of a function of TensorFlow.
+  std::shared_ptr<CompiledScorer> native;   // Null when there is none.
+  AlignedFloats packed;
+};
+
+// Makes `user` from one user's tensors, given without batch dimension: runs the user function and lays out
+// what the native executor reads. Calls `done` once, from any thread; `ctx`, `scorer` and `user` must live
+// until then.
+void BindUser(tensorflow::OpKernelContext* ctx, const TileScorer::Ready& scorer,
+              std::vector<tensorflow::Tensor> tensors, ScorerUser* user, TileScorer::Done done);
+
+// Scores `positions` for one user and calls `done` once, from any thread. The tiles are spread over as many
+// lanes as the device has intra-op threads that no other search of this process uses; no thread is ever
+// blocked. Cancellation is looked at before every tile. All arguments must live until `done`; `scores` holds
+// one a position.
+void ScoreTiles(tensorflow::OpKernelContext* ctx, const TileScorer::Ready& scorer, const ScorerUser& user,
+                absl::Span<const int32_t> positions, absl::Span<float> scores, TileScorer::Done done);
 
 // Row `row` of every [batch, ...] tensor in `batch`, aligned as TensorFlow's kernels expect.
 std::vector<tensorflow::Tensor> UserOfRow(const tensorflow::OpInputList& batch, int64_t row);

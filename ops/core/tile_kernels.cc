@@ -1,0 +1,59 @@
+#include "tile_kernels.h"
+
+#include <algorithm>
+
+#include "tile_kernels_versions.h"
+
+namespace nann {
+namespace {
+
+// b[k, n], or 0 outside.
+float At(const float* b, int64_t stride, bool transposed, int64_t depth, int64_t width, int64_t k,
+         int64_t n) {
+  if (k >= depth || n >= width) return 0.0f;
+  return transposed ? b[n * stride + k] : b[k * stride + n];
+}
+
+std::vector<const TileKernels*> Supported() {
+  std::vector<const TileKernels*> kernels = {&GenericTileKernels()};
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) kernels.push_back(&Avx2TileKernels());
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+    kernels.push_back(&Avx512TileKernels());
+    if (__builtin_cpu_supports("avx512bf16")) kernels.push_back(&Avx512Bfloat16TileKernels());
+  }
+#endif
+  return kernels;
+}
+
+}  // namespace
+
+const std::vector<const TileKernels*>& SupportedTileKernels() {
+  static const auto* const kernels = new std::vector<const TileKernels*>(Supported());
+  return *kernels;
+}
+
+void PackStrips(const float* b, int64_t stride, bool transposed, int64_t depth, int64_t width, float* out) {
+  for (int64_t strip = 0; strip < width; strip += kStrip) {
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int64_t n = strip; n < strip + kStrip; ++n) {
+        *out++ = At(b, stride, transposed, depth, width, k, n);
+      }
+    }
+  }
+}
+
+void PackStripsBfloat16(const float* b, int64_t stride, bool transposed, int64_t depth, int64_t width,
+                        uint16_t* out) {
+  for (int64_t strip = 0; strip < width; strip += kStrip) {
+    for (int64_t k = 0; k < depth; k += 2) {
+      for (int64_t n = strip; n < strip + kStrip; ++n) {
+        *out++ = RoundToBfloat16(At(b, stride, transposed, depth, width, k, n));
+        *out++ = RoundToBfloat16(At(b, stride, transposed, depth, width, k + 1, n));
+      }
+    }
+  }
+}
+
+}  // namespace nann

@@ -1,0 +1,48 @@
+// AVX2 with FMA: vectors of eight floats.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include "tile_kernels_versions.h"
+
+namespace nann {
+namespace {
+
+#define NANN_TARGET __attribute__((target("avx2,fma")))
+#define NANN_SIMD static inline NANN_TARGET __attribute__((always_inline))
+#define NANN_KERNEL static NANN_TARGET
+
+constexpr int kWidth = 8;
+constexpr int kGemmRows = 6;  // 12 of 16 registers hold sums.
+constexpr int kGemmStrips = 1;
+typedef float Vec __attribute__((vector_size(32)));
+typedef int32_t IntVec __attribute__((vector_size(32)));
+
+NANN_SIMD Vec Load(const float* from) { return (Vec)_mm256_loadu_ps(from); }
+NANN_SIMD void Store(float* to, Vec x) { _mm256_storeu_ps(to, (__m256)x); }
+NANN_SIMD Vec Set(float x) { return (Vec)_mm256_set1_ps(x); }
+NANN_SIMD Vec MultiplyAdd(Vec a, Vec b, Vec c) {
+  return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+NANN_SIMD Vec SquareRoot(Vec x) { return (Vec)_mm256_sqrt_ps((__m256)x); }
+NANN_SIMD float SumOf(Vec x) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128((__m256)x), _mm256_extractf128_ps((__m256)x, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+#include "tile_kernels_inl.h"
+
+constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
+    {GemmBlock<1, 1>, GemmBlock<2, 1>, GemmBlock<3, 1>, GemmBlock<4, 1>, GemmBlock<5, 1>, GemmBlock<6, 1>}};
+
+void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks); }
+
+constexpr TileKernels kKernels = {"avx2", RunGemm, nullptr, nullptr, Binary,         Unary,
+                                  Prelu,  Softmax, Reduce,  Dot,     SquaredDistance};
+
+}  // namespace
+
+const TileKernels& Avx2TileKernels() { return kKernels; }
+
+}  // namespace nann
+#endif

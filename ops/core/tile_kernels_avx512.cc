@@ -1,0 +1,113 @@
+// AVX-512: vectors of sixteen floats, and on top of it, where the processor has it, products of bfloat16.
+#if defined(__x86_64__)
+#if !defined(__clang__)
+// GCC 12 warns of its own intrinsics, whose unused operands are undefined on purpose.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+#include <immintrin.h>
+
+#include "tile_kernels_versions.h"
+
+namespace nann {
+namespace {
+
+#define NANN_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
+#define NANN_SIMD static inline NANN_TARGET __attribute__((always_inline))
+#define NANN_KERNEL static NANN_TARGET
+
+constexpr int kWidth = 16;
+constexpr int kGemmRows = 6;  // 24 of 32 registers hold sums, 4 a row of strips.
+constexpr int kGemmStrips = 4;
+typedef float Vec __attribute__((vector_size(64)));
+typedef int32_t IntVec __attribute__((vector_size(64)));
+
+NANN_SIMD Vec Load(const float* from) { return (Vec)_mm512_loadu_ps(from); }
+NANN_SIMD void Store(float* to, Vec x) { _mm512_storeu_ps(to, (__m512)x); }
+NANN_SIMD Vec Set(float x) { return (Vec)_mm512_set1_ps(x); }
+NANN_SIMD Vec MultiplyAdd(Vec a, Vec b, Vec c) {
+  return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+NANN_SIMD Vec SquareRoot(Vec x) { return (Vec)_mm512_sqrt_ps((__m512)x); }
+NANN_SIMD float SumOf(Vec x) { return _mm512_reduce_add_ps((__m512)x); }
+
+#include "tile_kernels_inl.h"
+
+#define NANN_BLOCKS(function, strips)                             \
+  {function<1, strips>, function<2, strips>, function<3, strips>, \
+   function<4, strips>, function<5, strips>, function<6, strips>}
+
+constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
+    NANN_BLOCKS(GemmBlock, 1), NANN_BLOCKS(GemmBlock, 2), NANN_BLOCKS(GemmBlock, 3),
+    NANN_BLOCKS(GemmBlock, 4)};
+
+NANN_KERNEL void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks); }
+
+#define NANN_BFLOAT16_KERNEL \
+  static __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
+
+// As GemmBlock, two rows of the packed matrix a step.
+template <int kRows, int kStrips>
+NANN_BFLOAT16_KERNEL void Bfloat16Block(const Gemm& gemm, int64_t row, int64_t strip) {
+  __m512 sums[kRows][kStrips];
+  for (int m = 0; m < kRows; ++m) {
+    for (int v = 0; v < kStrips; ++v) sums[m][v] = _mm512_setzero_ps();
+  }
+  for (int t = 0; t < gemm.num_terms; ++t) {
+    const GemmTerm& term = gemm.terms[t];
+    const int64_t pairs = (term.depth + 1) / 2;
+    const int64_t strip_size = pairs * kStrip;
+    // A pair of bfloat16 is handled as one 32-bit value.
+    const int32_t* a = static_cast<const int32_t*>(term.rows) + row * (term.stride / 2);
+    const int32_t* b = static_cast<const int32_t*>(term.packed) + strip * strip_size;
+    for (int64_t k = 0; k < pairs; ++k) {
+      __m512i column[kStrips];
+      for (int v = 0; v < kStrips; ++v) column[v] = _mm512_loadu_si512(b + v * strip_size + k * kStrip);
+      for (int m = 0; m < kRows; ++m) {
+        const __m512i value = _mm512_set1_epi32(a[m * (term.stride / 2) + k]);
+        for (int v = 0; v < kStrips; ++v) {
+          sums[m][v] = _mm512_dpbf16_ps(sums[m][v], (__m512bh)value, (__m512bh)column[v]);
+        }
+      }
+    }
+  }
+  for (int m = 0; m < kRows; ++m) {
+    Vec finished[kStrips];
+    for (int v = 0; v < kStrips; ++v) finished[v] = (Vec)sums[m][v];
+    Finish<kStrips>(gemm, row + m, strip * kStrip, finished);
+  }
+}
+
+constexpr BlockFunction kBfloat16Blocks[kGemmStrips][kGemmRows] = {
+    NANN_BLOCKS(Bfloat16Block, 1), NANN_BLOCKS(Bfloat16Block, 2), NANN_BLOCKS(Bfloat16Block, 3),
+    NANN_BLOCKS(Bfloat16Block, 4)};
+#undef NANN_BLOCKS
+
+NANN_KERNEL void RunBfloat16Gemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBfloat16Blocks); }
+
+NANN_BFLOAT16_KERNEL void ToBfloat16(RowsView in, int64_t rows, int64_t width, uint16_t* out,
+                                     int64_t out_stride) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* from = in.data + row * in.stride;
+    uint16_t* to = out + row * out_stride;
+    for (int64_t column = 0; column < width; column += kWidth) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + column),
+                          (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from + column)));
+    }
+    if (width % 2 != 0) to[width] = 0;
+  }
+}
+
+constexpr TileKernels kKernels = {"avx512", RunGemm, nullptr, nullptr, Binary,         Unary,
+                                  Prelu,    Softmax, Reduce,  Dot,     SquaredDistance};
+constexpr TileKernels kBfloat16Kernels = {"avx512_bf16", RunGemm, RunBfloat16Gemm, ToBfloat16,
+                                          Binary,        Unary,   Prelu,           Softmax,
+                                          Reduce,        Dot,     SquaredDistance};
+
+}  // namespace
+
+const TileKernels& Avx512TileKernels() { return kKernels; }
+const TileKernels& Avx512Bfloat16TileKernels() { return kBfloat16Kernels; }
+
+}  // namespace nann
+#endif

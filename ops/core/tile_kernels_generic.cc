@@ -1,0 +1,51 @@
+// Any processor: vectors of four floats, which compilers turn into SSE or NEON.
+#include "tile_kernels_versions.h"
+
+namespace nann {
+namespace {
+
+#define NANN_SIMD static inline __attribute__((always_inline))
+#define NANN_KERNEL static
+
+constexpr int kWidth = 4;
+#if defined(__aarch64__)
+constexpr int kGemmRows = 6;  // 32 registers.
+#else
+constexpr int kGemmRows = 2;  // 16 registers.
+#endif
+constexpr int kGemmStrips = 1;
+typedef float Vec __attribute__((vector_size(16)));
+typedef int32_t IntVec __attribute__((vector_size(16)));
+
+NANN_SIMD Vec Load(const float* from) {
+  Vec x;
+  __builtin_memcpy(&x, from, sizeof(x));
+  return x;
+}
+NANN_SIMD void Store(float* to, Vec x) { __builtin_memcpy(to, &x, sizeof(x)); }
+NANN_SIMD Vec Set(float x) { return Vec{x, x, x, x}; }
+NANN_SIMD Vec MultiplyAdd(Vec a, Vec b, Vec c) { return a * b + c; }
+NANN_SIMD Vec SquareRoot(Vec x) {
+  return Vec{__builtin_sqrtf(x[0]), __builtin_sqrtf(x[1]), __builtin_sqrtf(x[2]), __builtin_sqrtf(x[3])};
+}
+NANN_SIMD float SumOf(Vec x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+
+#include "tile_kernels_inl.h"
+
+constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
+#if defined(__aarch64__)
+    {GemmBlock<1, 1>, GemmBlock<2, 1>, GemmBlock<3, 1>, GemmBlock<4, 1>, GemmBlock<5, 1>, GemmBlock<6, 1>}};
+#else
+    {GemmBlock<1, 1>, GemmBlock<2, 1>}};
+#endif
+
+void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks); }
+
+constexpr TileKernels kKernels = {"generic", RunGemm, nullptr, nullptr, Binary,         Unary,
+                                  Prelu,     Softmax, Reduce,  Dot,     SquaredDistance};
+
+}  // namespace
+
+const TileKernels& GenericTileKernels() { return kKernels; }
+
+}  // namespace nann

@@ -1,0 +1,302 @@
+// The kernels once, for any vector width. Included by one file an instruction set, inside its own namespace,
+// after it has defined:
+//   NANN_SIMD                 static inline, always inlined, with the instruction set's target attribute
+//   NANN_KERNEL               static, with the target attribute
+//   kWidth                    floats in a vector
+//   Vec, IntVec               vectors of kWidth floats or int32 (GCC's vector types: + - * / < and ?: work)
+//   kGemmRows, kGemmStrips    the block of a product that fits into the registers
+//   Load, Store, Set, MultiplyAdd (a * b + c), SquareRoot, SumOf (of a vector's floats)
+// No header is included from here: a function of the standard library compiled for this instruction set could
+// be the copy that the linker keeps for all processors.
+
+constexpr int kStripVecs = kStrip / kWidth;
+
+NANN_SIMD Vec Relu(Vec x) { return x < Set(0.0f) ? Set(0.0f) : x; }  // A NaN stays a NaN.
+NANN_SIMD Vec Larger(Vec a, Vec b) { return a != a ? a : (b > a || b != b ? b : a); }
+NANN_SIMD Vec Smaller(Vec a, Vec b) { return a != a ? a : (b < a || b != b ? b : a); }
+
+// Cephes' expf: 2^n * p(r), relative error of about 1e-7.
+NANN_SIMD Vec Exp(Vec x) {
+  const Vec rounder = Set(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits.
+  const Vec bounded = x < Set(-87.3f) ? Set(-87.3f) : (x > Set(88.7f) ? Set(88.7f) : x);
+  const Vec shifted = MultiplyAdd(bounded, Set(1.44269504f), rounder);
+  const Vec n = shifted - rounder;
+  const Vec r = MultiplyAdd(n, Set(2.12194440e-4f), MultiplyAdd(n, Set(-0.693359375f), bounded));
+  Vec p = Set(1.9875691500e-4f);
+  p = MultiplyAdd(p, r, Set(1.3981999507e-3f));
+  p = MultiplyAdd(p, r, Set(8.3334519073e-3f));
+  p = MultiplyAdd(p, r, Set(4.1665795894e-2f));
+  p = MultiplyAdd(p, r, Set(1.6666665459e-1f));
+  p = MultiplyAdd(p, r, Set(5.0000001201e-1f));
+  p = MultiplyAdd(p, r * r, r + Set(1.0f));
+  const Vec power = (Vec)(((IntVec)shifted << 23) + (IntVec)Set(1.0f));
+  const Vec result = p * power;
+  const Vec infinity = Set(__builtin_inff());
+  return x < Set(-87.3f) ? Set(0.0f) : (x > Set(88.7f) ? infinity : result);
+}
+
+NANN_SIMD Vec Sigmoid(Vec x) { return Set(1.0f) / (Set(1.0f) + Exp(-x)); }
+
+// Cephes' tanhf: a polynomial near 0, where the other form would cancel.
+NANN_SIMD Vec Tanh(Vec x) {
+  const Vec z = x * x;
+  Vec p = Set(-5.70498872745e-3f);
+  p = MultiplyAdd(p, z, Set(2.06390887954e-2f));
+  p = MultiplyAdd(p, z, Set(-5.37397155531e-2f));
+  p = MultiplyAdd(p, z, Set(1.33314422036e-1f));
+  p = MultiplyAdd(p, z, Set(-3.33332819422e-1f));
+  const Vec near = MultiplyAdd(p * z, x, x);
+  const Vec far = Set(1.0f) - Set(2.0f) / (Exp(x + x) + Set(1.0f));
+  return z < Set(0.390625f) ? near : far;
+}
+
+// Abramowitz and Stegun 7.1.26 away from 0 (absolute error 1.5e-7), the Taylor series near it.
+NANN_SIMD Vec Erf(Vec x) {
+  const Vec z = x * x;
+  const Vec magnitude = x < Set(0.0f) ? -x : x;
+  const Vec t = Set(1.0f) / MultiplyAdd(magnitude, Set(0.3275911f), Set(1.0f));
+  Vec p = Set(1.061405429f);
+  p = MultiplyAdd(p, t, Set(-1.453152027f));
+  p = MultiplyAdd(p, t, Set(1.421413741f));
+  p = MultiplyAdd(p, t, Set(-0.284496736f));
+  p = MultiplyAdd(p, t, Set(0.254829592f)) * t;
+  const Vec far = Set(1.0f) - p * Exp(-z);
+  Vec series = Set(-1.0f / 1320.0f);
+  series = MultiplyAdd(series, z, Set(1.0f / 216.0f));
+  series = MultiplyAdd(series, z, Set(-1.0f / 42.0f));
+  series = MultiplyAdd(series, z, Set(0.1f));
+  series = MultiplyAdd(series, z, Set(-1.0f / 3.0f));
+  const Vec near = Set(1.128379167f) * MultiplyAdd(series * z, x, x);
+  return z < Set(0.25f) ? near : (x < Set(0.0f) ? -far : far);
+}
+
+// Writes a block of sums with what comes after them: `at` is the column, `m` the row of the block.
+template <int kVecs>
+NANN_SIMD void Finish(const Gemm& gemm, int64_t row, int64_t column, Vec* sums) {
+  for (int i = 0; i < gemm.num_addends; ++i) {
+    const float* addend = gemm.addends[i].data + row * gemm.addends[i].stride + column;
+    for (int v = 0; v < kVecs; ++v) sums[v] += Load(addend + v * kWidth);
+  }
+  if (gemm.activation == Activation::kRelu) {
+    for (int v = 0; v < kVecs; ++v) sums[v] = Relu(sums[v]);
+  } else if (gemm.activation == Activation::kPrelu) {
+    for (int v = 0; v < kVecs; ++v) {
+      const Vec scaled = sums[v] * Load(gemm.alpha + column + v * kWidth);
+      sums[v] = sums[v] < Set(0.0f) ? scaled : sums[v];
+    }
+  }
+  float* out = gemm.out + row * gemm.out_stride + column;
+  for (int v = 0; v < kVecs; ++v) Store(out + v * kWidth, sums[v]);
+}
+
+// A block of kRows rows and kStrips strips, from (row, strip) on.
+template <int kRows, int kStrips>
+NANN_KERNEL void GemmBlock(const Gemm& gemm, int64_t row, int64_t strip) {
+  constexpr int kVecs = kStrips * kStripVecs;
+  Vec sums[kRows][kVecs];
+  for (int m = 0; m < kRows; ++m) {
+    for (int v = 0; v < kVecs; ++v) sums[m][v] = Set(0.0f);
+  }
+  for (int t = 0; t < gemm.num_terms; ++t) {
+    const GemmTerm& term = gemm.terms[t];
+    const float* a = static_cast<const float*>(term.rows) + row * term.stride;
+    const float* b = static_cast<const float*>(term.packed) + strip * term.depth * kStrip;
+    const int64_t strip_size = term.depth * kStrip;
+    for (int64_t k = 0; k < term.depth; ++k) {
+      Vec column[kVecs];
+      for (int v = 0; v < kVecs; ++v) {
+        column[v] = Load(b + (v / kStripVecs) * strip_size + k * kStrip + (v % kStripVecs) * kWidth);
+      }
+      for (int m = 0; m < kRows; ++m) {
+        const Vec value = Set(a[m * term.stride + k]);
+        for (int v = 0; v < kVecs; ++v) sums[m][v] = MultiplyAdd(value, column[v], sums[m][v]);
+      }
+    }
+  }
+  for (int m = 0; m < kRows; ++m) Finish<kVecs>(gemm, row + m, strip * kStrip, sums[m]);
+}
+
+using BlockFunction = void (*)(const Gemm& gemm, int64_t row, int64_t strip);
+
+// Covers a product with blocks of up to kGemmRows x kGemmStrips; `blocks[strips - 1][rows - 1]`.
+NANN_KERNEL void CoverWithBlocks(const Gemm& gemm, const BlockFunction (*blocks)[kGemmRows]) {
+  const int64_t strips = PaddedWidth(gemm.width) / kStrip;
+  for (int64_t strip = 0; strip < strips; strip += kGemmStrips) {
+    const int64_t block_strips = strips - strip < kGemmStrips ? strips - strip : kGemmStrips;
+    for (int64_t row = 0; row < gemm.rows; row += kGemmRows) {
+      const int64_t block_rows = gemm.rows - row < kGemmRows ? gemm.rows - row : kGemmRows;
+      blocks[block_strips - 1][block_rows - 1](gemm, row, strip);
+    }
+  }
+}
+
+// Row operands of BinaryOperand as vectors.
+NANN_SIMD Vec LoadOperand(const BinaryOperand& operand, int64_t row, int64_t column) {
+  const float* data = operand.view.data + row * operand.view.stride;
+  return operand.column ? Set(data[0]) : Load(data + column);
+}
+
+#define NANN_BINARY_LOOP(expression)                                              \
+  for (int64_t row = 0; row < rows; ++row) {                                      \
+    for (int64_t column = 0; column < width; column += kWidth) {                  \
+      const Vec x = LoadOperand(a, row, column), y = LoadOperand(b, row, column); \
+      Store(out + row * out_stride + column, expression);                         \
+    }                                                                             \
+  }                                                                               \
+  return
+
+NANN_KERNEL void Binary(BinaryOp op, BinaryOperand a, BinaryOperand b, int64_t rows, int64_t width,
+                        float* out, int64_t out_stride) {
+  switch (op) {
+    case BinaryOp::kAdd:
+      NANN_BINARY_LOOP(x + y);
+    case BinaryOp::kSub:
+      NANN_BINARY_LOOP(x - y);
+    case BinaryOp::kMul:
+      NANN_BINARY_LOOP(x * y);
+    case BinaryOp::kDiv:
+      NANN_BINARY_LOOP(x / y);
+    case BinaryOp::kMax:
+      NANN_BINARY_LOOP(Larger(x, y));
+    case BinaryOp::kMin:
+      NANN_BINARY_LOOP(Smaller(x, y));
+    case BinaryOp::kSquaredDifference:
+      NANN_BINARY_LOOP((x - y) * (x - y));
+  }
+}
+#undef NANN_BINARY_LOOP
+
+#define NANN_UNARY_LOOP(expression)                              \
+  for (int64_t row = 0; row < rows; ++row) {                     \
+    for (int64_t column = 0; column < width; column += kWidth) { \
+      const Vec x = Load(in.data + row * in.stride + column);    \
+      Store(out + row * out_stride + column, expression);        \
+    }                                                            \
+  }                                                              \
+  return
+
+NANN_KERNEL void Unary(UnaryOp op, RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride) {
+  switch (op) {
+    case UnaryOp::kNeg:
+      NANN_UNARY_LOOP(-x);
+    case UnaryOp::kRelu:
+      NANN_UNARY_LOOP(Relu(x));
+    case UnaryOp::kRelu6:
+      NANN_UNARY_LOOP(Smaller(Relu(x), Set(6.0f)));
+    case UnaryOp::kSquare:
+      NANN_UNARY_LOOP(x * x);
+    case UnaryOp::kSqrt:
+      NANN_UNARY_LOOP(SquareRoot(x));
+    case UnaryOp::kRsqrt:
+      NANN_UNARY_LOOP(Set(1.0f) / SquareRoot(x));
+    case UnaryOp::kReciprocal:
+      NANN_UNARY_LOOP(Set(1.0f) / x);
+    case UnaryOp::kExp:
+      NANN_UNARY_LOOP(Exp(x));
+    case UnaryOp::kSigmoid:
+      NANN_UNARY_LOOP(Sigmoid(x));
+    case UnaryOp::kTanh:
+      NANN_UNARY_LOOP(Tanh(x));
+    case UnaryOp::kErf:
+      NANN_UNARY_LOOP(Erf(x));
+    case UnaryOp::kAbs:
+      NANN_UNARY_LOOP((x < Set(0.0f) ? -x : x));
+  }
+}
+
+NANN_KERNEL void Prelu(RowsView in, const float* alpha, int64_t rows, int64_t width, float* out,
+                       int64_t out_stride) {
+  NANN_UNARY_LOOP((x < Set(0.0f) ? x * Load(alpha + column) : x));
+}
+#undef NANN_UNARY_LOOP
+
+NANN_SIMD float ReduceRow(ReduceOp op, const float* in, int64_t width) {
+  const int64_t whole = width / kWidth * kWidth;
+  if (op == ReduceOp::kSum || op == ReduceOp::kMean) {
+    Vec sums = Set(0.0f);
+    for (int64_t i = 0; i < whole; i += kWidth) sums += Load(in + i);
+    float sum = SumOf(sums);
+    for (int64_t i = whole; i < width; ++i) sum += in[i];
+    return op == ReduceOp::kMean ? sum / static_cast<float>(width) : sum;
+  }
+  float best = in[0];
+  for (int64_t i = 1; i < width; ++i) {
+    const bool better = op == ReduceOp::kMax ? in[i] > best : in[i] < best;
+    if (better || in[i] != in[i]) best = in[i];
+    if (best != best) return best;
+  }
+  return best;
+}
+
+NANN_KERNEL void Reduce(ReduceOp op, RowsView in, int64_t rows, int64_t width, float* out,
+                        int64_t out_stride) {
+  for (int64_t row = 0; row < rows; ++row) {
+    out[row * out_stride] = ReduceRow(op, in.data + row * in.stride, width);
+  }
+}
+
+NANN_KERNEL void Softmax(RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride) {
+  const int64_t whole = width / kWidth * kWidth;
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* x = in.data + row * in.stride;
+    float* y = out + row * out_stride;
+    Vec largest = Set(x[0]);
+    for (int64_t i = 0; i < whole; i += kWidth) largest = Load(x + i) > largest ? Load(x + i) : largest;
+    float top = x[0];
+    for (int i = 0; i < kWidth; ++i) top = largest[i] > top ? largest[i] : top;
+    for (int64_t i = whole; i < width; ++i) top = x[i] > top ? x[i] : top;
+    Vec sums = Set(0.0f);
+    for (int64_t i = 0; i < whole; i += kWidth) {
+      const Vec e = Exp(Load(x + i) - Set(top));
+      Store(y + i, e);
+      sums += e;
+    }
+    float sum = SumOf(sums);
+    if (whole < width) {  // Reads and writes beyond the row's width, as rows are padded.
+      Store(y + whole, Exp(Load(x + whole) - Set(top)));
+      for (int64_t i = whole; i < width; ++i) sum += y[i];
+    }
+    const Vec scale = Set(1.0f / sum);
+    for (int64_t i = 0; i < width; i += kWidth) Store(y + i, Load(y + i) * scale);
+  }
+}
+
+// Distances to rows that lie anywhere in a big table: the rows of a few positions further on are fetched
+// meanwhile.
+constexpr int64_t kAhead = 6;
+
+NANN_SIMD void Prefetch(const float* row, int64_t width) {
+  for (int64_t i = 0; i < width; i += 16) __builtin_prefetch(row + i);
+}
+
+#define NANN_DISTANCE_LOOP(accumulate, accumulate_one)                                         \
+  const int64_t whole = width / (2 * kWidth) * (2 * kWidth);                                   \
+  for (int64_t i = 0; i < n && i < kAhead; ++i) Prefetch(table + positions[i] * width, width); \
+  for (int64_t i = 0; i < n; ++i) {                                                            \
+    if (i + kAhead < n) Prefetch(table + positions[i + kAhead] * width, width);                \
+    const float* item = table + positions[i] * width;                                          \
+    Vec even = Set(0.0f), odd = Set(0.0f);                                                     \
+    for (int64_t j = 0; j < whole; j += 2 * kWidth) {                                          \
+      Vec x = Load(query + j), y = Load(item + j);                                             \
+      even = accumulate(even);                                                                 \
+      x = Load(query + j + kWidth), y = Load(item + j + kWidth);                               \
+      odd = accumulate(odd);                                                                   \
+    }                                                                                          \
+    float sum = SumOf(even + odd);                                                             \
+    for (int64_t j = whole; j < width; ++j) sum += accumulate_one;                             \
+    out[i] = sum;                                                                              \
+  }
+
+#define NANN_DOT(sum) MultiplyAdd(x, y, sum)
+#define NANN_SQUARE(sum) MultiplyAdd(x - y, x - y, sum)
+
+NANN_KERNEL void Dot(const float* query, const float* table, int64_t width, const int32_t* positions,
+                     int64_t n, float* out){NANN_DISTANCE_LOOP(NANN_DOT, query[j] * item[j])}
+
+NANN_KERNEL void SquaredDistance(const float* query, const float* table, int64_t width,
+                                 const int32_t* positions, int64_t n, float* out) {
+  NANN_DISTANCE_LOOP(NANN_SQUARE, (query[j] - item[j]) * (query[j] - item[j]))
+}
+#undef NANN_DISTANCE_LOOP
+#undef NANN_DOT
+#undef NANN_SQUARE

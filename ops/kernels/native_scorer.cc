@@ -1,0 +1,44 @@
+#include "native_scorer.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "scorer_compiler.h"
+
+namespace nann {
+
+absl::StatusOr<std::shared_ptr<CompiledScorer>> NativeScorer::For(const std::vector<tensorflow::Tensor>& user,
+                                                                  const std::vector<const Table*>& tables) {
+  std::vector<tensorflow::TensorShape> shapes;
+  for (const tensorflow::Tensor& tensor : user) shapes.push_back(tensor.shape());
+  {
+    absl::MutexLock lock(&mu_);
+    if (compiled_ != nullptr && compiled_->user_shapes == shapes) return compiled_;
+  }
+  absl::StatusOr<std::shared_ptr<CompiledScorer>> compiled = Compile(std::move(shapes), tables);
+  if (!compiled.ok()) return compiled;
+  absl::MutexLock lock(&mu_);
+  compiled_ = *compiled;
+  return compiled;
+}
+
+absl::StatusOr<std::shared_ptr<CompiledScorer>> NativeScorer::Compile(
+    std::vector<tensorflow::TensorShape> user_shapes, const std::vector<const Table*>& tables) const {
+  std::vector<int64_t> widths;
+  for (const Table* table : tables) widths.push_back(table->width());
+  const auto explain = [](const absl::Status& status) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("scorer: the native executor cannot run it: ", status.message(),
+                     ". Export with the executor `tensorflow` or `auto`."));
+  };
+  const absl::StatusOr<TileGraph> graph = CompileScorer(scorer_, user_shapes, widths);
+  if (!graph.ok()) return explain(graph.status());
+  TileProgram::Options options;
+  options.tile_rows = tile_rows_;
+  options.bfloat16 = bfloat16_;
+  absl::StatusOr<TileProgram> program = TileProgram::Compile(*graph, options);
+  if (!program.ok()) return explain(program.status());
+  return std::make_shared<CompiledScorer>(*std::move(program), std::move(user_shapes));
+}
+
+}  // namespace nann
