@@ -1,0 +1,288 @@
+"""Random scorers: what people build retrieval models of, put together by chance, up to 60 operations.
+
+Values stay near 1 whatever is drawn (weights are scaled, growing results squashed), so that two ways to compute
+a score differ by rounding only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+# The next choice: an integer in [0, n).
+Choose = Callable[[int], int]
+
+L, D = 6, 8
+WIDTHS = (4, 8, 12)
+
+
+class RandomModel:
+    """A model with one to three user tensors whose `score` is drawn when it is traced."""
+
+    user_features: dict[str, Any] = {}  # noqa: RUF012
+    embedding_dim = D
+
+    def __init__(self, choose: Choose, *, operations: int) -> None:
+        self._choose = choose
+        self._operations = operations
+        self._random = np.random.default_rng(choose(2**16))
+        specs = {
+            "events": tf.TensorSpec([L, D], tf.float32),
+            "profile": tf.TensorSpec([D], tf.float32),
+            "present": tf.TensorSpec([L], tf.bool),
+        }
+        names = ["events", "profile", "present"][: 1 + choose(3)]
+        self.user_state = {name: specs[name] for name in names}
+
+    def embed_user(self, features: Any) -> Any:
+        raise NotImplementedError("users of random models are drawn")
+
+    def embed_item(self, features: Any) -> Any:
+        raise NotImplementedError("items of random models are drawn")
+
+    def state(self, seed: int) -> dict[str, tf.Tensor]:
+        """A user."""
+        random = np.random.default_rng(seed)
+        values = {
+            "events": random.normal(size=(L, D)).astype(np.float32),
+            "profile": random.normal(size=D).astype(np.float32),
+            "present": random.random(L) < 0.8,
+        }
+        return {name: tf.constant(values[name]) for name in self.user_state}
+
+    def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
+        self._rows: list[tf.Tensor] = [item_embs, item_embs]  # [n, width]
+        self._events: list[tf.Tensor] = [user_state["events"]]  # [L, width]
+        self._profiles: list[tf.Tensor] = [user_state.get("profile", user_state["events"][0])]  # [width]
+        self._present = user_state.get("present", tf.reduce_any(user_state["events"] != 0, -1))
+        kinds = [
+            self._dense, self._dense, self._dense, self._batch_norm, self._prelu, self._activation, self._attention,
+            self._attention, self._by_hand, self._heads, self._layer_norm, self._concat, self._concat, self._slice,
+            self._with_user, self._with_row, self._with_row, self._reduced, self._rank_three, self._control_flow,
+            self._user_side, self._dot_product, self._noise, self._constant_rows,
+        ]  # fmt: skip
+        graph = tf.compat.v1.get_default_graph()
+        while len(_arithmetic(graph)) < self._operations:
+            result = kinds[self._choose(len(kinds))]()
+            if result is not None:
+                self._rows.append(result)
+        outputs = [tf.reduce_mean(row, -1) for row in self._rows[-3:]]
+        return tf.add_n([outputs[0], 0.7 * outputs[1], 0.4 * outputs[2]])
+
+    def _pick(self, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+        """More often one of the latest."""
+        back = min(self._choose(len(tensors)), self._choose(len(tensors)))
+        return tensors[-1 - back]
+
+    def _weights(self, *shape: int) -> tf.Tensor:
+        scale = 1 / np.sqrt(shape[0]) if len(shape) > 1 else 0.5
+        return self._constant(self._random.normal(size=shape) * scale)
+
+    def _constant(self, value: Any) -> tf.Tensor:
+        return tf.constant(value.astype(np.float32))  # what freezing makes of variables
+
+    def _width(self) -> int:
+        return WIDTHS[self._choose(len(WIDTHS))]
+
+    def _project(self, x: tf.Tensor, width: int) -> tf.Tensor:
+        return tf.matmul(x, self._weights(x.shape[-1], width))
+
+    def _dense(self) -> tf.Tensor:
+        x = self._project(self._pick(self._rows), self._width())
+        return tf.nn.bias_add(x, self._weights(x.shape[-1])) if self._choose(2) else x
+
+    def _batch_norm(self) -> tf.Tensor:
+        x = self._pick(self._rows)
+        width = x.shape[-1]
+        scale, variance = (self._constant(self._random.uniform(0.5, 1.5, width)) for _ in "ab")
+        if self._choose(3) == 0:
+            y = tf.compat.v1.nn.fused_batch_norm(
+                x[:, tf.newaxis, tf.newaxis], scale, self._weights(width), self._weights(width), variance,
+                is_training=False,
+            )[0]  # fmt: skip
+            return tf.squeeze(y, [1, 2])
+        return tf.nn.batch_normalization(x, self._weights(width), variance, self._weights(width), scale, 1e-3)
+
+    def _prelu(self) -> tf.Tensor:
+        x = self._pick(self._rows)
+        slope = self._constant(self._random.uniform(0, 0.5, x.shape[-1]))
+        spellings = [
+            lambda: tf.nn.relu(x) - slope * tf.nn.relu(-x),
+            lambda: tf.nn.relu(x) + (-slope) * tf.nn.relu(-x),
+            lambda: tf.maximum(x, 0.0) + slope * tf.minimum(x, 0.0),
+            lambda: tf.where(x > 0, x, slope * x),
+            lambda: tf.where(x < 0, x * slope, x),
+            lambda: tf.maximum(x, slope * x),
+            lambda: tf.nn.relu(x) + slope * (x - tf.abs(x)) * 0.5,
+            lambda: tf.nn.leaky_relu(x, 0.1),
+        ]
+        return spellings[self._choose(len(spellings))]()
+
+    def _activation(self) -> tf.Tensor:
+        functions = [tf.nn.relu, tf.sigmoid, tf.tanh, tf.nn.gelu, tf.nn.silu, tf.nn.softmax, tf.nn.softplus]
+        return functions[self._choose(len(functions))](self._pick(self._rows))
+
+    def _attention(self) -> tf.Tensor:
+        keys, values = self._pick(self._events), self._pick(self._events)
+        query = self._pick(self._rows)
+        if query.shape[-1] != keys.shape[-1]:
+            query = self._project(query, keys.shape[-1])
+        logits = tf.matmul(query, keys, transpose_b=True) * 0.35
+        if self._choose(2):
+            logits += (1 - tf.cast(self._present, tf.float32)) * -1e9
+        return tf.matmul(tf.nn.softmax(logits), values)
+
+    def _by_hand(self) -> tf.Tensor:
+        """Attention as sums of products over three axes."""
+        keys = self._pick(self._events)
+        query = self._pick(self._rows)
+        if query.shape[-1] != keys.shape[-1]:
+            query = self._project(query, keys.shape[-1])
+        logits = tf.reduce_sum(query[:, tf.newaxis] * keys, -1)
+        weights = tf.nn.softmax(logits * 0.35, axis=1)[..., tf.newaxis]
+        return tf.reduce_sum(weights * self._pick(self._events), axis=1)
+
+    def _heads(self) -> tf.Tensor:
+        x, events = self._pick(self._rows), self._pick(self._events)
+        query = tf.reshape(self._project(x, 8), [-1, 2, 4])
+        keys = tf.reshape(self._project(events, 8), [L, 2, 4])
+        weights = tf.nn.softmax(tf.einsum("nhd,lhd->hnl", query, keys) * 0.5)
+        return tf.reshape(tf.einsum("hnl,lhd->nhd", weights, keys), [-1, 8])
+
+    def _layer_norm(self) -> tf.Tensor:
+        x = self._pick(self._rows)
+        mean, variance = tf.nn.moments(x, [-1], keepdims=True)
+        return (x - mean) * tf.math.rsqrt(variance + 0.1) * self._weights(x.shape[-1])
+
+    def _concat(self) -> tf.Tensor:
+        parts = [self._pick(self._rows) for _ in range(2 + self._choose(2))]
+        if self._choose(2):
+            profile = self._pick(self._profiles)
+            parts.append(tf.tile(profile[tf.newaxis], [tf.shape(parts[0])[0], 1]))
+        return self._project(tf.concat(parts, -1), self._width())
+
+    def _slice(self) -> tf.Tensor:
+        x = self._pick(self._rows)
+        if self._choose(2):
+            return tf.split(x, 2, -1)[self._choose(2)]
+        return x[:, self._choose(x.shape[-1] - 1) :]
+
+    def _with_user(self) -> tf.Tensor:
+        x, profile = self._pick(self._rows), self._pick(self._profiles)
+        if x.shape[-1] != profile.shape[-1]:
+            x = self._project(x, profile.shape[-1])
+        return self._combined(x, profile)
+
+    def _with_row(self) -> tf.Tensor:
+        x, y = self._pick(self._rows), self._pick(self._rows)
+        if x.shape[-1] != y.shape[-1]:
+            y = self._project(y, x.shape[-1])
+        return self._combined(x, y)
+
+    def _combined(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        functions = [
+            lambda: x + y,
+            lambda: x - y,
+            lambda: tf.tanh(x) * y,
+            lambda: tf.maximum(x, y),
+            lambda: tf.math.squared_difference(tf.tanh(x), tf.tanh(y)),
+            lambda: x / (1.5 + tf.square(tf.tanh(y))),
+        ]
+        return functions[self._choose(len(functions))]()
+
+    def _reduced(self) -> tf.Tensor:
+        functions = [tf.reduce_sum, tf.reduce_mean, tf.reduce_max]
+        x = self._pick(self._rows)
+        return functions[self._choose(3)](x * (1 / x.shape[-1]), -1, keepdims=True) * self._weights(4)
+
+    def _rank_three(self) -> tf.Tensor:
+        """The attention of DIN: a small network on each pair of item and event."""
+        keys = self._pick(self._events)
+        query = self._pick(self._rows)
+        if query.shape[-1] != keys.shape[-1]:
+            query = self._project(query, keys.shape[-1])
+        tiled = tf.tile(query[:, tf.newaxis], [1, L, 1])
+        keys_tiled = tf.tile(keys[tf.newaxis], [tf.shape(query)[0], 1, 1])
+        pairs = tf.concat([tiled, keys_tiled, tiled - keys_tiled, tiled * tf.tanh(keys_tiled)], -1)
+        hidden = tf.sigmoid(tf.tensordot(pairs, self._weights(pairs.shape[-1], 4), 1))
+        weights = tf.tensordot(hidden, self._weights(4, 1), 1)[..., 0]
+        return tf.matmul(tf.nn.softmax(weights)[:, tf.newaxis], keys_tiled)[:, 0]
+
+    def _control_flow(self) -> tf.Tensor | None:
+        x, profile = self._pick(self._rows), self._pick(self._profiles)
+        kind = self._choose(6)
+        if kind == 0:
+            return tf.cond(tf.reduce_sum(profile) > 0, lambda: tf.tanh(x), lambda: x * 0.5)
+        if kind == 1:
+            return tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, tf.tanh(y) + 0.1), (0, x))[1]
+        if kind == 2:
+            looped = tf.while_loop(lambda i, y: i < 2, lambda i, y: (i + 1, tf.sin(y)), (0, profile))[1]
+            self._profiles.append(looped)
+        return None
+
+    def _user_side(self) -> None:
+        kind = self._choose(4)
+        if kind == 0:
+            self._events.append(tf.nn.relu(self._project(self._pick(self._events), self._width())))
+        elif kind == 1:
+            self._profiles.append(tf.reduce_mean(self._pick(self._events), 0))
+        elif kind == 2:
+            known = tf.boolean_mask(self._pick(self._events), self._present)
+            self._profiles.append(tf.reduce_sum(known, 0) / L)
+        else:
+            profile = self._pick(self._profiles)
+            self._profiles.append(tf.tanh(self._project(profile[tf.newaxis], self._width())[0]))
+
+    def _dot_product(self) -> tf.Tensor:
+        x, profile = self._pick(self._rows), self._pick(self._profiles)
+        if x.shape[-1] != profile.shape[-1]:
+            x = self._project(x, profile.shape[-1])
+        products = [
+            lambda: tf.linalg.matvec(x, profile)[:, tf.newaxis],
+            lambda: tf.reduce_sum(x * profile, -1, keepdims=True),
+            lambda: tf.transpose(tf.matmul(profile[tf.newaxis], x, transpose_b=True)),
+            lambda: tf.einsum("nd,d->n", x, profile)[:, tf.newaxis],
+            lambda: tf.matmul(x, profile[:, tf.newaxis]),
+        ]
+        return tf.tanh(products[self._choose(len(products))]()) * self._weights(4)
+
+    def _noise(self) -> tf.Tensor:
+        """Operations that change nothing but shapes."""
+        x = self._pick(self._rows)
+        ways = [
+            lambda: tf.identity(
+                tf.reshape(tf.nn.relu(tf.reshape(x, [-1, 1, x.shape[-1]])), [-1, x.shape[-1]])
+            ),
+            lambda: tf.squeeze(tf.tanh(tf.expand_dims(x, 1)), 1),
+            lambda: tf.transpose(tf.sin(tf.transpose(x))),
+            lambda: tf.concat(tf.unstack(x, axis=1)[:: 1 + self._choose(2)][:4] * 4, 0)[
+                : x.shape[0], tf.newaxis
+            ],
+            lambda: tf.stack(tf.unstack(x, axis=1)[::-1], 1),
+            lambda: tf.stop_gradient(x[:, ::-1]),
+        ]
+        return ways[self._choose(len(ways))]()
+
+    def _constant_rows(self) -> tf.Tensor:
+        x = self._pick(self._rows)
+        if self._choose(2):
+            return tf.concat([x, tf.ones_like(x[:, :1])], -1)
+        return x * tf.ones([x.shape[0], 1]) * 0.5
+
+
+def _arithmetic(graph: Any) -> list[Any]:
+    """Operations that compute: constants, variables and shapes do not count."""
+    ignored = {
+        "Const",
+        "Placeholder",
+        "ReadVariableOp",
+        "Identity",
+        "Shape",
+        "StridedSlice",
+        "Pack",
+        "ResourceGather",
+    }
+    return [operation for operation in graph.get_operations() if operation.type not in ignored]
