@@ -1,0 +1,160 @@
+"""The native executor gives TensorFlow's scores, and says what it cannot run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import nann.ops
+from nann.export._constants import freeze
+from support.graphs import DIM, random_corpus
+
+TILE_ROWS = 8
+RNG = np.random.default_rng(5)
+MATRIX = RNG.normal(size=(DIM, 7)).astype(np.float32)
+VECTOR = RNG.normal(size=7).astype(np.float32)
+
+
+def attention(keys, items):
+    weights = tf.nn.softmax(tf.matmul(items, keys, transpose_b=True) / 3.0)
+    return tf.reduce_sum(tf.matmul(weights, keys) * items, axis=1)
+
+
+def layer_norm(keys, items):
+    hidden = tf.matmul(items, MATRIX) + VECTOR
+    mean = tf.reduce_mean(hidden, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.math.squared_difference(hidden, mean), axis=1, keepdims=True)
+    return tf.reduce_max((hidden - mean) * tf.math.rsqrt(variance + 1e-3) * VECTOR, axis=1)
+
+
+def perceptron(keys, items):
+    joined = tf.concat([tf.matmul(items, keys, transpose_b=True), items[:, 1:], items], axis=1)
+    hidden = tf.nn.bias_add(tf.matmul(joined, np.ones((joined.shape[1], 7), np.float32)), VECTOR)
+    hidden = tf.nn.relu(hidden) - VECTOR * tf.nn.relu(-hidden)  # Not PReLU's usual sign: still right.
+    hidden = tf.nn.relu(hidden) + VECTOR * tf.nn.relu(-hidden)
+    return tf.matmul(hidden, VECTOR[:, None])[:, 0]
+
+
+def many_functions(keys, items):
+    first, second = tf.split(tf.matmul(items, MATRIX[:, :6]), [2, 4], axis=1)
+    halves = tf.split(second, 2, axis=-1)
+    x = tf.nn.sigmoid(first) * tf.tanh(halves[0]) + tf.nn.leaky_relu(halves[1], 0.1)
+    gelu = 0.5 * x * (1.0 + tf.math.erf(x / np.sqrt(2.0)))
+    column = tf.exp(tf.reduce_min(gelu, axis=1, keepdims=True))
+    total = tf.squeeze(column, 1) + tf.reshape(tf.abs(x[:, :1]), [-1])
+    return tf.minimum(total, 50.0) / tf.maximum(tf.square(first[:, 1]), 0.5)
+
+
+def inner_product(keys, items):
+    return tf.matmul(items, keys[:1], transpose_b=True)[..., 0]
+
+
+def squared_distance(keys, items):
+    return -tf.reduce_sum(tf.square(items - keys[:1]), axis=1)
+
+
+SCORERS = [attention, layer_norm, perceptron, many_functions, inner_product, squared_distance]
+
+
+def frozen(function, user_shape=(4, DIM)):
+    signature = [tf.TensorSpec(user_shape), tf.TensorSpec([TILE_ROWS, DIM])]
+    traced = tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
+    return freeze(traced, what="score")
+
+
+def split_first_key(function):
+    """As the export splits: what only the user has is computed once; here the first row of the keys."""
+    if function not in (inner_product, squared_distance):
+        return frozen(function), []
+    user = tf.function(
+        lambda keys: keys[:1], input_signature=[tf.TensorSpec([4, DIM])], autograph=False
+    ).get_concrete_function()
+    scorer = {
+        inner_product: lambda key, items: tf.matmul(items, key, transpose_b=True)[..., 0],
+        squared_distance: lambda key, items: -tf.reduce_sum(tf.square(items - key), axis=1),
+    }[function]
+    return frozen(scorer, (1, DIM)), [user]
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    corpus = random_corpus(3, num_items=50, degree=8, sparsity=0.0)
+    return nann.ops.IndexResource(**corpus.write(tmp_path_factory.mktemp("native")))
+
+
+@pytest.mark.parametrize("function", SCORERS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("bfloat16", 0.05)])
+def test_both_executors_score_alike(index, function, precision, tolerance) -> None:
+    users = RNG.normal(size=(3, 4, DIM)).astype(np.float32)
+    positions = RNG.integers(-1, 50, (3, 21)).astype(np.int32)
+    scorer, user_functions = split_first_key(function)
+
+    def scores(scorer, **options):
+        return nann.ops.score_items(index, [users], positions, scorer=scorer, tile_rows=TILE_ROWS, **options)
+
+    expected = scores(frozen(function)).numpy()
+    native = {"user_functions": user_functions, "executor": "native", "precision": precision}
+    known = positions >= 0
+    scale = np.abs(expected[known]).max()
+    np.testing.assert_allclose(
+        scores(scorer, **native).numpy()[known], expected[known], atol=tolerance * scale
+    )
+    np.testing.assert_array_equal(scores(scorer, **native).numpy()[~known], -np.inf)
+    with_function = scores(scorer, user_functions=user_functions).numpy()[known]
+    np.testing.assert_allclose(with_function, expected[known], atol=1e-5 * scale)
+
+
+def test_both_executors_walk_alike(index) -> None:
+    users = RNG.normal(size=(5, 4, DIM)).astype(np.float32)
+    level_topn = np.array([3, 9, 9, 9, 9, 12], np.int32)
+    scorer = frozen(attention)
+    answers = [
+        nann.ops.beam_search(
+            index, [users], level_topn, scorer=scorer, tile_rows=TILE_ROWS, executor=executor
+        )
+        for executor in ("tensorflow", "native")
+    ]
+    np.testing.assert_array_equal(answers[0].items_scored, answers[1].items_scored)
+    np.testing.assert_allclose(answers[0].scores, answers[1].scores, rtol=1e-5, atol=1e-6)
+    for expected, actual in zip(answers[0].ids.numpy(), answers[1].ids.numpy(), strict=True):
+        assert set(expected) == set(actual)
+
+
+@pytest.mark.parametrize(
+    "function, message",
+    [
+        (lambda keys, items: tf.math.cumsum(items, axis=1)[:, 0], "an operation that the native executor"),
+        (lambda keys, items: tf.reduce_sum(items, axis=0)[:1] + items[:, 0], "another axis than the columns"),
+        (
+            lambda keys, items: items[:, 0] * tf.nn.relu(keys)[0, 0],
+            "of a tensor that is the same for all items",
+        ),
+        (lambda keys, items: tf.transpose(items)[0], "an operation that the native executor does not know"),
+        (lambda keys, items: tf.reshape(tf.reshape(items, [-1])[:TILE_ROWS], [-1]), "mixes rows and columns"),
+        (lambda keys, items: tf.nn.softmax(items[:, 0]), "a softmax over the items of a tile"),
+    ],
+)
+def test_a_scorer_that_it_cannot_run_is_refused_with_its_node(index, function, message) -> None:
+    users = np.zeros((1, 4, DIM), np.float32)
+    positions = np.zeros((1, 2), np.int32)
+    scorer = frozen(function)
+    nann.ops.score_items(index, [users], positions, scorer=scorer, tile_rows=TILE_ROWS)  # TensorFlow can.
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=f"native executor cannot run it: node .*{message}"
+    ):
+        nann.ops.score_items(index, [users], positions, scorer=scorer, tile_rows=TILE_ROWS, executor="native")
+
+
+def test_a_damaged_native_scorer_is_refused(index) -> None:
+    scorer = frozen(attention)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="expected a serialized FunctionDef"):
+        nann.ops.load_library().nann_score_items(
+            index=index.resource_handle,
+            user_state=[np.zeros((1, 4, DIM), np.float32)],
+            positions=np.zeros((1, 2), np.int32),
+            scorer=scorer,
+            native_scorer=b"\xff\xff\xff",
+            item_tables=["item_embs"],
+            tile_rows=TILE_ROWS,
+        )
