@@ -14,6 +14,7 @@ from nann.errors import NannError
 from nann.version import __version__
 
 _COMMANDS = {
+    "bench": "Measure an export or a server under load, and compare with other libraries.",
     "data": "Prepare a data set for training.",
     "demo": "Run the whole way from data to served answers on MovieLens-100K.",
     "embed": "Push every item through the item side of a trained model.",
@@ -26,8 +27,11 @@ _COMMANDS = {
     "verify": "Check an exported model: checksums and answers.",
 }
 
-# What only the extra `tensorflow` brings.
-_OPTIONAL = {"aiohttp", "faiss", "keras", "pandas", "tensorflow", "tensorflow_serving"}
+# Extra -> the modules that only it brings.
+_OPTIONAL = {
+    "tensorflow": {"aiohttp", "faiss", "keras", "pandas", "tensorflow", "tensorflow_serving"},
+    "bench": {"hdrh", "jinja2", "matplotlib", "psutil", "tomli"},
+}
 
 
 class _LazyGroup(click.Group):
@@ -53,10 +57,12 @@ class _LazyGroup(click.Group):
             raise click.ClickException(str(error)) from error
         except ModuleNotFoundError as error:
             # A user's own model module that is missing is reported by who looks for it.
-            if error.name is None or error.name.split(".")[0] not in _OPTIONAL:
+            missing = (error.name or "").split(".")[0]
+            extra = next((extra for extra, modules in _OPTIONAL.items() if missing in modules), None)
+            if extra is None:
                 raise
             raise click.ClickException(
-                f"{error.name} is not installed. What this command needs: pip install nann[tensorflow]"
+                f"{error.name} is not installed. What this command needs: pip install nann[{extra}]"
             ) from error
         except OSError as error:
             # A full disk, a read-only folder, a file where a folder is needed: no fault of the program's.

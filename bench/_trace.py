@@ -1,0 +1,128 @@
+"""TensorFlow profiler traces: taking one while load runs, and what is in it as a flame graph."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nann.errors import InvalidFileError, NannError
+
+_HOST = "/host:CPU"
+_SMALLEST_SHARE = 0.002
+
+
+@contextlib.contextmanager
+def traced_here(folder: Path) -> Iterator[None]:
+    """Trace this process while the block runs, into `folder` (TensorBoard's profile plugin reads it)."""
+    import tensorflow as tf
+
+    tf.profiler.experimental.start(str(folder))
+    try:
+        yield
+    finally:
+        tf.profiler.experimental.stop()
+
+
+# In a process of its own: TensorFlow prints about it on standard output, and would run beside the generator.
+_TRACE_SERVER = """
+import sys
+import tensorflow as tf
+print("ready", flush=True)
+sys.stdin.readline()
+address, folder, milliseconds = sys.argv[1:]
+tf.profiler.experimental.client.trace("grpc://" + address, folder, int(milliseconds), num_tracing_attempts=1)
+"""
+
+
+@contextlib.contextmanager
+def traced_server(folder: Path, target: str, seconds: float) -> Iterator[None]:
+    """Trace a server for `seconds` from the beginning of the block, through its ProfilerService.
+
+    TensorFlow Serving has one; NannError when the server has none.
+    """
+    command = [sys.executable, "-c", _TRACE_SERVER, target, str(folder), str(round(seconds * 1000))]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        if child.stdout.readline().strip() == "ready":
+            child.stdin.write("go\n")
+            child.stdin.flush()
+            yield
+        _, printed = child.communicate()
+    if child.returncode:
+        last = printed.strip().splitlines()[-1:] or ["no message"]
+        raise NannError(
+            f"{target}: expected a trace from the server's ProfilerService, found: {last[0]}. TensorFlow "
+            "Serving has one; for another server profile the SavedModel itself, --saved-model DIR."
+        )
+
+
+@dataclass
+class Frame:
+    """Time of one name below one path of names, over all threads.
+
+    micros: with everything below it.
+    """
+
+    name: str
+    micros: float = 0.0
+    children: dict[str, Frame] = field(default_factory=dict)
+
+    def child(self, name: str) -> Frame:
+        return self.children.setdefault(name, Frame(name))
+
+    def to_json(self, smallest: float) -> dict[str, Any]:
+        """Without frames of less than `smallest` microseconds."""
+        below = sorted(self.children.values(), key=lambda frame: -frame.micros)
+        return {
+            "name": self.name,
+            "micros": self.micros,
+            "children": [frame.to_json(smallest) for frame in below if frame.micros >= smallest],
+        }
+
+
+def flame(folder: Path) -> dict[str, Any]:
+    """The newest trace below `folder` as a tree of frames: thread time by what was called within what.
+
+    Threads that only wait for a session's answer are left out.
+    """
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    files = sorted(folder.rglob("*.xplane.pb"), key=lambda path: path.stat().st_mtime)
+    if not files:
+        raise InvalidFileError(f"{folder}: expected a trace (*.xplane.pb), found none. Profile again.")
+    root = Frame("TensorFlow's threads")
+    for plane in xplane_pb2.XSpace.FromString(files[-1].read_bytes()).planes:
+        if plane.name != _HOST:
+            continue
+        names = {number: _short(event.name) for number, event in plane.event_metadata.items()}
+        for line in plane.lines:
+            if not line.name.startswith("python"):
+                _add_line(root, line, names)
+    root.micros = sum(frame.micros for frame in root.children.values())
+    return root.to_json(_SMALLEST_SHARE * root.micros)
+
+
+def _add_line(root: Frame, line: Any, names: dict[int, str]) -> None:
+    """Add a thread's events: one that begins before another ends stands below it."""
+    events = [(e.offset_ps, e.offset_ps + e.duration_ps, names[e.metadata_id]) for e in line.events]
+    open_frames: list[tuple[int, Frame]] = []
+    for start, end, name in sorted(events, key=lambda event: (event[0], -event[1])):
+        if end == start:
+            continue
+        while open_frames and open_frames[-1][0] <= start:
+            open_frames.pop()
+        frame = (open_frames[-1][1] if open_frames else root).child(name)
+        frame.micros += (end - start) / 1e6
+        open_frames.append((end, frame))
+
+
+def _short(name: str) -> str:
+    """`StatefulPartitionedCall/MatMul_2:MatMul` is called MatMul: the ops of a kind belong together."""
+    return name if "::" in name else name.rpartition(":")[2]
