@@ -6,23 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parents[2]  # run.json names the model as "support.tiny_model:TinyModel"
-BEAMS = (20, 30, 30, 30, 30, 20)
-
-
-@dataclass(frozen=True)
-class Served:
-    """A running server, the base path that it watches, and the export in it."""
-
-    target: str
-    pid: int
-    base_path: Path
-    export: Path
+from support.served import BEAMS, Served
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from integration.bench.conftest import BEAMS, Served
 from nann.bench import BenchOptions, _run, render_report, run_bench
 from nann.bench._agreement import BruteForce
 from nann.bench._requests import Request, generate_requests
@@ -19,8 +18,7 @@ from nann.bench._targets import SavedModelTarget
 from nann.cli import main
 from nann.errors import NannError
 from nann.serving.client import NannClient
-
-BEAMS_TEXT = ",".join(map(str, BEAMS))
+from support.served import BEAMS, Served
 
 
 def stages_of(result: dict[str, Any]) -> list[dict[str, Any]]:
