@@ -44,6 +44,7 @@ def beam_search(
     executor: Executor = "tensorflow",
     precision: Precision = "float32",
     max_work: int = DEFAULT_MAX_WORK,
+    expand: int = 0,
 ) -> BeamSearchResult:
     """Walk the index for each user of a batch, inside one op (design section 4).
 
@@ -59,6 +60,9 @@ def beam_search(
                  raises InvalidArgumentError, naming the node, for a scorer that it does not know how to run.
     precision:   of the native executor's matrix products; sums are float32 always.
     max_work:    cap on B x sum of level_topn; rows that differ count the largest k each.
+    expand:      0 is the walk of design section 4. More is the adaptive walk (HNSW paper, Algorithm 2, arXiv
+                 1603.09320, many candidates at once): a level's widest beam is the size of its pool of best
+                 candidates, a hop expands this many of the pool, a level ends when all were expanded.
 
     Raises InvalidInputError when the scorer has captures; tf.errors.InvalidArgumentError, naming the input,
     expected and actual, when a tensor does not fit.
@@ -73,6 +77,7 @@ def beam_search(
             level_topn=level_topn,
             exclude_ids=exclude_ids,
             max_work=max_work,
+            expand=expand,
             **_scorer_attributes(scorer, user_functions, item_tables, tile_rows, executor, precision),
         )
     )

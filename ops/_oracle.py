@@ -55,13 +55,66 @@ def beam_search(
         if level > 0:
             result, result_scores = _top(beam, result, result_scores, item_ids)
 
+    return *_answer(k, result, result_scores, item_ids, exclude_ids), items_scored
+
+
+def adaptive_search(
+    graph: GraphIndex,
+    item_ids: npt.NDArray[np.int64],
+    score_fn: ScoreFn,
+    level_topn: Sequence[int] | npt.NDArray[np.int32],
+    exclude_ids: Sequence[int] | npt.NDArray[np.int64] = (),
+    *,
+    expand: int,
+) -> tuple[npt.NDArray[np.int64], Scores, int]:
+    """The adaptive walk for one user: on each level, expand the best until the pool has no other left.
+
+    This is Algorithm 2 of the HNSW paper (arXiv 1603.09320) with `expand` candidates a hop; a level's pool
+    holds as many as its widest beam, on level 0 at least k + the number of `exclude_ids`.
+    Arguments, results and errors as in `beam_search`.
+    """
+    beams = [int(beam) for beam in check_level_topn(level_topn, graph.meta)]
+    hop_beams, k = iter(beams[1:-1]), beams[-1]
+
+    pool, pool_scores, items_scored = _score(score_fn, graph.enter_points)
+    pool, pool_scores = _top(beams[0], pool, pool_scores, item_ids)
+
+    for level in reversed(range(graph.meta.start_level)):
+        size = max(next(hop_beams) for _ in range(graph.meta.hops_per_level[level]))
+        size = max(size, k + len(exclude_ids)) if level == 0 else size
+        visited = np.zeros(graph.meta.num_items, dtype=bool)
+        visited[pool] = True
+        pool, pool_scores = _top(size, pool, pool_scores, item_ids)
+        expanded = np.zeros(graph.meta.num_items, dtype=bool)
+        while (candidates := pool[~expanded[pool]][:expand]).size > 0:
+            expanded[candidates] = True
+            new = _neighbors(graph.levels[level], candidates)
+            new = new[~visited[new]]
+            visited[new] = True
+            new, new_scores, count = _score(score_fn, new)
+            items_scored += count
+            pool, pool_scores = _top(
+                size, np.concatenate([pool, new]), np.concatenate([pool_scores, new_scores]), item_ids
+            )
+
+    return *_answer(k, pool, pool_scores, item_ids, exclude_ids), items_scored
+
+
+def _answer(
+    k: int,
+    result: Positions,
+    result_scores: Scores,
+    item_ids: npt.NDArray[np.int64],
+    exclude_ids: Sequence[int] | npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], Scores]:
+    """Ids and scores of the best k that are not excluded, padded with id -1 and score -inf."""
     kept = ~np.isin(item_ids[result], np.asarray(exclude_ids, np.int64))
     result, result_scores = _top(k, result[kept], result_scores[kept], item_ids)
     ids = np.full(k, -1, np.int64)
     scores = np.full(k, -np.inf, np.float32)
     ids[: result.size] = item_ids[result]
     scores[: result.size] = result_scores
-    return ids, scores, items_scored
+    return ids, scores
 
 
 def _neighbors(level: Level, nodes: Positions) -> Positions:

@@ -1,6 +1,7 @@
 # The sources of the ops, listed once for CMake; ops/BUILD lists the same and a test compares the two.
 set(NANN_CORE_SOURCES
   core/beam_search.cc
+  core/candidate_pool.cc
   core/float16.cc
   core/graph.cc
   core/npy.cc

@@ -42,8 +42,9 @@ absl::Status CheckLevelTopn(const Graph& graph, absl::Span<const int32_t> level_
   return absl::OkStatus();
 }
 
-void BeamSearch::Start(absl::Span<const int32_t> level_topn) {
+void BeamSearch::Start(absl::Span<const int32_t> level_topn, const WalkOptions& options) {
   level_topn_ = level_topn;
+  options_ = options;
   items_scored_ = nan_items_ = hops_ = 0;
   done_ = false;
   level_ = graph_->num_levels();
@@ -53,25 +54,45 @@ void BeamSearch::Start(absl::Span<const int32_t> level_topn) {
   frontier_.assign(graph_->enter_points().begin(), graph_->enter_points().end());
 }
 
+int64_t BeamSearch::PoolSize(int level, int first_beam) const {
+  const auto beams = level_topn_.subspan(first_beam, graph_->hops(level));
+  const int32_t widest = *std::max_element(beams.begin(), beams.end());
+  return level > 0 ? widest : std::max<int64_t>(widest, level_topn_.back() + options_.excluded);
+}
+
 void BeamSearch::EnterLevel(int level) {
   level_ = level;
-  hops_left_ = graph_->hops(level);
   visited_.Clear();
   for (const Candidate& result : results_) visited_.Insert(result.position);
-  candidates_ = results_;
+  if (adaptive()) {
+    pool_.Reset(PoolSize(level, beam_ + 1), graph_->item_ids(), &results_);
+    beam_ += graph_->hops(level);
+  } else {
+    hops_left_ = graph_->hops(level);
+    candidates_ = results_;
+  }
+}
+
+bool BeamSearch::BeginHop() {
+  if (level_ == graph_->num_levels()) return false;  // Of the entry points all that matters is their scores.
+  if (adaptive()) return pool_.TakeUnexpanded(options_.expand, &candidates_);
+  if (hops_left_ == 0) return false;
+  --hops_left_;
+  ++beam_;
+  return true;
 }
 
 void BeamSearch::Expand() {
   const Level& level = graph_->level(level_);
+  for (const Candidate& candidate : candidates_) level.FetchOffsets(candidate.position);
   frontier_.clear();
-  for (const Candidate& candidate : candidates_) {
-    for (int32_t neighbor : level.NeighborsOf(candidate.position)) {
+  for (size_t i = 0; i < candidates_.size(); ++i) {
+    if (i + 1 < candidates_.size()) level.FetchNeighbors(candidates_[i + 1].position);
+    for (int32_t neighbor : level.NeighborsOf(candidates_[i].position)) {
       if (visited_.Insert(neighbor)) frontier_.push_back(neighbor);
     }
   }
   ++hops_;
-  ++beam_;
-  --hops_left_;
 }
 
 void BeamSearch::Advance(absl::Span<const float> scores) {
@@ -84,30 +105,40 @@ void BeamSearch::Advance(absl::Span<const float> scores) {
       candidates_.push_back({frontier_[i], scores[i]});
     }
   }
-  EndHop();
+  if (adaptive() && level_ < graph_->num_levels()) {
+    pool_.Merge(&candidates_);
+  } else {
+    KeepTop(level_topn_[beam_], graph_->item_ids(), &candidates_);
+    results_.insert(results_.end(), candidates_.begin(), candidates_.end());
+  }
   SkipEmptyHops();
 }
 
-void BeamSearch::EndHop() {
-  KeepTop(level_topn_[beam_], graph_->item_ids(), &candidates_);
-  results_.insert(results_.end(), candidates_.begin(), candidates_.end());
+void BeamSearch::EndLevel() {
+  if (level_ == graph_->num_levels()) return;  // The entry points are handed down as kept.
+  if (adaptive()) {
+    pool_.CopyTo(&results_);
+  } else if (level_ > 0) {
+    // The last hop's beam also bounds what a level hands down.
+    KeepTop(level_topn_[beam_], graph_->item_ids(), &results_);
+  }
 }
 
 void BeamSearch::SkipEmptyHops() {
   while (true) {
-    if (hops_left_ == 0) {
-      // The last hop's beam also bounds what a level hands down; the entry points are handed down as kept.
-      if (level_ > 0) KeepTop(level_topn_[beam_], graph_->item_ids(), &results_);
-      if (level_ == 0) {
-        done_ = true;
-        frontier_.clear();
-        return;
-      }
-      EnterLevel(level_ - 1);
+    if (BeginHop()) {
+      Expand();
+      if (!frontier_.empty()) return;
+      candidates_.clear();
+      continue;
     }
-    Expand();
-    if (!frontier_.empty()) return;
-    candidates_.clear();
+    EndLevel();
+    if (level_ == 0) {
+      done_ = true;
+      frontier_.clear();
+      return;
+    }
+    EnterLevel(level_ - 1);
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "candidate_pool.h"
 #include "graph.h"
 #include "top_k.h"
 #include "visited_set.h"
@@ -22,6 +23,21 @@ inline constexpr int32_t kMaxBeam = 65536;
 absl::Status CheckLevelTopn(const Graph& graph, absl::Span<const int32_t> level_topn, int64_t beams_per_row,
                             int64_t batch, int64_t max_work);
 
+// How a level is walked.
+//
+// Fixed (`expand` is 0), the design's section 4: as many hops as the index says, each expands all of the last
+// hop's beam.
+//
+// Adaptive: a level's widest beam is the size of its pool of best candidates (on level 0 at least k, and as
+// many more as items may be excluded). A hop expands the `expand` best of the pool that were not expanded
+// yet, and the level ends when there is none left: an easy user needs few hops, a hard one as many as it
+// takes. With `expand` 1 this is Algorithm 2 of the HNSW paper (arXiv 1603.09320); more of them at once fill
+// the scorer's tiles.
+struct WalkOptions {
+  int64_t expand = 0;
+  int64_t excluded = 0;
+};
+
 // One search, driven from outside: score frontier(), call Advance with the scores, until done().
 //
 //   search.Start(level_topn);
@@ -34,7 +50,7 @@ class BeamSearch {
   explicit BeamSearch(const Graph* graph) : graph_(graph), visited_(graph->num_items()) {}
 
   // `level_topn` has passed CheckLevelTopn and must live until the search is done.
-  void Start(absl::Span<const int32_t> level_topn);
+  void Start(absl::Span<const int32_t> level_topn, const WalkOptions& options = {});
 
   bool done() const { return done_; }
 
@@ -53,18 +69,26 @@ class BeamSearch {
   int64_t hops() const { return hops_; }
 
  private:
+  bool adaptive() const { return options_.expand > 0; }
+  // The widest beam of the level whose first hop has beam `first_beam`.
+  int64_t PoolSize(int level, int first_beam) const;
   void EnterLevel(int level);
+  // Chooses the candidates to expand; false when the level is done.
+  bool BeginHop();
   void Expand();
+  // What the level hands down, or the result.
+  void EndLevel();
   // Moves on to the next hop, the next level or the end until there is something to score.
   void SkipEmptyHops();
-  void EndHop();
 
   const Graph* graph_;
   VisitedSet visited_;
   absl::Span<const int32_t> level_topn_;
+  WalkOptions options_;
   std::vector<Candidate> results_;     // R
   std::vector<Candidate> candidates_;  // C
   std::vector<int32_t> frontier_;      // N
+  CandidatePool pool_;                 // Of an adaptive walk, in place of R.
   int level_ = 0;                      // num_levels() while the entry points are scored.
   int hops_left_ = 0;
   int beam_ = 0;  // Index into level_topn_ of the hop under way.

@@ -139,7 +139,7 @@ void TileProgram::ScoreDirect(const AlignedFloats& user, const Table& table,
 
 void TileProgram::Score(const AlignedFloats& user, absl::Span<const Table* const> tables,
                         absl::Span<const int32_t> positions, AlignedFloats* scratch, float* scores) const {
-  if (direct_.has_value() && tables[direct_->table]->type() == TableType::kFloat32) {
+  if (ScoresInPlace(tables)) {
     return ScoreDirect(user, *tables[direct_->table], positions, scores);
   }
   for (size_t t = 0; t < table_buffers_.size(); ++t) {

@@ -109,6 +109,10 @@ class TileProgram {
     TileOperand query;
   };
   const std::optional<Direct>& direct() const { return direct_; }
+  // Whether Score works in place, in which case it takes any number of positions and no scratch.
+  bool ScoresInPlace(absl::Span<const Table* const> tables) const {
+    return direct_.has_value() && tables[direct_->table]->type() == TableType::kFloat32;
+  }
 
  private:
   friend class TileLowering;

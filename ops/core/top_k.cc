@@ -3,19 +3,6 @@
 #include <algorithm>
 
 namespace nann {
-namespace {
-
-struct Better {
-  absl::Span<const int64_t> item_ids;
-
-  bool operator()(const Candidate& a, const Candidate& b) const {
-    if (a.score != b.score) return a.score > b.score;
-    return item_ids[a.position] < item_ids[b.position];
-  }
-};
-
-}  // namespace
-
 void KeepTop(int64_t k, absl::Span<const int64_t> item_ids, std::vector<Candidate>* candidates) {
   if (k >= static_cast<int64_t>(candidates->size())) return;
   std::nth_element(candidates->begin(), candidates->begin() + k, candidates->end(), Better{item_ids});

@@ -14,7 +14,17 @@ struct Candidate {
   float score;  // Never NaN: a NaN score drops the item before it becomes a candidate.
 };
 
-// Keeps the `k` best of `candidates`, in no particular order: higher score first, then smaller item id.
+// The order: higher score first, then smaller item id.
+struct Better {
+  absl::Span<const int64_t> item_ids;
+
+  bool operator()(const Candidate& a, const Candidate& b) const {
+    if (a.score != b.score) return a.score > b.score;
+    return item_ids[a.position] < item_ids[b.position];
+  }
+};
+
+// Keeps the `k` best of `candidates`, in no particular order.
 void KeepTop(int64_t k, absl::Span<const int64_t> item_ids, std::vector<Candidate>* candidates);
 
 // The same, best first.

@@ -27,6 +27,7 @@ REGISTER_OP("Nann>BeamSearch")
     .Attr("item_tables: list(string) >= 1")
     .Attr("tile_rows: int >= 1 = 128")
     .Attr("max_work: int >= 1 = 4194304")
+    .Attr("expand: int >= 0 = 0")
     .SetShapeFn([](InferenceContext* c) {
       const int inputs = c->num_inputs();
       ShapeHandle unused;
@@ -71,6 +72,8 @@ precision: of the native executor's matrix products; their sums are float32 alwa
 item_tables: the item tables whose rows the scorer takes, in this order.
 tile_rows: rows a call of the scorer.
 max_work: the cap on batch x sum of level_topn.
+expand: 0 walks as the design's section 4 has it. More is the adaptive walk: a level's widest beam is the size of
+  its pool of best candidates, a hop expands this many of the pool, and the level ends when all were expanded.
 )doc");
 
 REGISTER_OP("Nann>ScoreItems")

@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "index_resource.h"
 #include "metrics.h"
+#include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/device_base.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tile_scorer.h"
@@ -71,7 +72,8 @@ class SearchRun {
             tensorflow::AsyncOpKernel::DoneCallback done)
       : ctx_(ctx), index_(std::move(index)), done_(std::move(done)) {}
 
-  absl::Status Prepare(const TileScorer& scorer, int64_t max_work) {
+  absl::Status Prepare(const TileScorer& scorer, const WalkOptions& walk, int64_t max_work) {
+    walk_ = walk;
     absl::Status status = ctx_->input_list("user_state", &user_state_);
     if (!status.ok()) return status;
     const absl::StatusOr<int64_t> batch = BatchOf(user_state_);
@@ -98,6 +100,7 @@ class SearchRun {
   OpKernelContext* ctx() const { return ctx_; }
   const Index& index() const { return *index_; }
   const TileScorer::Ready& scorer() const { return scorer_; }
+  WalkOptions walk() const { return {walk_.expand, exclude_ids_->dim_size(1)}; }
   int64_t batch() const { return batch_; }
   absl::Span<const int32_t> level_topn(int64_t row) const { return level_topn_.OfRow(row); }
   std::vector<Tensor> UserTensors(int64_t row) const { return UserOfRow(user_state_, row); }
@@ -163,6 +166,7 @@ class SearchRun {
   const Tensor* exclude_ids_ = nullptr;
   LevelTopn level_topn_;
   TileScorer::Ready scorer_;
+  WalkOptions walk_;
   int64_t batch_ = 0;
   Tensor* ids_ = nullptr;
   Tensor* scores_ = nullptr;
@@ -195,6 +199,11 @@ class Walker : public std::enable_shared_from_this<Walker> {
       row_ = -1;
     }
     if (row_ < 0) return BeginRow(std::move(next));
+    if (user_.native != nullptr && user_.native->program.ScoresInPlace(run_->scorer().tables)) {
+      WalkDirect();
+      next();
+      return true;
+    }
     frontier_scores_.resize(search_->frontier().size());
     ScoreTiles(run_->ctx(), run_->scorer(), user_, search_->frontier(), absl::MakeSpan(frontier_scores_),
                [self = shared_from_this(), next = std::move(next)](const absl::Status& status) {
@@ -208,6 +217,21 @@ class Walker : public std::enable_shared_from_this<Walker> {
     return true;
   }
 
+  // All hops at once: a distance costs less than handing a tile to another thread would.
+  void WalkDirect() {
+    tensorflow::CancellationManager* cancellation = run_->ctx()->cancellation_manager();
+    const CompiledScorer& scorer = *user_.native;
+    while (!search_->done()) {
+      if (cancellation != nullptr && cancellation->IsCancelled()) {
+        return GiveUp(absl::CancelledError("the request was cancelled or its deadline passed"));
+      }
+      frontier_scores_.resize(search_->frontier().size());
+      scorer.program.Score(user_.packed, run_->scorer().tables, search_->frontier(), nullptr,
+                           frontier_scores_.data());
+      search_->Advance(frontier_scores_);
+    }
+  }
+
   bool BeginRow(std::function<void()> next) {
     row_ = run_->ClaimRow();
     if (row_ < 0) {
@@ -218,7 +242,7 @@ class Walker : public std::enable_shared_from_this<Walker> {
     BindUser(run_->ctx(), run_->scorer(), run_->UserTensors(row_), &user_,
              [self = shared_from_this(), next = std::move(next)](const absl::Status& status) {
                if (status.ok()) {
-                 self->search_->Start(self->run_->level_topn(self->row_));
+                 self->search_->Start(self->run_->level_topn(self->row_), self->run_->walk());
                } else {
                  self->GiveUp(status);
                }
@@ -244,13 +268,14 @@ class BeamSearchOp : public tensorflow::AsyncOpKernel {
  public:
   explicit BeamSearchOp(tensorflow::OpKernelConstruction* ctx) : AsyncOpKernel(ctx), scorer_(ctx) {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("max_work", &max_work_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("expand", &walk_.expand));
   }
 
   void ComputeAsync(OpKernelContext* ctx, DoneCallback done) override {
     absl::StatusOr<std::shared_ptr<const Index>> index = IndexOfInput(ctx, 0);
     OP_REQUIRES_OK_ASYNC(ctx, index.status(), done);
     auto run = std::make_shared<SearchRun>(ctx, *std::move(index), done);
-    OP_REQUIRES_OK_ASYNC(ctx, run->Prepare(scorer_, max_work_), done);
+    OP_REQUIRES_OK_ASYNC(ctx, run->Prepare(scorer_, walk_, max_work_), done);
     const int64_t threads = ctx->device()->tensorflow_cpu_worker_threads()->num_threads;
     const int64_t walkers = std::clamp<int64_t>(run->batch(), 1, std::max<int64_t>(threads, 1));
     run->ExpectWalkers(walkers);
@@ -262,6 +287,7 @@ class BeamSearchOp : public tensorflow::AsyncOpKernel {
 
  private:
   const TileScorer scorer_;
+  WalkOptions walk_;
   int64_t max_work_ = 0;
 };
 

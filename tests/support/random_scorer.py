@@ -1,7 +1,7 @@
 """Random scorers: what people build retrieval models of, put together by chance, up to 60 operations.
 
-Values stay near 1 whatever is drawn (weights are scaled, growing results squashed), so that two ways to compute
-a score differ by rounding only.
+Values stay near 1 whatever is drawn (weights are scaled, growing results squashed), so that two ways to
+compute a score differ by rounding only.
 """
 
 from __future__ import annotations
@@ -59,10 +59,11 @@ class RandomModel:
         self._profiles: list[tf.Tensor] = [user_state.get("profile", user_state["events"][0])]  # [width]
         self._present = user_state.get("present", tf.reduce_any(user_state["events"] != 0, -1))
         kinds = [
-            self._dense, self._dense, self._dense, self._batch_norm, self._prelu, self._activation, self._attention,
-            self._attention, self._by_hand, self._heads, self._layer_norm, self._concat, self._concat, self._slice,
-            self._with_user, self._with_row, self._with_row, self._reduced, self._rank_three, self._control_flow,
-            self._user_side, self._dot_product, self._noise, self._constant_rows,
+            self._dense, self._dense, self._dense, self._batch_norm, self._prelu, self._activation,
+            self._attention, self._attention, self._by_hand, self._heads, self._layer_norm, self._concat,
+            self._concat, self._slice, self._with_user, self._with_row, self._with_row, self._reduced,
+            self._rank_three, self._control_flow, self._user_side, self._dot_product, self._noise,
+            self._constant_rows,
         ]  # fmt: skip
         graph = tf.compat.v1.get_default_graph()
         while len(_arithmetic(graph)) < self._operations:
@@ -131,8 +132,13 @@ class RandomModel:
         if query.shape[-1] != keys.shape[-1]:
             query = self._project(query, keys.shape[-1])
         logits = tf.matmul(query, keys, transpose_b=True) * 0.35
-        if self._choose(2):
-            logits += (1 - tf.cast(self._present, tf.float32)) * -1e9
+        masks = [
+            lambda: logits,
+            lambda: logits + (1 - tf.cast(self._present, tf.float32)) * -1e9,
+            lambda: tf.where(self._present, logits, -1e9),
+            lambda: tf.where(~self._present[tf.newaxis], tf.constant(-1e9), logits + 0.1),
+        ]
+        logits = masks[self._choose(len(masks))]()
         return tf.matmul(tf.nn.softmax(logits), values)
 
     def _by_hand(self) -> tf.Tensor:

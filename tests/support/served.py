@@ -13,6 +13,5 @@ class Served:
     """A running server, the base path that it watches, and the export in it."""
 
     target: str
-    pid: int
     base_path: Path
     export: Path

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import nann.ops
 from nann.errors import InvalidInputError
+from nann.ops._oracle import adaptive_search as adaptive_oracle
 from nann.ops._oracle import beam_search as oracle
 from support.graphs import DIM, Corpus, random_corpus
 
@@ -96,6 +97,42 @@ def test_three_implementations_agree_on_random_graphs(data: st.DataObject) -> No
     exclude_ids = rng.choice([-1, 5, *corpus.item_ids], (batch, data.draw(st.integers(0, 5))))
     tile_rows = data.draw(st.sampled_from(sorted(SCORERS)))
     assert_same(*search_all(corpus, users, level_topn, exclude_ids, tile_rows))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_the_adaptive_walk_is_the_oracles(data: st.DataObject) -> None:
+    hops = data.draw(st.sampled_from([(3,), (3, 1), (2, 2, 1)]))
+    corpus = random_corpus(
+        data.draw(st.integers(0, 2**32)),
+        num_items=data.draw(st.integers(1, 80)),
+        hops=hops,
+        degree=data.draw(st.integers(0, 8)),
+        sparsity=data.draw(st.sampled_from([0.0, 0.3, 0.9])),
+    )
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    users = rng.integers(-2, 3, (data.draw(st.integers(1, 4)), DIM)).astype(np.float32)
+    users[rng.random(len(users)) < 0.3, -1] = 9  # Users for whom some items score NaN.
+    level_topn = rng.integers(1, 12, 2 + sum(hops)).astype(np.int32)
+    exclude_ids = rng.choice([-1, 5, *corpus.item_ids], (len(users), data.draw(st.integers(0, 5))))
+    expand = data.draw(st.sampled_from([1, 2, 7]))
+    with tempfile.TemporaryDirectory() as folder:
+        index = nann.ops.IndexResource(**corpus.write(Path(folder)))
+        found = nann.ops.beam_search(
+            index, [users], level_topn, exclude_ids, scorer=SCORERS[4], tile_rows=4, expand=expand
+        )
+    for row, user in enumerate(users):
+        ids, scores, items_scored = adaptive_oracle(
+            corpus.graph,
+            corpus.item_ids,
+            numpy_score(corpus, user),
+            level_topn,
+            exclude_ids[row],
+            expand=expand,
+        )
+        np.testing.assert_array_equal(found.ids[row], ids)
+        np.testing.assert_array_equal(found.scores[row], scores)
+        assert int(found.items_scored[row]) == items_scored
 
 
 NO_EXCLUSIONS = np.zeros((1, 0), np.int64)

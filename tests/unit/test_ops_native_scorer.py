@@ -84,7 +84,7 @@ def index(tmp_path_factory):
 
 
 @pytest.mark.parametrize("function", SCORERS, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("bfloat16", 0.05)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.05)])
 def test_both_executors_score_alike(index, function, precision, tolerance) -> None:
     users = RNG.normal(size=(3, 4, DIM)).astype(np.float32)
     positions = RNG.integers(-1, 50, (3, 21)).astype(np.int32)
@@ -122,7 +122,7 @@ def test_both_executors_walk_alike(index) -> None:
 
 
 @pytest.mark.parametrize(
-    "function, message",
+    ("function", "message"),
     [
         (lambda keys, items: tf.math.cumsum(items, axis=1)[:, 0], "an operation that the native executor"),
         (lambda keys, items: tf.reduce_sum(items, axis=0)[:1] + items[:, 0], "another axis than the columns"),

@@ -52,6 +52,6 @@ def served(export: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
             line = server.stdout.readline()
             assert "gRPC on " in line, line
             target = line.split("gRPC on ")[1].split(",")[0]
-            yield Served(target, server.pid, base_path, export)
+            yield Served(target, base_path, export)
         finally:
             server.terminate()

@@ -1,0 +1,54 @@
+#include "candidate_pool.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace nann {
+
+void CandidatePool::Reset(int64_t size, absl::Span<const int64_t> item_ids,
+                          std::vector<Candidate>* candidates) {
+  size_ = size;
+  item_ids_ = item_ids;
+  first_unexpanded_ = 0;
+  entries_.clear();
+  Merge(candidates);
+}
+
+void CandidatePool::Merge(std::vector<Candidate>* candidates) {
+  const Better better{item_ids_};
+  if (static_cast<int64_t>(entries_.size()) == size_) {
+    const Candidate& worst = entries_.back().candidate;
+    const auto too_bad = [&](const Candidate& c) { return !better(c, worst); };
+    candidates->erase(std::remove_if(candidates->begin(), candidates->end(), too_bad), candidates->end());
+  }
+  if (candidates->empty()) return;
+  KeepTopSorted(size_, item_ids_, candidates);
+  merged_.clear();
+  size_t old = 0, added = 0;
+  first_unexpanded_ = 0;
+  while (static_cast<int64_t>(merged_.size()) < size_ &&
+         (old < entries_.size() || added < candidates->size())) {
+    const bool take_old = added == candidates->size() ||
+                          (old < entries_.size() && better(entries_[old].candidate, (*candidates)[added]));
+    merged_.push_back(take_old ? entries_[old++] : Entry{(*candidates)[added++], false});
+  }
+  std::swap(entries_, merged_);
+}
+
+bool CandidatePool::TakeUnexpanded(int64_t count, std::vector<Candidate>* candidates) {
+  candidates->clear();
+  while (first_unexpanded_ < entries_.size() && static_cast<int64_t>(candidates->size()) < count) {
+    Entry& entry = entries_[first_unexpanded_++];
+    if (entry.expanded) continue;
+    entry.expanded = true;
+    candidates->push_back(entry.candidate);
+  }
+  return !candidates->empty();
+}
+
+void CandidatePool::CopyTo(std::vector<Candidate>* candidates) const {
+  candidates->clear();
+  for (const Entry& entry : entries_) candidates->push_back(entry.candidate);
+}
+
+}  // namespace nann
