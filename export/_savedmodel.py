@@ -15,12 +15,14 @@ import tensorflow as tf
 from nann.errors import InvalidFileError, InvalidInputError
 from nann.export._assets import ITEM_ID_ORDER, ITEM_IDS, Assets, check_graph_fits, gather_assets
 from nann.export._constants import MAX_CONSTANT_BYTES
+from nann.export._item_table import check_split, write_item_table
 from nann.export._items import Items, OnProgress, read_items
 from nann.export._manifest import check_sums, read_manifest, write_manifest
 from nann.export._model import RetrievalModel, load_model, read_run
 from nann.export._samples import Sample, random_sample, sample_from_model
-from nann.export._scorer import Scorer, freeze_scorer
+from nann.export._scorer import Scorer, freeze_scorer, split_scorer
 from nann.export._signatures import SignatureBuilder, check_names
+from nann.export._split import SCORER_TABLE
 from nann.export._user_side import TABLE_BYTES, UserSide, rewrite_user_side
 from nann.export._verify import check_answers, loaded, scorer_of_export, scorer_of_model
 from nann.export._warmup import write_warmup
@@ -30,6 +32,8 @@ from nann.ops._index_resource import IndexResource
 from nann.ops._library import load_library
 from nann.ops._publish import staged_directory
 from nann.version import __version__
+
+ITEM_TABLE_BYTES = 4 * 2**30
 
 
 def export_model(
@@ -42,6 +46,8 @@ def export_model(
     max_work: int = DEFAULT_MAX_WORK,
     table_bytes: int = TABLE_BYTES,
     max_constant_bytes: int = MAX_CONSTANT_BYTES,
+    split: bool = True,
+    item_table_bytes: int = ITEM_TABLE_BYTES,
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
@@ -54,6 +60,9 @@ def export_model(
     max_work:   cap of one request: batch x sum of its beams.
     table_bytes: tables of the user side of at least this size become mapped files.
     max_constant_bytes: largest variable that may become a constant of the graph.
+    split:      run the user's part of the scorer once a request, and take the items' part from a table that
+                is computed here (docs/scorer-split.md); False leaves the scorer as the model has it.
+    item_table_bytes: largest size of that table; 0: none.
     overwrite:  replace an export that is there, in one step.
 
     The export is written beside, checked against the NumPy oracle scored by the original model, and then
@@ -73,17 +82,30 @@ def export_model(
         )
     with staged_directory(out_dir, replace=overwrite) as staged:
         report("write model", 0, 1)
-        scorer = freeze_scorer(inputs.model, tile_rows=tile_rows, max_constant_bytes=max_constant_bytes)
+        frozen = freeze_scorer(inputs.model, tile_rows=tile_rows, max_constant_bytes=max_constant_bytes)
+        scorer = frozen
+        if split:
+            scorer = split_scorer(frozen, num_items=inputs.items.num_items, item_table_bytes=item_table_bytes)
         user_side = _user_side(inputs.model, table_bytes, max_constant_bytes)
         tables = {} if user_side is None else user_side.tables
         assets = gather_assets(
             staged / "assets", inputs.run_dir, inputs.items, inputs.graph, inputs.model, tables
         )
+        if scorer.item_function is not None:
+            assets.item_tables[SCORER_TABLE] = assets.folder / f"item_table_{SCORER_TABLE}.npy"
+            write_item_table(
+                assets.item_tables[SCORER_TABLE],
+                inputs.items,
+                scorer,
+                lambda done, total: report("compute item table", done, total),
+            )
         _save(staged, inputs.model, scorer, user_side, assets, max_work)
         vocabularies = {
             feature: _mapped(assets.user_tables[table]) for feature, table in assets.vocabularies.items()
         }
         sample = sample_from_model(inputs.model, vocabularies, users=2 if 2 * work <= max_work else 1)
+        item_tables = {name: _mapped(path) for name, path in assets.item_tables.items()}
+        check_split(frozen, scorer, sample, inputs.items, item_tables)
         write_warmup(staged, out_dir.resolve().parent.name, sample, inputs.beams.tolist())
         report("write model", 1, 1)
         verified = _compare_with_oracle(staged, inputs, sample, tile_rows, report)
@@ -259,6 +281,7 @@ def _manifest(inputs: _Inputs, scorer: Scorer, assets: Assets, max_work: int) ->
             "tile_rows": scorer.tile_rows,
             "item_tables": list(scorer.item_tables),
             "max_work": max_work,
+            "split": None if scorer.report is None else scorer.report.to_json(),
         },
         "tables": {"item": files(assets.item_tables), "user": files(assets.user_tables)},
         "level_topn": inputs.beams.tolist(),
@@ -276,4 +299,5 @@ def _summary(content: dict[str, Any], items: Items) -> dict[str, Any]:
         "dim": items.dim,
         "level_topn": content["level_topn"],
         "user_tables": sorted(content["tables"]["user"]),
+        "split": content["scorer"]["split"],
     }

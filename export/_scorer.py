@@ -10,23 +10,35 @@ import tensorflow as tf
 from nann.errors import InvalidInputError
 from nann.export._constants import MAX_CONSTANT_BYTES, freeze
 from nann.export._model import RetrievalModel
-
-ITEM_EMBS = "item_embs"
+from nann.export._split import ITEM_EMBS, SplitReport, split_function
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """What a search calls for every tile.
+    """What a search calls for every user and every tile: ConcreteFunctions without captures.
 
-    function:    ConcreteFunction without captures: (state tensors of one user, in the order of
-                 `user_state`..., float32 [tile_rows, width] of each item table...) -> float32 [tile_rows].
-    item_tables: names of the item tables that it reads, in the order of its inputs.
-    tile_rows:   rows of one call.
+    function:      (user tensors of one user..., float32 [tile_rows, width] of each item table...)
+                   -> float32 [tile_rows].
+    item_tables:   names of the item tables that it reads, in the order of its inputs.
+    tile_rows:     rows of one call.
+    user_function: (state tensors of one user, in the order of `user_state`...) -> the user tensors;
+                   None: these are the state tensors.
+    item_function: float32 [tile_rows, D] of item_embs -> float32 [tile_rows, W] of the item table "scorer";
+                   None: there is no such table.
+    report:        what the split did; None: there was none.
     """
 
     function: Any
     item_tables: tuple[str, ...]
     tile_rows: int
+    user_function: Any | None = None
+    item_function: Any | None = None
+    report: SplitReport | None = None
+
+    @property
+    def user_functions(self) -> tuple[Any, ...]:
+        """The user function as the ops take it: none or one."""
+        return () if self.user_function is None else (self.user_function,)
 
 
 def freeze_scorer(
@@ -49,3 +61,20 @@ def freeze_scorer(
     traced = tf.function(score, input_signature=specs, autograph=False)
     frozen = freeze(traced.get_concrete_function(), what="score", max_constant_bytes=max_constant_bytes)
     return Scorer(frozen, (ITEM_EMBS,), tile_rows)
+
+
+def split_scorer(scorer: Scorer, *, num_items: int, item_table_bytes: int) -> Scorer:
+    """The same scores, with the user's part run once a request and the items' part from an item table.
+
+    item_table_bytes: what the table over `num_items` may take. A scorer that cannot be split, or would not
+    gain, comes back as it is; its report says why.
+    """
+    split = split_function(scorer.function, max_table_width=item_table_bytes // (4 * num_items))
+    return Scorer(
+        split.function,
+        split.item_tables,
+        scorer.tile_rows,
+        user_function=split.user_function,
+        item_function=split.item_function,
+        report=split.report,
+    )

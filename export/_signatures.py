@@ -125,6 +125,7 @@ class SignatureBuilder:
             state,
             positions,
             scorer=self._scorer.function,
+            user_functions=self._scorer.user_functions,
             item_tables=self._scorer.item_tables,
             tile_rows=self._scorer.tile_rows,
         )
@@ -139,6 +140,7 @@ class SignatureBuilder:
             level_topn,
             exclude_ids,
             scorer=self._scorer.function,
+            user_functions=self._scorer.user_functions,
             item_tables=self._scorer.item_tables,
             tile_rows=self._scorer.tile_rows,
             max_work=self._max_work,

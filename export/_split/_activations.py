@@ -33,7 +33,7 @@ def piecewise_linear_sum(x: Tensor, _: Uses) -> Tensor | None:
 
 def selected(x: Tensor, _: Uses) -> Tensor | None:
     """where(x > 0, x, a * x), also with >=, < and <=, -> prelu(x, a)."""
-    if x.op not in ("SelectV2", "Select") or any(each.known_shape != x.shape for each in x.inputs):
+    if x.op != "SelectV2" or any(each.known_shape != x.shape for each in x.inputs):
         return None
     condition, positive, negative = x.inputs
     if condition.op in ("Less", "LessEqual"):

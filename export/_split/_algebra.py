@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from nann.export._split._contract import sum_of_product
-from nann.export._split._ir import Needs, Tensor, Uses, name_new
+from nann.export._split._ir import Needs, Tensor, Uses, constant, name_new
 from nann.export._split._ops import (
     add,
     columns,
@@ -21,6 +21,7 @@ from nann.export._split._ops import (
     reduce_,
     reshape,
     scaled,
+    select,
     slice_,
     widened,
 )
@@ -122,6 +123,33 @@ def dot_of_concat(x: Tensor, _: Uses) -> Tensor | None:
     return add(*terms)
 
 
+def select_into_dot(x: Tensor, uses: Uses) -> Tensor | None:
+    """where(row, dot(a, W) + b, c), all but `a` free -> dot(a, where(row, W, 0)) + where(row, b, c).
+
+    So does a mask of events become a part of their keys.
+    """
+    if x.op != "SelectV2" or not x.inputs[0].is_free or not is_row(x.inputs[0]):
+        return None
+    row, first, second = x.inputs
+    kept, other = (second, first) if first.is_free else (first, second)
+    terms = kept.inputs if kept.op == "add" else (kept,)
+    products = [each for each in terms if not each.is_free]
+    if not other.is_free or uses[kept] > 1 or any(each.shape != x.shape for each in products):
+        return None
+    if any(each.op != "dot" or uses[each] > 1 for each in products):
+        return None
+    zero = constant(0, x.dtype.as_numpy_dtype)
+
+    def masked(product: Tensor) -> Tensor:
+        left, matrix = product.inputs
+        columns_kept = reshape(row, (1, row.size))
+        return dot(left, select(columns_kept, *((zero, matrix) if first.is_free else (matrix, zero))))
+
+    rest = add(zero, *(each for each in terms if each.is_free))
+    free = select(row, *((other, rest) if first.is_free else (rest, other)))
+    return add(*(masked(each) for each in products), free)
+
+
 def sum_of_dot(x: Tensor, uses: Uses) -> Tensor | None:
     """sum(dot(a, W), last axis) -> dot(a, sums of W's rows), where nothing else reads the product."""
     if not _is_sum_over_last_axis(x) or x.inputs[0].op != "dot" or uses[x.inputs[0]] > 1:
@@ -214,6 +242,7 @@ ALGEBRA: tuple[Rule, ...] = (
     dot_of_concat,
     sum_of_product,
     sum_of_dot,
+    select_into_dot,
 )
 FINISH: tuple[Rule, ...] = (constant_to_item,)
 

@@ -97,7 +97,10 @@ def late_reshape_of_operands(x: Tensor, _: Uses) -> Tensor | None:
     reshaped = [each for each in x.inputs if each.op == "reshape" and not each.is_free]
     if not reshaped or (x.op == "concat" and x.node.attrs["axis"] != x.rank - 1):
         return None
-    leading = reshaped[0].inputs[0].shape[:-1]
+    before = reshaped[0].inputs[0]
+    if before.rank >= x.rank and any(not each.is_free and each.op != "reshape" for each in x.inputs):
+        return None  # another operand would have to be reshaped instead, and so on for ever
+    leading = before.shape[:-1]
     operands = [_before_reshape(each, x, leading) for each in x.inputs]
     if any(each is None for each in operands):
         return None

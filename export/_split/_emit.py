@@ -77,6 +77,14 @@ class _Emitter:
         self._bound = bound
         self._tensors = {tensor: f"{name}:0" for tensor, name in bound.items()}
 
+    def is_bound(self, tensor: Tensor) -> bool:
+        """Whether an argument holds the tensor."""
+        return tensor in self._bound
+
+    def name(self, tensor: Tensor) -> str:
+        """What a tensor that was written is called."""
+        return self._tensors[tensor]
+
     def emit(self, outputs: Sequence[Tensor]) -> list[str]:
         for node in topological(outputs, stop=self._bound.__contains__):
             inputs = [self._tensors[each] for each in node.inputs]
@@ -174,9 +182,8 @@ def _add(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
     dtype = node.outputs[0].dtype
     result = inputs[0]
     for tensor, each in zip(node.inputs[1:], inputs[1:], strict=True):
-        if _is_negation(tensor):
-            negated = emitter._tensors[tensor.inputs[0]]
-            result = emitter.op("Sub", [result, negated], node.name, dtype)
+        if _is_negation(tensor) and not emitter.is_bound(tensor):
+            result = emitter.op("Sub", [result, emitter.name(tensor.inputs[0])], node.name, dtype)
         else:
             result = emitter.op("AddV2", [result, each], node.name, dtype)
     return result

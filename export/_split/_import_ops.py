@@ -21,6 +21,7 @@ from nann.export._split._ops import (
     reduce_,
     reshape,
     scaled,
+    select,
     slice_,
     transpose,
     unary,
@@ -151,10 +152,10 @@ def _unpack(r: Reading) -> Found:
 def _split(r: Reading) -> Found:
     x, axis = (r.inputs[1], r.inputs[0]) if r.operation.type == "Split" else (r.inputs[0], r.inputs[2])
     where = _values(axis)
-    if where is None:
+    if where is None or any(spec.shape is None for spec in r.specs):
         return None
     at = where[0] % x.rank
-    return _cut(x, at, [spec.shape[at] if spec.shape else 0 for spec in r.specs])
+    return _cut(x, at, [spec.shape[at] for spec in r.specs if spec.shape is not None])
 
 
 def _cut(x: Tensor, axis: int, sizes: list[int]) -> list[Tensor]:
@@ -215,6 +216,24 @@ def _gather_one(r: Reading) -> Found:
     begin, shape = [0] * x.rank, list(x.shape)
     begin[axis[0]], shape[axis[0]] = at[0], 1
     return reshape(slice_(x, begin, shape), r.shape)
+
+
+@_reads("Select")
+def _select(r: Reading) -> Found:
+    condition, positive, negative = r.inputs
+    return select(condition, positive, negative) if condition.shape == r.shape else None
+
+
+@_reads_arithmetic("Pow")
+def _power(r: Reading) -> Found:
+    x, power = r.inputs[0], r.inputs[1].value
+    if power is None or power.ndim or x.shape != r.shape:
+        return None
+    if power == 2:
+        return unary("Square", x)
+    if power == 3:
+        return mul(unary("Square", x), x)
+    return unary("Sqrt", x) if power == 0.5 else None
 
 
 @_reads_arithmetic("Add", "AddV2", "AddN")

@@ -146,6 +146,12 @@ def unary(op: str, x: Tensor) -> Tensor:
     return folded or Tensor(make(op, [x], [Spec(x.dtype, x.shape)], attrs))
 
 
+def select(condition: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    shape = np.broadcast_shapes(condition.shape, positive.shape, negative.shape)
+    spec = Spec(positive.dtype, shape)
+    return Tensor(make("SelectV2", [condition, positive, negative], [spec], {"T": _type_attr(spec.dtype)}))
+
+
 def widened(x: Tensor, width: int) -> Tensor:
     """`x` as a tensor of rank 1 or more whose last axis has `width`, by broadcasting."""
     x = reshape(x, x.shape or (1,))

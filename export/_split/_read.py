@@ -118,7 +118,7 @@ def _in_our_form(reading: Reading) -> list[Tensor] | None:
     read = IMPORTS.get(reading.operation.type)
     if read is None or any(each.known_shape is None for each in reading.inputs):
         return None
-    if any(spec.shape is None for spec in reading.specs):
+    if reading.specs[0].shape is None:
         return None
     found = read(reading)
     return [found] if isinstance(found, Tensor) else found

@@ -1,4 +1,4 @@
-"""What a split did, for people and for the manifest."""
+"""What a split did."""
 
 from __future__ import annotations
 
@@ -36,25 +36,6 @@ class SplitReport:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-    def lines(self, num_items: int) -> list[str]:
-        """A few lines for the console."""
-        if self.reason is not None:
-            return [f"Scorer not split: {self.reason}."]
-        flops, gathered = self.flops_per_item, self.bytes_per_item
-        once = ", ".join(f"{each['name']} {each['shape']}" for each in self.user_tensors) or "nothing"
-        lines = [
-            f"Scorer split: {flops['before']:,} FLOPs an item before, {flops['after']:,} after; "
-            f"{gathered['before']:,} bytes gathered before, {gathered['after']:,} after.",
-            f"  once a request: {once} ({self.user_flops:,} FLOPs)",
-        ]
-        if self.table_width:
-            columns = ", ".join(f"{each['name']} [{each['width']}]" for each in self.item_columns)
-            size = num_items * self.table_width * 4
-            lines.append(
-                f"  in the item table: {columns} ({self.table_width} floats an item, {size / 2**20:,.1f} MiB)"
-            )
-        return lines
 
 
 def not_split(reason: str, width: int) -> SplitReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 from nann.export._split import _ops
@@ -10,7 +11,8 @@ from nann.export._split._ir import Tensor, Uses, count_uses, name_new, same_op, 
 # A tensor, and how often each tensor is read -> the same values, computed in another way; None to leave it.
 Rule = Callable[[Tensor, Uses], Tensor | None]
 
-# Every rule brings a graph nearer to a normal form. Should two ever undo each other, this ends it.
+# Every rule brings a graph nearer to a normal form, some 20 sweeps away. Should two ever undo each other,
+# this ends it: the graph is right after every sweep.
 _MAX_SWEEPS = 200
 
 
@@ -19,8 +21,9 @@ def rewrite(output: Tensor, rules: Sequence[Rule], *, free_rules: Sequence[Rule]
     for _ in range(_MAX_SWEEPS):
         changed = _sweep(output, rules, free_rules)
         if changed == output:
-            break
+            return output
         output = changed
+    warnings.warn(f"the rewrites of {output} do not settle", RuntimeWarning, stacklevel=2)
     return output
 
 

@@ -27,6 +27,19 @@ from nann.cli._numbers import NUMBERS
     help="Default beams: entry beam, one a hop, final k. Default: 100,200,...,200.",
 )
 @click.option("--tile-rows", default=128, show_default=True, help="Items that the scorer is run on at once.")
+@click.option(
+    "--split/--no-split",
+    default=True,
+    show_default=True,
+    help="Run the user's part of the scorer once a request, and take the items' part from a table.",
+)
+@click.option(
+    "--item-table-bytes",
+    default=4 * 2**30,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Largest size of that table; 0: none.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an export that is there, in one step.")
 @json_option
 def command(
@@ -34,6 +47,8 @@ def command(
     out_dir: Path,
     beams: tuple[int, ...] | None,
     tile_rows: int,
+    split: bool,
+    item_table_bytes: int,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -47,6 +62,8 @@ def command(
             out_dir,
             level_topn=beams,
             tile_rows=tile_rows,
+            split=split,
+            item_table_bytes=item_table_bytes,
             overwrite=overwrite,
             on_progress=on_progress,
         )
@@ -59,6 +76,28 @@ def _render(result: dict[str, Any]) -> None:
         f"{result['model']}: {result['num_items']:,} items, signatures {', '.join(verified['signatures'])}. "
         f"The answers are those of the reference search, scores within "
         f"{verified['largest_relative_difference']:.0e}.\n"
+        f"{_split_text(result)}"
         f"Next: nann serve --model_name nann --model_base_path {Path(result['model']).parent}",
         soft_wrap=True,
     )
+
+
+def _split_text(result: dict[str, Any]) -> str:
+    split = result["split"]
+    if split is None:
+        return ""
+    if split["reason"] is not None:
+        return f"Scorer not split: {split['reason']}.\n"
+    flops, gathered, width = split["flops_per_item"], split["bytes_per_item"], split["table_width"]
+    text = (
+        f"Scorer split: {flops['before']:,} FLOPs an item became {flops['after']:,}, "
+        f"{gathered['before']:,} bytes gathered became {gathered['after']:,}.\n"
+    )
+    if split["user_tensors"]:
+        tensors = ", ".join(f"{each['name']} {each['shape']}" for each in split["user_tensors"])
+        text += f"  once a request: {tensors}, {split['user_flops']:,} FLOPs\n"
+    if width:
+        columns = ", ".join(f"{each['name']} [{each['width']}]" for each in split["item_columns"])
+        mebibytes = result["num_items"] * width * 4 / 2**20
+        text += f"  in the item table: {columns}, {mebibytes:,.1f} MiB\n"
+    return text
