@@ -110,6 +110,20 @@ def score_items(
     )
 
 
+def native_scorer_problem(scorer: Any, item_tables: int) -> str | None:
+    """Why the native executor cannot run `scorer`, a ConcreteFunction; None when it can.
+
+    item_tables: how many of its inputs, the last ones, are tiles of item tables.
+    """
+    shapes = [tensor.shape for tensor in scorer.inputs]
+    problem = load_library().nann_native_scorer_problem(
+        native_scorer=scorer.function_def.SerializeToString(),
+        user_shapes=shapes[: len(shapes) - item_tables],
+        table_widths=[shape[1] for shape in shapes[len(shapes) - item_tables :]],
+    )
+    return problem.numpy().decode() or None
+
+
 def _scorer_attributes(
     scorer: Any,
     user_functions: Sequence[Any],

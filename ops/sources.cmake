@@ -25,6 +25,7 @@ set(NANN_KERNEL_SOURCES
   kernels/metrics.cc
   kernels/metrics_kernel.cc
   kernels/native_scorer.cc
+  kernels/native_scorer_kernel.cc
   kernels/score_items_kernel.cc
   kernels/score_tiles.cc
   kernels/scorer_compiler.cc
@@ -38,6 +39,7 @@ set(NANN_DEF_SOURCES
   defs/index_op.cc
   defs/lookup_op.cc
   defs/metrics_op.cc
+  defs/native_scorer_op.cc
   defs/top_k_op.cc
   defs/visited_set_op.cc
 )

@@ -45,6 +45,21 @@ __attribute__((target("avx,f16c"))) void WidenAllF16c(const uint16_t* in, int64_
 }
 #endif
 
+void WidenBfloat16(const uint16_t* in, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = FromBits(static_cast<uint32_t>(in[i]) << 16);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) void WidenBfloat16Avx2(const uint16_t* in, int64_t n, float* out) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in + i)));
+    _mm256_storeu_ps(out + i, _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16)));
+  }
+  WidenBfloat16(in + i, n - i, out + i);
+}
+#endif
+
 using WidenFunction = void (*)(const uint16_t*, int64_t, float*);
 
 WidenFunction BestWiden() {
@@ -52,6 +67,13 @@ WidenFunction BestWiden() {
   if (__builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c")) return &WidenAllF16c;
 #endif
   return &WidenAll;
+}
+
+WidenFunction BestWidenBfloat16() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) return &WidenBfloat16Avx2;
+#endif
+  return &WidenBfloat16;
 }
 
 }  // namespace
@@ -62,7 +84,8 @@ void Float16ToFloat32(const uint16_t* in, int64_t n, float* out) {
 }
 
 void Bfloat16ToFloat32(const uint16_t* in, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; ++i) out[i] = FromBits(static_cast<uint32_t>(in[i]) << 16);
+  static const WidenFunction widen = BestWidenBfloat16();
+  widen(in, n, out);
 }
 
 }  // namespace nann

@@ -146,6 +146,14 @@ def test_a_scorer_that_it_cannot_run_is_refused_with_its_node(index, function, m
         nann.ops.score_items(index, [users], positions, scorer=scorer, tile_rows=TILE_ROWS, executor="native")
 
 
+@pytest.mark.parametrize("function", SCORERS, ids=lambda f: f.__name__)
+def test_an_export_can_ask_first(function) -> None:
+    scorer, _ = split_first_key(function)
+    assert nann.ops.native_scorer_problem(scorer, 1) is None
+    problem = nann.ops.native_scorer_problem(frozen(lambda keys, items: tf.transpose(items)[0]), 1)
+    assert problem == "node transpose (Transpose): an operation that the native executor does not know"
+
+
 def test_a_damaged_native_scorer_is_refused(index) -> None:
     scorer = frozen(attention)
     with pytest.raises(tf.errors.InvalidArgumentError, match="expected a serialized FunctionDef"):
