@@ -43,6 +43,7 @@ def beam_search(
     tile_rows: int = DEFAULT_TILE_ROWS,
     executor: Executor = "tensorflow",
     precision: Precision = "float32",
+    rescore_tables: Sequence[str] = (),
     max_work: int = DEFAULT_MAX_WORK,
     expand: int = 0,
 ) -> BeamSearchResult:
@@ -59,6 +60,8 @@ def beam_search(
     executor:    "tensorflow" calls the function; "native" runs what it computes without TensorFlow, which
                  raises InvalidArgumentError, naming the node, for a scorer that it does not know how to run.
     precision:   of the native executor's matrix products; sums are float32 always.
+    rescore_tables: tables as wide as `item_tables`, over which the native executor scores the best
+                 k + k / 4 + 16 results again in float32 before the last top k.
     max_work:    cap on B x sum of level_topn; rows that differ count the largest k each.
     expand:      0 is the walk of design section 4. More is the adaptive walk (HNSW paper, Algorithm 2, arXiv
                  1603.09320, many candidates at once): a level's widest beam is the size of its pool of best
@@ -78,6 +81,7 @@ def beam_search(
             exclude_ids=exclude_ids,
             max_work=max_work,
             expand=expand,
+            rescore_tables=list(rescore_tables),
             **_scorer_attributes(scorer, user_functions, item_tables, tile_rows, executor, precision),
         )
     )

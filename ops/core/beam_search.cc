@@ -142,6 +142,24 @@ void BeamSearch::SkipEmptyHops() {
   }
 }
 
+absl::Span<const int32_t> BeamSearch::KeepResults(int64_t count) {
+  KeepTopSorted(count, graph_->item_ids(), &results_);
+  frontier_.clear();
+  for (const Candidate& result : results_) frontier_.push_back(result.position);
+  return frontier_;
+}
+
+void BeamSearch::Rescore(absl::Span<const float> scores) {
+  results_.clear();
+  for (size_t i = 0; i < scores.size(); ++i) {
+    if (std::isnan(scores[i])) {
+      ++nan_items_;
+    } else {
+      results_.push_back({frontier_[i], scores[i]});
+    }
+  }
+}
+
 int64_t BeamSearch::TopK(absl::Span<const int32_t> excluded, absl::Span<int64_t> ids,
                          absl::Span<float> scores) {
   const absl::Span<const int64_t> item_ids = graph_->item_ids();

@@ -64,6 +64,13 @@ class BeamSearch {
   // and score -infinity. Returns how many were found.
   int64_t TopK(absl::Span<const int32_t> excluded, absl::Span<int64_t> ids, absl::Span<float> scores);
 
+  // Keeps the best `count` results and returns their positions, best first: what is worth scoring again, more
+  // exactly, once the search is done.
+  absl::Span<const int32_t> KeepResults(int64_t count);
+
+  // `scores[i]` takes the place of the score of KeepResults()[i]; NaN drops the item.
+  void Rescore(absl::Span<const float> scores);
+
   int64_t items_scored() const { return items_scored_; }
   int64_t nan_items() const { return nan_items_; }
   int64_t hops() const { return hops_; }

@@ -25,6 +25,7 @@ REGISTER_OP("Nann>BeamSearch")
     .Attr("native_scorer: string = ''")
     .Attr("precision: {'float32', 'bfloat16'} = 'float32'")
     .Attr("item_tables: list(string) >= 1")
+    .Attr("rescore_tables: list(string) = []")
     .Attr("tile_rows: int >= 1 = 128")
     .Attr("max_work: int >= 1 = 4194304")
     .Attr("expand: int >= 0 = 0")
@@ -70,6 +71,8 @@ native_scorer: empty, or the serialized FunctionDef of `scorer`, which the nativ
   place; InvalidArgument when it cannot.
 precision: of the native executor's matrix products; their sums are float32 always.
 item_tables: the item tables whose rows the scorer takes, in this order.
+rescore_tables: none, or tables as wide as `item_tables`: the native executor then scores the best k + k / 4 + 16
+  results again in float32, over these tables, before the last top k.
 tile_rows: rows a call of the scorer.
 max_work: the cap on batch x sum of level_topn.
 expand: 0 walks as the design's section 4 has it. More is the adaptive walk: a level's widest beam is the size of

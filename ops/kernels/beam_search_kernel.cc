@@ -94,16 +94,26 @@ class SearchRun {
     absl::StatusOr<TileScorer::Ready> ready = scorer.Prepare(ctx_, *index_);
     if (!ready.ok()) return ready.status();
     scorer_ = *std::move(ready);
+    absl::StatusOr<TileScorer::Ready> rescorer = scorer.PrepareRescorer(*index_);
+    if (!rescorer.ok()) return rescorer.status();
+    rescorer_ = *std::move(rescorer);
     return AllocateOutputs();
   }
 
   OpKernelContext* ctx() const { return ctx_; }
   const Index& index() const { return *index_; }
   const TileScorer::Ready& scorer() const { return scorer_; }
+  const TileScorer::Ready& rescorer() const { return rescorer_; }
   WalkOptions walk() const { return {walk_.expand, exclude_ids_->dim_size(1)}; }
   int64_t batch() const { return batch_; }
   absl::Span<const int32_t> level_topn(int64_t row) const { return level_topn_.OfRow(row); }
   std::vector<Tensor> UserTensors(int64_t row) const { return UserOfRow(user_state_, row); }
+
+  // How many results are scored again: k, what may be excluded, and some that the first pass ranked too low.
+  int64_t RescoreCount(int64_t row) const {
+    const int64_t k = level_topn_.KOfRow(row) + exclude_ids_->dim_size(1);
+    return k + k / 4 + 16;
+  }
 
   // The next row that nobody searches for yet, -1 when there is none or the run has failed.
   int64_t ClaimRow() {
@@ -166,6 +176,7 @@ class SearchRun {
   const Tensor* exclude_ids_ = nullptr;
   LevelTopn level_topn_;
   TileScorer::Ready scorer_;
+  TileScorer::Ready rescorer_;
   WalkOptions walk_;
   int64_t batch_ = 0;
   Tensor* ids_ = nullptr;
@@ -195,6 +206,7 @@ class Walker : public std::enable_shared_from_this<Walker> {
   // Begins a row or scores one hop. Returns false when no row is left or the run has failed.
   bool Step(std::function<void()> next) {
     if (row_ >= 0 && search_->done()) {
+      if (run_->rescorer().native != nullptr && !rescored_) return RescoreRow(std::move(next));
       run_->WriteRow(row_, search_.get());
       row_ = -1;
     }
@@ -209,6 +221,29 @@ class Walker : public std::enable_shared_from_this<Walker> {
                [self = shared_from_this(), next = std::move(next)](const absl::Status& status) {
                  if (status.ok()) {
                    self->search_->Advance(self->frontier_scores_);
+                 } else {
+                   self->GiveUp(status);
+                 }
+                 next();
+               });
+    return true;
+  }
+
+  bool RescoreRow(std::function<void()> next) {
+    rescored_ = true;
+    rescore_user_.tensors = user_.tensors;
+    const absl::Status packed = PackUser(run_->rescorer(), &rescore_user_);
+    if (!packed.ok()) {
+      GiveUp(packed);
+      next();
+      return true;
+    }
+    const absl::Span<const int32_t> positions = search_->KeepResults(run_->RescoreCount(row_));
+    frontier_scores_.resize(positions.size());
+    ScoreTiles(run_->ctx(), run_->rescorer(), rescore_user_, positions, absl::MakeSpan(frontier_scores_),
+               [self = shared_from_this(), next = std::move(next)](const absl::Status& status) {
+                 if (status.ok()) {
+                   self->search_->Rescore(self->frontier_scores_);
                  } else {
                    self->GiveUp(status);
                  }
@@ -234,6 +269,7 @@ class Walker : public std::enable_shared_from_this<Walker> {
 
   bool BeginRow(std::function<void()> next) {
     row_ = run_->ClaimRow();
+    rescored_ = false;
     if (row_ < 0) {
       search_.reset();
       run_->EndWalker();
@@ -261,6 +297,8 @@ class Walker : public std::enable_shared_from_this<Walker> {
   ObjectPool<BeamSearch>::Loan search_;
   int64_t row_ = -1;
   ScorerUser user_;
+  ScorerUser rescore_user_;
+  bool rescored_ = false;
   std::vector<float> frontier_scores_;
 };
 

@@ -20,6 +20,8 @@ TileScorer::TileScorer(tensorflow::OpKernelConstruction* ctx) {
   OP_REQUIRES_OK(ctx, ctx->GetAttr("precision", &precision));
   OP_REQUIRES_OK(ctx, ctx->GetAttr("item_tables", &table_names_));
   OP_REQUIRES_OK(ctx, ctx->GetAttr("tile_rows", &tile_rows_));
+  if (ctx->HasAttr("rescore_tables"))
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("rescore_tables", &rescore_table_names_));
   OP_REQUIRES(ctx, user_functions_.size() <= 1,
               absl::InvalidArgumentError(
                   absl::StrCat("user_functions: expected at most 1, found ", user_functions_.size())));
@@ -28,8 +30,23 @@ TileScorer::TileScorer(tensorflow::OpKernelConstruction* ctx) {
   OP_REQUIRES(ctx, function.ParseFromString(native_scorer),
               absl::InvalidArgumentError("native_scorer: expected a serialized FunctionDef, found " +
                                          std::to_string(native_scorer.size()) + " bytes that are none"));
+  if (!rescore_table_names_.empty()) rescorer_ = std::make_unique<NativeScorer>(function, tile_rows_, false);
   native_ = std::make_unique<NativeScorer>(std::move(function), tile_rows_, precision == "bfloat16");
 }
+
+namespace {
+
+absl::Status FindTables(const Index& index, const std::vector<std::string>& names,
+                        std::vector<const Table*>* tables) {
+  for (const std::string& name : names) {
+    absl::StatusOr<const Table*> table = index.ItemTable(name);
+    if (!table.ok()) return table.status();
+    tables->push_back(*table);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::StatusOr<TileScorer::Ready> TileScorer::Prepare(OpKernelContext* ctx, const Index& index) const {
   FunctionLibraryRuntime* runtime = ctx->function_library();
@@ -52,15 +69,19 @@ absl::StatusOr<TileScorer::Ready> TileScorer::Prepare(OpKernelContext* ctx, cons
                                         &ready.user_function);
   }
   if (!instantiated.ok()) return instantiated;
-  for (const std::string& name : table_names_) {
-    absl::StatusOr<const Table*> table = index.ItemTable(name);
-    if (!table.ok()) return table.status();
-    ready.tables.push_back(*table);
-  }
+  const absl::Status found = FindTables(index, table_names_, &ready.tables);
+  if (!found.ok()) return found;
   return ready;
 }
 
-namespace {
+absl::StatusOr<TileScorer::Ready> TileScorer::PrepareRescorer(const Index& index) const {
+  Ready ready;
+  ready.native = rescorer_.get();
+  ready.tile_rows = tile_rows_;
+  const absl::Status found = FindTables(index, rescore_table_names_, &ready.tables);
+  if (!found.ok()) return found;
+  return ready;
+}
 
 absl::Status PackUser(const TileScorer::Ready& scorer, ScorerUser* user) {
   if (scorer.native == nullptr) return absl::OkStatus();
@@ -75,8 +96,6 @@ absl::Status PackUser(const TileScorer::Ready& scorer, ScorerUser* user) {
   user->packed = user->native->program.Bind(floats);
   return absl::OkStatus();
 }
-
-}  // namespace
 
 void BindUser(OpKernelContext* ctx, const TileScorer::Ready& scorer, std::vector<Tensor> tensors,
               ScorerUser* user, TileScorer::Done done) {

@@ -16,12 +16,13 @@
 namespace nann {
 
 // The part of a kernel that knows its scorer: attributes `scorer`, `user_functions`, `native_scorer`,
-// `precision`, `item_tables`, `tile_rows`. The scorer is a function without captures:
+// `precision`, `item_tables`, `rescore_tables`, `tile_rows`. The scorer is a function without captures:
 //   (user tensors without their batch dimension..., float32[tile_rows, width] an item table...) ->
 //   float32[tile_rows]
-// Where there is a user function, the scorer takes what that makes of the user tensors. Fixed tiles make the
-// answer independent of load and threads. Thread-safe: but for the native scorer, which guards itself, it is
-// constant once made.
+// Where there is a user function, the scorer takes what that makes of the user tensors. With `rescore_tables`
+// the native executor can score the same user tensors again, in float32, over those tables. Fixed tiles make
+// the answer independent of load and threads. Thread-safe: but for the native scorer, which guards itself, it
+// is constant once made.
 class TileScorer {
  public:
   using Done = std::function<void(const absl::Status&)>;
@@ -41,11 +42,16 @@ class TileScorer {
   };
   absl::StatusOr<Ready> Prepare(tensorflow::OpKernelContext* ctx, const Index& index) const;
 
+  // The scorer of the second, more exact pass; `native` is null where there is none.
+  absl::StatusOr<Ready> PrepareRescorer(const Index& index) const;
+
  private:
   tensorflow::NameAttrList scorer_;
   std::vector<tensorflow::NameAttrList> user_functions_;
   std::unique_ptr<NativeScorer> native_;
+  std::unique_ptr<NativeScorer> rescorer_;
   std::vector<std::string> table_names_;
+  std::vector<std::string> rescore_table_names_;
   int64_t tile_rows_ = 0;
 };
 
@@ -61,6 +67,9 @@ struct ScorerUser {
 // until then.
 void BindUser(tensorflow::OpKernelContext* ctx, const TileScorer::Ready& scorer,
               std::vector<tensorflow::Tensor> tensors, ScorerUser* user, TileScorer::Done done);
+
+// Lays out what the native executor reads of `user->tensors`, which the scorer takes as they are.
+absl::Status PackUser(const TileScorer::Ready& scorer, ScorerUser* user);
 
 // Scores `positions` for one user and calls `done` once, from any thread. The tiles are spread over as many
 // lanes as the device has intra-op threads that no other search of this process uses; no thread is ever

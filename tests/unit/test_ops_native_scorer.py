@@ -166,3 +166,26 @@ def test_a_damaged_native_scorer_is_refused(index) -> None:
             item_tables=["item_embs"],
             tile_rows=TILE_ROWS,
         )
+
+
+def test_bfloat16_results_scored_again_are_float32s(tmp_path) -> None:
+    """With a table of bfloat16 for the walk and one of float32 for the results, scores are float32's."""
+    corpus = random_corpus(3, num_items=50, degree=8, sparsity=0.0)
+    rng = np.random.default_rng(0)
+    embs = rng.normal(size=(50, DIM)).astype(np.float32)
+    files = corpus.write(tmp_path)
+    np.save(tmp_path / "item_embs.npy", embs)
+    np.save(tmp_path / "narrow.npy", (embs.view(np.uint32) >> 16).astype(np.uint16))
+    files["item_tables"] = {**files["item_tables"], "narrow": tmp_path / "narrow.npy"}
+    index = nann.ops.IndexResource(**files)
+    users = rng.normal(size=(3, 4, DIM)).astype(np.float32)
+    native = {"scorer": frozen(attention), "tile_rows": TILE_ROWS, "executor": "native"}
+    level_topn = np.array([3, 50, 50, 50, 50, 9], np.int32)
+    exact = nann.ops.beam_search(index, [users], level_topn, **native)
+    narrow = {**native, "precision": "bfloat16", "item_tables": ["narrow"]}
+    rough = nann.ops.beam_search(index, [users], level_topn, **narrow)
+    again = nann.ops.beam_search(index, [users], level_topn, **narrow, rescore_tables=["item_embs"])
+    assert not np.allclose(rough.scores, exact.scores, rtol=1e-5)
+    # Beams as wide as the corpus lose nothing on the way.
+    np.testing.assert_allclose(again.scores, exact.scores, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(again.ids, exact.ids)
