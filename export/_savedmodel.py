@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ def export_model(
     table_bytes: int = TABLE_BYTES,
     max_constant_bytes: int = MAX_CONSTANT_BYTES,
     overwrite: bool = False,
+    shard: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Export the run `run_dir` as the SavedModel `out_dir`, a version folder such as MODELS/nann/1.
@@ -55,6 +56,7 @@ def export_model(
     table_bytes: tables of the user side of at least this size become mapped files.
     max_constant_bytes: largest variable that may become a constant of the graph.
     overwrite:  replace an export that is there, in one step.
+    shard:      which part of a corpus the run is, for the manifest; see `export_shards`.
 
     The export is written beside, checked against the NumPy oracle scored by the original model, and then
     renamed. Returns a summary. Raises InvalidFileError and InvalidInputError for what goes in,
@@ -88,6 +90,7 @@ def export_model(
         report("write model", 1, 1)
         verified = _compare_with_oracle(staged, inputs, sample, tile_rows, report)
         content = _manifest(inputs, scorer, assets, max_work)
+        content["shard"] = None if shard is None else dict(shard)
         write_manifest(staged, content, lambda done, total: report("sum files", done, total))
     return {"model": str(out_dir), **_summary(content, inputs.items), "verified": verified}
 
