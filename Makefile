@@ -2,19 +2,23 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= build/demo
+# The server's version for `make preload`.
+TENSORFLOW ?= 2.20
 CPP_FILES := $(shell find ops serving tests -name '*.cc' -o -name '*.h' -o -name '*.c')
 BUILD_FILES := CMakeLists.txt pyproject.toml $(shell find ops serving -name '*.c' -o -name '*.cc' -o -name '*.h' -o -name 'CMakeLists.txt' -o -name '*.cmake')
 CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
 CTEST := PATH="$(CURDIR)/$(BIN):$$PATH" ctest
 CC_TESTS := -G Ninja -DCMAKE_BUILD_TYPE=Debug -DNANN_BUILD_OPS=OFF -DNANN_BUILD_TESTS=ON
 
-.PHONY: help install lint format test test-py test-cc test-long demo lock clean
+.PHONY: help install lint format test test-py test-cc test-long cross-version-test preload demo lock clean
 
 help:
 	@echo 'make demo       data to served answers on MovieLens-100K, in $(RUN)'
 	@echo 'make test       all tests but the long ones'
 	@echo 'make lint       what CI checks besides the tests;  make format mends what can be mended'
 	@echo 'make test-long  100,000 fuzz mutations, thread sanitizer, tests of minutes'
+	@echo 'make cross-version-test  library and exports of each supported TensorFlow against the other'
+	@echo 'make preload TENSORFLOW=2.20  what a stock tensorflow_model_server of that version preloads'
 	@echo 'make install    .venv with everything;  make lock pins requirements.txt anew'
 
 install: .venv/installed
@@ -62,6 +66,21 @@ test-long: test-cc
 	$(CMAKE) --build build/cc/threads
 	$(CTEST) --test-dir build/cc/threads --output-on-failure
 	$(BIN)/pytest -m slow
+
+cross-version-test: install
+	$(BIN)/pytest tests/integration/cross_version
+
+# Compiled against the headers of a wheel of that version, in an environment that holds nothing else.
+preload: .venv/requirements
+	test -x build/tensorflow-$(TENSORFLOW)/bin/pip || $(PYTHON) -m venv build/tensorflow-$(TENSORFLOW)
+	build/tensorflow-$(TENSORFLOW)/bin/pip install --quiet --disable-pip-version-check --no-deps 'tensorflow==$(TENSORFLOW).*'
+	$(CMAKE) -S . -B build/cmake/preload-$(TENSORFLOW) -G Ninja -DCMAKE_BUILD_TYPE=Release -DNANN_OLD_ABI=ON \
+	  -DPython3_EXECUTABLE=$(CURDIR)/build/tensorflow-$(TENSORFLOW)/bin/python
+	$(CMAKE) --build build/cmake/preload-$(TENSORFLOW)
+	mkdir -p build/preload-$(TENSORFLOW)
+	cp build/cmake/preload-$(TENSORFLOW)/ops/libnann_ops.so \
+	  build/cmake/preload-$(TENSORFLOW)/serving/tf_serving/libnann_preload.so build/preload-$(TENSORFLOW)/
+	@echo 'Preload build/preload-$(TENSORFLOW)/libnann_preload.so; libnann_ops.so must lie beside it.'
 
 demo: install
 	$(BIN)/nann demo --run $(RUN)

@@ -84,6 +84,17 @@ def test_the_version_stands_in_one_file() -> None:
     assert not [path.name for path in files if f'"{version[1]}"' in path.read_text()]
 
 
+def test_the_supported_tensorflow_versions_stand_in_one_file() -> None:
+    """Ranges, that is: requirements.txt is made from them, builds and documents name one release."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    kinds = ("", ".cmake", ".py", ".sh", ".toml", ".txt")
+    files = [ROOT / name for name in tracked.splitlines() if (ROOT / name).suffix in kinds]
+    ranges = re.compile(r"tensorflow[\w-]*\s*[<>~!]=?\s*\d")
+    assert [path.name for path in files if path.is_file() and ranges.search(path.read_text())] == [
+        "pyproject.toml"
+    ]
+
+
 @pytest.mark.parametrize("module", ["nann", "nann.cli", "nann.ops", "nann.export", "nann.training"])
 def test_importing_a_package_imports_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('tensorflow', 'keras', 'faiss') if m in sys.modules])"

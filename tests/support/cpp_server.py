@@ -1,0 +1,24 @@
+"""A process that is TensorFlow without Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.processes import ROOT, output_of
+
+BEAMS = ["20", "30", "30", "30", "30", "10"]
+
+
+def build_server(folder: Path) -> Path:
+    """Compile load_model.cc and link it with the libraries of the installed TensorFlow."""
+    import tensorflow as tf
+
+    binary = folder / "load_model"
+    wheel = Path(tf.__file__).parent
+    libraries = ["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"]
+    output_of(
+        *["g++", "-std=c++17", "-w", "-DEIGEN_MAX_ALIGN_BYTES=64", "-isystem", wheel / "include"],
+        *[ROOT / "tests" / "integration" / "preload" / "load_model.cc", "-o", binary],
+        *[f"-L{wheel}", f"-Wl,-rpath,{wheel}", "-Wl,--no-as-needed", *libraries],
+    )
+    return binary
