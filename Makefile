@@ -8,6 +8,7 @@ CPP_FILES := $(shell find ops serving tests -name '*.cc' -o -name '*.h' -o -name
 BUILD_FILES := CMakeLists.txt pyproject.toml $(shell find ops serving -name '*.c' -o -name '*.cc' -o -name '*.h' -o -name 'CMakeLists.txt' -o -name '*.cmake')
 CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
 CTEST := PATH="$(CURDIR)/$(BIN):$$PATH" ctest
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
 CC_TESTS := -G Ninja -DCMAKE_BUILD_TYPE=Debug -DNANN_BUILD_OPS=OFF -DNANN_BUILD_TESTS=ON
 
 .PHONY: help install lint format test test-py test-cc test-long cross-version-test preload demo lock clean
@@ -85,11 +86,18 @@ preload: .venv/requirements
 demo: install
 	$(BIN)/nann demo --run $(RUN)
 
+# tensorflow-cpu is the same TensorFlow in half the size; TensorFlow never imports libclang.
 lock: install
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra tensorflow --extra dev \
-	  --no-header --no-annotate pyproject.toml --output-file requirements.txt
-	sed -i '1i # Pinned by `make lock` from pyproject.toml, for Python 3.10 to 3.12. Do not edit by hand.' requirements.txt
+	mkdir -p build
+	$(LOCK) --extra tensorflow --extra docker --extra dev pyproject.toml --output-file requirements.txt
+	sed -n 's/^tensorflow==/tensorflow-cpu==/p' requirements.txt >build/embedded.in
+	printf '%s; sys_platform == "none"\n' tensorflow libclang >build/embedded.overrides
+	$(LOCK) --constraint requirements.txt --override build/embedded.overrides --extra serve pyproject.toml \
+	  build/embedded.in --output-file tools/docker/requirements-embedded.txt
+	$(LOCK) --constraint requirements.txt --group image-build --output-file tools/docker/requirements-build.txt
+	sed -i '1i # Pinned by `make lock` from pyproject.toml, for Python 3.10 to 3.12. Do not edit by hand.' \
+	  requirements.txt tools/docker/requirements-*.txt
 
 clean:
 	rm -rf build
