@@ -80,7 +80,8 @@ preload: .venv/requirements
 	$(CMAKE) --build build/cmake/preload-$(TENSORFLOW)
 	mkdir -p build/preload-$(TENSORFLOW)
 	cp build/cmake/preload-$(TENSORFLOW)/ops/libnann_ops.so \
-	  build/cmake/preload-$(TENSORFLOW)/serving/tf_serving/libnann_preload.so build/preload-$(TENSORFLOW)/
+	  build/cmake/preload-$(TENSORFLOW)/serving/tf_serving/libnann_preload.so \
+	  serving/tf_serving/entrypoint build/preload-$(TENSORFLOW)/
 	@echo 'Preload build/preload-$(TENSORFLOW)/libnann_preload.so; libnann_ops.so must lie beside it.'
 
 demo: install
