@@ -85,10 +85,7 @@ class NannClient:
         """
         deadline = Deadline(timeout)
         self._connection.wait_connected(deadline)
-        versions = self._connection.status(None, deadline)
-        if not any(status.state == "AVAILABLE" for status in versions):
-            found = ", ".join(f"{status.version} is {status.state}" for status in versions)
-            raise self._connection.error("NOT_FOUND", f"no version is available: {found}", action="Use")
+        self._connection.check_available(self._connection.status(None, deadline))
 
     def top_k(
         self,
