@@ -169,7 +169,7 @@ def test_each_shard_serves_its_own_folder_of_the_same_export(
     assert len(of_kind(rendered["sharded"], "Deployment")) == 4
 
 
-def test_shards_serve_every_version(rendered: dict[str, Documents]) -> None:
+def test_shards_keep_the_version_before_the_newest(rendered: dict[str, Documents]) -> None:
     configs = [
         document["data"]["models.config"]
         for document in of_kind(rendered["sharded"], "ConfigMap")
@@ -180,7 +180,7 @@ def test_shards_serve_every_version(rendered: dict[str, Documents]) -> None:
         parsed = text_format.Parse(config, model_server_config_pb2.ModelServerConfig())
         (model,) = parsed.model_config_list.config
         assert (model.name, model.base_path) == ("nann", "/models/nann")
-        assert model.model_version_policy.WhichOneof("policy_choice") == "all"
+        assert model.model_version_policy.latest.num_versions == 2
 
 
 def test_the_server_reads_its_monitoring_page_where_prometheus_looks(
