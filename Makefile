@@ -6,18 +6,24 @@ RUN ?= build/demo
 TENSORFLOW ?= 2.20
 CPP_FILES := $(shell find ops serving tests -name '*.cc' -o -name '*.h' -o -name '*.c')
 BUILD_FILES := CMakeLists.txt pyproject.toml $(shell find ops serving -name '*.c' -o -name '*.cc' -o -name '*.h' -o -name 'CMakeLists.txt' -o -name '*.cmake')
+BAZEL_FILES := BUILD WORKSPACE $(shell find ops serving tests tools -name BUILD -o -name '*.bzl')
+BUILDIFIER_VERSION := 8.2.1
+BUILDIFIER := build/buildifier-$(BUILDIFIER_VERSION)/node_modules/.bin/buildifier
+# Our Bazels, 4.2 and 7.4, have the C++ rules built in.
+BUILDIFIER_WARNINGS := -warnings=-native-cc-binary,-native-cc-library,-native-cc-test
 CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
 CTEST := PATH="$(CURDIR)/$(BIN):$$PATH" ctest
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
 CC_TESTS := -G Ninja -DCMAKE_BUILD_TYPE=Debug -DNANN_BUILD_OPS=OFF -DNANN_BUILD_TESTS=ON
 
-.PHONY: help install lint format test test-py test-cc test-long cross-version-test preload demo lock clean
+.PHONY: help install lint format test test-py test-cc test-long bazel-test cross-version-test preload demo lock clean
 
 help:
 	@echo 'make demo       data to served answers on MovieLens-100K, in $(RUN)'
 	@echo 'make test       all tests but the long ones'
 	@echo 'make lint       what CI checks besides the tests;  make format mends what can be mended'
 	@echo 'make test-long  100,000 fuzz mutations, thread sanitizer, tests of minutes'
+	@echo 'make bazel-test bazel test //ops/..., and its library against the one of CMake'
 	@echo 'make cross-version-test  library and exports of each supported TensorFlow against the other'
 	@echo 'make preload TENSORFLOW=2.20  what a stock tensorflow_model_server of that version preloads'
 	@echo 'make install    .venv with everything;  make lock pins requirements.txt anew'
@@ -36,22 +42,29 @@ install: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lint: install
+$(BUILDIFIER):
+	tools/install_system_packages npm
+	npm install --silent --no-save --no-audit --no-fund --prefix build/buildifier-$(BUILDIFIER_VERSION) \
+	  @bazel/buildifier@$(BUILDIFIER_VERSION)
+
+lint: install $(BUILDIFIER)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
+	$(BUILDIFIER) -mode=check -lint=warn $(BUILDIFIER_WARNINGS) $(BAZEL_FILES)
 	tools/link_tree build/tree
 	cd build/tree && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache nann
 
-format: install
+format: install $(BUILDIFIER)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i $(CPP_FILES)
+	$(BUILDIFIER) -lint=fix $(BUILDIFIER_WARNINGS) $(BAZEL_FILES)
 
 test: test-cc test-py
 
 test-py: install
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow and not bazel'
 
 test-cc: install
 	$(CMAKE) -S . -B build/cc/plain $(CC_TESTS)
@@ -67,6 +80,10 @@ test-long: test-cc
 	$(CMAKE) --build build/cc/threads
 	$(CTEST) --test-dir build/cc/threads --output-on-failure
 	$(BIN)/pytest -m slow
+
+bazel-test: install
+	tools/install_system_packages bazel
+	trap 'bazel shutdown' EXIT; bazel test //ops/... && $(BIN)/pytest tests/integration/bazel
 
 cross-version-test: install
 	$(BIN)/pytest tests/integration/cross_version
@@ -101,4 +118,4 @@ lock: install
 	  requirements.txt tools/docker/requirements-*.txt
 
 clean:
-	rm -rf build
+	rm -rf build bazel-*
