@@ -1,4 +1,4 @@
-"""A process that is TensorFlow without Python."""
+"""Processes that are TensorFlow without Python, and files that look like them."""
 
 from __future__ import annotations
 
@@ -21,4 +21,14 @@ def build_server(folder: Path) -> Path:
         *[ROOT / "tests" / "integration" / "preload" / "load_model.cc", "-o", binary],
         *[f"-L{wheel}", f"-Wl,-rpath,{wheel}", "-Wl,--no-as-needed", *libraries],
     )
+    return binary
+
+
+def build_look_alike(library: Path, binary: Path) -> Path:
+    """Write an executable that defines every name `library` lacks, as a static server; it does nothing."""
+    undefined = output_of("nm", "-D", "--undefined-only", library).split("\n")
+    names = {line.split()[-1] for line in undefined if line and "@" not in line and " U " in line}
+    source = binary.with_suffix(".s")
+    source.write_text("".join(f'.globl "{name}"\n"{name}":\n' for name in sorted({*names, "TF_Version"})))
+    output_of("gcc", "-nostdlib", "-Wl,--export-dynamic", "-Wl,--entry=TF_Version", source, "-o", binary)
     return binary

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import nann.ops
-from support.cpp_server import BEAMS, build_server
+from support.cpp_server import BEAMS, build_look_alike, build_server
 from support.processes import ROOT, run
 from support.tiny_model import E, L
 from support.tiny_run import write_run
@@ -78,3 +78,29 @@ def test_a_missing_library_is_named(server: Path, model: Path, shim: Path, tmp_p
     assert done.returncode == 1
     assert "nann: the ops do not load" in done.stderr
     assert str(tmp_path / "libnann_ops.so") in done.stderr
+
+
+def test_check_preload_finds_every_symbol_in_a_server_that_has_them(shim: Path, tmp_path: Path) -> None:
+    library = shim.with_name("libnann_ops.so")
+    done = run(ROOT / "tools" / "check_preload", library, build_look_alike(library, tmp_path / "server"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"server: all \d{3} symbols that .*libnann_ops\.so needs are there", done.stdout)
+
+
+def test_check_preload_names_the_symbols_that_a_server_lacks(shim: Path) -> None:
+    """The wheel's framework alone: the C API is in its other library."""
+    import tensorflow as tf
+
+    framework = Path(tf.__file__).parent / "libtensorflow_framework.so.2"
+    done = run(ROOT / "tools" / "check_preload", shim.with_name("libnann_ops.so"), framework)
+    assert done.returncode == 1
+    assert done.stdout == "TF_Version\n"
+    assert done.stderr.startswith("1 of the symbols that ")
+
+
+@pytest.mark.parametrize(("library", "server"), [("/etc/passwd", "/bin/true"), ("{library}", "/etc/passwd")])
+def test_check_preload_refuses_what_is_no_library(shim: Path, library: str, server: str) -> None:
+    library = library.format(library=shim.with_name("libnann_ops.so"))
+    done = run(ROOT / "tools" / "check_preload", library, server)
+    assert done.returncode == 1
+    assert "/etc/passwd: expected" in done.stderr
