@@ -240,3 +240,16 @@ def test_components_combine_with_shards(
         len(deployment["spec"]["template"]["spec"]["initContainers"]) == 1
         for deployment in of_kind(documents, "Deployment")
     )
+
+
+def test_the_overlay_of_the_documents(render: Render, manifests: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "kubernetes"
+    shutil.copytree(manifests, copied)
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL)
+    (copied / "overlays" / "production").mkdir()
+    (copied / "overlays" / "production" / "kustomization.yaml").write_text(text)
+    documents = render(copied / "overlays" / "production")
+    assert problems(documents) == []
+    assert {document["metadata"]["namespace"] for document in documents} == {"retrieval"}
+    assert server(documents)["image"] == "REGISTRY/nann-serving:1"
+    assert server(documents)["resources"]["limits"]["memory"] == "16Gi"
