@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= build/demo
+# What the image of `make image` serves with: embedded, preload or compiled-in.
+SERVER ?= embedded
 # The server's version for `make preload`.
 TENSORFLOW ?= 2.20
 CPP_FILES := $(shell find ops serving tests -name '*.cc' -o -name '*.h' -o -name '*.c')
@@ -16,7 +18,7 @@ CTEST := PATH="$(CURDIR)/$(BIN):$$PATH" ctest
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
 CC_TESTS := -G Ninja -DCMAKE_BUILD_TYPE=Debug -DNANN_BUILD_OPS=OFF -DNANN_BUILD_TESTS=ON
 
-.PHONY: help install lint format test test-py test-cc test-long bazel-test cross-version-test preload demo lock clean
+.PHONY: help install lint format test test-py test-cc test-long bazel-test docker-test image cross-version-test preload demo lock clean
 
 help:
 	@echo 'make demo       data to served answers on MovieLens-100K, in $(RUN)'
@@ -25,6 +27,7 @@ help:
 	@echo 'make test-long  100,000 fuzz mutations, thread sanitizer, tests of minutes'
 	@echo 'make bazel-test bazel test //ops/..., and its library against the one of CMake'
 	@echo 'make cross-version-test  library and exports of each supported TensorFlow against the other'
+	@echo 'make docker-test  builds and runs the images;  make image SERVER=embedded builds one, nann-serving'
 	@echo 'make preload TENSORFLOW=2.20  what a stock tensorflow_model_server of that version preloads'
 	@echo 'make install    .venv with everything;  make lock pins requirements.txt anew'
 
@@ -64,7 +67,7 @@ format: install $(BUILDIFIER)
 test: test-cc test-py
 
 test-py: install
-	$(BIN)/pytest -m 'not slow and not bazel'
+	$(BIN)/pytest -m 'not slow and not bazel and not docker'
 
 test-cc: install
 	$(CMAKE) -S . -B build/cc/plain $(CC_TESTS)
@@ -84,6 +87,15 @@ test-long: test-cc
 bazel-test: install
 	tools/install_system_packages bazel
 	trap 'bazel shutdown' EXIT; bazel test //ops/... && $(BIN)/pytest tests/integration/bazel
+
+# Without an engine, and none to be had, the tests skip, or with REQUIRE_DOCKER=1 fail.
+docker-test: install
+	-docker info >/dev/null 2>&1 || tools/install_system_packages dockerd
+	-tools/install_system_packages mmdebstrap
+	$(BIN)/pytest -m docker tests/integration/docker
+
+image:
+	tools/docker/build $(SERVER) --tag nann-serving
 
 cross-version-test: install
 	$(BIN)/pytest tests/integration/cross_version

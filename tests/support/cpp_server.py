@@ -24,10 +24,15 @@ def build_server(folder: Path) -> Path:
     return binary
 
 
+def names_lacking(library: Path) -> set[str]:
+    """What a library expects of the process that loads it, besides the C and C++ libraries."""
+    undefined = output_of("nm", "-D", "--undefined-only", library).split("\n")
+    return {line.split()[-1] for line in undefined if line and "@" not in line and " U " in line}
+
+
 def build_look_alike(library: Path, binary: Path) -> Path:
     """Write an executable that defines every name `library` lacks, as a static server; it does nothing."""
-    undefined = output_of("nm", "-D", "--undefined-only", library).split("\n")
-    names = {line.split()[-1] for line in undefined if line and "@" not in line and " U " in line}
+    names = names_lacking(library)
     source = binary.with_suffix(".s")
     source.write_text("".join(f'.globl "{name}"\n"{name}":\n' for name in sorted({*names, "TF_Version"})))
     output_of("gcc", "-nostdlib", "-Wl,--export-dynamic", "-Wl,--entry=TF_Version", source, "-o", binary)
