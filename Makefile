@@ -2,19 +2,33 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= build/demo
+# What the image of `make image` serves with: embedded, preload or compiled-in.
+SERVER ?= embedded
+# The server's version for `make preload`.
+TENSORFLOW ?= 2.20
 CPP_FILES := $(shell find ops serving tests -name '*.cc' -o -name '*.h' -o -name '*.c')
 BUILD_FILES := CMakeLists.txt pyproject.toml $(shell find ops serving -name '*.c' -o -name '*.cc' -o -name '*.h' -o -name 'CMakeLists.txt' -o -name '*.cmake')
+BAZEL_FILES := BUILD WORKSPACE $(shell find ops serving tests tools -name BUILD -o -name '*.bzl')
+BUILDIFIER_VERSION := 8.2.1
+BUILDIFIER := build/buildifier-$(BUILDIFIER_VERSION)/node_modules/.bin/buildifier
+# Our Bazels, 4.2 and 7.4, have the C++ rules built in.
+BUILDIFIER_WARNINGS := -warnings=-native-cc-binary,-native-cc-library,-native-cc-test
 CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
 CTEST := PATH="$(CURDIR)/$(BIN):$$PATH" ctest
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
 CC_TESTS := -G Ninja -DCMAKE_BUILD_TYPE=Debug -DNANN_BUILD_OPS=OFF -DNANN_BUILD_TESTS=ON
 
-.PHONY: help install peers lint format test test-py test-cc test-long demo lock clean
+.PHONY: help install peers lint format test test-py test-cc test-long bazel-test docker-test image cross-version-test preload demo lock clean
 
 help:
 	@echo 'make demo       data to served answers on MovieLens-100K, in $(RUN)'
 	@echo 'make test       all tests but the long ones'
 	@echo 'make lint       what CI checks besides the tests;  make format mends what can be mended'
 	@echo 'make test-long  100,000 fuzz mutations, thread sanitizer, tests of minutes'
+	@echo 'make bazel-test bazel test //ops/..., and its library against the one of CMake'
+	@echo 'make cross-version-test  library and exports of each supported TensorFlow against the other'
+	@echo 'make docker-test  builds and runs the images;  make image SERVER=embedded builds one, nann-serving'
+	@echo 'make preload TENSORFLOW=2.20  what a stock tensorflow_model_server of that version preloads'
 	@echo 'make install    .venv with everything;  make lock pins requirements.txt anew'
 	@echo 'make peers      other index libraries into .venv, for `nann bench peers`'
 
@@ -35,22 +49,29 @@ install: .venv/installed
 peers: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements-peers.txt
 
-lint: install
+$(BUILDIFIER):
+	tools/install_system_packages npm
+	npm install --silent --no-save --no-audit --no-fund --prefix build/buildifier-$(BUILDIFIER_VERSION) \
+	  @bazel/buildifier@$(BUILDIFIER_VERSION)
+
+lint: install $(BUILDIFIER)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
+	$(BUILDIFIER) -mode=check -lint=warn $(BUILDIFIER_WARNINGS) $(BAZEL_FILES)
 	tools/link_tree build/tree
 	cd build/tree && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache nann
 
-format: install
+format: install $(BUILDIFIER)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i $(CPP_FILES)
+	$(BUILDIFIER) -lint=fix $(BUILDIFIER_WARNINGS) $(BAZEL_FILES)
 
 test: test-cc test-py
 
 test-py: install
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow and not bazel and not docker'
 
 test-cc: install
 	$(CMAKE) -S . -B build/cc/plain $(CC_TESTS)
@@ -67,17 +88,51 @@ test-long: test-cc
 	$(CTEST) --test-dir build/cc/threads --output-on-failure
 	$(BIN)/pytest -m slow
 
+bazel-test: install
+	tools/install_system_packages bazel
+	trap 'bazel shutdown' EXIT; bazel test //ops/... && $(BIN)/pytest tests/integration/bazel
+
+# Without an engine, and none to be had, the tests skip, or with REQUIRE_DOCKER=1 fail.
+docker-test: install
+	-docker info >/dev/null 2>&1 || tools/install_system_packages dockerd
+	-tools/install_system_packages mmdebstrap
+	$(BIN)/pytest -m docker tests/integration/docker
+
+image:
+	tools/docker/build $(SERVER) --tag nann-serving
+
+cross-version-test: install
+	$(BIN)/pytest tests/integration/cross_version
+
+# Compiled against the headers of a wheel of that version, in an environment that holds nothing else.
+preload: .venv/requirements
+	test -x build/tensorflow-$(TENSORFLOW)/bin/pip || $(PYTHON) -m venv build/tensorflow-$(TENSORFLOW)
+	build/tensorflow-$(TENSORFLOW)/bin/pip install --quiet --disable-pip-version-check --no-deps 'tensorflow==$(TENSORFLOW).*'
+	$(CMAKE) -S . -B build/cmake/preload-$(TENSORFLOW) -G Ninja -DCMAKE_BUILD_TYPE=Release -DNANN_OLD_ABI=ON \
+	  -DPython3_EXECUTABLE=$(CURDIR)/build/tensorflow-$(TENSORFLOW)/bin/python
+	$(CMAKE) --build build/cmake/preload-$(TENSORFLOW)
+	mkdir -p build/preload-$(TENSORFLOW)
+	cp build/cmake/preload-$(TENSORFLOW)/ops/libnann_ops.so \
+	  build/cmake/preload-$(TENSORFLOW)/serving/tf_serving/libnann_preload.so \
+	  serving/tf_serving/entrypoint build/preload-$(TENSORFLOW)/
+	@echo 'Preload build/preload-$(TENSORFLOW)/libnann_preload.so; libnann_ops.so must lie beside it.'
+
 demo: install
 	$(BIN)/nann demo --run $(RUN)
 
+# tensorflow-cpu is the same TensorFlow in half the size; TensorFlow never imports libclang.
 lock: install
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra tensorflow --extra bench --extra dev \
-	  --no-header --no-annotate pyproject.toml --output-file requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra peers --constraint requirements.txt \
-	  --no-header --no-annotate pyproject.toml --output-file requirements-peers.txt
+	mkdir -p build
+	$(LOCK) --extra tensorflow --extra bench --extra docker --extra dev pyproject.toml --output-file requirements.txt
+	sed -n 's/^tensorflow==/tensorflow-cpu==/p' requirements.txt >build/embedded.in
+	printf '%s; sys_platform == "none"\n' tensorflow libclang >build/embedded.overrides
+	$(LOCK) --constraint requirements.txt --override build/embedded.overrides --extra serve pyproject.toml \
+	  build/embedded.in --output-file tools/docker/requirements-embedded.txt
+	$(LOCK) --constraint requirements.txt --group image-build --output-file tools/docker/requirements-build.txt
+	$(LOCK) --constraint requirements.txt --extra peers pyproject.toml --output-file requirements-peers.txt
 	sed -i '1i # Pinned by `make lock` from pyproject.toml, for Python 3.10 to 3.12. Do not edit by hand.' \
-	  requirements.txt requirements-peers.txt
+	  requirements.txt requirements-peers.txt tools/docker/requirements-*.txt
 
 clean:
-	rm -rf build
+	rm -rf build bazel-*

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from nann.export._model import read_run as read_run
     from nann.export._savedmodel import export_model as export_model
     from nann.export._savedmodel import verify_model as verify_model
+    from nann.export._shards import export_shards as export_shards
+    from nann.export._shards import shard_dirs as shard_dirs
+    from nann.export._shards import shard_level_topn as shard_level_topn
+    from nann.export._shards import shard_of_items as shard_of_items
 
 _MODULES = {
     "Items": "_items",
@@ -29,11 +33,15 @@ _MODULES = {
     "build_index": "_hnsw",
     "convert_faiss_index": "_faiss_graph",
     "export_model": "_savedmodel",
+    "export_shards": "_shards",
     "index_from_faiss": "_hnsw",
     "index_from_original": "_hnsw",
     "load_model": "_model",
     "read_items": "_items",
     "read_run": "_model",
+    "shard_dirs": "_shards",
+    "shard_level_topn": "_shards",
+    "shard_of_items": "_shards",
     "verify_model": "_savedmodel",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ def export_model(
     split: bool = True,
     item_table_bytes: int = ITEM_TABLE_BYTES,
     overwrite: bool = False,
+    shard: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Export the run `run_dir` as the SavedModel `out_dir`, a version folder such as MODELS/nann/1.
@@ -64,6 +65,7 @@ def export_model(
                 is computed here (docs/scorer-split.md); False leaves the scorer as the model has it.
     item_table_bytes: largest size of that table; 0: none.
     overwrite:  replace an export that is there, in one step.
+    shard:      which part of a corpus the run is, for the manifest; see `export_shards`.
 
     The export is written beside, checked against the NumPy oracle scored by the original model, and then
     renamed. Returns a summary. Raises InvalidFileError and InvalidInputError for what goes in,
@@ -110,6 +112,7 @@ def export_model(
         report("write model", 1, 1)
         verified = _compare_with_oracle(staged, inputs, sample, tile_rows, report)
         content = _manifest(inputs, scorer, assets, max_work)
+        content["shard"] = None if shard is None else dict(shard)
         write_manifest(staged, content, lambda done, total: report("sum files", done, total))
     return {"model": str(out_dir), **_summary(content, inputs.items), "verified": verified}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import importlib.resources
@@ -12,6 +13,8 @@ from nann.errors import MissingDependencyError
 
 _LIBRARY = "libnann_ops.so"
 _BUILT_FOR = "built_for_tensorflow.txt"
+# tensorflow-cpu is the same library without what only GPUs need.
+_DISTRIBUTIONS = ("tensorflow", "tensorflow-cpu")
 _REBUILD = "Build it again with `make install`, or `pip install --force-reinstall nann[tensorflow]`."
 
 
@@ -35,12 +38,7 @@ def load_library() -> Any:
     Raises MissingDependencyError when TensorFlow is not installed, the library was not built, or it was
     built for another TensorFlow than the installed one (the two would not fit).
     """
-    try:
-        installed = importlib.metadata.version("tensorflow")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise MissingDependencyError(
-            "tensorflow is not installed. Install it with `pip install nann[tensorflow]`."
-        ) from error
+    installed = _tensorflow_version()
     built_for = _built_for()
     if _minor(installed) != _minor(built_for):
         raise MissingDependencyError(
@@ -49,6 +47,15 @@ def load_library() -> Any:
     import tensorflow as tf
 
     return tf.load_op_library(str(library_path()))
+
+
+def _tensorflow_version() -> str:
+    for distribution in _DISTRIBUTIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(distribution)
+    raise MissingDependencyError(
+        "tensorflow is not installed. Install it with `pip install nann[tensorflow]`."
+    )
 
 
 def _built_for() -> str:

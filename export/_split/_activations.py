@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from nann.export._split._ir import Array, Tensor, Uses, constant
@@ -43,10 +45,12 @@ def selected(x: Tensor, _: Uses) -> Tensor | None:
     argument, zero = condition.inputs
     if positive != argument or zero.value is None or zero.value.any():
         return None
-    base, factor = _without_factor(negative)
     if negative.value is not None and not negative.value.any():
         return unary("Relu", argument)
-    return prelu(argument, factor) if base == argument and factor is not None else None
+    for base, factor in _readings(negative):
+        if base == argument:
+            return prelu(argument, constant(factor))
+    return None
 
 
 def larger_of_two_slopes(x: Tensor, _: Uses) -> Tensor | None:
@@ -54,9 +58,9 @@ def larger_of_two_slopes(x: Tensor, _: Uses) -> Tensor | None:
     if x.op != "Maximum":
         return None
     for argument, other in (x.inputs, x.inputs[::-1]):
-        base, factor = _without_factor(other)
-        if base == argument and factor is not None and (factor >= 0).all() and (factor <= 1).all():
-            return prelu(argument, factor)
+        for base, factor in _readings(other):
+            if base == argument and (factor >= 0).all() and (factor <= 1).all():
+                return prelu(argument, constant(factor))
     return None
 
 
@@ -65,27 +69,39 @@ def _slopes(term: Tensor, argument: Tensor) -> tuple[Array, Array] | None:
     bent = _bent(term)
     if bent is not None:
         return bent[1:] if bent[0] == argument else None
-    base, factor = (term, None) if term == argument else _without_factor(term)
-    one = np.ones((), term.dtype.as_numpy_dtype) if factor is None else factor
-    return (one, one) if base == argument else None
+    for base, factor in _readings(term):
+        if base == argument:
+            return factor, factor
+    return None
 
 
 def _bent(term: Tensor) -> tuple[Tensor, Array, Array] | None:
     """(x, slope above, slope below zero) of a multiple of relu(x), relu(-x) or |x|."""
-    base, factor = _without_factor(term)
-    one = np.ones((), term.dtype.as_numpy_dtype) if factor is None else factor
-    if base.op == "Abs":
-        return base.inputs[0], one, -one
-    if base.op != "Relu":
-        return None
-    inner, sign = _without_factor(base.inputs[0])
-    if sign is not None and sign.ndim == 0 and sign == -1:
-        return inner, np.zeros_like(one), -one
-    return base.inputs[0], one, np.zeros_like(one)
+    for base, factor in _readings(term):
+        if base.op == "Abs":
+            return base.inputs[0], factor, -factor
+        if base.op == "Relu":
+            argument, none = base.inputs[0], np.zeros_like(factor)
+            inner, sign = _without_factor(argument)
+            if sign is not None and sign.ndim == 0 and sign == -1:
+                return inner, none, -factor
+            return argument, factor, none
+    return None
+
+
+def _readings(x: Tensor) -> Iterator[tuple[Tensor, Array]]:
+    """(y, constant a) of x = a * y: x itself, and without one factor after the other."""
+    factor = np.ones((), x.dtype.as_numpy_dtype)
+    while True:
+        yield x, factor
+        x, outer = _without_factor(x)
+        if outer is None:
+            return
+        factor = factor * outer
 
 
 def _without_factor(x: Tensor) -> tuple[Tensor, Array | None]:
-    """(y, constant a) of x = a * y with y of the same shape; a is None for "times one"."""
+    """(y, constant a) of x = a * y with y of the same shape; a is None where there is none."""
     if x.op == "mul" and len(x.inputs) == 2:
         for y, factor in (x.inputs, x.inputs[::-1]):
             if factor.value is not None and y.known_shape == x.known_shape:
@@ -98,7 +114,7 @@ def _with_slopes(argument: Tensor, parts: list[tuple[Array, Array]]) -> Tensor |
     if np.broadcast_shapes(argument.shape, above.shape, below.shape) != argument.shape:
         return None
     if (above == 1).all():
-        return prelu(argument, below)
+        return prelu(argument, constant(below))
     if not below.any():
         return mul(unary("Relu", argument), constant(above))
     if not above.any():

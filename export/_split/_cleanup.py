@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from nann.export._split._contract import MAX_UNROLLED
@@ -12,6 +14,7 @@ from nann.export._split._ops import (
     columns,
     concat,
     dot,
+    is_row,
     mul,
     prelu,
     reduce_,
@@ -29,18 +32,12 @@ _UNARY = """
 UNARY = frozenset(_UNARY.split())
 
 
-def drop_needless_broadcasts(x: Tensor, _: Uses) -> Tensor | None:
-    """add(broadcast(a), b) -> add(a, b) where the shape stays."""
-    if x.op not in ("add", "mul"):
+def broadcast_operands(x: Tensor, _: Uses) -> Tensor | None:
+    """add(broadcast(a), b) -> add(a, b), broadcast where that was what gave the shape."""
+    if x.op not in ("add", "mul") or all(each.op != "broadcast" for each in x.inputs):
         return None
-    inputs = list(x.inputs)
-    for at, each in enumerate(inputs):
-        if each.op != "broadcast":
-            continue
-        others = [other.shape for place, other in enumerate(inputs) if place != at]
-        if np.broadcast_shapes(each.inputs[0].shape, *others) == x.shape:
-            inputs[at] = each.inputs[0]
-    return _arithmetic(x, *inputs) if tuple(inputs) != x.inputs else None
+    narrow = (each.inputs[0] if each.op == "broadcast" else each for each in x.inputs)
+    return broadcast(_arithmetic(x, *narrow), x.shape)
 
 
 def shrink_constants(x: Tensor, _: Uses) -> Tensor | None:
@@ -70,23 +67,41 @@ def late_broadcast(x: Tensor, _: Uses) -> Tensor | None:
 
 
 def late_reshape(x: Tensor, _: Uses) -> Tensor | None:
-    """f(reshape(a)) -> reshape(f(a)), where f works along the last axis or on each element."""
-    if not x.inputs or x.inputs[0].op != "reshape":
+    """f(reshape(a)) -> reshape(f(a)) where f works on each row; f itself is left without axes of size 1."""
+    found = _function_of_rows(x)
+    if found is None:
         return None
-    before = x.inputs[0].inputs[0]
-    keeps_last_axis = before.rank > 0 and x.inputs[0].rank > 0 and before.shape[-1] == x.inputs[0].shape[-1]
-    if _is_unary(x) or (x.op == "Softmax" and keeps_last_axis):
-        return reshape(_same(x, before), x.shape)
-    if x.op == "prelu" and (keeps_last_axis or x.inputs[1].size == 1) and _along_last_axis(x.inputs[1]):
-        assert x.inputs[1].value is not None
-        return reshape(prelu(before, x.inputs[1].value.reshape(-1)), x.shape)
-    if x.op == "dot" and keeps_last_axis:
-        return reshape(dot(before, x.inputs[1]), x.shape)
-    if x.op == "reduce" and keeps_last_axis and x.node.attrs["axes"] == (x.inputs[0].rank - 1,):
-        return reshape(reduce_(before, x.node.attrs["function"], [-1]), x.shape)
-    if x.op == "slice" and keeps_last_axis and x.shape[:-1] == x.inputs[0].shape[:-1]:
-        begin = x.node.attrs["begin"][-1]
-        return reshape(columns(before, begin, begin + x.shape[-1]), x.shape)
+    operand, function = found
+    before = operand
+    if operand.op == "reshape":
+        is_elementwise = _is_unary(x) or (x.op in ("add", "mul") and _others_are_scalars(x, operand))
+        if is_elementwise or operand.inputs[0].shape[-1:] == operand.shape[-1:]:
+            before = operand.inputs[0]
+    shape = _without_ones(before.shape)
+    return reshape(function(reshape(before, shape)), x.shape) if shape != operand.shape else None
+
+
+def _function_of_rows(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
+    """(a, f) of x = f(a), where f works along the last axis of `a` for whatever axes are before it."""
+    operand = x.inputs[0] if x.inputs else x
+    attrs = x.node.attrs
+    if _is_unary(x) or x.op == "Softmax":
+        return operand, lambda a: _same(x, a)
+    if x.op == "dot":
+        return operand, lambda a: dot(a, x.inputs[1])
+    if x.op == "prelu" and is_row(x.inputs[1]):
+        return operand, lambda a: prelu(a, _as_row(x.inputs[1]))
+    if x.op == "reduce" and attrs["axes"] == (operand.rank - 1,):
+        return operand, lambda a: reduce_(a, attrs["function"], [-1])
+    if x.op == "slice" and x.shape[:-1] == operand.shape[:-1]:
+        begin = attrs["begin"][-1]
+        return operand, lambda a: columns(a, begin, begin + x.shape[-1])
+    if x.op in ("add", "mul"):
+        full = [each for each in x.inputs if not is_row(each)]
+        if len(full) == 1 and full[0].shape == x.shape:
+            return full[0], lambda a: _arithmetic(
+                x, *(a if each == full[0] else _as_row(each) for each in x.inputs)
+            )
     return None
 
 
@@ -228,8 +243,18 @@ def _same(x: Tensor, operand: Tensor) -> Tensor:
     return Tensor(make(x.op, [operand], [spec], x.node.attrs))
 
 
-def _along_last_axis(x: Tensor) -> bool:
-    return x.size == (x.shape[-1] if x.rank else 1)
+def _as_row(x: Tensor) -> Tensor:
+    return reshape(x, (x.size,) if x.size > 1 else ())
+
+
+def _others_are_scalars(x: Tensor, operand: Tensor) -> bool:
+    return all(each.size == 1 for each in x.inputs if each != operand)
+
+
+def _without_ones(shape: Shape) -> Shape:
+    """The shape without axes of size 1 before the last; a matrix stays one."""
+    kept = tuple(n for n in shape[:-1] if n != 1)
+    return (*(kept or (1,)), shape[-1]) if len(shape) > 2 else shape
 
 
 def _shrunk(x: Tensor) -> Tensor:
@@ -247,7 +272,7 @@ def _shrunk(x: Tensor) -> Tensor:
 
 
 CLEANUP: tuple[Rule, ...] = (
-    drop_needless_broadcasts,
+    broadcast_operands,
     shrink_constants,
     late_broadcast,
     late_reshape,

@@ -10,7 +10,17 @@ import math
 from collections.abc import Sequence
 
 from nann.export._split._ir import Tensor, Uses
-from nann.export._split._ops import concat, dot, mul, reduce_, reshape, scaled, slice_, transpose
+from nann.export._split._ops import (
+    broadcast,
+    concat,
+    dot,
+    mul,
+    reduce_,
+    reshape,
+    scaled,
+    slice_,
+    transpose,
+)
 
 MAX_UNROLLED = 16
 Labels = Sequence[object]
@@ -21,15 +31,35 @@ def contraction(x: Tensor, x_labels: Labels, free: Tensor, free_labels: Labels, 
 
     Each label once in an operand. An axis of size 1 counts as absent, so that operands may be broadcast.
     """
-    sizes = dict.fromkeys(out, 1)
-    for tensor, labels in ((x, x_labels), (free, free_labels)):
-        for label, n in zip(labels, tensor.shape, strict=True):
-            sizes[label] = max(n, sizes.get(label, 1))
+    sizes = _sizes((x, x_labels), (free, free_labels))
+    x, free = _without_broadcast(x), _without_broadcast(free)
+    narrow = _sizes((x, x_labels), (free, free_labels))
+    if any(narrow[label] != n for label, n in sizes.items() if label not in out):
+        return None  # summed over equal elements
     (x, own), (free, others) = _squeezed(x, x_labels), _squeezed(free, free_labels)
     x, own = _reduced(x, own, [*others, *out])
     free, others = _reduced(free, others, [*own, *out])
-    product = _multiplied(x, own, free, others, [label for label in out if sizes[label] > 1])
-    return None if product is None else reshape(product, [sizes[label] for label in out])
+    product = _multiplied(x, own, free, others, [label for label in out if narrow.get(label, 1) > 1])
+    if product is None:
+        return None
+    product = reshape(product, [narrow.get(label, 1) for label in out])
+    return broadcast(product, [sizes.get(label, 1) for label in out])
+
+
+def _without_broadcast(x: Tensor) -> Tensor:
+    """What was broadcast, with as many axes."""
+    if x.op != "broadcast":
+        return x
+    narrow = x.inputs[0]
+    return reshape(narrow, (1,) * (x.rank - narrow.rank) + narrow.shape)
+
+
+def _sizes(*operands: tuple[Tensor, Labels]) -> dict[object, int]:
+    sizes: dict[object, int] = {}
+    for tensor, labels in operands:
+        for label, n in zip(labels, tensor.shape, strict=True):
+            sizes[label] = max(n, sizes.get(label, 1))
+    return sizes
 
 
 def sum_of_product(x: Tensor, _: Uses) -> Tensor | None:

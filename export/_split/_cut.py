@@ -30,7 +30,7 @@ def cheapest_cut(output: Tensor, item: Tensor, rows: RowAnalysis, *, max_width: 
     Where the best cut is too wide, one of its tensors must not be stored: the best cuts without each of them
     are tried in turn, the cheapest first, so that the first that fits is the best.
     """
-    graph = _Graph(output, item, rows)
+    graph = _Graph(output, item, rows, max_width)
     cost, cut = graph.cut(frozenset())
     pending = [(cost, 0, cut, frozenset[Tensor]())]
     seen = {frozenset[Tensor]()}
@@ -57,8 +57,8 @@ def table_width(stored: Sequence[Tensor], tile_rows: int) -> int:
 class _Graph:
     """The item-only part of a scorer, and who reads it."""
 
-    def __init__(self, output: Tensor, item: Tensor, rows: RowAnalysis) -> None:
-        self._item, self._rows = item, rows
+    def __init__(self, output: Tensor, item: Tensor, rows: RowAnalysis, max_width: int) -> None:
+        self._item, self._rows, self._max_width = item, rows, max_width
         self._nodes: list[Node] = []
         self._readers: dict[Tensor, list[Hashable]] = {output: [_TILE]} if output.is_item_only else {}
         for node in topological([output]):
@@ -82,8 +82,7 @@ class _Graph:
             if any(self._rows.rows(Tensor(node, index)) is None for index in range(len(node.outputs))):
                 network.add(node, _TILE, _INFINITE)
         for tensor, readers in self._readers.items():
-            width = None if tensor in forbidden else self._rows.width(tensor)
-            cost = _INFINITE if width is None else int(4 * width * NS_PER_BYTE * _SCALE)
+            cost = _INFINITE if tensor in forbidden else self._cost_of_gathering(tensor)
             network.add(tensor.node, tensor, cost)
             for reader in readers:
                 network.add(tensor, reader, _INFINITE)
@@ -93,6 +92,12 @@ class _Graph:
             for tensor, readers in self._readers.items()
             if tensor.node in at_export and any(reader not in at_export for reader in readers)
         ]
+
+    def _cost_of_gathering(self, tensor: Tensor) -> int:
+        width = self._rows.width(tensor)
+        if width is None or (tensor != self._item and width > self._max_width):
+            return _INFINITE
+        return int(4 * width * NS_PER_BYTE * _SCALE)
 
 
 class _Network:

@@ -282,7 +282,7 @@ def _clip(r: Reading) -> Found:
 
 @_reads_arithmetic("LeakyRelu")
 def _leaky_relu(r: Reading) -> Found:
-    return prelu(r.inputs[0], np.asarray(r.attr("alpha")))
+    return prelu(r.inputs[0], constant(r.attr("alpha"), r.specs[0].dtype.as_numpy_dtype))
 
 
 @_reads_arithmetic("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")

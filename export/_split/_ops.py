@@ -133,11 +133,11 @@ def reduce_(x: Tensor, function: str, axes: Sequence[int]) -> Tensor:
     return folded or Tensor(make("reduce", [x], [Spec(x.dtype, shape)], {"function": function, "axes": axes}))
 
 
-def prelu(x: Tensor, slope: Array) -> Tensor:
-    slope = np.asarray(slope, x.dtype.as_numpy_dtype)
-    if not slope.any():
+def prelu(x: Tensor, slope: Tensor) -> Tensor:
+    assert slope.value is not None
+    if not slope.value.any():
         return unary("Relu", x)
-    return Tensor(make("prelu", [x, constant(slope)], [Spec(x.dtype, x.shape)]))
+    return Tensor(make("prelu", [x, slope], [Spec(x.dtype, x.shape)]))
 
 
 def unary(op: str, x: Tensor) -> Tensor:
@@ -176,14 +176,9 @@ def rebuilt(tensor: Tensor, inputs: Sequence[Tensor]) -> Tensor | None:
         "concat": lambda: concat(inputs, attrs["axis"]),
         "slice": lambda: slice_(inputs[0], attrs["begin"], tensor.shape),
         "reduce": lambda: reduce_(inputs[0], attrs["function"], attrs["axes"]),
-        "prelu": lambda: prelu(inputs[0], _known(inputs[1])),
+        "prelu": lambda: prelu(*inputs),
     }
     return make_again[tensor.op]() if tensor.op in make_again else None
-
-
-def _known(tensor: Tensor) -> Array:
-    assert tensor.value is not None
-    return tensor.value
 
 
 def _type_attr(dtype: tf.DType) -> bytes:

@@ -23,6 +23,7 @@ _COMMANDS = {
     "index": "Build, convert or import an HNSW index over item embeddings.",
     "query": "Ask a running server for the top items of a user.",
     "serve": "Serve a model with TensorFlow Serving's protocol.",
+    "serve-docker": "Serve a model in a container.",
     "train": "Train the reference model.",
     "verify": "Check an exported model: checksums and answers.",
 }
@@ -43,7 +44,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"nann.cli.{cmd_name}").command
+        module = importlib.import_module(f"nann.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -24,7 +24,8 @@ from nann.cli._numbers import NUMBERS
     "--level-topn",
     "beams",
     type=NUMBERS,
-    help="Default beams: entry beam, one a hop, final k. Default: 100,200,...,200.",
+    help="Default beams: entry beam, one a hop, final k. Default: 100,200,...,200; for a shard all but k are "
+    "divided by the number of shards.",
 )
 @click.option("--tile-rows", default=128, show_default=True, help="Items that the scorer is run on at once.")
 @click.option(
@@ -40,6 +41,14 @@ from nann.cli._numbers import NUMBERS
     type=click.IntRange(min=0),
     help="Largest size of that table; 0: none.",
 )
+@click.option(
+    "--shards",
+    type=click.IntRange(1),
+    help="Write this many exports with disjoint items: MODELS/nann/1 becomes MODELS/nann-0-of-4/1 and so on.",
+)
+@click.option(
+    "--threads", type=int, help="Of faiss, for the graphs of shards; 1 makes them repeatable.  [default: all]"
+)
 @click.option("--overwrite", is_flag=True, help="Replace an export that is there, in one step.")
 @json_option
 def command(
@@ -49,25 +58,35 @@ def command(
     tile_rows: int,
     split: bool,
     item_table_bytes: int,
+    shards: int | None,
+    threads: int | None,
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Export RUN's checkpoint, embeddings and index as one SavedModel, verified before it appears."""
+    """Export RUN's checkpoint, embeddings and index as one SavedModel, verified before it appears.
+
+    With --shards as several, each with a part of the items and a graph of its own (docs/shards.md).
+    """
+    if threads is not None and shards is None:
+        raise click.UsageError("--threads needs --shards: an export of all items builds no graph.")
     import_tensorflow()
     import nann.export as nann_export
 
+    options: dict[str, Any] = {
+        "level_topn": beams,
+        "tile_rows": tile_rows,
+        "split": split,
+        "item_table_bytes": item_table_bytes,
+        "overwrite": overwrite,
+    }
     with progress(as_json) as on_progress:
-        result = nann_export.export_model(
-            run_dir,
-            out_dir,
-            level_topn=beams,
-            tile_rows=tile_rows,
-            split=split,
-            item_table_bytes=item_table_bytes,
-            overwrite=overwrite,
-            on_progress=on_progress,
-        )
-    emit(as_json, result, lambda: _render(result))
+        if shards is None:
+            result = nann_export.export_model(run_dir, out_dir, **options, on_progress=on_progress)
+        else:
+            result = nann_export.export_shards(
+                run_dir, out_dir, shards=shards, threads=threads, **options, on_progress=on_progress
+            )
+    emit(as_json, result, lambda: _render(result) if shards is None else _render_shards(result))
 
 
 def _render(result: dict[str, Any]) -> None:
@@ -101,3 +120,15 @@ def _split_text(result: dict[str, Any]) -> str:
         mebibytes = result["num_items"] * width * 4 / 2**20
         text += f"  in the item table: {columns}, {mebibytes:,.1f} MiB\n"
     return text
+
+
+def _render_shards(result: dict[str, Any]) -> None:
+    models = [Path(model) for model in result["models"]]
+    for model, items in zip(models, result["items_of_shard"], strict=True):
+        console.print(f"{model}: {items:,} items", soft_wrap=True)
+    console.print(
+        f"{len(models)} shards of {result['num_items']:,} items. Each answers as the reference search over "
+        f"its own, scores within {result['verified']['largest_relative_difference']:.0e}.\n"
+        f"Next, a server for each: nann serve --model_name nann --model_base_path {models[0].parent}",
+        soft_wrap=True,
+    )

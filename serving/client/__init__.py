@@ -13,8 +13,12 @@ from nann.serving.client._errors import NannClientError as NannClientError
 from nann.serving.client._errors import RequestRejectedError as RequestRejectedError
 from nann.serving.client._errors import ResponseError as ResponseError
 from nann.serving.client._errors import UnavailableError as UnavailableError
+from nann.serving.client._errors import VersionMismatchError as VersionMismatchError
+from nann.serving.client._results import MissingShard as MissingShard
 from nann.serving.client._results import ModelMetadata as ModelMetadata
+from nann.serving.client._results import ShardedTopK as ShardedTopK
 from nann.serving.client._results import Signature as Signature
 from nann.serving.client._results import TensorSpec as TensorSpec
 from nann.serving.client._results import TopK as TopK
 from nann.serving.client._results import VersionStatus as VersionStatus
+from nann.serving.client._sharded import ShardedClient as ShardedClient

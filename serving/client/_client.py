@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -11,15 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nann.errors import InvalidInputError
-from nann.serving.client import _inputs
+from nann.serving.client import _query
 from nann.serving.client._channel import open_channel
 from nann.serving.client._connection import Connection, Deadline, Version
+from nann.serving.client._errors import ResponseError
+from nann.serving.client._query import Ids
 from nann.serving.client._results import ModelMetadata, TopK, VersionStatus
-
-_DEFAULT_SIGNATURE = "serving_default"
-
-# One row of ids for all users, or a row, of any length, a user.
-Ids = ArrayLike | Sequence[Sequence[int]]
 
 
 class NannClient:
@@ -87,10 +85,7 @@ class NannClient:
         """
         deadline = Deadline(timeout)
         self._connection.wait_connected(deadline)
-        versions = self._connection.status(None, deadline)
-        if not any(status.state == "AVAILABLE" for status in versions):
-            found = ", ".join(f"{status.version} is {status.state}" for status in versions)
-            raise self._connection.error("NOT_FOUND", f"no version is available: {found}", action="Use")
+        self._connection.check_available(self._connection.status(None, deadline))
 
     def top_k(
         self,
@@ -119,19 +114,12 @@ class NannClient:
           InvalidInputError: an argument has the wrong type or shape.
           NannClientError: the call failed; see its subclasses.
         """
-        beams = _inputs.as_level_topn(level_topn)
-        state = comm_seq if isinstance(comm_seq, Mapping) else {"comm_seq": comm_seq}
-        arrays = {name: np.asarray(array) for name, array in state.items()}
-        if signature is None:
-            is_half = all(array.dtype == np.float16 for array in arrays.values())
-            is_plain = is_half and exclude_ids is None and beams.ndim == 1
-            signature = _DEFAULT_SIGNATURE if is_plain else "retrieve"
-        call = _Call(self._connection, signature, version, self._deadline(timeout))
-        dtype = np.float16 if signature == _DEFAULT_SIGNATURE else np.float32
-        inputs = {name: _inputs.as_floats(array, dtype, name=name) for name, array in arrays.items()}
-        if not isinstance(comm_seq, Mapping):
-            inputs["comm_seq"] = call.flatten("comm_seq", inputs["comm_seq"])
-        return call.retrieve(inputs, beams, exclude_ids)
+        deadline = self._deadline(timeout)
+        width = self._width(version, deadline)
+        query = _query.search_by_state(
+            comm_seq, level_topn, exclude_ids=exclude_ids, signature=signature, width=width
+        )
+        return self._search(query, version, deadline)
 
     def top_k_by_ids(
         self,
@@ -154,19 +142,13 @@ class NannClient:
 
         Other arguments and errors are those of `top_k`.
         """
-        beams = _inputs.as_level_topn(level_topn)
+        deadline = self._deadline(timeout)
+        width = self._width(version, deadline)
         given = {"item_ids": item_ids, "cate_ids": cate_ids, **features}
-        rows = {name: value for name, value in given.items() if value is not None}
-        if not rows:
-            raise InvalidInputError("top_k_by_ids: give at least one feature, such as item_ids=[[...]]")
-        call = _Call(self._connection, signature, version, self._deadline(timeout))
-        lengths = {name: call.width(name) for name in rows}
-        _inputs.check_parallel(rows, lengths)
-        inputs = {
-            name: _inputs.pad_ids(value, length=lengths[name], fill=0, name=name)
-            for name, value in rows.items()
-        }
-        return call.retrieve(inputs, beams, exclude_ids)
+        query = _query.search_by_ids(
+            given, level_topn, exclude_ids=exclude_ids, signature=signature, width=width
+        )
+        return self._search(query, version, deadline)
 
     def score(
         self,
@@ -183,17 +165,17 @@ class NannClient:
           comm_seq: as for `top_k`.
           item_ids: integers [n] for all users, or [B, n].
         """
-        call = _Call(self._connection, signature, version, self._deadline(timeout))
-        state = call.flatten("comm_seq", _inputs.as_floats(comm_seq, np.float32, name="comm_seq"))
-        ids = _inputs.repeat_rows(_inputs.as_ids(item_ids, name="item_ids"), len(state), name="item_ids")
-        outputs, _ = call.predict({"comm_seq": state, "item_ids": ids})
-        return call.output(outputs, "scores", np.float32, ids.shape)
+        deadline = self._deadline(timeout)
+        width = self._width(version, deadline)
+        query = _query.score_of_items(comm_seq, item_ids, signature=signature, width=width)
+        outputs, _ = self._connection.predict(signature, query.inputs, version=version, deadline=deadline)
+        return _query.read_scores(query, outputs, self._bad_answer)
 
     def predict(
         self,
         inputs: Mapping[str, ArrayLike],
         *,
-        signature: str = _DEFAULT_SIGNATURE,
+        signature: str = _query.DEFAULT_SIGNATURE,
         outputs: Sequence[str] = (),
         timeout: float | None = None,
         version: Version = None,
@@ -218,71 +200,14 @@ class NannClient:
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._timeout if timeout is None else timeout)
 
+    def _width(self, version: Version, deadline: Deadline) -> _query.Width:
+        return partial(self._connection.row_width, version=version, deadline=deadline)
 
-class _Call:
-    """One call of one signature, its deadline shared by the requests that it takes."""
-
-    def __init__(self, connection: Connection, signature: str, version: Version, deadline: Deadline) -> None:
-        self._connection = connection
-        self._signature = signature
-        self._version = version
-        self._deadline = deadline
-
-    def width(self, name: str) -> int | None:
-        """Return how many values a user's row of input `name` has; None when the model does not say."""
-        return self._connection.row_width(
-            self._signature, name, version=self._version, deadline=self._deadline
+    def _search(self, query: _query.Query, version: Version, deadline: Deadline) -> TopK:
+        outputs, answered_by = self._connection.predict(
+            query.signature, query.inputs, version=version, deadline=deadline
         )
+        return _query.read_top_k(query, outputs, answered_by, self._bad_answer)
 
-    def flatten(self, name: str, state: NDArray[Any]) -> NDArray[Any]:
-        """Return [B, L*E]; only two dimensions need the model's word on whether they are one user."""
-        width = self.width(name) if state.ndim == 2 else None
-        return _inputs.flatten_state(state, width=width, name=name)
-
-    def retrieve(
-        self, inputs: dict[str, NDArray[Any]], level_topn: NDArray[np.int32], exclude_ids: Ids | None
-    ) -> TopK:
-        rows = {name: len(array) if array.ndim else 0 for name, array in inputs.items()}
-        users = max(rows.values())
-        if set(rows.values()) != {users} or users == 0:
-            raise InvalidInputError(f"expected as many users in every input, at least one, got {rows}")
-        if self._signature == _DEFAULT_SIGNATURE:
-            if exclude_ids is not None or level_topn.ndim != 1:
-                raise InvalidInputError(
-                    "signature 'serving_default' takes neither exclude_ids nor beams by user; use 'retrieve'"
-                )
-            inputs["level_topn"] = level_topn
-        else:
-            inputs["level_topn"] = _inputs.repeat_rows(level_topn, users, name="level_topn")
-            excluded: Ids = [] if exclude_ids is None else exclude_ids
-            padded = _inputs.pad_ids(excluded, length=None, fill=-1, name="exclude_ids")
-            inputs["exclude_ids"] = _inputs.repeat_rows(padded, users, name="exclude_ids")
-        outputs, version = self.predict(inputs)
-        shape = (users, int(level_topn[..., -1].max()))
-        has_counts = "items_scored" in outputs
-        return TopK(
-            ids=self.output(outputs, "top_k", np.int64, shape),
-            scores=self.output(outputs, "scores", np.float32, shape),
-            items_scored=self.output(outputs, "items_scored", np.int32, (users,)) if has_counts else None,
-            model_version=version,
-        )
-
-    def predict(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], int | None]:
-        return self._connection.predict(
-            self._signature, inputs, version=self._version, deadline=self._deadline
-        )
-
-    def output(
-        self, outputs: Mapping[str, NDArray[Any]], name: str, dtype: type[Any], shape: tuple[int, ...]
-    ) -> NDArray[Any]:
-        """Return one output after checking that it is what the signature promises."""
-        if name not in outputs:
-            raise self._connection.bad_answer("Predict", f"no output {name!r} among {sorted(outputs)}")
-        array = outputs[name]
-        if array.dtype != dtype or array.shape != shape:
-            raise self._connection.bad_answer(
-                "Predict",
-                f"output {name!r} is {array.dtype} {list(array.shape)}, expected "
-                f"{np.dtype(dtype)} {list(shape)}",
-            )
-        return array
+    def _bad_answer(self, why: str) -> ResponseError:
+        return self._connection.bad_answer("Predict", why)

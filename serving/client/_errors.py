@@ -51,6 +51,10 @@ class ResponseError(NannClientError):
     """The server answered with something that is not an answer to the request."""
 
 
+class VersionMismatchError(NannClientError):
+    """Shards answered with different versions of the model, and have none of them in common."""
+
+
 _KINDS: dict[str, type[NannClientError]] = {
     "DEADLINE_EXCEEDED": DeadlineExceededError,
     "UNAVAILABLE": UnavailableError,
@@ -83,4 +87,15 @@ def from_status(code: str, details: str, *, action: str, target: str, model: str
         target=target,
         model=model,
         details=details,
+    )
+
+
+def of_shard(error: NannClientError, shard: int, shards: int) -> NannClientError:
+    """Return the same error, its message headed by the shard's number."""
+    return type(error)(
+        f"shard {shard} of {shards}: {error}",
+        code=error.code,
+        target=error.target,
+        model=error.model,
+        details=error.details,
     )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nann.serving.client._errors import NannClientError
+
 
 @dataclass(frozen=True, eq=False)
 class TopK:
@@ -28,6 +30,32 @@ class TopK:
 
     def __iter__(self) -> Iterator[NDArray[np.int64] | NDArray[np.float32]]:
         return iter((self.ids, self.scores))
+
+
+@dataclass(frozen=True)
+class MissingShard:
+    """A shard that a result is without, and why."""
+
+    shard: int
+    error: NannClientError
+
+
+@dataclass(frozen=True, eq=False)
+class ShardedTopK(TopK):
+    """The best items of each user over several shards.
+
+    `items_scored` is the sum over the shards.
+
+    Attributes:
+      missing: the shards that did not answer; their items are not in the result.
+    """
+
+    missing: tuple[MissingShard, ...]
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a shard is missing."""
+        return bool(self.missing)
 
 
 @dataclass(frozen=True)
@@ -54,6 +82,14 @@ class ModelMetadata:
     name: str
     version: int | None
     signatures: Mapping[str, Signature]
+
+    def row_width(self, signature: str, name: str) -> int | None:
+        """How many values a user's row of an input has; None when the model does not say."""
+        known = self.signatures.get(signature)
+        spec = known.inputs.get(name) if known is not None else None
+        if spec is None or spec.shape is None or len(spec.shape) != 2 or spec.shape[1] < 0:
+            return None
+        return spec.shape[1]
 
 
 @dataclass(frozen=True)

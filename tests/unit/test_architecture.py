@@ -79,10 +79,16 @@ def test_the_core_and_its_headers_know_no_tensorflow() -> None:
             assert not include.startswith(("tensorflow/", "tsl/", "xla/", "..")), f"{path.name}: {include}"
 
 
-def test_cmake_lists_every_source() -> None:
-    listed = set(re.findall(r"^  (\S+\.cc)$", (ROOT / "ops" / "sources.cmake").read_text(), re.MULTILINE))
-    present = {str(path.relative_to(ROOT / "ops")) for path in (ROOT / "ops").rglob("*.cc")}
-    assert listed == present
+@pytest.mark.parametrize(("package", "cmake"), [("ops", "sources.cmake"), ("tests/cc", "CMakeLists.txt")])
+def test_cmake_and_bazel_list_every_source(package: str, cmake: str) -> None:
+    folder = ROOT / package
+    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in (".cc", ".h")}
+    sources = {name for name in present if name.endswith(".cc")}
+    assert set(re.findall(r"[\w/]+\.cc", (folder / cmake).read_text())) == sources
+    # Bazel's language reads as Python. Headers are listed too: a build in a sandbox sees no other files.
+    nodes = ast.walk(ast.parse((folder / "BUILD").read_text()))
+    strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert {name for name in strings if name.endswith((".cc", ".h"))} == present
 
 
 def test_the_version_stands_in_one_file() -> None:
@@ -90,6 +96,17 @@ def test_the_version_stands_in_one_file() -> None:
     assert version is not None
     files = [ROOT / "pyproject.toml", ROOT / "CMakeLists.txt", *(ROOT / "ops").rglob("*.cmake")]
     assert not [path.name for path in files if f'"{version[1]}"' in path.read_text()]
+
+
+def test_the_supported_tensorflow_versions_stand_in_one_file() -> None:
+    """Ranges, that is: requirements.txt is made from them, builds and documents name one release."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    kinds = ("", ".cmake", ".py", ".sh", ".toml", ".txt")
+    files = [ROOT / name for name in tracked.splitlines() if (ROOT / name).suffix in kinds]
+    ranges = re.compile(r"tensorflow[\w-]*\s*[<>~!]=?\s*\d")
+    assert [path.name for path in files if path.is_file() and ranges.search(path.read_text())] == [
+        "pyproject.toml"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -22,39 +19,7 @@ from nann.serving.client import (
     UnavailableError,
 )
 from nann.serving.client import _messages as messages
-from nann.serving.client._tensors import encode
-
-Handler = Callable[[str, bytes, grpc.ServicerContext], bytes]
-
-
-class _Anything(grpc.GenericRpcHandler):  # type: ignore[misc]
-    def __init__(self, handler: Handler) -> None:
-        self._handler = handler
-
-    def service(self, details: Any) -> Any:
-        method = details.method.rsplit("/", 1)[1]
-        return grpc.unary_unary_rpc_method_handler(
-            lambda request, context: self._handler(method, request, context)
-        )
-
-
-@contextmanager
-def _server(handler: Handler) -> Iterator[str]:
-    server = grpc.server(ThreadPoolExecutor(4))
-    server.add_generic_rpc_handlers([_Anything(handler)])
-    port = server.add_insecure_port("localhost:0")
-    server.start()
-    try:
-        yield f"localhost:{port}"
-    finally:
-        server.stop(None).wait()
-
-
-def _predict_answer(**outputs: Any) -> bytes:
-    response = messages.PredictResponse()
-    for name, array in outputs.items():
-        response.outputs[name].CopyFrom(encode(np.asarray(array)))
-    return bytes(response.SerializeToString())
+from support.scripted_server import Handler, predict_answer, scripted_server
 
 
 def _top_k(target: str, **options: Any) -> Any:
@@ -70,27 +35,27 @@ _IDS, _SCORES = np.array([[1, 2]]), np.array([[2, 1]], np.float32)
     [
         (b"\xff\xff", "unusable answer"),
         (b"", "no output 'top_k'"),
-        (_predict_answer(top_k=_IDS), "no output 'scores'"),
-        (_predict_answer(top_k=_IDS.astype(np.int32), scores=_SCORES), "'top_k' is int32"),
+        (predict_answer(top_k=_IDS), "no output 'scores'"),
+        (predict_answer(top_k=_IDS.astype(np.int32), scores=_SCORES), "'top_k' is int32"),
         (
-            _predict_answer(top_k=_IDS.ravel(), scores=_SCORES),
+            predict_answer(top_k=_IDS.ravel(), scores=_SCORES),
             r"'top_k' is int64 \[2\], expected int64 \[1, 2\]",
         ),
-        (_predict_answer(top_k=_IDS, scores=_SCORES[:, :1]), r"'scores' is float32 \[1, 1\]"),
-        (_predict_answer(top_k=_IDS, scores=_SCORES, items_scored=[[1]]), "'items_scored'"),
+        (predict_answer(top_k=_IDS, scores=_SCORES[:, :1]), r"'scores' is float32 \[1, 1\]"),
+        (predict_answer(top_k=_IDS, scores=_SCORES, items_scored=[[1]]), "'items_scored'"),
     ],
 )
 def test_bad_answers(answer: bytes, message: str) -> None:
     with (
-        _server(lambda method, request, context: answer) as target,
+        scripted_server(lambda method, request, context: answer) as target,
         pytest.raises(ResponseError, match=message),
     ):
         _top_k(target)
 
 
 def test_good_answer_of_a_server_without_a_version() -> None:
-    answer = _predict_answer(top_k=_IDS, scores=_SCORES)
-    with _server(lambda method, request, context: answer) as target:
+    answer = predict_answer(top_k=_IDS, scores=_SCORES)
+    with scripted_server(lambda method, request, context: answer) as target:
         result = _top_k(target)
     np.testing.assert_array_equal(result.ids, _IDS)
     assert (result.items_scored, result.model_version) == (None, None)
@@ -101,9 +66,9 @@ def test_request_on_the_wire() -> None:
 
     def handler(method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
         seen.append((method, messages.PredictRequest.FromString(request), context.time_remaining()))
-        return _predict_answer(top_k=_IDS, scores=_SCORES)
+        return predict_answer(top_k=_IDS, scores=_SCORES)
 
-    with _server(handler) as target, NannClient(target, model="m", version="canary") as client:
+    with scripted_server(handler) as target, NannClient(target, model="m", version="canary") as client:
         client.top_k(np.ones((1, 2, 3), np.float16), level_topn=[4, 2], timeout=20)
         client.top_k(np.ones((1, 2, 3), np.float32), level_topn=[4, 2], exclude_ids=[7, 8], version=3)
     (method, half, remaining), (_, single, default_remaining) = seen
@@ -133,7 +98,7 @@ def _abort(code: grpc.StatusCode) -> Handler:
     ],
 )
 def test_status_codes(code: grpc.StatusCode, kind: type[NannClientError]) -> None:
-    with _server(_abort(code)) as target, pytest.raises(kind, match="because") as error:
+    with scripted_server(_abort(code)) as target, pytest.raises(kind, match="because") as error:
         _top_k(target, model="m", retries=0)
     assert isinstance(error.value, NannError)
     assert (error.value.code, error.value.target) == (code.name, target)
@@ -147,9 +112,9 @@ def test_unavailable_is_tried_again() -> None:
         calls.append(method)
         if len(calls) < 3:
             context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
-        return _predict_answer(top_k=_IDS, scores=_SCORES)
+        return predict_answer(top_k=_IDS, scores=_SCORES)
 
-    with _server(handler) as target:
+    with scripted_server(handler) as target:
         np.testing.assert_array_equal(_top_k(target, retries=2).ids, _IDS)
     assert len(calls) == 3
 
@@ -161,7 +126,7 @@ def test_deadline() -> None:
         release.wait(60)
         return b""
 
-    with _server(handler) as target, NannClient(target) as client:
+    with scripted_server(handler) as target, NannClient(target) as client:
         with pytest.raises(TimeoutError) as error:
             client.top_k(np.ones((1, 2, 3), np.float16), level_topn=[1], timeout=0.1)
         release.set()
@@ -170,9 +135,9 @@ def test_deadline() -> None:
 
 
 def test_answer_over_the_limit_names_the_option() -> None:
-    answer = _predict_answer(top_k=np.zeros((1, 500), np.int64), scores=np.zeros((1, 500), np.float32))
+    answer = predict_answer(top_k=np.zeros((1, 500), np.int64), scores=np.zeros((1, 500), np.float32))
     with (
-        _server(lambda method, request, context: answer) as target,
+        scripted_server(lambda method, request, context: answer) as target,
         pytest.raises(NannClientError, match="max_message_bytes"),
     ):
         _top_k(target, max_message_bytes=1000)
@@ -187,8 +152,8 @@ def test_wait_ready_times_out_where_nobody_listens() -> None:
 
 
 def test_closed_client_says_so_and_a_given_channel_stays_open() -> None:
-    answer = _predict_answer(top_k=_IDS, scores=_SCORES)
-    with _server(lambda method, request, context: answer) as target:
+    answer = predict_answer(top_k=_IDS, scores=_SCORES)
+    with scripted_server(lambda method, request, context: answer) as target:
         client = NannClient(target)
         client.close()
         with pytest.raises(NannClientError, match="closed"):

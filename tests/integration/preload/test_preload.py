@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import nann.ops
+from support.cpp_server import BEAMS, build_look_alike, build_server
+from support.processes import ROOT, run
 from support.tiny_model import E, L
 from support.tiny_run import write_run
 
-ROOT = Path(__file__).resolve().parents[3]
 SHIM_SOURCE = ROOT / "serving" / "tf_serving" / "preload" / "preload.c"
-BEAMS = ["20", "30", "30", "30", "30", "10"]
-
-
-def run(*command: object, preload: Path | None = None) -> subprocess.CompletedProcess[str]:
-    # cmake and ninja come from the virtual environment.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, **({"LD_PRELOAD": str(preload)} if preload else {})}
-    return subprocess.run(
-        [str(part) for part in command], env=environment, capture_output=True, text=True, check=False
-    )
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """load_model.cc, linked with the libraries of TensorFlow's wheel."""
-    import tensorflow as tf
-
-    binary = tmp_path_factory.mktemp("server") / "load_model"
-    folder = Path(tf.__file__).parent
-    libraries = ["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"]
-    done = run(
-        *["g++", "-std=c++17", "-w", "-DEIGEN_MAX_ALIGN_BYTES=64", "-isystem", folder / "include"],
-        *[Path(__file__).with_name("load_model.cc"), "-o", binary],
-        *[f"-L{folder}", f"-Wl,-rpath,{folder}", "-Wl,--no-as-needed", *libraries],
-    )
-    assert done.returncode == 0, done.stderr
-    return binary
+    return build_server(tmp_path_factory.mktemp("server"))
 
 
 def test_a_cpp_process_answers_with_only_the_shim_preloaded(server: Path, model: Path, shim: Path) -> None:
@@ -80,6 +56,7 @@ def test_without_the_shim_the_op_is_unknown(server: Path, model: Path) -> None:
 
 
 def test_a_process_of_another_tensorflow_is_refused(server: Path, model: Path, tmp_path: Path) -> None:
+    """In a second; tests/integration/cross_version does it with a library of another version."""
     other = tmp_path / "libnann_preload.so"
     flags = ["-shared", "-fPIC", '-DNANN_TENSORFLOW_VERSION="2.19.1"']
     assert run("gcc", *flags, SHIM_SOURCE, "-o", other).returncode == 0
@@ -103,27 +80,27 @@ def test_a_missing_library_is_named(server: Path, model: Path, shim: Path, tmp_p
     assert str(tmp_path / "libnann_ops.so") in done.stderr
 
 
-@pytest.mark.slow
-def test_the_build_for_the_official_server(tmp_path: Path) -> None:
-    """Old C++ ABI, nothing of TensorFlow linked, a C library as old as Ubuntu 22.04's."""
-    generator = ["-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", f"-DPython3_EXECUTABLE={sys.executable}"]
-    assert run("cmake", "-S", ROOT, "-B", tmp_path, *generator, "-DNANN_OLD_ABI=ON").returncode == 0
-    done = run("cmake", "--build", tmp_path)
-    assert done.returncode == 0, done.stdout
-    library = tmp_path / "ops" / "libnann_ops.so"
-    assert "tensorflow" not in run("readelf", "-d", library).stdout
-    undefined = run("nm", "-D", "--undefined-only", library).stdout
-    assert "tensorflow" in undefined
-    assert "cxx11" not in undefined
-    versions = re.findall(r"\b(GLIBC|GLIBCXX)_([\d.]+)", run("objdump", "-T", library).stdout)
-    newest = {
-        name: max(tuple(map(int, version.split("."))) for found, version in versions if found == name)
-        for name in ("GLIBC", "GLIBCXX")
-    }
-    assert newest["GLIBC"] <= (2, 35)
-    assert newest["GLIBCXX"] <= (3, 4, 30)
-    # The wheel has the new ABI: its libraries cannot carry this build, and the tool says so.
-    checked = run(ROOT / "tools" / "check_preload", library, nann.ops.library_path())
-    assert checked.returncode == 1
-    assert "tensorflow::OpKernel" in checked.stdout
-    assert "are missing in" in checked.stderr
+def test_check_preload_finds_every_symbol_in_a_server_that_has_them(shim: Path, tmp_path: Path) -> None:
+    library = shim.with_name("libnann_ops.so")
+    done = run(ROOT / "tools" / "check_preload", library, build_look_alike(library, tmp_path / "server"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"server: all \d{3} symbols that .*libnann_ops\.so needs are there", done.stdout)
+
+
+def test_check_preload_names_the_symbols_that_a_server_lacks(shim: Path) -> None:
+    """The wheel's framework alone: the C API is in its other library."""
+    import tensorflow as tf
+
+    framework = Path(tf.__file__).parent / "libtensorflow_framework.so.2"
+    done = run(ROOT / "tools" / "check_preload", shim.with_name("libnann_ops.so"), framework)
+    assert done.returncode == 1
+    assert done.stdout == "TF_Version\n"
+    assert done.stderr.startswith("1 of the symbols that ")
+
+
+@pytest.mark.parametrize(("library", "server"), [("/etc/passwd", "/bin/true"), ("{library}", "/etc/passwd")])
+def test_check_preload_refuses_what_is_no_library(shim: Path, library: str, server: str) -> None:
+    library = library.format(library=shim.with_name("libnann_ops.so"))
+    done = run(ROOT / "tools" / "check_preload", library, server)
+    assert done.returncode == 1
+    assert "/etc/passwd: expected" in done.stderr

@@ -1,0 +1,157 @@
+"""What the callers' arguments become: the inputs of a signature, and the answer as a result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nann.errors import InvalidInputError
+from nann.serving.client import _inputs
+from nann.serving.client._results import TopK
+
+DEFAULT_SIGNATURE = "serving_default"
+
+# One row of ids for all users, or a row, of any length, a user.
+Ids = ArrayLike | Sequence[Sequence[int]]
+# (signature, input) -> how many values a user's row has; None when the model does not say.
+Width = Callable[[str, str], int | None]
+# Why an answer is none -> the error to raise.
+BadAnswer = Callable[[str], Exception]
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """One request, as a model takes it.
+
+    inputs:  of the signature, by name.
+    users:   B.
+    results: int32 [n] for all users or [B]: how many each user asked for.
+    """
+
+    signature: str
+    inputs: dict[str, NDArray[Any]]
+    users: int
+    results: NDArray[np.int32]
+
+
+def search_by_state(
+    comm_seq: ArrayLike | Mapping[str, ArrayLike],
+    level_topn: ArrayLike,
+    *,
+    exclude_ids: Ids | None,
+    signature: str | None,
+    width: Width,
+) -> Query:
+    """A search for users given by their state."""
+    beams = _inputs.as_level_topn(level_topn)
+    state = comm_seq if isinstance(comm_seq, Mapping) else {"comm_seq": comm_seq}
+    arrays = {name: np.asarray(array) for name, array in state.items()}
+    if signature is None:
+        is_half = all(array.dtype == np.float16 for array in arrays.values())
+        is_plain = is_half and exclude_ids is None and beams.ndim == 1
+        signature = DEFAULT_SIGNATURE if is_plain else "retrieve"
+    dtype = np.float16 if signature == DEFAULT_SIGNATURE else np.float32
+    inputs = {name: _inputs.as_floats(array, dtype, name=name) for name, array in arrays.items()}
+    if not isinstance(comm_seq, Mapping):
+        inputs["comm_seq"] = _flatten(inputs["comm_seq"], signature, width)
+    return _search(signature, inputs, beams, exclude_ids)
+
+
+def search_by_ids(
+    features: Mapping[str, Ids | None],
+    level_topn: ArrayLike,
+    *,
+    exclude_ids: Ids | None,
+    signature: str,
+    width: Width,
+) -> Query:
+    """A search for users given by the ids of what they have done."""
+    beams = _inputs.as_level_topn(level_topn)
+    rows = {name: value for name, value in features.items() if value is not None}
+    if not rows:
+        raise InvalidInputError("top_k_by_ids: give at least one feature, such as item_ids=[[...]]")
+    lengths = {name: width(signature, name) for name in rows}
+    _inputs.check_parallel(rows, lengths)
+    inputs = {
+        name: _inputs.pad_ids(value, length=lengths[name], fill=0, name=name) for name, value in rows.items()
+    }
+    return _search(signature, inputs, beams, exclude_ids)
+
+
+def score_of_items(comm_seq: ArrayLike, item_ids: ArrayLike, *, signature: str, width: Width) -> Query:
+    """The scores of given items."""
+    state = _flatten(_inputs.as_floats(comm_seq, np.float32, name="comm_seq"), signature, width)
+    ids = _inputs.repeat_rows(_inputs.as_ids(item_ids, name="item_ids"), len(state), name="item_ids")
+    inputs = {"comm_seq": state, "item_ids": ids}
+    return Query(signature, inputs, len(ids), np.array(ids.shape[1], np.int32))
+
+
+def read_top_k(
+    query: Query, outputs: Mapping[str, NDArray[Any]], version: int | None, bad_answer: BadAnswer
+) -> TopK:
+    """The answer to a search, after checking that it is what the signature promises."""
+    shape = (query.users, int(query.results.max()))
+    has_counts = "items_scored" in outputs
+    return TopK(
+        ids=_output(outputs, "top_k", np.int64, shape, bad_answer),
+        scores=_output(outputs, "scores", np.float32, shape, bad_answer),
+        items_scored=_output(outputs, "items_scored", np.int32, (query.users,), bad_answer)
+        if has_counts
+        else None,
+        model_version=version,
+    )
+
+
+def read_scores(
+    query: Query, outputs: Mapping[str, NDArray[Any]], bad_answer: BadAnswer
+) -> NDArray[np.float32]:
+    """The answer to `score_of_items`."""
+    return _output(outputs, "scores", np.float32, query.inputs["item_ids"].shape, bad_answer)
+
+
+def _flatten(state: NDArray[Any], signature: str, width: Width) -> NDArray[Any]:
+    """Return [B, L*E]; only two dimensions need the model's word on whether they are one user."""
+    known = width(signature, "comm_seq") if state.ndim == 2 else None
+    return _inputs.flatten_state(state, width=known, name="comm_seq")
+
+
+def _search(
+    signature: str, inputs: dict[str, NDArray[Any]], level_topn: NDArray[np.int32], exclude_ids: Ids | None
+) -> Query:
+    rows = {name: len(array) if array.ndim else 0 for name, array in inputs.items()}
+    users = max(rows.values())
+    if set(rows.values()) != {users} or users == 0:
+        raise InvalidInputError(f"expected as many users in every input, at least one, got {rows}")
+    if signature == DEFAULT_SIGNATURE:
+        if exclude_ids is not None or level_topn.ndim != 1:
+            raise InvalidInputError(
+                "signature 'serving_default' takes neither exclude_ids nor beams by user; use 'retrieve'"
+            )
+        inputs["level_topn"] = level_topn
+    else:
+        inputs["level_topn"] = _inputs.repeat_rows(level_topn, users, name="level_topn")
+        excluded: Ids = [] if exclude_ids is None else exclude_ids
+        padded = _inputs.pad_ids(excluded, length=None, fill=-1, name="exclude_ids")
+        inputs["exclude_ids"] = _inputs.repeat_rows(padded, users, name="exclude_ids")
+    return Query(signature, inputs, users, np.asarray(inputs["level_topn"][..., -1]))
+
+
+def _output(
+    outputs: Mapping[str, NDArray[Any]],
+    name: str,
+    dtype: type[Any],
+    shape: tuple[int, ...],
+    bad_answer: BadAnswer,
+) -> NDArray[Any]:
+    if name not in outputs:
+        raise bad_answer(f"no output {name!r} among {sorted(outputs)}")
+    array = outputs[name]
+    if array.dtype != dtype or array.shape != shape:
+        raise bad_answer(
+            f"output {name!r} is {array.dtype} {list(array.shape)}, expected {np.dtype(dtype)} {list(shape)}"
+        )
+    return array

@@ -1,0 +1,51 @@
+"""gRPC servers in this process that answer as a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+
+from nann.serving.client import _messages as messages
+from nann.serving.client._tensors import encode
+
+# (method, request, context) -> answer
+Handler = Callable[[str, bytes, grpc.ServicerContext], bytes]
+
+
+class _Anything(grpc.GenericRpcHandler):  # type: ignore[misc]
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    def service(self, details: Any) -> Any:
+        method = details.method.rsplit("/", 1)[1]
+        return grpc.unary_unary_rpc_method_handler(
+            lambda request, context: self._handler(method, request, context)
+        )
+
+
+@contextmanager
+def scripted_server(handler: Handler) -> Iterator[str]:
+    """Serve on a free port; yields the address."""
+    server = grpc.server(ThreadPoolExecutor(8))
+    server.add_generic_rpc_handlers([_Anything(handler)])
+    port = server.add_insecure_port("localhost:0")
+    server.start()
+    try:
+        yield f"localhost:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+def predict_answer(*, version: int | None = None, **outputs: Any) -> bytes:
+    """A serialized PredictResponse with these outputs."""
+    response = messages.PredictResponse()
+    if version is not None:
+        response.model_spec.version.value = version
+    for name, array in outputs.items():
+        response.outputs[name].CopyFrom(encode(np.asarray(array)))
+    return bytes(response.SerializeToString())
