@@ -18,7 +18,7 @@ from nann.export._split._rows import RowAnalysis
 _INFINITE = 10**15
 _SCALE = 1e6  # femtoseconds: whole numbers, so that flows add up exactly
 _ALIGNMENT = 16  # float32 in a cache line
-_MAX_CUTS = 64
+_MAX_CUTS = 32
 _EXPORT, _TILE = "export", "tile"
 
 
