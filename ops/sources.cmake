@@ -6,6 +6,7 @@ set(NANN_CORE_SOURCES
   core/graph.cc
   core/npy.cc
   core/table.cc
+  core/tile_distance.cc
   core/tile_graph.cc
   core/tile_kernels.cc
   core/tile_kernels_avx2.cc

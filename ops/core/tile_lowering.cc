@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "tile_distance.h"
 #include "tile_program.h"
 
 namespace nann {
@@ -22,7 +23,7 @@ class TileLowering {
   TileProgram Lower() {
     FusePrelu(&nodes_);
     CountUses();
-    MatchDirect();
+    LowerDistance();
     views_.resize(nodes_.size());
     for (size_t i = 0; i < nodes_.size(); ++i) {
       if (uses_[i] > 0 && nodes_[i].shape.per_item && !IsFused(i)) views_[i] = LowerNode(static_cast<int>(i));
@@ -349,59 +350,18 @@ class TileLowering {
     narrow_floats_ = std::max(narrow_floats_, floats);
   }
 
-  // -------------------------------------------------------------------- distances
-
-  const TileNode& Node(int at) const { return nodes_[at]; }
-
-  // The vector that a table's row is compared with, when (a, b) are those two.
-  bool MatchPair(int a, int b, TileProgram::Direct* direct) {
-    if (!Node(a).shape.per_item) std::swap(a, b);
-    const TileNode& table = Node(a);
-    const TileNode& vector = Node(b);
-    if (table.op != TileOp::kTable || vector.shape.per_item) return false;
-    if (vector.shape.width * vector.shape.height != table.shape.width) return false;
-    direct->table = table.index;
+  // A vector of the user that a table's rows are compared with lies in memory as a [width, 1] matrix does.
+  void LowerDistance() {
+    const std::optional<TileDistance> distance = MatchDistance(nodes_, output_);
+    if (!distance.has_value()) return;
     TilePacking packing;
-    packing.width = table.shape.width;  // A [width, 1] matrix lies in memory as a vector does.
-    direct->query = Packed(b, packing, PaddedWidth(packing.width));
-    return true;
-  }
-
-  void MatchDirect() {
+    packing.width = nodes_[distance->vector].shape.width * nodes_[distance->vector].shape.height;
     TileProgram::Direct direct;
-    int at = output_;
-    const auto skip_reshape = [&] {
-      while (Node(at).op == TileOp::kReshape) at = Node(at).inputs[0];
-    };
-    skip_reshape();
-    if (Node(at).op == TileOp::kUnary && Node(at).unary == UnaryOp::kNeg) {
-      direct.negated = true;
-      at = Node(at).inputs[0];
-      skip_reshape();
-    }
-    bool matched = false;
-    if (Node(at).op == TileOp::kMatMul) {
-      matched = MatchPair(Node(at).inputs[0], Node(at).inputs[1], &direct);
-    } else if (Node(at).op == TileOp::kReduce && Node(at).reduce == ReduceOp::kSum) {
-      matched = MatchReduced(Node(at).inputs[0], &direct);
-    }
-    if (matched) program_.direct_ = direct;
-  }
-
-  bool MatchReduced(int at, TileProgram::Direct* direct) {
-    const TileNode* node = &Node(at);
-    if (node->op == TileOp::kUnary && node->unary == UnaryOp::kSquare) {
-      node = &Node(node->inputs[0]);
-      if (node->op != TileOp::kBinary || node->binary != BinaryOp::kSub) return false;
-      direct->squared_distance = true;
-    } else if (node->op != TileOp::kBinary) {
-      return false;
-    } else if (node->binary == BinaryOp::kSquaredDifference) {
-      direct->squared_distance = true;
-    } else if (node->binary != BinaryOp::kMul) {
-      return false;
-    }
-    return MatchPair(node->inputs[0], node->inputs[1], direct);
+    direct.table = nodes_[distance->table].index;
+    direct.squared_distance = distance->squared;
+    direct.negated = distance->negated;
+    direct.query = Packed(distance->vector, packing, PaddedWidth(packing.width));
+    program_.direct_ = direct;
   }
 
   std::vector<TileNode> nodes_;
