@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from nann.export._shards import shard_dirs as shard_dirs
     from nann.export._shards import shard_level_topn as shard_level_topn
     from nann.export._shards import shard_of_items as shard_of_items
+    from nann.export._tuning import Tuning as Tuning
 
 _MODULES = {
     "Items": "_items",
     "RetrievalModel": "_model",
+    "Tuning": "_tuning",
     "build_index": "_hnsw",
     "convert_faiss_index": "_faiss_graph",
     "export_model": "_savedmodel",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from nann.export._samples import Sample, random_sample, sample_from_model
 from nann.export._scorer import Scorer, freeze_scorer, split_scorer
 from nann.export._signatures import SignatureBuilder, check_names
 from nann.export._split import SCORER_TABLE
+from nann.export._tuning import Tuned, Tuning, tune
 from nann.export._user_side import TABLE_BYTES, UserSide, rewrite_user_side
-from nann.export._verify import check_answers, loaded, scorer_of_export, scorer_of_model
+from nann.export._verify import ExpectedWalk, check_answers, loaded, scorer_of_export, scorer_of_model
 from nann.export._warmup import write_warmup
 from nann.ops._beam_search import DEFAULT_MAX_WORK, DEFAULT_TILE_ROWS
 from nann.ops._index_files import GraphIndex, check_level_topn, default_level_topn, read_index
@@ -48,6 +49,7 @@ def export_model(
     max_constant_bytes: int = MAX_CONSTANT_BYTES,
     split: bool = True,
     item_table_bytes: int = ITEM_TABLE_BYTES,
+    tuning: Tuning | None = None,
     overwrite: bool = False,
     shard: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
@@ -64,6 +66,8 @@ def export_model(
     split:      run the user's part of the scorer once a request, and take the items' part from a table that
                 is computed here (docs/scorer-split.md); False leaves the scorer as the model has it.
     item_table_bytes: largest size of that table; 0: none.
+    tuning:     who runs the scorer, in what precision, by which walk, and what is measured to choose; None
+                is `Tuning()`.
     overwrite:  replace an export that is there, in one step.
     shard:      which part of a corpus the run is, for the manifest; see `export_shards`.
 
@@ -76,12 +80,7 @@ def export_model(
     _check_out_dir(out_dir, overwrite)
     load_library()
     inputs = _read_inputs(Path(run_dir), model, level_topn, on_progress)
-    work = int(inputs.beams.sum())
-    if tile_rows < 1 or max_work < work:
-        raise InvalidInputError(
-            f"expected tile_rows of at least 1 and max_work of at least {work}, the sum of level_topn, found "
-            f"{tile_rows} and {max_work}. Correct them."
-        )
+    _check_work(inputs.beams, tile_rows, max_work)
     with staged_directory(out_dir, replace=overwrite) as staged:
         report("write model", 0, 1)
         frozen = freeze_scorer(inputs.model, tile_rows=tile_rows, max_constant_bytes=max_constant_bytes)
@@ -101,17 +100,27 @@ def export_model(
                 scorer,
                 lambda done, total: report("compute item table", done, total),
             )
-        _save(staged, inputs.model, scorer, user_side, assets, max_work)
         vocabularies = {
             feature: _mapped(assets.user_tables[table]) for feature, table in assets.vocabularies.items()
         }
+        tuned = tune(
+            scorer,
+            tuning if tuning is not None else Tuning(),
+            assets=assets,
+            level_topn=inputs.beams.tolist(),
+            sample_users=lambda users: sample_from_model(inputs.model, vocabularies, users=users),
+            on_progress=report,
+        )
+        scorer, inputs = tuned.scorer, replace(inputs, beams=np.asarray(tuned.level_topn, np.int32))
+        work = _check_work(inputs.beams, tile_rows, max_work)
+        _save(staged, inputs.model, scorer, user_side, assets, max_work)
         sample = sample_from_model(inputs.model, vocabularies, users=2 if 2 * work <= max_work else 1)
         item_tables = {name: _mapped(path) for name, path in assets.item_tables.items()}
         check_split(frozen, scorer, sample, inputs.items, item_tables)
         write_warmup(staged, out_dir.resolve().parent.name, sample, inputs.beams.tolist())
         report("write model", 1, 1)
-        verified = _compare_with_oracle(staged, inputs, sample, tile_rows, report)
-        content = _manifest(inputs, scorer, assets, max_work)
+        verified = _compare_with_oracle(staged, inputs, sample, tuned, report)
+        content = _manifest(inputs, tuned, assets, max_work)
         content["shard"] = None if shard is None else dict(shard)
         write_manifest(staged, content, lambda done, total: report("sum files", done, total))
     return {"model": str(out_dir), **_summary(content, inputs.items), "verified": verified}
@@ -149,6 +158,7 @@ def verify_model(
             sample,
             manifest["level_topn"],
             scorer,
+            _expected_walk(manifest["scorer"].get("expand", 0), manifest["scorer"].get("precision")),
             lambda done, total: report("verify", done, total),
         )
     return {"model": str(model_dir), "files": len(manifest["files"]), "verified": verified}
@@ -161,6 +171,23 @@ def _sample_of_export(model: RetrievalModel, model_dir: Path, manifest: dict[str
         for feature, table in manifest["model"]["vocabularies"].items()
     }
     return sample_from_model(model, vocabularies)
+
+
+def _expected_walk(expand: int, precision: Any) -> ExpectedWalk:
+    # Manifests before bfloat16 name the precision alone.
+    narrow = isinstance(precision, dict) and precision["precision"] == "bfloat16"
+    return ExpectedWalk(expand, precision["accuracy"] if narrow else None)
+
+
+def _check_work(beams: npt.NDArray[np.int32], tile_rows: int, max_work: int) -> int:
+    """The work of one row; InvalidInputError when it is more than a request may ask for."""
+    work = int(beams.sum())
+    if tile_rows < 1 or max_work < work:
+        raise InvalidInputError(
+            f"expected tile_rows of at least 1 and max_work of at least {work}, the sum of level_topn, found "
+            f"{tile_rows} and {max_work}. Correct them."
+        )
+    return work
 
 
 def _ignore(stage: str, done: int, total: int) -> None:
@@ -210,7 +237,7 @@ def _read_inputs(
 
 
 def _compare_with_oracle(
-    staged: Path, inputs: _Inputs, sample: Sample, tile_rows: int, report: OnProgress
+    staged: Path, inputs: _Inputs, sample: Sample, tuned: Tuned, report: OnProgress
 ) -> dict[str, Any]:
     with loaded(staged) as exported:
         return check_answers(
@@ -219,7 +246,8 @@ def _compare_with_oracle(
             inputs.items.ids,
             sample,
             inputs.beams.tolist(),
-            scorer_of_model(inputs.model, inputs.items.embs, tile_rows),
+            scorer_of_model(inputs.model, inputs.items.embs, tuned.scorer.tile_rows),
+            _expected_walk(tuned.scorer.expand, dataclasses.asdict(tuned.precision)),
             lambda done, total: report("verify", done, total),
         )
 
@@ -258,8 +286,9 @@ def _mapped(path: Path) -> npt.NDArray[Any]:
     return array
 
 
-def _manifest(inputs: _Inputs, scorer: Scorer, assets: Assets, max_work: int) -> dict[str, Any]:
-    model, graph = inputs.model, inputs.graph
+def _manifest(inputs: _Inputs, tuned: Tuned, assets: Assets, max_work: int) -> dict[str, Any]:
+    model, graph, scorer = inputs.model, inputs.graph, tuned.scorer
+    calibration = tuned.calibration
 
     def specs(tensors: Any) -> dict[str, Any]:
         return {name: {"dtype": s.dtype.name, "shape": s.shape.as_list()} for name, s in tensors.items()}
@@ -280,7 +309,11 @@ def _manifest(inputs: _Inputs, scorer: Scorer, assets: Assets, max_work: int) ->
         },
         "index": {**dataclasses.asdict(graph.meta), "enter_points": int(graph.enter_points.size)},
         "scorer": {
-            "precision": "float32",
+            "executor": scorer.executor,
+            "executor_reason": scorer.executor_reason,
+            "precision": dataclasses.asdict(tuned.precision),
+            "expand": scorer.expand,
+            "calibration": None if calibration is None else dataclasses.asdict(calibration),
             "tile_rows": scorer.tile_rows,
             "item_tables": list(scorer.item_tables),
             "max_work": max_work,
@@ -302,5 +335,8 @@ def _summary(content: dict[str, Any], items: Items) -> dict[str, Any]:
         "dim": items.dim,
         "level_topn": content["level_topn"],
         "user_tables": sorted(content["tables"]["user"]),
-        "split": content["scorer"]["split"],
+        **{
+            name: content["scorer"][name]
+            for name in ("split", "executor", "executor_reason", "precision", "expand", "calibration")
+        },
     }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import tensorflow as tf
 
@@ -11,6 +11,7 @@ from nann.errors import InvalidInputError
 from nann.export._constants import MAX_CONSTANT_BYTES, freeze
 from nann.export._model import RetrievalModel
 from nann.export._split import ITEM_EMBS, SplitReport, split_function
+from nann.ops._beam_search import Executor, Precision, native_scorer_problem
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,12 @@ class Scorer:
     item_function: float32 [tile_rows, D] of item_embs -> float32 [tile_rows, W] of the item table "scorer";
                    None: there is no such table.
     report:        what the split did; None: there was none.
+    executor:      who runs `function`: TensorFlow, or the native executor.
+    executor_reason: why it is TensorFlow; None: it is not, or it was asked for.
+    precision:     of the native executor's products while it walks.
+    walk_tables:   what it reads meanwhile in place of `item_tables`, with which the results are then scored
+                   again in float32; none: it reads those, and nothing is scored again.
+    expand:        candidates a hop of the adaptive walk; 0: the walk of design section 4.
     """
 
     function: Any
@@ -34,11 +41,36 @@ class Scorer:
     user_function: Any | None = None
     item_function: Any | None = None
     report: SplitReport | None = None
+    executor: Executor = "tensorflow"
+    executor_reason: str | None = None
+    precision: Precision = "float32"
+    walk_tables: tuple[str, ...] = ()
+    expand: int = 0
 
     @property
     def user_functions(self) -> tuple[Any, ...]:
         """The user function as the ops take it: none or one."""
         return () if self.user_function is None else (self.user_function,)
+
+    def scoring_options(self) -> dict[str, Any]:
+        """Keyword arguments of `nann.ops.score_items`: in float32."""
+        return {
+            "scorer": self.function,
+            "user_functions": self.user_functions,
+            "item_tables": self.item_tables,
+            "tile_rows": self.tile_rows,
+            "executor": self.executor,
+        }
+
+    def search_options(self) -> dict[str, Any]:
+        """Keyword arguments of `nann.ops.beam_search`."""
+        return {
+            **self.scoring_options(),
+            "item_tables": self.walk_tables or self.item_tables,
+            "rescore_tables": self.item_tables if self.walk_tables else (),
+            "precision": self.precision,
+            "expand": self.expand,
+        }
 
 
 def freeze_scorer(
@@ -78,3 +110,21 @@ def split_scorer(scorer: Scorer, *, num_items: int, item_table_bytes: int) -> Sc
         item_function=split.item_function,
         report=split.report,
     )
+
+
+def choose_executor(scorer: Scorer, wanted: Literal["auto", "native", "tensorflow"]) -> Scorer:
+    """The same scorer, run by `wanted`; "auto" is the native executor wherever it can.
+
+    Raises InvalidInputError, naming the node, when the native executor is wanted and cannot.
+    """
+    if wanted == "tensorflow":
+        return scorer
+    problem = native_scorer_problem(scorer.function, len(scorer.item_tables))
+    if problem is None:
+        return replace(scorer, executor="native")
+    if wanted == "native":
+        raise InvalidInputError(
+            f"executor: expected a scorer that the native executor can run, found {problem}. Export with "
+            f"--executor auto: TensorFlow then runs this one."
+        )
+    return replace(scorer, executor_reason=problem)

@@ -124,10 +124,7 @@ class SignatureBuilder:
             self._index,
             state,
             positions,
-            scorer=self._scorer.function,
-            user_functions=self._scorer.user_functions,
-            item_tables=self._scorer.item_tables,
-            tile_rows=self._scorer.tile_rows,
+            **self._scorer.scoring_options(),
         )
         return {"scores": scores}
 
@@ -139,11 +136,8 @@ class SignatureBuilder:
             state,
             level_topn,
             exclude_ids,
-            scorer=self._scorer.function,
-            user_functions=self._scorer.user_functions,
-            item_tables=self._scorer.item_tables,
-            tile_rows=self._scorer.tile_rows,
             max_work=self._max_work,
+            **self._scorer.search_options(),
         )
         return {"top_k": found.ids, "scores": found.scores, "items_scored": found.items_scored}
 

@@ -53,6 +53,7 @@ def _sweep(output: Tensor, rules: Sequence[Rule], free_rules: Sequence[Rule]) ->
             if better is not None and better != found:
                 assert (better.shape, better.dtype) == (found.shape, found.dtype), (rule, found, better)
                 tensors[tensor] = name_new(better, node.name)
+                uses[better] = max(uses[better], uses[tensor])
                 break
     return tensors[output]
 

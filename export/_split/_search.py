@@ -54,13 +54,19 @@ class Plan:
 def cheapest_plan(graph: ScorerGraph, *, max_width: int) -> Plan:
     """Rewrite the scorer and cut it; tables of at most `max_width` floats a row."""
     rows = RowAnalysis(graph.item)
-    output = rewrite(graph.output, (*CLEANUP, *ACTIVATIONS), free_rules=CLEANUP)
-    output = _normal(output)
-    best, tried = _planned(output, graph.item, rows, max_width), 0
+    clean = rewrite(graph.output, (*CLEANUP, *ACTIVATIONS), free_rules=CLEANUP)
+    simple = _planned(clean, graph.item, rows, max_width)
+    best = _improved(_normal(clean), graph.item, rows, max_width)
+    return min(simple, best, key=lambda plan: plan.ns_per_item)
+
+
+def _improved(output: Tensor, item: Tensor, rows: RowAnalysis, max_width: int) -> Plan:
+    """Take every move that makes the plan cheaper, until none does."""
+    best, tried = _planned(output, item, rows, max_width), 0
     for _ in range(_MAX_STEPS):
         for old, new in _moves(output):
             moved = _normal(substitute(output, {old: new}))
-            plan = _planned(moved, graph.item, rows, max_width)
+            plan = _planned(moved, item, rows, max_width)
             tried += 1
             if plan.ns_per_item < best.ns_per_item * (1 - 1e-6):
                 output, best = moved, plan

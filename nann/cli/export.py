@@ -42,6 +42,39 @@ from nann.cli._numbers import NUMBERS
     help="Largest size of that table; 0: none.",
 )
 @click.option(
+    "--executor",
+    type=click.Choice(["auto", "native", "tensorflow"]),
+    default="auto",
+    show_default=True,
+    help="Who runs the scorer: auto is the native executor where it can.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "auto"]),
+    default="float32",
+    show_default=True,
+    help="Of the native executor's products; auto is bfloat16 where it is accurate enough.",
+)
+@click.option(
+    "--accuracy",
+    default=0.99,
+    show_default=True,
+    help="Least share of float32's results that bfloat16 must find.",
+)
+@click.option(
+    "--walk",
+    type=click.Choice(["fixed", "adaptive"]),
+    default="fixed",
+    show_default=True,
+    help="fixed does the hops of the index; adaptive expands the best until no better is near.",
+)
+@click.option("--expand", default=8, show_default=True, help="Candidates a hop of the adaptive walk.")
+@click.option(
+    "--target-agreement",
+    type=float,
+    help="Find the beams of level 0 with which the walk finds this share of what scoring every item finds.",
+)
+@click.option(
     "--shards",
     type=click.IntRange(1),
     help="Write this many exports with disjoint items: MODELS/nann/1 becomes MODELS/nann-0-of-4/1 and so on.",
@@ -58,6 +91,12 @@ def command(
     tile_rows: int,
     split: bool,
     item_table_bytes: int,
+    executor: str,
+    precision: str,
+    accuracy: float,
+    walk: str,
+    expand: int,
+    target_agreement: float | None,
     shards: int | None,
     threads: int | None,
     overwrite: bool,
@@ -77,6 +116,14 @@ def command(
         "tile_rows": tile_rows,
         "split": split,
         "item_table_bytes": item_table_bytes,
+        "tuning": nann_export.Tuning(
+            executor=executor,  # type: ignore[arg-type]  # click has checked the choices.
+            precision=precision,  # type: ignore[arg-type]
+            accuracy=accuracy,
+            walk=walk,  # type: ignore[arg-type]
+            expand=expand,
+            target_agreement=target_agreement,
+        ),
         "overwrite": overwrite,
     }
     with progress(as_json) as on_progress:
@@ -95,7 +142,7 @@ def _render(result: dict[str, Any]) -> None:
         f"{result['model']}: {result['num_items']:,} items, signatures {', '.join(verified['signatures'])}. "
         f"The answers are those of the reference search, scores within "
         f"{verified['largest_relative_difference']:.0e}.\n"
-        f"{_split_text(result)}"
+        f"{_split_text(result)}{_tuning_text(result)}"
         f"Next: nann serve --model_name nann --model_base_path {Path(result['model']).parent}",
         soft_wrap=True,
     )
@@ -119,6 +166,27 @@ def _split_text(result: dict[str, Any]) -> str:
         columns = ", ".join(f"{each['name']} [{each['width']}]" for each in split["item_columns"])
         mebibytes = result["num_items"] * width * 4 / 2**20
         text += f"  in the item table: {columns}, {mebibytes:,.1f} MiB\n"
+    return text
+
+
+def _tuning_text(result: dict[str, Any]) -> str:
+    precision, calibration = result["precision"], result["calibration"]
+    if result["executor"] == "native":
+        text = f"Scorer run by the native executor in {precision['precision']}.\n"
+    else:
+        reason = result["executor_reason"]
+        text = f"Scorer run by TensorFlow{'' if reason is None else f': {reason}'}.\n"
+    if precision["agreement"] is not None:
+        text += (
+            f"  bfloat16 finds {precision['agreement']:.1%} of float32's results ({precision['users']} sample "
+            f"users, {precision['accuracy']:.1%} asked for)\n"
+        )
+    if calibration is not None:
+        text += (
+            f"  level_topn {calibration['level_topn']} finds {calibration['agreement']:.1%} of what scoring "
+            f"every item finds, and scores {calibration['items_scored']:,.0f} items ({calibration['users']} "
+            f"sample users)\n"
+        )
     return text
 
 

@@ -1,0 +1,117 @@
+"""How an export walks and multiplies: chosen by measuring on its own items and sample users."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from nann.errors import InvalidInputError
+from nann.export._assets import ITEM_ID_ORDER, ITEM_IDS, Assets
+from nann.export._calibrate import CalibrationReport, calibrate
+from nann.export._precision import ACCURACY, PrecisionReport, Wanted, choose_precision
+from nann.export._samples import Sample
+from nann.export._scorer import Scorer, choose_executor
+from nann.ops._index_resource import IndexResource
+
+ADAPTIVE_EXPAND = 8
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What the caller of an export wants.
+
+    executor:         who runs the scorer; "auto": the native executor where it can, else TensorFlow.
+    precision:        of the native executor's products; "auto": bfloat16 where it is accurate enough.
+    accuracy:         least share of float32's results that bfloat16 must find.
+    walk:             "fixed" is design section 4; "adaptive" expands the best until no better is near.
+    expand:           candidates a hop of the adaptive walk.
+    target_agreement: widen or narrow the default beams of level 0 until they find this share of what
+                      scoring every item finds; None: leave them.
+    users:            sample users to measure with.
+    """
+
+    executor: Literal["auto", "native", "tensorflow"] = "auto"
+    precision: Wanted = "float32"
+    accuracy: float = ACCURACY
+    walk: Literal["fixed", "adaptive"] = "fixed"
+    expand: int = ADAPTIVE_EXPAND
+    target_agreement: float | None = None
+    users: int = 16
+
+    def __post_init__(self) -> None:
+        shares = {"accuracy": self.accuracy, "target_agreement": self.target_agreement or 1.0}
+        for name, share in shares.items():
+            if not 0.0 < share <= 1.0:
+                raise InvalidInputError(
+                    f"{name}: expected more than 0 and at most 1, found {share}. Correct it."
+                )
+        if self.expand < 1 or self.users < 1:
+            raise InvalidInputError(
+                f"expected expand and users of at least 1, found {self.expand} and {self.users}. "
+                f"Correct them."
+            )
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was chosen; `calibration` is None where the beams were left as they were."""
+
+    scorer: Scorer
+    level_topn: list[int]
+    precision: PrecisionReport
+    calibration: CalibrationReport | None
+
+
+def tune(
+    scorer: Scorer,
+    tuning: Tuning,
+    *,
+    assets: Assets,
+    level_topn: Sequence[int],
+    sample_users: Callable[[int], Sample],
+    on_progress: Callable[[str, int, int], None],
+) -> Tuned:
+    """Choose executor, precision, walk and beams; `assets` gains the tables that this takes.
+
+    Raises InvalidInputError for a wish that this scorer cannot have, VerificationError when bfloat16 was
+    asked for and is not accurate enough.
+    """
+    scorer = choose_executor(scorer, tuning.executor)
+    if tuning.walk == "adaptive":
+        scorer = replace(scorer, expand=tuning.expand)
+    measures = tuning.precision != "float32" or tuning.target_agreement is not None
+    sample = sample_users(tuning.users if measures else 1)
+
+    def make_index(tables: Mapping[str, Path]) -> IndexResource:
+        return IndexResource(
+            index_dir=assets.folder,
+            item_ids=assets.folder / ITEM_IDS,
+            id_order=assets.folder / ITEM_ID_ORDER,
+            item_tables=tables,
+        )
+
+    scorer, precision = choose_precision(
+        scorer,
+        tuning.precision,
+        accuracy=tuning.accuracy,
+        tables=assets.item_tables,
+        make_index=make_index,
+        sample=sample,
+        level_topn=level_topn,
+    )
+    if tuning.target_agreement is None:
+        return Tuned(scorer, list(level_topn), precision, None)
+    report = calibrate(
+        make_index(assets.item_tables),
+        scorer,
+        sample,
+        level_topn,
+        target=tuning.target_agreement,
+        item_ids=np.load(assets.folder / ITEM_IDS, mmap_mode="r"),
+        on_progress=lambda done, total: on_progress("score every item", done, total),
+    )
+    return Tuned(scorer, report.level_topn, precision, report)
