@@ -82,7 +82,8 @@ def narrowest(measure: Callable[[int], CalibrationReport], target: float, widest
         if high >= widest:
             raise InvalidInputError(
                 f"target_agreement: expected one that a walk reaches, found that beams of {widest:,} reach "
-                f"{best.agreement:.3f}, less than {target}. Build a denser graph (nann index --m), or ask for less."
+                f"{best.agreement:.3f}, less than {target}. Build a denser graph (nann index --m), or ask "
+                f"for less."
             )
         low, high = high, min(2 * high, widest)
         best = measure(high)

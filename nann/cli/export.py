@@ -178,8 +178,8 @@ def _tuning_text(result: dict[str, Any]) -> str:
         text = f"Scorer run by TensorFlow{'' if reason is None else f': {reason}'}.\n"
     if precision["agreement"] is not None:
         text += (
-            f"  bfloat16 finds {precision['agreement']:.1%} of float32's results ({precision['users']} sample "
-            f"users, {precision['accuracy']:.1%} asked for)\n"
+            f"  bfloat16 finds {precision['agreement']:.1%} of float32's results ({precision['users']} "
+            f"sample users, {precision['accuracy']:.1%} asked for)\n"
         )
     if calibration is not None:
         text += (

@@ -1,0 +1,164 @@
+"""What an export chooses by measuring: executor, precision, walk and beams."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nann.errors import InvalidInputError, VerificationError
+from nann.export import Tuning, export_model, verify_model
+from nann.export._calibrate import CalibrationReport, narrowest
+from nann.export._verify import loaded
+from nann.training._model import ModelConfig, ReferenceModel
+from support.tiny_model import D, E, L, TinyModel
+from support.tiny_run import write_run
+
+BEAMS = [10, 30, 40, 40, 40, 25]
+
+
+class CumulativeModel(TinyModel):
+    """One step of its scorer is nothing that the native executor knows."""
+
+    def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
+        return super().score(user_state, tf.math.cumsum(item_embs, axis=1))
+
+
+class SteepModel(TinyModel):
+    """Scores whose differences bfloat16 loses."""
+
+    def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
+        user = tf.reduce_mean(user_state["comm_seq"], axis=0, keepdims=True)
+        return tf.matmul(tf.nn.relu(item_embs * user + 300.0), tf.ones([D, 1]))[:, 0]
+
+
+def manifest_of(model_dir: Path) -> Any:
+    return json.loads((model_dir / "assets.extra/nann_manifest.json").read_text())
+
+
+def answers(model_dir: Path, beams: list[int]) -> dict[str, Any]:
+    state = np.random.default_rng(7).normal(size=(3, L * E)).astype(np.float32)
+    request = {
+        "comm_seq": state,
+        "level_topn": np.array([beams] * 3, np.int32),
+        "exclude_ids": np.full((3, 1), -1, np.int64),
+    }
+    with loaded(model_dir) as model:
+        return model.run("retrieve", request)
+
+
+def test_both_executors_answer_alike(shared_run: Path, tmp_path: Path) -> None:
+    native = export_model(shared_run, tmp_path / "m/1", level_topn=BEAMS)
+    plain = export_model(shared_run, tmp_path / "m/2", level_topn=BEAMS, tuning=Tuning(executor="tensorflow"))
+    assert (native["executor"], plain["executor"]) == ("native", "tensorflow")
+    found, expected = answers(tmp_path / "m/1", BEAMS), answers(tmp_path / "m/2", BEAMS)
+    np.testing.assert_array_equal(np.sort(found["top_k"]), np.sort(expected["top_k"]))
+    np.testing.assert_allclose(found["scores"], expected["scores"], rtol=2e-5, atol=1e-5)
+
+
+def test_what_the_native_executor_cannot_run_is_left_to_tensorflow(shared_run: Path, tmp_path: Path) -> None:
+    result = export_model(shared_run, tmp_path / "1", model=CumulativeModel(), level_topn=BEAMS)
+    # The split leaves such an operation where it is only when it cannot be a column of the item table.
+    unsplit = export_model(shared_run, tmp_path / "2", model=CumulativeModel(), level_topn=BEAMS, split=False)
+    assert unsplit["executor"] == "tensorflow"
+    assert "Cumsum" in unsplit["executor_reason"]
+    assert result["verified"]["largest_relative_difference"] < 1e-5
+    with pytest.raises(InvalidInputError, match=r"native executor can run, found node .*Cumsum"):
+        export_model(
+            shared_run,
+            tmp_path / "3",
+            model=CumulativeModel(),
+            split=False,
+            tuning=Tuning(executor="native"),
+        )
+    assert not (tmp_path / "3").exists()
+
+
+def test_the_reference_model_runs_natively(tmp_path: Path) -> None:
+    """The network of the paper, with its attention, batch norms and PReLUs."""
+    model = ReferenceModel(
+        ModelConfig(items=60, categories=7, sequence_length=L, feature_dim=E // 2, embedding_dim=D)
+    )
+    result = export_model(write_run(tmp_path / "run"), tmp_path / "1", model=model, level_topn=BEAMS)
+    assert (result["executor"], result["executor_reason"]) == ("native", None)
+    assert result["split"]["reason"] is None
+
+
+def test_bfloat16_is_chosen_where_it_is_accurate(shared_run: Path, tmp_path: Path) -> None:
+    wide = export_model(shared_run, tmp_path / "1", level_topn=BEAMS)
+    tuning = Tuning(precision="auto", accuracy=0.8)
+    narrow = export_model(shared_run, tmp_path / "2", level_topn=BEAMS, tuning=tuning)
+    assert (wide["precision"]["precision"], narrow["precision"]["precision"]) == ("float32", "bfloat16")
+    assert narrow["precision"]["agreement"] >= 0.8
+    tables = manifest_of(tmp_path / "2")["tables"]["item"]
+    assert {table["dtype"] for name, table in tables.items() if name.endswith("_bfloat16")} == {"uint16"}
+    found, expected = answers(tmp_path / "2", BEAMS), answers(tmp_path / "1", BEAMS)
+    for row in range(3):
+        both = np.intersect1d(found["top_k"][row], expected["top_k"][row])
+        assert both.size >= 0.7 * 25
+        of_found = dict(zip(found["top_k"][row], found["scores"][row], strict=True))
+        of_expected = dict(zip(expected["top_k"][row], expected["scores"][row], strict=True))
+        for item in both:  # Scored again in float32.
+            assert of_found[item] == pytest.approx(of_expected[item], rel=2e-5, abs=1e-5)
+    verify_model(tmp_path / "2", run_dir=shared_run)
+
+
+def test_bfloat16_that_loses_too_much_is_not_used(shared_run: Path, tmp_path: Path) -> None:
+    tuning = Tuning(precision="auto", accuracy=0.999)
+    result = export_model(shared_run, tmp_path / "1", model=SteepModel(), level_topn=BEAMS, tuning=tuning)
+    assert result["executor"] == "native"
+    assert result["precision"]["precision"] == "float32"
+    assert result["precision"]["agreement"] < 0.999
+    assert not list((tmp_path / "1/assets").glob("*bfloat16*"))
+    with pytest.raises(VerificationError, match=r"expected bfloat16 to find 99\.9% of float32's results"):
+        export_model(
+            shared_run,
+            tmp_path / "2",
+            model=SteepModel(),
+            level_topn=BEAMS,
+            tuning=Tuning(precision="bfloat16", accuracy=0.999),
+        )
+
+
+def test_the_adaptive_walk_is_exported_and_verified(shared_run: Path, tmp_path: Path) -> None:
+    tuning = Tuning(walk="adaptive", expand=4)
+    result = export_model(shared_run, tmp_path / "1", level_topn=BEAMS, tuning=tuning)
+    assert result["expand"] == 4
+    verify_model(tmp_path / "1", run_dir=shared_run)
+    verify_model(tmp_path / "1")
+
+
+@pytest.mark.parametrize("walk", ["fixed", "adaptive"])
+def test_beams_are_widened_to_the_wanted_agreement(shared_run: Path, tmp_path: Path, walk: Any) -> None:
+    tuning = Tuning(walk=walk, target_agreement=0.9)
+    result = export_model(shared_run, tmp_path / "1", level_topn=[10, 30, 1, 1, 1, 25], tuning=tuning)
+    assert result["calibration"]["agreement"] >= 0.9
+    assert result["level_topn"] == result["calibration"]["level_topn"]
+    assert result["level_topn"][:2] == [10, 30]
+    assert result["level_topn"][-1] == 25
+    assert manifest_of(tmp_path / "1")["level_topn"] == result["level_topn"]
+
+
+def test_the_narrowest_beam_is_searched_for() -> None:
+    asked = []
+
+    def measure(width: int) -> CalibrationReport:
+        asked.append(width)
+        return CalibrationReport([width], 0.9, min(width / 1000, 1.0), float(width), 1)
+
+    assert 900 <= narrowest(measure, 0.9, 5000).level_topn[0] <= 945
+    assert len(asked) < 15
+    with pytest.raises(InvalidInputError, match=r"beams of 500 reach 0\.500, less than 0\.9"):
+        narrowest(measure, 0.9, 500)
+
+
+@pytest.mark.parametrize(
+    "wish", [{"accuracy": 0.0}, {"accuracy": 1.5}, {"target_agreement": 2.0}, {"expand": 0}, {"users": 0}]
+)
+def test_wishes_are_checked(wish: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match="expected"):
+        Tuning(**wish)
