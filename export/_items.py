@@ -72,6 +72,20 @@ def read_items(run_dir: str | Path, *, on_progress: OnProgress | None = None) ->
     return items
 
 
+def write_part_of_run(target: Path, run_dir: Path, items: Items, rows: npt.NDArray[np.int64]) -> None:
+    """Write a run of these rows alone, in this order, as far as an export reads it but for the index."""
+    folder = target / "embeddings"
+    folder.mkdir(parents=True)
+    np.save(folder / items.ids_path.name, items.ids[rows])
+    embs = np.lib.format.open_memmap(
+        folder / items.embs_path.name, mode="w+", dtype=items.embs.dtype, shape=(rows.size, items.dim)
+    )
+    for start in range(0, rows.size, CHUNK_ROWS):
+        embs[start : start + CHUNK_ROWS] = items.embs[rows[start : start + CHUNK_ROWS]]
+    embs.flush()
+    (target / "vocabulary").symlink_to((run_dir / "vocabulary").resolve())
+
+
 def _check_ids(path: Path, ids: npt.NDArray[Any]) -> None:
     if ids.dtype != np.int64 or ids.ndim != 1:
         raise InvalidFileError(

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError, InvalidInputError
-from nann.export._assets import ITEM_EMBS, ITEM_IDS, link_or_copy
+from nann.export._assets import link_or_copy
 from nann.export._hnsw import build_index
-from nann.export._items import CHUNK_ROWS, Items, OnProgress, read_items
+from nann.export._items import Items, OnProgress, read_items, write_part_of_run
 from nann.export._manifest import read_manifest
 from nann.export._model import RetrievalModel, load_model
 from nann.export._savedmodel import export_model
@@ -102,7 +102,7 @@ def export_shards(
             if on_progress is not None:
                 on_progress("export shards", shard, shards)
             with tempfile.TemporaryDirectory(dir=staged[shard].parent, prefix=".run-") as part:
-                _write_run(Path(part), run_dir, items, rows)
+                write_part_of_run(Path(part), run_dir, items, rows)
                 _build_graph(Path(part), meta, threads, on_progress)
                 summary = export_model(
                     part,
@@ -166,20 +166,6 @@ def _split(items: Items, shards: int) -> list[npt.NDArray[np.int64]]:
             f"{shards} ({items.num_items} items in all). Choose fewer shards."
         )
     return np.split(np.argsort(shard_of, kind="stable"), np.cumsum(counts)[:-1])
-
-
-def _write_run(part: Path, run_dir: Path, items: Items, rows: npt.NDArray[np.int64]) -> None:
-    """Write a run of these rows alone, as far as an export reads it."""
-    folder = part / "embeddings"
-    folder.mkdir()
-    np.save(folder / ITEM_IDS, items.ids[rows])
-    embs = np.lib.format.open_memmap(
-        folder / ITEM_EMBS, mode="w+", dtype=items.embs.dtype, shape=(rows.size, items.dim)
-    )
-    for start in range(0, rows.size, CHUNK_ROWS):
-        embs[start : start + CHUNK_ROWS] = items.embs[rows[start : start + CHUNK_ROWS]]
-    embs.flush()
-    (part / "vocabulary").symlink_to((run_dir / "vocabulary").resolve())
 
 
 def _build_graph(part: Path, meta: IndexMeta, threads: int | None, on_progress: OnProgress | None) -> None:

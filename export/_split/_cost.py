@@ -25,7 +25,7 @@ ITEMS_PER_REQUEST = 8192
 _FLOPS_PER_ELEMENT = {
     "Softmax": 16, "LogSoftmax": 16, "Exp": 12, "Expm1": 12, "Log": 12, "Log1p": 12, "Pow": 24, "Sigmoid": 14,
     "Tanh": 14, "Erf": 20, "Erfc": 20, "Elu": 12, "Selu": 12, "Softplus": 24, "Sqrt": 4, "Rsqrt": 4,
-    "RealDiv": 4, "Reciprocal": 4, "prelu": 3,
+    "RealDiv": 4, "Reciprocal": 4, "SelectV2": 4, "prelu": 3,
 }  # fmt: skip
 _FREE = frozenset(["const", "source", "reshape"])
 _MOVES = frozenset(["broadcast", "concat", "slice", "transpose"])
@@ -75,7 +75,10 @@ def work_of(nodes: Iterable[Node]) -> Work:
 def _work(node: Node) -> Work:
     if node.op in _FREE:
         return Work()
-    if any(spec.shape is None for spec in node.outputs):
+    if any(
+        spec.shape is None
+        for spec in (*node.outputs, *(each.node.outputs[each.index] for each in node.inputs))
+    ):
         return Work(operations=1)
     elements = sum(math.prod(spec.shape or ()) for spec in node.outputs)
     if node.op in _PRODUCTS:

@@ -1,8 +1,8 @@
 """Which item-only tensors to store: the cheapest cut between the corpus and the score.
 
-Every item-only node is either computed once at export or again for each tile. A node computed at export costs
-nothing at serving time, but a tensor of it that is read by what is left must be gathered. The best choice is
-a minimum cut, found by maximum flow: exact, whatever the graph.
+What a tile needs of the items is either gathered from a table, or computed again out of something before it
+that is gathered. Computing at export is free. The best choice is a minimum cut, found by maximum flow: exact,
+whatever the graph.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nann.export._split._rows import RowAnalysis
 _INFINITE = 10**15
 _SCALE = 1e6  # femtoseconds: whole numbers, so that flows add up exactly
 _ALIGNMENT = 16  # float32 in a cache line
-_MAX_CUTS = 32
+_MAX_CUTS = 128
 _EXPORT, _TILE = "export", "tile"
 
 
@@ -70,28 +70,29 @@ class _Graph:
                 self._nodes.append(node)
 
     def cut(self, forbidden: frozenset[Tensor]) -> tuple[int, list[Tensor]]:
-        """The cost of the cheapest cut that gathers none of `forbidden`, and what it gathers."""
+        """The cost of the cheapest cut that gathers none of `forbidden`, and what it gathers.
+
+        A node on the side of the tile is computed for each tile, a tensor there is needed for each tile. A
+        tensor there whose node is not is gathered.
+        """
         network = _Network()
-        tile_rows = self._item.shape[0]
-        network.add(_EXPORT, self._item.node, _INFINITE)
         for node in self._nodes:
-            network.add(_EXPORT, node, int(work_of([node]).ns / tile_rows * _SCALE))
-            for tensor in node.inputs:
-                if tensor.is_item_only:
-                    network.add(node, tensor.node, _INFINITE)
-            if any(self._rows.rows(Tensor(node, index)) is None for index in range(len(node.outputs))):
-                network.add(node, _TILE, _INFINITE)
+            network.add(_EXPORT, node, self._cost_of_computing(node))
         for tensor, readers in self._readers.items():
             cost = _INFINITE if tensor in forbidden else self._cost_of_gathering(tensor)
             network.add(tensor.node, tensor, cost)
+            network.add(tensor, tensor.node, _INFINITE)
             for reader in readers:
                 network.add(tensor, reader, _INFINITE)
         flow, at_export = network.minimum_cut(_EXPORT, _TILE)
         return flow, [
-            tensor
-            for tensor, readers in self._readers.items()
-            if tensor.node in at_export and any(reader not in at_export for reader in readers)
+            tensor for tensor in self._readers if tensor.node in at_export and tensor not in at_export
         ]
+
+    def _cost_of_computing(self, node: Node) -> int:
+        if node is self._item.node:
+            return _INFINITE
+        return int(work_of([node]).ns / self._item.shape[0] * _SCALE)
 
     def _cost_of_gathering(self, tensor: Tensor) -> int:
         width = self._rows.width(tensor)

@@ -16,6 +16,7 @@ from nann.export._split._rows import RowAnalysis
 
 _MAX_STEPS = 40  # moves that are taken; each makes the scorer cheaper
 _MAX_TRIED = 400
+_UNLIMITED = 2**31
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ def _improved(output: Tensor, item: Tensor, rows: RowAnalysis, max_width: int) -
     for _ in range(_MAX_STEPS):
         for old, new in _moves(output):
             moved = _normal(substitute(output, {old: new}))
-            plan = _planned(moved, item, rows, max_width)
+            plan = _planned(moved, item, rows, _UNLIMITED)
+            if plan.ns_per_item < best.ns_per_item and max_width < _UNLIMITED:
+                plan = _planned(moved, item, rows, max_width)
             tried += 1
             if plan.ns_per_item < best.ns_per_item * (1 - 1e-6):
                 output, best = moved, plan

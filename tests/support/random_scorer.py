@@ -54,7 +54,7 @@ class RandomModel:
         return {name: tf.constant(values[name]) for name in self.user_state}
 
     def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
-        self._rows: list[tf.Tensor] = [item_embs, item_embs]  # [n, width]
+        self._rows: list[tf.Tensor] = [item_embs] * 3  # [n, width]
         self._events: list[tf.Tensor] = [user_state["events"]]  # [L, width]
         self._profiles: list[tf.Tensor] = [user_state.get("profile", user_state["events"][0])]  # [width]
         self._present = user_state.get("present", tf.reduce_any(user_state["events"] != 0, -1))
