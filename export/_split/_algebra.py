@@ -16,13 +16,17 @@ from nann.export._split._ops import (
     columns,
     concat,
     dot,
+    is_negation,
     is_row,
     mul,
+    negated,
     reduce_,
     reshape,
     scaled,
     select,
     slice_,
+    squared_difference,
+    unary,
     widened,
 )
 from nann.export._split._rewrite import Rule
@@ -171,6 +175,24 @@ def constant_to_item(x: Tensor, uses: Uses) -> Tensor | None:
     return None
 
 
+def square_of_product(x: Tensor, _: Uses) -> Tensor | None:
+    """a * a -> square(a)."""
+    is_square = x.op == "mul" and len(x.inputs) == 2 and x.inputs[0] == x.inputs[1]
+    return unary("Square", x.inputs[0]) if is_square else None
+
+
+def square_of_difference(x: Tensor, uses: Uses) -> Tensor | None:
+    """square(a + free) -> squared difference of a and -free: distances have one form."""
+    if x.op != "Square" or x.inputs[0].op != "add" or uses[x.inputs[0]] > 1:
+        return None
+    free, rest = _parted(x.inputs[0])
+    if not free or not rest:
+        return None
+    if len(rest) == 1 and is_negation(rest[0]):
+        return squared_difference(negated(rest[0]), add(*free))
+    return squared_difference(add(*rest), negated(add(*free)))
+
+
 def _opened(term: Tensor, x: Tensor, op: str) -> list[Tensor]:
     """The operands of a nested operation that need as much as `x` does."""
     same = term.op == op and term.needs == x.needs and term.shape == x.shape
@@ -243,8 +265,9 @@ ALGEBRA: tuple[Rule, ...] = (
     sum_of_product,
     sum_of_dot,
     select_into_dot,
+    square_of_product,
 )
-FINISH: tuple[Rule, ...] = (constant_to_item,)
+FINISH: tuple[Rule, ...] = (constant_to_item, square_of_difference)
 
 
 def reassociated(x: Tensor) -> Tensor | None:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
 from nann.export._split._ir import Array, Node, Shape, Tensor, topological
+from nann.export._split._ops import is_negation
 
 Arguments = Sequence[tuple[str, tf.TensorSpec]]
 
@@ -182,7 +183,7 @@ def _add(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
     dtype = node.outputs[0].dtype
     result = inputs[0]
     for tensor, each in zip(node.inputs[1:], inputs[1:], strict=True):
-        if _is_negation(tensor) and not emitter.is_bound(tensor):
+        if is_negation(tensor) and not emitter.is_bound(tensor):
             result = emitter.op("Sub", [result, emitter.name(tensor.inputs[0])], node.name, dtype)
         else:
             result = emitter.op("AddV2", [result, each], node.name, dtype)
@@ -190,16 +191,9 @@ def _add(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
 
 
 def _mul(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
-    if _is_negation(Tensor(node)):
+    if is_negation(Tensor(node)):
         return emitter.op("Neg", inputs[:1], node.name, node.outputs[0].dtype)
     return _chain("Mul")(emitter, node, inputs)
-
-
-def _is_negation(tensor: Tensor) -> bool:
-    if tensor.op != "mul" or len(tensor.inputs) != 2:
-        return False
-    factor = tensor.inputs[1]
-    return factor.value is not None and factor.rank == 0 and bool(factor.value == -1)
 
 
 def _dot(emitter: _Emitter, node: Node, inputs: list[str]) -> str:

@@ -41,7 +41,14 @@ def mul(*factors: Tensor) -> Tensor:
 
 
 def negated(x: Tensor) -> Tensor:
-    return scaled(x, -1.0)
+    return x.inputs[0] if is_negation(x) else scaled(x, -1.0)
+
+
+def is_negation(x: Tensor) -> bool:
+    if x.op != "mul" or len(x.inputs) != 2:
+        return False
+    factor = x.inputs[1]
+    return factor.value is not None and factor.rank == 0 and bool(factor.value == -1)
 
 
 def scaled(x: Tensor, factor: float) -> Tensor:
@@ -150,6 +157,11 @@ def select(condition: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     shape = np.broadcast_shapes(condition.shape, positive.shape, negative.shape)
     spec = Spec(positive.dtype, shape)
     return Tensor(make("SelectV2", [condition, positive, negative], [spec], {"T": _type_attr(spec.dtype)}))
+
+
+def squared_difference(x: Tensor, y: Tensor) -> Tensor:
+    spec = Spec(x.dtype, np.broadcast_shapes(x.shape, y.shape))
+    return Tensor(make("SquaredDifference", [x, y], [spec], {"T": _type_attr(x.dtype)}))
 
 
 def widened(x: Tensor, width: int) -> Tensor:

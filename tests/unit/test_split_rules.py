@@ -275,6 +275,12 @@ CASES = {
     "a constant beside the item": Case(
         _algebra.constant_to_item, lambda: add(mul(X, ROW), Y, weights(8)), ["mul", "Tanh", "add", "add"]
     ),
+    "a product of equals": Case(_algebra.square_of_product, lambda: mul(X, X), ["Square"]),
+    "a distance": Case(
+        _algebra.square_of_difference,
+        lambda: unary("Square", add(X, negated(ROW))),
+        ["SquaredDifference"],
+    ),
     # Contractions.
     "a dot product by hand": Case(
         _contract.sum_of_product, lambda: reduce_(mul(X, ROW), "Sum", [1]), ["reshape", "dot", "reshape"]
