@@ -6,6 +6,9 @@ a gather meets fewer page-table walks and more open DRAM rows. Item ids and answ
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,9 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from nann.export._items import CHUNK_ROWS, Items, OnProgress, write_part_of_run
-from nann.ops._index_files import GraphIndex, Level, write_index
+from nann.export._assets import check_graph_fits
+from nann.export._items import CHUNK_ROWS, Items, OnProgress, read_items, write_part_of_run
+from nann.ops._index_files import GraphIndex, Level, read_index, write_index
 
 _ITEMS_A_CLUSTER = 256
 _MAX_CLUSTERS = 4096
@@ -46,13 +50,21 @@ def reordered(graph: GraphIndex, order: npt.NDArray[np.int64]) -> GraphIndex:
     return GraphIndex(graph.meta, np.sort(position[graph.enter_points]), levels)
 
 
-def write_reordered_run(
-    target: Path, run_dir: Path, items: Items, graph: GraphIndex, *, on_progress: OnProgress | None = None
-) -> None:
-    """Write the run `run_dir`, as far as an export reads it, with its items in `locality_order`."""
-    order = locality_order(items, on_progress=on_progress)
-    write_part_of_run(target, run_dir, items, order)
-    write_index(target / "index", reordered(graph, order))
+@contextlib.contextmanager
+def reordered_run(run_dir: Path, beside: Path, *, on_progress: OnProgress | None = None) -> Iterator[Path]:
+    """A temporary run in the folder `beside`: `run_dir` in `locality_order`, as far as an export reads it.
+
+    Raises InvalidFileError when the run's embeddings or index are damaged or do not fit each other.
+    """
+    items, graph = read_items(run_dir, on_progress=on_progress), read_index(run_dir / "index")
+    check_graph_fits(run_dir / "index", graph, items)
+    beside.mkdir(parents=True, exist_ok=True)
+    # Hidden, so that no server takes it for a version; an export links its files before they go.
+    with tempfile.TemporaryDirectory(dir=beside, prefix=".run-") as folder:
+        order = locality_order(items, on_progress=on_progress)
+        write_part_of_run(Path(folder), run_dir, items, order)
+        write_index(Path(folder) / "index", reordered(graph, order))
+        yield Path(folder)
 
 
 def _reordered_level(level: Level, order: npt.NDArray[np.int64], position: npt.NDArray[Any]) -> Level:

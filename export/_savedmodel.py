@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from nann.export._item_table import check_split, write_item_table
 from nann.export._items import Items, OnProgress, read_items
 from nann.export._manifest import check_sums, read_manifest, write_manifest
 from nann.export._model import RetrievalModel, load_model, read_run
+from nann.export._reorder import reordered_run
 from nann.export._samples import Sample, random_sample, sample_from_model
 from nann.export._scorer import Scorer, freeze_scorer, split_scorer
 from nann.export._signatures import SignatureBuilder, check_names
@@ -49,6 +51,7 @@ def export_model(
     max_constant_bytes: int = MAX_CONSTANT_BYTES,
     split: bool = True,
     item_table_bytes: int = ITEM_TABLE_BYTES,
+    reorder: bool = False,
     tuning: Tuning | None = None,
     overwrite: bool = False,
     shard: Mapping[str, Any] | None = None,
@@ -66,6 +69,8 @@ def export_model(
     split:      run the user's part of the scorer once a request, and take the items' part from a table that
                 is computed here (docs/scorer-split.md); False leaves the scorer as the model has it.
     item_table_bytes: largest size of that table; 0: none.
+    reorder:    give near items near positions, for the processor's caches (docs/measured.md); the corpus and
+                the index are then written anew in place of links to the run's files.
     tuning:     who runs the scorer, in what precision, by which walk, and what is measured to choose; None
                 is `Tuning()`.
     overwrite:  replace an export that is there, in one step.
@@ -79,9 +84,16 @@ def export_model(
     report = on_progress if on_progress is not None else _ignore
     _check_out_dir(out_dir, overwrite)
     load_library()
-    inputs = _read_inputs(Path(run_dir), model, level_topn, on_progress)
-    _check_work(inputs.beams, tile_rows, max_work)
-    with staged_directory(out_dir, replace=overwrite) as staged:
+    with contextlib.ExitStack() as stack:
+        source = Path(run_dir)
+        if reorder:
+            model = load_model(source) if model is None else model
+            source = stack.enter_context(
+                reordered_run(source, out_dir.resolve().parent, on_progress=on_progress)
+            )
+        inputs = _read_inputs(source, model, level_topn, on_progress)
+        _check_work(inputs.beams, tile_rows, max_work)
+        staged = stack.enter_context(staged_directory(out_dir, replace=overwrite))
         report("write model", 0, 1)
         frozen = freeze_scorer(inputs.model, tile_rows=tile_rows, max_constant_bytes=max_constant_bytes)
         scorer = frozen

@@ -189,3 +189,146 @@ def _render_run(result: dict[str, Any], report: Path | None) -> None:
         console.print(f"version {switch['from_version']} to {switch['to_version']}: {switch['events']}")
     if report is not None:
         console.print(f"Report: {report}", soft_wrap=True)
+
+
+class _Recalls(click.ParamType):  # type: ignore[type-arg]  # Generic only in newer releases.
+    """`10:0.95,200:0.9` as ((10, 0.95), (200, 0.9))."""
+
+    name = "K:RECALL,..."
+
+    def convert(
+        self,
+        value: str | tuple[tuple[int, float], ...],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[tuple[int, float], ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            pairs = [part.split(":") for part in value.split(",")]
+            return tuple((int(k), float(recall)) for k, recall in pairs)
+        except ValueError:
+            self.fail(f"expected pairs such as 10:0.95,200:0.9, found {value!r}", param, ctx)
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+_work_option = click.option(
+    "--work", type=_PATH, required=True, help="Folder in which corpora and graphs are kept for the next run."
+)
+
+
+@command.command()
+@_config_option
+@_work_option
+@click.option("--items", type=click.IntRange(1000), default=1_000_000, show_default=True)
+@click.option("--dim", type=click.IntRange(2), default=64, show_default=True)
+@click.option("--queries", type=click.IntRange(1), default=1024, show_default=True)
+@click.option("--metrics", callback=_names, default="ip,l2", show_default=True, help="ip: inner product; l2.")
+@click.option("--m", type=click.IntRange(2), default=32, show_default=True, help="Of every graph.")
+@click.option("--ef-construction", type=click.IntRange(1), default=100, show_default=True)
+@click.option(
+    "--recalls", type=_Recalls(), default="10:0.95,200:0.9,200:0.95", show_default=True,
+    help="k and the recall@k that every library is tuned to.",
+)  # fmt: skip
+@click.option("--batch", type=click.IntRange(1), default=256, show_default=True, help="Queries a call.")
+@click.option("--rounds", type=click.IntRange(2), default=9, show_default=True)
+@click.option("--peers", callback=_names, default="faiss,hnswlib,usearch,scann", show_default=True)
+@click.option(
+    "--stock/--no-stock", default=True, show_default=True, help="The attention walk in stock TensorFlow."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@json_option
+def peers(*, work: Path, stock: bool, as_json: bool, **options: Any) -> None:
+    """Other libraries and this project's walk on the same vectors, at the same recall, in one thread.
+
+    Each library builds its own index, kept in --work. What is not installed: pip install nann[peers].
+    """
+    import_tensorflow()
+    from nann.bench import PeerOptions, compare_peers, compare_stock
+
+    asked = PeerOptions(**options)
+    with progress(as_json) as on_progress:
+        result = compare_peers(asked, work, on_progress=on_progress)
+        if stock:
+            result["stock"] = compare_stock(asked, work, on_progress=on_progress)
+    emit(as_json, result, lambda: _render_peers(result))
+
+
+def _render_peers(result: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    for case in result["cases"]:
+        title = f"{case['metric']}, recall@{case['k']} of {case['recall']:g}"
+        table = Table(title=title, title_justify="left")
+        table.add_column("library", no_wrap=True)
+        for name in ("effort", "recall", "us a query", "kernel", "best peer / it (95 %)"):
+            table.add_column(name, justify="right")
+        for row in case["rows"]:
+            ratio = case["ratios"].get(row["name"])
+            kernel = row.get("kernel_micros_a_query")
+            table.add_row(
+                row["name"],
+                str(row["effort"]),
+                f"{row['recall']:.3f}",
+                f"{row['micros_a_query']:.1f}" if "micros_a_query" in row else "not reached",
+                f"{kernel:.1f}" if kernel else "",
+                f"{ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})" if ratio else "",
+            )
+        console.print(table)
+    if "stock" in result:
+        _render_checks({"attention scorer": result["stock"]})
+
+
+def _render_checks(results: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from nann.bench import format_bound, format_value
+
+    table = Table("row", "asked for", "measured", "holds")
+    for name, row in results.items():
+        for check in row["checks"]:
+            holds = "yes" if check["holds"] else "no"
+            table.add_row(name, f"{check['what']}: {format_bound(check)}", format_value(check), holds)
+    console.print(table)
+
+
+@command.command()
+@_config_option
+@_work_option
+@click.option("--out", type=_PATH, required=True, help="Page to write, such as docs/performance.md.")
+@click.option("--only", multiple=True, metavar="ROW", help="Measure only this row; repeatable.")
+@click.option(
+    "--measure/--no-measure", default=True, help="Or only write the page of what is kept in --work."
+)
+@click.option(
+    "--scale", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
+    help="Share of the rows' items, to try the command.",
+)  # fmt: skip
+@click.option("--rounds", type=click.IntRange(2), default=15, show_default=True)
+@click.option("--requests", type=click.IntRange(1), default=20, show_default=True, help="In a measurement.")
+@click.option("--m", type=click.IntRange(2), default=32, show_default=True)
+@click.option("--ef-construction", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@json_option
+def table(*, out: Path, only: tuple[str, ...], measure: bool, as_json: bool, **options: Any) -> None:
+    """Measure the rows of docs/performance.md and write the page, its plot and its figures.
+
+    Results are kept in --work row by row: with --only the page has the others as they were measured before.
+    """
+    from nann.bench import ROWS, TableOptions, kept_results, measure_rows, write_table
+
+    asked = TableOptions(**options)
+    failed: dict[str, str] = {}
+    if measure:
+        with progress(as_json) as on_progress:
+            failed = measure_rows(asked, only or tuple(ROWS), on_progress=on_progress)
+    results = kept_results(asked)
+    write_table(
+        results, out, scale=asked.scale, command="nann bench table --work WORK --out docs/performance.md"
+    )
+    emit(as_json, {"rows": results, "failed": failed}, lambda: _render_checks(results))
+    if failed:
+        raise click.ClickException("; ".join(f"{name}: {why}" for name, why in failed.items()))

@@ -42,6 +42,11 @@ from nann.cli._numbers import NUMBERS
     help="Largest size of that table; 0: none.",
 )
 @click.option(
+    "--reorder",
+    is_flag=True,
+    help="Give near items near positions, for the processor's caches; files are then no links to RUN's.",
+)
+@click.option(
     "--executor",
     type=click.Choice(["auto", "native", "tensorflow"]),
     default="auto",
@@ -91,6 +96,7 @@ def command(
     tile_rows: int,
     split: bool,
     item_table_bytes: int,
+    reorder: bool,
     executor: str,
     precision: str,
     accuracy: float,
@@ -116,6 +122,7 @@ def command(
         "tile_rows": tile_rows,
         "split": split,
         "item_table_bytes": item_table_bytes,
+        "reorder": reorder,
         "tuning": nann_export.Tuning(
             executor=executor,  # type: ignore[arg-type]  # click has checked the choices.
             precision=precision,  # type: ignore[arg-type]

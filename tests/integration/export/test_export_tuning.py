@@ -132,6 +132,19 @@ def test_the_adaptive_walk_is_exported_and_verified(shared_run: Path, tmp_path: 
     verify_model(tmp_path / "1")
 
 
+def test_a_reordered_export_answers_the_same(tmp_path: Path) -> None:
+    """Positions are internal: with ids as the tie-break, only they change."""
+    run = write_run(tmp_path / "run", items=2000)
+    export_model(run, tmp_path / "m/1", level_topn=BEAMS)
+    export_model(run, tmp_path / "m/2", level_topn=BEAMS, reorder=True)
+    plain, reordered = answers(tmp_path / "m/1", BEAMS), answers(tmp_path / "m/2", BEAMS)
+    np.testing.assert_array_equal(plain["items_scored"], reordered["items_scored"])
+    np.testing.assert_array_equal(np.sort(plain["top_k"]), np.sort(reordered["top_k"]))
+    ids = [np.load(tmp_path / f"m/{version}/assets/item_ids.npy") for version in (1, 2)]
+    assert (ids[0] != ids[1]).any()
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["1", "2"]
+
+
 @pytest.mark.parametrize("walk", ["fixed", "adaptive"])
 def test_beams_are_widened_to_the_wanted_agreement(shared_run: Path, tmp_path: Path, walk: Any) -> None:
     tuning = Tuning(walk=walk, target_agreement=0.9)
