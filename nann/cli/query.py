@@ -1,11 +1,11 @@
-"""`nann query`: ask a running server for a user's top items. Needs no TensorFlow."""
+"""`nann query`: ask a running server, or one a shard, for a user's top items. Needs no TensorFlow."""
 
 from __future__ import annotations
 
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -14,7 +14,7 @@ from nann.cli._numbers import NUMBERS
 from nann.errors import InvalidFileError, InvalidInputError
 
 if TYPE_CHECKING:
-    from nann.serving.client import NannClient, TopK
+    from nann.serving.client import MissingShard, NannClient, ShardedClient, TopK
 
 
 def _feature(text: str) -> tuple[str, tuple[int, ...]]:
@@ -24,8 +24,20 @@ def _feature(text: str) -> tuple[str, tuple[int, ...]]:
     return name, NUMBERS.convert(values, None, None)
 
 
+def _hedge_after(text: str) -> float | Literal["p95"]:
+    return "p95" if text == "p95" else float(text)
+
+
 @click.command()
-@click.option("--target", default="localhost:8500", show_default=True, help="gRPC address, HOST:PORT.")
+@click.option(
+    "--target",
+    "targets",
+    default=["localhost:8500"],
+    show_default=True,
+    multiple=True,
+    metavar="HOST:PORT[,...]",
+    help="gRPC address. Of a corpus in shards once for each shard; commas stand between replicas of a shard.",
+)
 @click.option("--model", default="nann", show_default=True, help="Name of the model on the server.")
 @click.option("--model-version", type=int, help="Version to ask.  [default: the newest]")
 @click.option("--item-ids", type=NUMBERS, help="The user's items, oldest first.")
@@ -51,11 +63,18 @@ def _feature(text: str) -> tuple[str, tuple[int, ...]]:
     help="Beams: for the entry points, for each hop, and the number of results.",
 )
 @click.option("--exclude-ids", type=NUMBERS, help="Items not to return.")
+@click.option("--allow-partial", is_flag=True, help="Answer without the shards that do not.")
+@click.option(
+    "--hedge-after",
+    type=_hedge_after,
+    metavar="SECONDS|p95",
+    help="When to ask another replica of a slow shard, too; p95 is where 95 % of its answers have come.",
+)
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="s")
 @json_option
 def command(
     *,
-    target: str,
+    targets: tuple[str, ...],
     model: str,
     model_version: int | None,
     item_ids: tuple[int, ...] | None,
@@ -64,6 +83,8 @@ def command(
     comm_seq: Path | None,
     level_topn: tuple[int, ...],
     exclude_ids: tuple[int, ...] | None,
+    allow_partial: bool,
+    hedge_after: float | Literal["p95"] | None,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -77,15 +98,21 @@ def command(
     if bool(rows) == (comm_seq is not None):
         raise InvalidInputError("give the user by --item-ids and --cate-ids, or by --comm-seq FILE.npy")
 
-    from nann.serving.client import NannClient, RequestRejectedError
+    from nann.serving.client import NannClient, RequestRejectedError, ShardedClient
 
+    shards = [target.split(",") for target in targets]
+    client: NannClient | ShardedClient
+    if len(targets) == len(shards[0]) == 1:
+        client = NannClient(targets[0], model=model)
+    else:
+        client = ShardedClient(shards, model=model, allow_partial=allow_partial, hedge_after=hedge_after)
     call: dict[str, Any] = {
         "level_topn": level_topn,
         "exclude_ids": exclude_ids,
         "timeout": timeout,
         "version": model_version,
     }
-    with NannClient(target, model=model) as client:
+    with client:
         started = time.perf_counter()
         try:
             result = _ask(client, rows, comm_seq, call)
@@ -101,7 +128,9 @@ def command(
     emit(as_json, _as_dict(result, milliseconds), lambda: _render(result, milliseconds))
 
 
-def _ask(client: NannClient, rows: dict[str, Any], comm_seq: Path | None, call: dict[str, Any]) -> TopK:
+def _ask(
+    client: NannClient | ShardedClient, rows: dict[str, Any], comm_seq: Path | None, call: dict[str, Any]
+) -> TopK:
     if comm_seq is None:
         return client.top_k_by_ids(**rows, **call)
     import numpy as np
@@ -121,6 +150,12 @@ def _found(result: TopK, user: int) -> tuple[list[int], list[float]]:
     return result.ids[user][is_item].tolist(), result.scores[user][is_item].tolist()
 
 
+def _missing(result: TopK) -> tuple[MissingShard, ...]:
+    from nann.serving.client import ShardedTopK
+
+    return result.missing if isinstance(result, ShardedTopK) else ()
+
+
 def _as_dict(result: TopK, milliseconds: float) -> dict[str, Any]:
     users: list[dict[str, Any]] = []
     for user in range(len(result.ids)):
@@ -128,7 +163,9 @@ def _as_dict(result: TopK, milliseconds: float) -> dict[str, Any]:
         users.append({"ids": ids, "scores": scores})
         if result.items_scored is not None:
             users[user]["items_scored"] = int(result.items_scored[user])
-    return {"model_version": result.model_version, "milliseconds": milliseconds, "users": users}
+    document = {"model_version": result.model_version, "milliseconds": milliseconds, "users": users}
+    missing = [{"shard": part.shard, "error": str(part.error)} for part in _missing(result)]
+    return {**document, "missing_shards": missing}
 
 
 def _render(result: TopK, milliseconds: float) -> None:
@@ -143,3 +180,5 @@ def _render(result: TopK, milliseconds: float) -> None:
         if result.items_scored is not None:
             console.print(f"{result.items_scored[user]} items scored")
     console.print(f"version {result.model_version}, {milliseconds:.1f} ms over gRPC")
+    for part in _missing(result):
+        console.print(f"without shard {part.shard}: {part.error}", soft_wrap=True)

@@ -92,8 +92,7 @@ class Connection:
             ready.result(timeout=deadline.remaining())
         except grpc.FutureTimeoutError:
             ready.cancel()
-            why = "no connection was made; is the server running?"
-            raise self.error("DEADLINE_EXCEEDED", why, action="Connecting for use") from None
+            raise self._not_connected() from None
 
     def predict(
         self,
@@ -158,6 +157,10 @@ class Connection:
     def error(self, code: str, details: str, *, action: str) -> _errors.NannClientError:
         """Return the error for a status code."""
         return _errors.from_status(code, details, action=action, target=self.target, model=self._model)
+
+    def _not_connected(self) -> _errors.NannClientError:
+        why = "no connection was made; is the server running?"
+        return self.error("DEADLINE_EXCEEDED", why, action="Connecting for use")
 
     def bad_answer(self, action: str, why: str, *, target: str | None = None) -> _errors.ResponseError:
         """Return the error for an answer that is none; `target` in place of the connection's."""
@@ -225,7 +228,10 @@ class Connection:
         return tuple(sorted(versions, key=lambda status: -status.version))
 
     def _read_available(self, wait: Wait) -> tuple[VersionStatus, ...]:
-        versions = self._read_status(wait)
+        try:
+            versions = self._read_status(wait)
+        except _errors.DeadlineExceededError as error:
+            raise self._not_connected() from error
         self.check_available(versions)
         return versions
 

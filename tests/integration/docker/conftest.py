@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -72,7 +73,11 @@ def base_image(client: docker.DockerClient) -> str:
         command = ["mmdebstrap", "--quiet", "--variant=minbase", _CODENAME, "-", debian_mirror(_CODENAME)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             client.api.import_image_from_stream(process.stdout, repository=_BASE, tag="latest")
-        assert process.returncode == 0
+        if process.returncode != 0:
+            client.images.remove(_BASE)  # The half of a system; the next run shall not find it.
+            cannot_run(
+                f"the base image cannot be made: {shlex.join(command)} ended with {process.returncode}"
+            )
     return _BASE
 
 
