@@ -128,11 +128,13 @@ def export_model(
         _save(staged, inputs.model, scorer, user_side, assets, max_work)
         sample = sample_from_model(inputs.model, vocabularies, users=2 if 2 * work <= max_work else 1)
         item_tables = {name: _mapped(path) for name, path in assets.item_tables.items()}
-        check_split(frozen, scorer, sample, inputs.items, item_tables)
+        difference = check_split(frozen, scorer, sample, inputs.items, item_tables)
         write_warmup(staged, out_dir.resolve().parent.name, sample, inputs.beams.tolist())
         report("write model", 1, 1)
         verified = _compare_with_oracle(staged, inputs, sample, tuned, report)
         content = _manifest(inputs, tuned, assets, max_work)
+        if scorer.report is not None:
+            content["scorer"]["split"]["largest_relative_difference"] = difference
         content["shard"] = None if shard is None else dict(shard)
         write_manifest(staged, content, lambda done, total: report("sum files", done, total))
     return {"model": str(out_dir), **_summary(content, inputs.items), "verified": verified}

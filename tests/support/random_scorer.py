@@ -174,7 +174,7 @@ class RandomModel:
         x = self._pick(self._rows)
         if self._choose(2):
             return tf.split(x, 2, -1)[self._choose(2)]
-        return x[:, self._choose(x.shape[-1] - 1) :]
+        return x[:, self._choose(max(1, x.shape[-1] - 1)) :]
 
     def _with_user(self) -> tf.Tensor:
         x, profile = self._pick(self._rows), self._pick(self._profiles)
