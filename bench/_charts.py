@@ -28,6 +28,7 @@ _STYLE: Any = {
     "axes.axisbelow": True,
     "legend.frameon": False,
 }
+_FURTHEST = 100.0
 _CURVE = [0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99]
 
 
@@ -183,7 +184,7 @@ def part_bars(rows: Sequence[tuple[str, Mapping[str, float]]], title: str) -> st
 def checks_png(checks: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Each check's value against what was asked for, as a share of it; 1 is just enough, more is better."""
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure(width=9.0, height=1.0 + 0.42 * max(len(checks), 1))
+        figure, axes = _figure(width=10.0, height=0.8 + 0.28 * len(checks))
         for row, check in enumerate(checks):
             low, value, high = (_score(check, check[name]) for name in ("low", "value", "high"))
             colour = "#2f855a" if check["holds"] else "#c53030"
@@ -193,14 +194,17 @@ def checks_png(checks: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.set_xscale("log")
         _plain(axes.xaxis)
         axes.set_yticks(range(len(checks)), [check["what"] for check in checks])
+        axes.margins(y=0.02)
         axes.invert_yaxis()
-        axes.set_xlabel("measured / asked for (right of the line: better than asked for)")
+        axes.set_xlabel("measured / asked for: 1 is just enough, more is better")
         figure.savefig(path, dpi=130)
 
 
 def _score(check: Mapping[str, Any], value: float | None) -> float:
+    """Within what a plot can show: a figure of 0 is no more than a hundred times off."""
     value = check["value"] if value is None else value
-    return float(value / check["bound"] if check["at_least"] else check["bound"] / value)
+    share = value / check["bound"] if check["at_least"] else check["bound"] / max(value, 1e-12)
+    return float(min(max(share, 1 / _FURTHEST), _FURTHEST))
 
 
 def stage_name(stage: Mapping[str, Any]) -> str:

@@ -1,0 +1,204 @@
+"""`nann bench peers`: every library at the same recall on the same vectors, in interleaved rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nann.bench._corpus import Corpus, CorpusSpec, Metric, Vectors, make_corpus
+from nann.bench._machine import describe_machine
+from nann.bench._peers import PEERS, WALKS, NannPeer, Peer, open_peer
+from nann.bench._statistics import Measure, Seconds, interleaved, ratio_of_medians, timed
+
+OnProgress = Callable[[str, int, int], None]
+_STEPS_A_DOUBLING = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerOptions:
+    """What to compare.
+
+    Attributes:
+      items, dim, queries, seed: of the corpus; see `CorpusSpec`.
+      m, ef_construction: of every graph.
+      metrics: inner product, L2.
+      recalls: (k, recall@k) that each library's effort is chosen to reach.
+      batch: queries a call.
+      rounds: measurements of each.
+      peers: which libraries.
+      walks: which of this project's walks.
+    """
+
+    items: int = 1_000_000
+    dim: int = 64
+    queries: int = 1024
+    seed: int = 0
+    m: int = 32
+    ef_construction: int = 100
+    metrics: tuple[Metric, ...] = ("ip", "l2")
+    recalls: tuple[tuple[int, float], ...] = ((10, 0.95), (200, 0.90), (200, 0.95))
+    batch: int = 256
+    rounds: int = 9
+    peers: tuple[str, ...] = tuple(PEERS)
+    walks: tuple[str, ...] = tuple(WALKS)
+
+
+def compare_peers(
+    options: PeerOptions, work: Path, *, on_progress: OnProgress | None = None
+) -> dict[str, Any]:
+    """Build what is not there yet under `work`, measure, and return everything as one JSON object.
+
+    Raises MissingDependencyError naming a library that is not installed, InvalidInputError.
+    """
+    report = on_progress or (lambda stage, done, total: None)
+    machine = describe_machine()
+    corpus = make_corpus(
+        work, CorpusSpec(options.items, dim=options.dim, queries=options.queries, seed=options.seed)
+    )
+    cases = []
+    for metric in options.metrics:
+        opened = _open(options, corpus, metric, report)
+        for k, recall in options.recalls:
+            name = f"{metric}, recall@{k} {recall:g}"
+            cases.append(_case(options, corpus, opened, metric, k, recall, _named(report, name)))
+    return {"format_version": 1, "machine": machine, "options": asdict(options), "cases": cases}
+
+
+def _named(report: OnProgress, name: str) -> Callable[[int, int], None]:
+    return lambda done, total: report(name, done, total)
+
+
+def _open(options: PeerOptions, corpus: Corpus, metric: Metric, report: OnProgress) -> list[Peer]:
+    graph = {"m": options.m, "ef_construction": options.ef_construction}
+    opened: list[Peer] = []
+    total = len(options.peers) + len(options.walks)
+    for name in options.peers:
+        report(f"{metric}: indexes", len(opened), total)
+        opened.append(open_peer(name, corpus, metric, **graph))
+    for walk in options.walks:
+        report(f"{metric}: indexes", len(opened), total)
+        opened.append(NannPeer(corpus, metric, walk, **graph))
+    report(f"{metric}: indexes", total, total)
+    return opened
+
+
+def _case(
+    options: PeerOptions,
+    corpus: Corpus,
+    opened: Sequence[Peer],
+    metric: Metric,
+    k: int,
+    recall: float,
+    report: Callable[[int, int], None],
+) -> dict[str, Any]:
+    queries, truth = corpus.queries, corpus.truth(metric, k)
+    total = len(opened) + options.rounds
+    reached = []
+    for done, peer in enumerate(opened):
+        report(done, total)
+        reached.append((peer, *least_effort(_recall_at(peer, queries, truth), recall, peer.efforts(k))))
+    batches = [queries[start : start + options.batch] for start in range(0, len(queries), options.batch)]
+    ready = [(peer, effort) for peer, effort, found in reached if found >= recall]
+    measures = _measures(ready, batches, k)
+    seconds = interleaved(
+        measures, options.rounds, seed=options.seed, on_round=lambda n: report(len(opened) + n, total)
+    )
+    rows = [_row(peer, effort, found, seconds, queries, k) for peer, effort, found in reached]
+    return {"metric": metric, "k": k, "recall": recall, "rows": rows, "ratios": _ratios(seconds)}
+
+
+def _recall_at(peer: Peer, queries: Vectors, truth: npt.NDArray[np.int64]) -> Callable[[int], float]:
+    return lambda effort: recall_of(peer, queries, truth, effort)
+
+
+def recall_of(peer: Peer, queries: Vectors, truth: npt.NDArray[np.int64], effort: int) -> float:
+    """Mean share of the right items among those found."""
+    k = truth.shape[1]
+    found = peer.search(queries, k, effort)
+    shares = [np.isin(right, row).mean() for right, row in zip(truth, found, strict=True)]
+    return float(np.mean(shares))
+
+
+def least_effort(
+    recall_at: Callable[[int], float], recall: float, efforts: tuple[int, int]
+) -> tuple[int, float]:
+    """The least effort, to a fifth, that reaches `recall`, and the recall that it has.
+
+    When none does: the most effort and its recall.
+    """
+    grid = effort_grid(*efforts)
+    # From below, a doubling at a time: the widest searches take minutes.
+    low, high = 0, 0
+    while (found := recall_at(grid[high])) < recall:
+        if high == len(grid) - 1:
+            return grid[high], found
+        low, high = high + 1, min(high + _STEPS_A_DOUBLING, len(grid) - 1)
+    best = grid[high], found
+    while low < high:
+        middle = (low + high) // 2
+        found = recall_at(grid[middle])
+        if found >= recall:
+            high, best = middle, (grid[middle], found)
+        else:
+            low = middle + 1
+    return best
+
+
+def effort_grid(least: int, most: int) -> list[int]:
+    """Whole numbers from `least` to `most`, four a doubling."""
+    steps = int(np.ceil(np.log2(most / least) * _STEPS_A_DOUBLING))
+    values = {round(least * 2 ** (step / _STEPS_A_DOUBLING)) for step in range(steps)}
+    return sorted(value for value in {*values, most} if value <= most)
+
+
+def _measures(ready: Sequence[tuple[Peer, int]], batches: Sequence[Vectors], k: int) -> dict[str, Measure]:
+    measures: dict[str, Measure] = {}
+    for peer, effort in ready:
+
+        def search(peer: Peer = peer, effort: int = effort) -> None:
+            for batch in batches:
+                peer.search(batch, k, effort)
+
+        measures[peer.name] = timed(search)
+        if isinstance(peer, NannPeer):
+
+            def kernel(peer: NannPeer = peer, effort: int = effort) -> float:
+                return sum(peer.kernel_seconds(batch, k, effort) for batch in batches)
+
+            measures[_kernel(peer.name)] = kernel
+    return measures
+
+
+def _kernel(name: str) -> str:
+    return f"{name} (kernel)"
+
+
+def _row(
+    peer: Peer, effort: int, recall: float, seconds: Mapping[str, Seconds], queries: Vectors, k: int
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": peer.name, "effort": effort, "recall": recall}
+    if peer.name in seconds:
+        row["micros_a_query"] = float(np.median(seconds[peer.name])) / len(queries) * 1e6
+    if _kernel(peer.name) in seconds:
+        row["kernel_micros_a_query"] = float(np.median(seconds[_kernel(peer.name)])) / len(queries) * 1e6
+    if isinstance(peer, NannPeer):
+        row["items_scored"] = peer.items_scored(queries, k, effort)
+    return row
+
+
+def _ratios(seconds: Mapping[str, Seconds]) -> dict[str, Any]:
+    """The fastest of the graph libraries against each of this project's, kernel and whole call."""
+    graphs = [name for name in ("faiss HNSW", "hnswlib", "usearch") if name in seconds]
+    if not graphs:
+        return {}
+    best = min(graphs, key=lambda name: float(np.median(seconds[name])))
+    ratios = {}
+    for name in seconds:
+        if name.startswith("nann"):
+            ratios[name] = {"against": best, **ratio_of_medians(seconds[best], seconds[name])._asdict()}
+    return ratios

@@ -1,0 +1,135 @@
+"""Rows on the size of the corpus: load and memory, and how latency grows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nann.bench._attention_rows import exported_walk, user_states
+from nann.bench._corpus import CorpusSpec, make_corpus
+from nann.bench._exports import ATTENTION_BEAMS, export_attention, export_vectors
+from nann.bench._large_model import export_large, in_process_of_its_own, load_large, write_large_run
+from nann.bench._requests import Request
+from nann.bench._statistics import Measure, interleaved, ratio_of_medians, timed
+from nann.bench._targets import SavedModelTarget
+from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions, medians_ms
+
+_DIM = 64
+_EMPTY_ITEMS = 3000
+_LOADS = 5
+# A graph of ten million items that two cores build in an hour, not in three.
+_GROWTH_M, _GROWTH_EF = 16, 40
+
+
+def load_and_memory(options: TableOptions, on_progress: OnProgress, *, items: int) -> Outcome:
+    """Load time against reading the files, and what is in memory beyond the files."""
+    count = options.items(items)
+    loads: dict[int, list[dict[str, Any]]] = {}
+    peak = largest = 0
+    for size in (_EMPTY_ITEMS, count):
+        folder = options.work / f"large-n{size}"
+        run, model_dir = folder / "run", folder / "models" / "large" / "1"
+        if not (run / "run.json").exists():
+            write_large_run(run, size)
+        _, peak = in_process_of_its_own(export_large, run, model_dir, size)
+        largest = max(path.stat().st_size for path in (model_dir / "assets").iterdir())
+        loads[size] = []
+        for done in range(_LOADS):
+            on_progress(f"load {size:,} items", done, _LOADS)
+            loads[size].append(in_process_of_its_own(load_large, model_dir)[0])
+        on_progress(f"load {size:,} items", _LOADS, _LOADS)
+    full, empty = loads[count], loads[_EMPTY_ITEMS]
+    seconds = {name: np.array([load[name] for load in full]) for name in ("load_seconds", "cat_seconds")}
+    added = np.median(_column(full, "load_anon_bytes")) - np.median(_column(empty, "load_anon_bytes"))
+    size_on_disk = full[0]["asset_bytes"]
+    return Outcome(
+        [
+            Check.of(
+                "load time / reading the files",
+                ratio_of_medians(seconds["load_seconds"], seconds["cat_seconds"]),
+                3.0,
+                at_least=False,
+            ),
+            Check(
+                "anonymous memory over an empty model's / size of the files",
+                max(float(added), 0.0) / size_on_disk,
+                0.10,
+                at_least=False,
+                unit="%",
+            ),
+            Check("export's peak memory / largest array", peak / largest, 2.0, at_least=False),
+        ],
+        {
+            "load, ms": float(np.median(seconds["load_seconds"])) * 1e3,
+            "cat, ms": float(np.median(seconds["cat_seconds"])) * 1e3,
+            "files, MB": size_on_disk / 1e6,
+            "anonymous memory added by load and a request, MB": float(added) / 1e6,
+            "peak of the export, MB": peak / 1e6,
+        },
+    )
+
+
+def _column(loads: Sequence[dict[str, Any]], name: str) -> list[float]:
+    return [load[name] for load in loads]
+
+
+def latency_growth(
+    options: TableOptions, on_progress: OnProgress, *, sizes: Sequence[int], attention: bool
+) -> Outcome:
+    """One request at a time over corpora of growing size, the same beams."""
+    counts = [options.items(size) for size in sizes]
+    measures: dict[str, Measure] = {}
+    for done, count in enumerate(counts):
+        on_progress("corpora", done, len(counts))
+        measures[f"{count:,} items"] = (
+            _attention(options, count) if attention else _inner_product(options, count)
+        )
+    on_progress("corpora", len(counts), len(counts))
+    seconds = interleaved(
+        measures,
+        options.rounds,
+        seed=options.seed,
+        on_round=lambda done: on_progress("rounds", done, options.rounds),
+    )
+    names = list(measures)
+    return Outcome(
+        [
+            Check.of(
+                f"{large} / {small}", ratio_of_medians(seconds[large], seconds[small]), 1.5, at_least=False
+            )
+            for small, large in itertools.pairwise(names)
+        ],
+        medians_ms(seconds, options.requests),
+    )
+
+
+def _attention(options: TableOptions, count: int) -> Measure:
+    corpus = make_corpus(options.work, CorpusSpec(count, dim=_DIM, seed=options.seed))
+    walk = exported_walk(export_attention(corpus, corpus.run(**options.graph)))
+    states = user_states(options.requests, options.seed)
+
+    def ask_all() -> None:
+        for state in states:
+            walk(state)
+
+    return timed(ask_all)
+
+
+def _inner_product(options: TableOptions, count: int) -> Measure:
+    corpus = make_corpus(options.work, CorpusSpec(count, dim=_DIM, seed=options.seed))
+    target = SavedModelTarget(export_vectors(corpus, "ip", m=_GROWTH_M, ef_construction=_GROWTH_EF))
+    beams = np.array([ATTENTION_BEAMS], np.int32)
+    nothing = np.array([[-1]], np.int64)
+    requests = [
+        Request("retrieve", {"query": query[np.newaxis], "level_topn": beams, "exclude_ids": nothing})
+        for query in corpus.queries[: options.requests]
+    ]
+
+    def ask_all() -> None:
+        for request in requests:
+            target.outputs(request)
+
+    return timed(ask_all)

@@ -1,0 +1,256 @@
+"""Rows on a trained model: the walk against brute force, and the adaptive walk against fixed beams."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from nann.bench._corpus import all_entry_points
+from nann.bench._exports import Tuned, export
+from nann.bench._peer_rounds import least_effort
+from nann.bench._peers import WALKS
+from nann.bench._requests import Request
+from nann.bench._statistics import Ratio, interleaved, ratio_of_medians, timed
+from nann.bench._targets import SavedModelTarget
+from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions, medians_ms, shared_ids
+from nann.ops import write_index
+
+_K = 200
+_ENTRY_BEAM = 100
+_USERS, _MEASURED_USERS = 20_000, 50
+_AGREEMENT = 0.98
+_NARROWEST, _WIDEST = 25, 16_384
+# Shapes of fixed beams as shares of a width: entry points and upper levels; the hops of level 0.
+_UPPER_SHARES = (0.125, 0.5, 1.0)
+_HOP_SHARES = ((1.0, 1.0, 1.0), (0.25, 0.5, 1.0), (1.0, 0.5, 0.25), (0.5, 1.0, 1.0))
+
+State = npt.NDArray[np.float32]
+
+
+class Found(NamedTuple):
+    """What beams find, and what they cost."""
+
+    level_topn: tuple[int, ...]
+    agreement: float
+    items_scored: float
+
+
+def against_brute_force(options: TableOptions, on_progress: OnProgress, *, items: int) -> Outcome:
+    """The cheapest beams that agree with brute force, and what they save.
+
+    Brute force is a walk over an index whose entry points are all items: the same op, scorer and tables.
+    """
+    trained = TrainedModel(options, items, on_progress)
+    cheapest = {name: trained.cheapest(name) for name in WALKS}
+    found = cheapest_of(list(cheapest.values()))
+    name = next(name for name in cheapest if cheapest[name] is found)
+    requests = [_request(state, found.level_topn) for state in trained.states[: options.requests]]
+    everything = [_request(state, (_K, _K, _K)) for state in trained.states[: options.requests]]
+    seconds = interleaved(
+        {
+            "walk": timed(_each(trained.walk(name), requests)),
+            "brute force": timed(_each(trained.all, everything)),
+        },
+        options.rounds,
+        seed=options.seed,
+        on_round=lambda done: on_progress("rounds", done, options.rounds),
+    )
+    fewer = trained.num_items / found.items_scored
+    speedup = ratio_of_medians(seconds["brute force"], seconds["walk"])
+    return Outcome(
+        [
+            Check("agreement with brute force", found.agreement, _AGREEMENT, unit="%"),
+            Check.of(
+                "times faster / times fewer items scored", Ratio(*(value / fewer for value in speedup)), 0.5
+            ),
+        ],
+        {
+            "times faster": speedup.value,
+            "times fewer items scored": fewer,
+            "walk": name,
+            "beams": _text(found),
+            **{f"items scored, {name}": of.items_scored for name, of in cheapest.items()},
+            **medians_ms(seconds, len(requests)),
+        },
+    )
+
+
+def adaptive_against_fixed(options: TableOptions, on_progress: OnProgress, *, items: int) -> Outcome:
+    """Items that the adaptive walk scores, against the cheapest fixed beams that agree as well."""
+    trained = TrainedModel(options, items, on_progress)
+    adaptive = trained.cheapest("adaptive walk")
+    shapes = list(itertools.product(_widths(trained.num_items), _UPPER_SHARES, _HOP_SHARES))
+    swept = []
+    for done, (width, upper, hops) in enumerate(shapes):
+        on_progress("fixed beams", done, len(shapes))
+        swept.append(trained.found("fixed beams", trained.beams(width, upper, hops)))
+    on_progress("fixed beams", len(shapes), len(shapes))
+    as_good = [found for found in swept if found.agreement >= _AGREEMENT]
+    figures: dict[str, float | str] = {
+        "adaptive: agreement": adaptive.agreement,
+        "adaptive: items scored": adaptive.items_scored,
+        "adaptive: beams": _text(adaptive),
+        "fixed beams tried": len(swept),
+        "fixed beams that agree as well": len(as_good),
+    }
+    for of in pareto_best(swept):
+        figures[f"Pareto-best fixed, {of.agreement:.4f} at beams {_text(of)}: items scored"] = of.items_scored
+    # Where no fixed beams agree as well, no number of items is enough for them.
+    share = adaptive.items_scored / min((found.items_scored for found in as_good), default=math.inf)
+    return Outcome(
+        [
+            Check("agreement of the adaptive walk", adaptive.agreement, _AGREEMENT, unit="%"),
+            Check("items scored, adaptive / Pareto-best fixed", share, 0.5, at_least=False),
+        ],
+        figures,
+    )
+
+
+def cheapest_of(found: Sequence[Found]) -> Found:
+    """The fewest items among those that agree well enough; the best agreement where none does."""
+    enough = [of for of in found if of.agreement >= _AGREEMENT]
+    if enough:
+        return min(enough, key=lambda of: of.items_scored)
+    return max(found, key=lambda of: of.agreement)
+
+
+def pareto_best(swept: Sequence[Found]) -> list[Found]:
+    """Those that no other beats in agreement without scoring more, by agreement."""
+    best: list[Found] = []
+    for found in sorted(swept, key=lambda found: (found.items_scored, -found.agreement)):
+        if not best or found.agreement > best[-1].agreement:
+            best.append(found)
+    return best
+
+
+class TrainedModel:
+    """The reference model trained on a synthetic corpus, its index, and brute force; made once, then kept."""
+
+    def __init__(self, options: TableOptions, items: int, on_progress: OnProgress) -> None:
+        self.num_items = options.items(items)
+        self._folder = options.work / f"trained-n{self.num_items}-s{options.seed}"
+        self._run = self._folder / "run"
+        if not (self._run / "index").exists():
+            self._train(options, on_progress)
+        self.states = self._states(_MEASURED_USERS)
+        self.all = SavedModelTarget(self._export(self._brute_force_run(), "brute-force", {}))
+        self._best = _top_k(self.all, [_request(state, (_K, _K, _K)) for state in self.states])
+        self._walks: dict[str, SavedModelTarget] = {}
+
+    def walk(self, name: str) -> SavedModelTarget:
+        """The model with its index, walked as `WALKS` has it."""
+        if name not in self._walks:
+            self._walks[name] = SavedModelTarget(self._export(self._run, "walk", WALKS[name].tuning))
+        return self._walks[name]
+
+    def found(self, walk: str, level_topn: tuple[int, ...]) -> Found:
+        """Agreement and cost of beams, mean over users."""
+        answers = [self.walk(walk).outputs(_request(state, level_topn)) for state in self.states]
+        agreement = shared_ids(np.concatenate([answer["top_k"] for answer in answers]), self._best)
+        return Found(level_topn, agreement, float(np.mean([answer["items_scored"] for answer in answers])))
+
+    def cheapest(self, walk: str) -> Found:
+        """The beams that reach the agreement asked for with the fewest items, of one width on level 0."""
+        return cheapest_of([self._narrowest(walk, upper) for upper in _UPPER_SHARES])
+
+    def _narrowest(self, walk: str, upper: float) -> Found:
+        tried: dict[int, Found] = {}
+
+        def agreement(width: int) -> float:
+            tried[width] = self.found(walk, self.beams(width, upper, (1.0, 1.0, 1.0)))
+            return tried[width].agreement
+
+        widest = min(_WIDEST, self.num_items)
+        return tried[least_effort(agreement, _AGREEMENT, (_NARROWEST, widest))[0]]
+
+    def beams(self, width: int, upper: float, hops: Sequence[float]) -> tuple[int, ...]:
+        """Beams of a shape: `upper` and `hops` are shares of `width`."""
+        above = max(_ENTRY_BEAM // 2, round(width * upper))
+        count = self._level_topn_length() - 2 - len(hops)
+        return (above, *[above] * count, *(max(1, round(width * share)) for share in hops), _K)
+
+    def _level_topn_length(self) -> int:
+        from nann.ops import read_index
+
+        return read_index(self._run / "index").level_topn_length
+
+    def _train(self, options: TableOptions, on_progress: OnProgress) -> None:
+        from nann.export import build_index
+        from nann.training import embed, prepare_data, train
+
+        users = _USERS if options.scale >= 1.0 else max(200, round(_USERS * options.scale))
+        source = f"synthetic:items={self.num_items},users={users},seed={options.seed}"
+        prepare_data(source, self._folder / "data", overwrite=True)
+        train(self._folder / "data", self._run, on_progress=on_progress)
+        embed(self._run, on_progress=on_progress)
+        build_index(self._run, m=options.m, ef_construction=options.ef_construction, on_progress=on_progress)
+
+    def _brute_force_run(self) -> Path:
+        """The run with an index of which every item is an entry point."""
+        run = self._folder / "run-brute-force"
+        if not (run / "index").exists():
+            run.mkdir(exist_ok=True)
+            for name in ("embeddings", "vocabulary", "run.json"):
+                if not (run / name).exists():
+                    os.symlink(self._run.resolve() / name, run / name)
+            dim = int(np.load(self._run / "embeddings" / "item_embs.npy", mmap_mode="r").shape[1])
+            write_index(run / "index", all_entry_points(self.num_items, dim))
+        return run
+
+    def _states(self, count: int) -> list[State]:
+        """float32 [1, L*E] of users of the data set, by what they did before their last event."""
+        from nann.training import load_run_model, read_dataset
+        from nann.training._ranking import ItemScorer
+
+        dataset = read_dataset(self._folder / "data")
+        users = np.arange(min(count, dataset.num_users))
+        scorer = ItemScorer(load_run_model(self._run), np.zeros((1, 1), np.float32))
+        histories = dataset.histories(users, dataset.lengths[users] - 1, scorer.sequence_length)
+        states = scorer.states(dataset.features(histories))
+        return [state["comm_seq"].numpy().reshape(1, -1) for state in states]
+
+    def _export(self, run: Path, name: str, tuning: Tuned) -> Path:
+        from nann.training import load_run_model
+
+        model = load_run_model(self._run)
+        return export(run, model, models=self._folder / "models", name=name, tuning=tuning)
+
+
+def _widths(num_items: int) -> list[int]:
+    """Widths of the sweep, two a doubling."""
+    widths = [round(_NARROWEST * 2 ** (step / 2)) for step in range(24)]
+    return [width for width in widths if width <= min(num_items, _WIDEST)]
+
+
+def _text(found: Found) -> str:
+    return ",".join(map(str, found.level_topn))
+
+
+def _request(state: State, level_topn: Sequence[int]) -> Request:
+    return Request(
+        "retrieve",
+        {
+            "comm_seq": state,
+            "level_topn": np.array([level_topn], np.int32),
+            "exclude_ids": np.array([[-1]], np.int64),
+        },
+    )
+
+
+def _top_k(target: SavedModelTarget, requests: Sequence[Request]) -> npt.NDArray[np.int64]:
+    return np.concatenate([target.outputs(request)["top_k"] for request in requests])
+
+
+def _each(target: SavedModelTarget, requests: Sequence[Request]) -> Callable[[], None]:
+    def ask_all() -> None:
+        for request in requests:
+            target.outputs(request)
+
+    return ask_all
