@@ -18,13 +18,14 @@ CTEST := PATH="$(CURDIR)/$(BIN):$$PATH" ctest
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
 CC_TESTS := -G Ninja -DCMAKE_BUILD_TYPE=Debug -DNANN_BUILD_OPS=OFF -DNANN_BUILD_TESTS=ON
 
-.PHONY: help install peers lint format test test-py test-cc test-long bazel-test docker-test image cross-version-test preload demo lock clean
+.PHONY: help install peers lint format test test-py test-cc test-long arm64-test bazel-test docker-test image cross-version-test preload demo lock clean
 
 help:
 	@echo 'make demo       data to served answers on MovieLens-100K, in $(RUN)'
 	@echo 'make test       all tests but the long ones'
 	@echo 'make lint       what CI checks besides the tests;  make format mends what can be mended'
 	@echo 'make test-long  100,000 fuzz mutations, thread sanitizer, tests of minutes'
+	@echo 'make arm64-test the core and its tests for arm64, under qemu'
 	@echo 'make bazel-test bazel test //ops/..., and its library against the one of CMake'
 	@echo 'make cross-version-test  library and exports of each supported TensorFlow against the other'
 	@echo 'make docker-test  builds and runs the images;  make image SERVER=embedded builds one, nann-serving'
@@ -87,6 +88,13 @@ test-long: test-cc
 	$(CMAKE) --build build/cc/threads
 	$(CTEST) --test-dir build/cc/threads --output-on-failure
 	$(BIN)/pytest -m slow
+
+arm64-test: install
+	tools/arm64/install
+	$(CMAKE) -S . -B build/cc/arm64 $(subst Debug,Release,$(CC_TESTS)) \
+	  -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/tools/arm64/toolchain.cmake
+	$(CMAKE) --build build/cc/arm64
+	$(CTEST) --test-dir build/cc/arm64 --output-on-failure
 
 bazel-test: install
 	tools/install_system_packages bazel
