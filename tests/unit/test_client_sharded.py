@@ -1,9 +1,7 @@
-"""The client of several shards against servers that fail, hang and differ as a test says."""
+"""The client of several shards: merged answers, missing shards, one version for all."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,76 +21,12 @@ from nann.serving.client import (
     UnavailableError,
     VersionMismatchError,
 )
-from nann.serving.client import _messages as messages
-from nann.serving.client._fan_out import Latencies
-from support.scripted_server import predict_answer, scripted_server
-
-USER = np.ones((1, 2, 3), np.float32)
-BEAMS = [4, 2]
-SECONDS = 60
-
-
-class Server:
-    """A server of some items: `scores` by id, best first. Which versions it has may change."""
-
-    target: str
-
-    def __init__(self, scores: dict[int, float], versions: tuple[int, ...] = (1,)) -> None:
-        self.scores = scores
-        self.versions = versions
-        self.requests: list[Any] = []
-        self.asked: list[int | str | None] = []
-        self.remaining: list[float] = []
-        self.fails: grpc.StatusCode | None = None
-        self.hangs = False
-        self.cancelled = threading.Event()
-        self.release = threading.Event()
-
-    def __call__(self, method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
-        self.remaining.append(context.time_remaining())
-        if self.hangs:
-            context.add_callback(self.cancelled.set)
-            self.release.wait(SECONDS)
-        if self.fails is not None:
-            context.abort(self.fails, "because")
-        if method == "GetModelStatus":
-            response = messages.GetModelStatusResponse()
-            for version in self.versions:
-                response.model_version_status.add(version=version, state=messages.VersionState.AVAILABLE)
-            return bytes(response.SerializeToString())
-        assert method == "Predict"
-        return self._predict(messages.PredictRequest.FromString(request), context)
-
-    def _predict(self, request: Any, context: grpc.ServicerContext) -> bytes:
-        self.requests.append(request)
-        spec = request.model_spec
-        wanted = spec.version.value if spec.HasField("version") else None
-        self.asked.append(wanted if wanted is not None else spec.version_label or None)
-        version = max(self.versions) if wanted is None else wanted
-        if version not in self.versions:
-            context.abort(grpc.StatusCode.NOT_FOUND, "Servable not found")
-        if spec.signature_name == "score":
-            return predict_answer(version=version, scores=[list(self.scores.values())])
-        padded = [*self.scores.items(), *[(-1, -np.inf)] * 2][:2]
-        return predict_answer(
-            version=version,
-            top_k=[[item for item, _ in padded]],
-            scores=np.array([[score for _, score in padded]], np.float32),
-            items_scored=np.array([len(self.scores)], np.int32),
-        )
+from support.scripted_shards import BEAMS, SECONDS, USER, Server, client_of, starting_servers, top_k
 
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    """Start a `Server`; all are released and stopped with the test."""
-    with contextlib.ExitStack() as stack:
-
-        def start(*args: Any, **options: Any) -> Server:
-            server = Server(*args, **options)
-            server.target = stack.enter_context(scripted_server(server))
-            stack.callback(server.release.set)
-            return server
-
+    with starting_servers() as start:
         yield start
 
 
@@ -102,17 +36,8 @@ def pair(serve: Callable[..., Server]) -> tuple[Server, Server]:
     return serve({10: 3.0, 11: 1.0}), serve({20: 2.0, 21: 1.0})
 
 
-def _client(*shards: Any, **options: Any) -> ShardedClient:
-    targets = [s.target if isinstance(s, Server) else [replica.target for replica in s] for s in shards]
-    return ShardedClient(targets, **{"timeout": SECONDS, "retries": 0, **options})
-
-
-def _top_k(client: ShardedClient, **options: Any) -> Any:
-    return client.top_k(USER, BEAMS, **options)
-
-
 def test_all_shards_are_asked_the_same_and_merged(pair: tuple[Server, Server]) -> None:
-    with _client(*pair, model="m") as client:
+    with client_of(*pair, model="m") as client:
         client.wait_ready(SECONDS)
         found = client.top_k(USER, BEAMS, exclude_ids=[7])
     assert found.ids.tolist() == [[10, 20]]
@@ -130,8 +55,8 @@ def test_all_shards_are_asked_the_same_and_merged(pair: tuple[Server, Server]) -
 
 
 def test_a_model_name_for_each_shard(pair: tuple[Server, Server]) -> None:
-    with _client(*pair, model=["a", "b"]) as client:
-        _top_k(client)
+    with client_of(*pair, model=["a", "b"]) as client:
+        top_k(client)
     assert [server.requests[0].model_spec.name for server in pair] == ["a", "b"]
 
 
@@ -140,7 +65,7 @@ def test_scores_come_from_the_shard_that_has_the_item(serve: Callable[..., Serve
     second = serve({1: -np.inf, 2: 4.0})
     for server in (first, second):
         server.scores = {item: np.float32(score) for item, score in server.scores.items()}
-    with _client(first, second) as client:
+    with client_of(first, second) as client:
         assert client.score(USER, [1, 2]).tolist() == [[-3.0, 4.0]]
         second.fails = grpc.StatusCode.INTERNAL
         with pytest.raises(NannClientError, match=r"shard 1 of 2: Predict .* INTERNAL"):
@@ -149,10 +74,10 @@ def test_scores_come_from_the_shard_that_has_the_item(serve: Callable[..., Serve
 
 def test_the_same_shard_twice_is_noticed(pair: tuple[Server, Server]) -> None:
     with (
-        _client(pair[0], pair[0]) as client,
+        client_of(pair[0], pair[0]) as client,
         pytest.raises(ResponseError, match="found item 10 in two of them"),
     ):
-        _top_k(client)
+        top_k(client)
 
 
 @pytest.mark.parametrize(
@@ -165,147 +90,72 @@ def test_the_same_shard_twice_is_noticed(pair: tuple[Server, Server]) -> None:
 )
 def test_a_failing_shard(pair: tuple[Server, Server], code: grpc.StatusCode, kind: type[Exception]) -> None:
     pair[1].fails = code
-    with _client(*pair, allow_partial=True) as client:
-        found = _top_k(client)
+    with client_of(*pair, allow_partial=True) as client:
+        found = top_k(client)
         assert found.ids.tolist() == [[10, 11]]
         assert (found.is_partial, [missing.shard for missing in found.missing]) == (True, [1])
         error = found.missing[0].error
         assert isinstance(error, kind)
         assert (error.code, error.target, error.details) == (code.name, pair[1].target, "because")
         with pytest.raises(kind, match=r"shard 1 of 2: Predict .*because"):
-            _top_k(client, allow_partial=False)
+            top_k(client, allow_partial=False)
         pair[1].fails = None
-        assert not _top_k(client).is_partial
+        assert not top_k(client).is_partial
 
 
 def test_no_shard_at_all_is_an_error(pair: tuple[Server, Server]) -> None:
     for server in pair:
         server.fails = grpc.StatusCode.UNAVAILABLE
     with (
-        _client(*pair, allow_partial=True) as client,
+        client_of(*pair, allow_partial=True) as client,
         pytest.raises(UnavailableError, match="shard 0 of 2"),
     ):
-        _top_k(client)
+        top_k(client)
 
 
 def test_a_refused_request_is_no_missing_shard(pair: tuple[Server, Server]) -> None:
     pair[1].fails = grpc.StatusCode.INVALID_ARGUMENT
     with (
-        _client(*pair, allow_partial=True) as client,
+        client_of(*pair, allow_partial=True) as client,
         pytest.raises(RequestRejectedError, match=r"shard 1 of 2: .*because"),
     ):
-        _top_k(client)
+        top_k(client)
 
 
 def test_a_hanging_shard_is_missing_at_its_deadline(pair: tuple[Server, Server]) -> None:
     pair[1].hangs = True
-    with _client(*pair, shard_timeout=0.3, allow_partial=True) as client:
-        found = _top_k(client)
+    with client_of(*pair, shard_timeout=0.3, allow_partial=True) as client:
+        found = top_k(client)
         assert found.ids.tolist() == [[10, 11]]
         assert [type(missing.error) for missing in found.missing] == [DeadlineExceededError]
         with pytest.raises(DeadlineExceededError, match="shard 1 of 2"):
-            _top_k(client, allow_partial=False)
+            top_k(client, allow_partial=False)
     assert all(remaining < 1 for server in pair for remaining in server.remaining)
 
 
 def test_the_first_failure_ends_the_calls_to_other_shards(pair: tuple[Server, Server]) -> None:
     pair[0].hangs = True
+    pair[1].waits_for = pair[0].called
     pair[1].fails = grpc.StatusCode.INTERNAL
-    with _client(*pair) as client, pytest.raises(NannClientError, match="shard 1 of 2"):
-        _top_k(client)
-    # Either it was cancelled, or it had not come to the server yet.
-    assert not pair[0].remaining or pair[0].cancelled.wait(SECONDS)
-
-
-def test_replicas_are_asked_in_turn(serve: Callable[..., Server]) -> None:
-    replicas = [serve({10: 3.0}) for _ in range(3)]
-    with _client(replicas) as client:
-        for _ in range(6):
-            _top_k(client)
-    assert [len(server.requests) for server in replicas] == [2, 2, 2]
-
-
-def test_the_next_replica_is_asked_when_one_fails(serve: Callable[..., Server]) -> None:
-    failing, gone, working = (serve({10: 3.0}) for _ in range(3))
-    failing.fails = grpc.StatusCode.RESOURCE_EXHAUSTED
-    gone.fails = grpc.StatusCode.UNAVAILABLE
-    with _client([failing, gone, working]) as client:
-        assert _top_k(client).ids.tolist() == [[10, -1]]
-        assert (len(failing.remaining), len(gone.remaining), len(working.requests)) == (1, 1, 1)
-
-
-def test_a_refused_request_goes_to_no_other_replica(serve: Callable[..., Server]) -> None:
-    refusing, other = serve({10: 3.0}), serve({10: 3.0})
-    refusing.fails = grpc.StatusCode.INVALID_ARGUMENT
-    with _client([refusing, other]) as client, pytest.raises(RequestRejectedError):
-        _top_k(client)
-    assert other.requests == []
-
-
-def test_hedging_asks_another_replica_and_cancels_the_loser(serve: Callable[..., Server]) -> None:
-    slow, quick, third = serve({10: 3.0}), serve({10: 3.0}), serve({10: 3.0})
-    slow.hangs = True
-    with _client([slow, quick, third], hedge_after=0.05) as client:
-        assert _top_k(client).ids.tolist() == [[10, -1]]
-        assert slow.cancelled.wait(SECONDS)
-    assert (len(slow.remaining), len(quick.requests), len(third.requests)) == (1, 1, 0)
-
-
-def test_one_hedge_only(serve: Callable[..., Server]) -> None:
-    slow, slow_too, third = serve({10: 3.0}), serve({10: 3.0}), serve({10: 3.0})
-    slow.hangs = slow_too.hangs = True
-    with (
-        _client([slow, slow_too, third], hedge_after=0.05, shard_timeout=1.0) as client,
-        pytest.raises(DeadlineExceededError),
-    ):
-        _top_k(client)
-    assert len(third.requests) == 0
-
-
-def test_no_hedge_when_the_answer_comes_in_time(serve: Callable[..., Server]) -> None:
-    replicas = [serve({10: 3.0}) for _ in range(2)]
-    with _client(replicas, hedge_after=SECONDS) as client:
-        _top_k(client)
-    assert [len(server.requests) for server in replicas] == [1, 0]
-
-
-def test_hedging_after_the_usual_time(serve: Callable[..., Server]) -> None:
-    slow, quick = serve({10: 3.0}), serve({10: 3.0})
-    with _client([slow, quick], hedge_after="p95") as client:
-        for _ in range(20):
-            _top_k(client)
-        slow.hangs = True
-        asked = len(quick.requests)
-        _top_k(client)
-        assert slow.cancelled.wait(SECONDS)
-    assert len(quick.requests) == asked + 1
-
-
-def test_p95_is_of_the_last_answers() -> None:
-    latencies = Latencies()
-    for seconds in range(1, 20):
-        latencies.add(seconds)
-    assert latencies.p95() is None
-    latencies.add(20)
-    assert latencies.p95() == 20
-    for seconds in range(1, 201):
-        latencies.add(seconds / 1000)
-    assert latencies.p95() == 0.191
+    with client_of(*pair) as client:
+        with pytest.raises(NannClientError, match="shard 1 of 2"):
+            top_k(client)
+        assert pair[0].cancelled.wait(SECONDS)
 
 
 def test_one_version_for_all_shards(pair: tuple[Server, Server]) -> None:
     """While a version is rolled out, the one that all have answers, and is asked for from then on."""
     ahead, behind = pair
     ahead.versions = (1, 2)
-    with _client(*pair) as client:
-        found = _top_k(client)
+    with client_of(*pair) as client:
+        found = top_k(client)
         assert (found.model_version, found.ids.tolist()) == (1, [[10, 20]])
         assert (ahead.asked, behind.asked) == ([None, 1], [None])
-        assert _top_k(client).model_version == 1
+        assert top_k(client).model_version == 1
         assert (ahead.asked, behind.asked) == ([None, 1, 1], [None, 1])
         # The old version goes: what was asked for instead is gone, too.
         ahead.versions = behind.versions = (2,)
-        assert _top_k(client).model_version == 2
+        assert top_k(client).model_version == 2
         assert (ahead.asked[-1], behind.asked[-1]) == (None, None)
 
 
@@ -313,42 +163,42 @@ def test_replicas_of_different_versions(serve: Callable[..., Server]) -> None:
     """The replica that has the version of the other shards is found."""
     new, old = serve({10: 3.0}, (2,)), serve({10: 3.0}, (1,))
     other = serve({20: 2.0}, (1,))
-    with _client([new, old], other) as client:
-        found = _top_k(client)
+    with client_of([new, old], other) as client:
+        found = top_k(client)
     assert (found.model_version, found.ids.tolist()) == (1, [[10, 20]])
     both = serve({20: 2.0}, (2,))
-    with _client([old, new], both) as client:
-        assert _top_k(client).model_version == 2
+    with client_of([old, new], both) as client:
+        assert top_k(client).model_version == 2
 
 
 @pytest.mark.parametrize("allow_partial", [False, True])
 def test_versions_are_never_mixed(pair: tuple[Server, Server], allow_partial: bool) -> None:
     pair[0].versions = (2,)
     with (
-        _client(*pair, allow_partial=allow_partial) as client,
+        client_of(*pair, allow_partial=allow_partial) as client,
         pytest.raises(
             VersionMismatchError, match=r"version 2 from shards \[0\]; version 1 from shards \[1\]"
         ),
     ):
-        _top_k(client)
+        top_k(client)
 
 
 def test_a_version_asked_for(pair: tuple[Server, Server]) -> None:
     pair[0].versions = (1, 2)
-    with _client(*pair, version=1) as client:
-        assert _top_k(client).model_version == 1
+    with client_of(*pair, version=1) as client:
+        assert top_k(client).model_version == 1
         with pytest.raises(ModelNotFoundError, match="shard 1 of 2"):
-            _top_k(client, version=2)
-        found = _top_k(client, version=2, allow_partial=True)
+            top_k(client, version=2)
+        found = top_k(client, version=2, allow_partial=True)
         assert (found.model_version, [missing.shard for missing in found.missing]) == (2, [1])
 
 
 def test_a_label_that_is_being_moved(pair: tuple[Server, Server]) -> None:
     pair[0].versions = (1, 2)
-    with _client(*pair) as client:
-        assert _top_k(client, version="stable").model_version == 1
+    with client_of(*pair) as client:
+        assert top_k(client, version="stable").model_version == 1
         assert [server.asked for server in pair] == [["stable", 1], ["stable"]]
-        _top_k(client)
+        top_k(client)
         assert [server.asked[-1] for server in pair] == [1, None]
 
 
@@ -357,8 +207,8 @@ def test_a_missing_shard_is_not_asked_for_its_version(pair: tuple[Server, Server
     ahead.versions = (1, 2)
     down = serve({30: 9.0})
     down.fails = grpc.StatusCode.UNAVAILABLE
-    with _client(ahead, behind, down, allow_partial=True) as client:
-        found = _top_k(client)
+    with client_of(ahead, behind, down, allow_partial=True) as client:
+        found = top_k(client)
     assert (found.model_version, [missing.shard for missing in found.missing]) == (1, [2])
     assert len(down.remaining) == 1
 
@@ -366,10 +216,10 @@ def test_a_missing_shard_is_not_asked_for_its_version(pair: tuple[Server, Server
 def test_readiness_needs_one_replica_of_each_shard(serve: Callable[..., Server]) -> None:
     working, empty, other = serve({10: 3.0}), serve({10: 3.0}), serve({20: 2.0})
     empty.versions = ()
-    with _client([empty, working], other) as client:
+    with client_of([empty, working], other) as client:
         client.wait_ready(SECONDS)
     with (
-        _client(other, empty) as client,
+        client_of(other, empty) as client,
         pytest.raises(ModelNotFoundError, match=r"shard 1 of 2: .*no version"),
     ):
         client.wait_ready(SECONDS)
@@ -380,9 +230,9 @@ def test_readiness_needs_one_replica_of_each_shard(serve: Callable[..., Server])
         client.wait_ready(0.3)
 
 
-def test_many_threads_share_a_client(pair: tuple[Server, Server]) -> None:
-    with _client(*pair, hedge_after="p95") as client, ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: _top_k(client).ids.tolist(), range(64)))
+def test_many_threads_share_aclient_of(pair: tuple[Server, Server]) -> None:
+    with client_of(*pair, hedge_after="p95") as client, ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: top_k(client).ids.tolist(), range(64)))
     assert answers == [[[10, 20]]] * 64
 
 
@@ -393,11 +243,11 @@ def test_channels_of_the_callers_own(pair: tuple[Server, Server]) -> None:
         opened.append(target)
         return grpc.insecure_channel(target)
 
-    with _client(*pair, channel=channel) as client:
-        _top_k(client)
+    with client_of(*pair, channel=channel) as client:
+        top_k(client)
     assert opened == [server.target for server in pair]
     with pytest.raises(NannClientError, match="closed"):
-        _top_k(client)
+        top_k(client)
 
 
 def test_options_are_checked() -> None:

@@ -242,21 +242,24 @@ def test_a_killed_shard_is_missing_until_it_returns(
     np.testing.assert_array_equal(again.ids, before.ids)
 
 
-def test_a_hanging_shard_is_missing_at_its_deadline(
-    addresses: dict[int, Shards], four: list[Any], users: Any
-) -> None:
+def test_a_hanging_shard_is_missing_at_its_deadline(addresses: dict[int, Shards], four: list[Any]) -> None:
+    """It is the first, which a new client would ask for the shapes of the inputs."""
     beams = SHARD_BEAMS[4]
+    items, cates = [[1, 3, 5]], [[100, 101, 102]]
     with _sharded(addresses[4], shard_timeout=4.0, allow_partial=True) as client:
-        client.wait_ready(SECONDS)
-        four[1].suspend()
+        four[0].suspend()
         try:
-            found = client.top_k(users[:1], beams)
-            with pytest.raises(DeadlineExceededError, match="shard 1 of 4"):
-                client.top_k(users[:1], beams, allow_partial=False)
+            found = client.top_k_by_ids(items, cates, level_topn=beams)
+            with pytest.raises(DeadlineExceededError, match="shard 0 of 4"):
+                client.top_k_by_ids(items, cates, level_topn=beams, allow_partial=False)
         finally:
-            four[1].resume()
-        assert [(part.shard, type(part.error)) for part in found.missing] == [(1, DeadlineExceededError)]
-        assert not client.top_k(users[:1], beams, timeout=SECONDS).is_partial
+            four[0].resume()
+        assert [(part.shard, type(part.error)) for part in found.missing] == [(0, DeadlineExceededError)]
+        expected = _merged(addresses[4][1:], lambda one: one.top_k_by_ids(items, cates, level_topn=beams))
+        _assert_is_merge(found, expected)
+        client.wait_ready(SECONDS)
+    with _sharded(addresses[4]) as client:
+        assert not client.top_k_by_ids(items, cates, level_topn=beams).is_partial
 
 
 def test_another_replica_answers_for_a_hanging_one(
