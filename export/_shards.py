@@ -202,7 +202,8 @@ def _summary(
         "num_items": items.num_items,
         "items_of_shard": [summary["num_items"] for summary in summaries],
         "dim": items.dim,
-        "level_topn": summaries[0]["level_topn"],
+        # A request sends the same to all. They differ only where they were measured for each shard.
+        "level_topn": np.max([summary["level_topn"] for summary in summaries], axis=0).tolist(),
         "user_tables": summaries[0]["user_tables"],
         "export_id": export_id,
         "verified": {**summaries[0]["verified"], "largest_relative_difference": worst},

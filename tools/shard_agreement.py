@@ -15,12 +15,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import numpy as np
 
-from nann.export import export_model, export_shards, shard_dirs
+from nann.export import Tuning, export_model, export_shards, shard_dirs
 from nann.serving.client import NannClient, ShardedClient
 from nann.training import load_run_model, read_dataset
 
@@ -28,15 +28,15 @@ _SECONDS = 600
 _VERSION = "1"
 
 
-def exported(run: Path, models: Path, counts: list[int]) -> dict[str, Path]:
+def exported(run: Path, models: Path, counts: list[int], tuning: Tuning) -> dict[str, Path]:
     """Model name -> base path, of the whole ("whole") and of each shard ("0-of-4")."""
     base_paths = {"whole": models / "whole"}
     if not base_paths["whole"].exists():
-        export_model(run, base_paths["whole"] / _VERSION)
+        export_model(run, base_paths["whole"] / _VERSION, tuning=tuning)
     for count in counts:
         folders = [folder.parent for folder in shard_dirs(models / "nann" / _VERSION, count)]
         if not folders[0].exists():
-            export_shards(run, models / "nann" / _VERSION, shards=count)
+            export_shards(run, models / "nann" / _VERSION, shards=count, tuning=tuning)
         base_paths |= {f"{shard}-of-{count}": folder for shard, folder in enumerate(folders)}
     return base_paths
 
@@ -98,12 +98,19 @@ def measure(
 @click.option("--k", default=50, show_default=True)
 @click.option("--shards", "counts", multiple=True, default=[2, 4, 8], show_default=True)
 @click.option("--beam", "beams", multiple=True, default=[100, 200, 400], show_default=True)
+@click.option("--walk", type=click.Choice(["fixed", "adaptive"]), default="fixed", show_default=True)
 def main(
-    run: Path, models: Path, users: int, k: int, counts: tuple[int, ...], beams: tuple[int, ...]
+    run: Path,
+    models: Path,
+    users: int,
+    k: int,
+    counts: tuple[int, ...],
+    beams: tuple[int, ...],
+    walk: Literal["fixed", "adaptive"],
 ) -> None:
     """Print one JSON line for each number of shards and each beam, which the shards divide among them."""
     models.mkdir(parents=True, exist_ok=True)
-    base_paths = exported(run, models, list(counts))
+    base_paths = exported(run, models, list(counts), Tuning(walk=walk))
     states = user_states(run, users)
     ids = np.load(run / "embeddings/item_ids.npy")
     hops = sum(json.loads((run / "index/index.json").read_text())["hops_per_level"])

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from nann.cli import main
 from nann.errors import InvalidFileError, InvalidInputError
 from nann.export import (
+    Tuning,
     build_index,
     export_model,
     export_shards,
@@ -135,6 +136,12 @@ def test_default_beams_share_out_the_work(shared_run: Path) -> None:
     assert shard_level_topn(meta, 1) == [100, 200, 200, 200, 200, 200]
     assert shard_level_topn(meta, 4) == [25, 50, 50, 50, 50, 200]
     assert shard_level_topn(meta, 1000) == [1, 1, 1, 1, 1, 200]
+
+
+def test_beams_for_a_target_are_the_widest_of_all_shards(shared_run: Path, tmp_path: Path) -> None:
+    result = export_shards(shared_run, tmp_path / "nann/1", shards=2, tuning=Tuning(target_agreement=0.9))
+    measured = [_manifest(Path(model))["level_topn"] for model in result["models"]]
+    assert result["level_topn"] == np.max(measured, axis=0).tolist()
 
 
 _KILLED = """
