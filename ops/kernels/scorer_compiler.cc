@@ -21,30 +21,37 @@ using tensorflow::FunctionDef;
 using tensorflow::NodeDef;
 using tensorflow::Tensor;
 
-const std::map<std::string, BinaryOp>& BinaryOps() {
-  static const auto* const ops = new std::map<std::string, BinaryOp>{
-      {"AddV2", BinaryOp::kAdd},   {"Add", BinaryOp::kAdd},
-      {"BiasAdd", BinaryOp::kAdd}, {"Sub", BinaryOp::kSub},
-      {"Mul", BinaryOp::kMul},     {"RealDiv", BinaryOp::kDiv},
-      {"Div", BinaryOp::kDiv},     {"Maximum", BinaryOp::kMax},
-      {"Minimum", BinaryOp::kMin}, {"SquaredDifference", BinaryOp::kSquaredDifference}};
-  return *ops;
-}
+// Operations of TensorFlow that are one of ours. Plain arrays: libstdc++ exports what a std::map makes of our
+// types from the shared library.
+template <typename Op>
+struct NamedOp {
+  const char* name;
+  Op op;
+};
 
-const std::map<std::string, UnaryOp>& UnaryOps() {
-  static const auto* const ops = new std::map<std::string, UnaryOp>{
-      {"Neg", UnaryOp::kNeg},         {"Relu", UnaryOp::kRelu}, {"Relu6", UnaryOp::kRelu6},
-      {"Square", UnaryOp::kSquare},   {"Sqrt", UnaryOp::kSqrt}, {"Rsqrt", UnaryOp::kRsqrt},
-      {"Inv", UnaryOp::kReciprocal},  {"Exp", UnaryOp::kExp},   {"Reciprocal", UnaryOp::kReciprocal},
-      {"Sigmoid", UnaryOp::kSigmoid}, {"Tanh", UnaryOp::kTanh}, {"Erf", UnaryOp::kErf},
-      {"Abs", UnaryOp::kAbs}};
-  return *ops;
-}
+constexpr NamedOp<BinaryOp> kBinaryOps[] = {
+    {"AddV2", BinaryOp::kAdd},   {"Add", BinaryOp::kAdd},
+    {"BiasAdd", BinaryOp::kAdd}, {"Sub", BinaryOp::kSub},
+    {"Mul", BinaryOp::kMul},     {"RealDiv", BinaryOp::kDiv},
+    {"Div", BinaryOp::kDiv},     {"Maximum", BinaryOp::kMax},
+    {"Minimum", BinaryOp::kMin}, {"SquaredDifference", BinaryOp::kSquaredDifference}};
 
-const std::map<std::string, ReduceOp>& ReduceOps() {
-  static const auto* const ops = new std::map<std::string, ReduceOp>{
-      {"Sum", ReduceOp::kSum}, {"Mean", ReduceOp::kMean}, {"Max", ReduceOp::kMax}, {"Min", ReduceOp::kMin}};
-  return *ops;
+constexpr NamedOp<UnaryOp> kUnaryOps[] = {
+    {"Neg", UnaryOp::kNeg},         {"Relu", UnaryOp::kRelu}, {"Relu6", UnaryOp::kRelu6},
+    {"Square", UnaryOp::kSquare},   {"Sqrt", UnaryOp::kSqrt}, {"Rsqrt", UnaryOp::kRsqrt},
+    {"Inv", UnaryOp::kReciprocal},  {"Exp", UnaryOp::kExp},   {"Reciprocal", UnaryOp::kReciprocal},
+    {"Sigmoid", UnaryOp::kSigmoid}, {"Tanh", UnaryOp::kTanh}, {"Erf", UnaryOp::kErf},
+    {"Abs", UnaryOp::kAbs}};
+
+constexpr NamedOp<ReduceOp> kReduceOps[] = {
+    {"Sum", ReduceOp::kSum}, {"Mean", ReduceOp::kMean}, {"Max", ReduceOp::kMax}, {"Min", ReduceOp::kMin}};
+
+template <typename Op, size_t kCount>
+const Op* Find(const NamedOp<Op> (&ops)[kCount], const std::string& name) {
+  for (const NamedOp<Op>& op : ops) {
+    if (name == op.name) return &op.op;
+  }
+  return nullptr;
 }
 
 bool PassesThrough(const std::string& op) {
@@ -152,15 +159,15 @@ class ScorerCompiler {
     if (PassesThrough(op)) return Input(node, 0);
     if (op == "MatMul") return TranslateMatMul(node, "transpose_a", "transpose_b");
     if (op == "BatchMatMul" || op == "BatchMatMulV2") return TranslateMatMul(node, "adj_x", "adj_y");
-    if (BinaryOps().count(op) != 0) return TranslateBinary(node);
-    if (ReduceOps().count(op) != 0) return TranslateReduce(node);
+    if (const BinaryOp* binary = Find(kBinaryOps, op)) return TranslateBinary(node, *binary);
+    if (const ReduceOp* reduce = Find(kReduceOps, op)) return TranslateReduce(node, *reduce);
     if (op == "ConcatV2") return TranslateConcat(node);
     if (op == "Slice" || op == "StridedSlice") return TranslateSlice(node);
     if (op == "Split" || op == "SplitV") return TranslateSplit(node, output);
     if (op == "Reshape" || op == "Squeeze" || op == "ExpandDims") return TranslateReshape(node);
     const absl::StatusOr<int> x = Input(node, 0);
     if (!x.ok()) return x.status();
-    if (UnaryOps().count(op) != 0) return graph_.Unary(UnaryOps().at(op), *x);
+    if (const UnaryOp* unary = Find(kUnaryOps, op)) return graph_.Unary(*unary, *x);
     if (op == "Softmax") return graph_.Softmax(*x);
     if (op == "LeakyRelu") return LeakyRelu(*x, node);
     if (op == "Erfc") return Combine(BinaryOp::kSub, 1.0f, graph_.Unary(UnaryOp::kErf, *x));
@@ -256,12 +263,12 @@ class ScorerCompiler {
     return graph_.MatMul(*a, *b, AttrBool(node, transpose_b));
   }
 
-  absl::StatusOr<int> TranslateBinary(const NodeDef& node) {
+  absl::StatusOr<int> TranslateBinary(const NodeDef& node, BinaryOp op) {
     const absl::StatusOr<int> a = Input(node, 0);
     if (!a.ok()) return a;
     const absl::StatusOr<int> b = Input(node, 1);
     if (!b.ok()) return b;
-    return graph_.Binary(BinaryOps().at(node.op()), *a, *b);
+    return graph_.Binary(op, *a, *b);
   }
 
   const TileShape& ShapeOf(int node) const { return graph_.nodes()[node].shape; }
@@ -271,7 +278,7 @@ class ScorerCompiler {
     return ShapeOf(node).per_item && ShapeOf(node).rank == 2 && (axis == -1 || axis == 1);
   }
 
-  absl::StatusOr<int> TranslateReduce(const NodeDef& node) {
+  absl::StatusOr<int> TranslateReduce(const NodeDef& node, ReduceOp op) {
     const absl::StatusOr<int> x = Input(node, 0);
     if (!x.ok()) return x;
     const absl::StatusOr<std::vector<int64_t>> axes = IntsOf(node, 1);
@@ -279,7 +286,7 @@ class ScorerCompiler {
     if (axes->size() != 1 || !IsColumns((*axes)[0], *x)) {
       return absl::InvalidArgumentError("a reduction over another axis than the columns");
     }
-    return graph_.Reduce(ReduceOps().at(node.op()), *x, AttrBool(node, "keep_dims"));
+    return graph_.Reduce(op, *x, AttrBool(node, "keep_dims"));
   }
 
   absl::StatusOr<int> TranslateConcat(const NodeDef& node) {
