@@ -285,6 +285,10 @@ def distributed(x: Tensor) -> Tensor | None:
     total, matrix = x.inputs
     if any(each.rank == 0 or each.shape[-1] != total.shape[-1] for each in total.inputs):
         return None
+    if all(
+        each.op != "dot" and (each.needs, each.shape) == (total.needs, total.shape) for each in total.inputs
+    ):
+        return None  # as many products as summands, and none of them smaller
     return add(*(_cheaper_product(term, matrix) for term in total.inputs))
 
 
