@@ -51,8 +51,9 @@ def export(
     name: str,
     level_topn: Sequence[int] | None = None,
     tuning: Tuned | None = None,
+    reorder: bool = True,
 ) -> Path:
-    """Export to models/NAME-TUNING/1, over what is there."""
+    """Export to models/NAME-TUNING/1, over what is there; near items get near positions."""
     from nann.export import Tuning, export_model
 
     tuned = dict(tuning or {})
@@ -65,6 +66,7 @@ def export(
         level_topn=level_topn,
         max_work=_MAX_WORK,
         tuning=Tuning(**tuned),
+        reorder=reorder,
         overwrite=True,
     )
     return out

@@ -25,6 +25,7 @@ Positions = npt.NDArray[np.int64]
 BEAM_SEARCH = "Nann>BeamSearch"
 _BUILD_CALLS = 100
 _MOST_EF = 8192
+_LEAST_REORDERED = 200
 
 
 class Peer(Protocol):
@@ -166,14 +167,17 @@ class ScannPeer:
                 training_sample_size=min(corpus.spec.items, 250_000),
                 quantize_centroids=True,
             )
-            builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(200)
+            builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(_LEAST_REORDERED)
             builder.build().serialize(str(_beside(path)), relative_path=True)
             _beside(path).rename(path)
         self._searcher = scann.scann_ops_pybind.load_searcher(str(path))
 
     def search(self, queries: Vectors, k: int, effort: int) -> Positions:
         found = self._searcher.search_batched(
-            queries, leaves_to_search=effort, pre_reorder_num_neighbors=4 * k, final_num_neighbors=k
+            queries,
+            leaves_to_search=effort,
+            pre_reorder_num_neighbors=max(_LEAST_REORDERED, 4 * k),
+            final_num_neighbors=k,
         )[0]
         positions: Positions = found.astype(np.int64)
         return positions

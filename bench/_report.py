@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from nann.bench._load import NOT_SENT
 
 _FRAME_HEIGHT = 22
 _FLAME_WIDTH = 960
+_LETTER_WIDTH = 8
 _GENERATOR_IS_BUSY = 0.8
 
 
@@ -139,6 +141,8 @@ class _Box:
     """A frame of the flame graph as it is drawn."""
 
     name: str
+    text: str
+    hue: int
     x: float
     y: int
     width: float
@@ -156,9 +160,13 @@ def _flame(result: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _boxes(frame: Mapping[str, Any], left: float, depth: int, all_: float, requests: int) -> Iterator[_Box]:
-    share = frame["micros"] / all_
+    name, share = frame["name"], frame["micros"] / all_
+    room = int(share * _FLAME_WIDTH / _LETTER_WIDTH)
+    text = name if len(name) <= room else f"{name[: room - 1]}…" if room >= 4 else ""
     yield _Box(
-        frame["name"],
+        name,
+        text,
+        zlib.crc32(name.encode()) % 180 + 20,
         left * _FLAME_WIDTH,
         depth * _FRAME_HEIGHT,
         share * _FLAME_WIDTH,

@@ -19,14 +19,14 @@ from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions, medi
 
 _DIM = 64
 _EMPTY_ITEMS = 3000
-_LOADS = 5
+_MOST_LOADS = 9
 # A graph of ten million items that two cores build in an hour, not in three.
 _GROWTH_M, _GROWTH_EF = 16, 40
 
 
 def load_and_memory(options: TableOptions, on_progress: OnProgress, *, items: int) -> Outcome:
     """Load time against reading the files, and what is in memory beyond the files."""
-    count = options.items(items)
+    count, rounds = options.items(items), min(options.rounds, _MOST_LOADS)
     loads: dict[int, list[dict[str, Any]]] = {}
     peak = largest = 0
     for size in (_EMPTY_ITEMS, count):
@@ -37,10 +37,10 @@ def load_and_memory(options: TableOptions, on_progress: OnProgress, *, items: in
         _, peak = in_process_of_its_own(export_large, run, model_dir, size)
         largest = max(path.stat().st_size for path in (model_dir / "assets").iterdir())
         loads[size] = []
-        for done in range(_LOADS):
-            on_progress(f"load {size:,} items", done, _LOADS)
+        for done in range(rounds):
+            on_progress(f"load {size:,} items", done, rounds)
             loads[size].append(in_process_of_its_own(load_large, model_dir)[0])
-        on_progress(f"load {size:,} items", _LOADS, _LOADS)
+        on_progress(f"load {size:,} items", rounds, rounds)
     full, empty = loads[count], loads[_EMPTY_ITEMS]
     seconds = {name: np.array([load[name] for load in full]) for name in ("load_seconds", "cat_seconds")}
     added = np.median(_column(full, "load_anon_bytes")) - np.median(_column(empty, "load_anon_bytes"))

@@ -13,6 +13,7 @@ from typing import Any
 from nann.errors import InvalidFileError, NannError
 
 _HOST = "/host:CPU"
+_SESSION_RUN = "SessionRun"
 _SMALLEST_SHARE = 0.002
 
 
@@ -90,7 +91,7 @@ class Frame:
 def flame(folder: Path) -> dict[str, Any]:
     """The newest trace below `folder` as a tree of frames: thread time by what was called within what.
 
-    Threads that only wait for a session's answer are left out.
+    The time in which a caller only waits for its session's threads is left out.
     """
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
@@ -103,9 +104,8 @@ def flame(folder: Path) -> dict[str, Any]:
             continue
         names = {number: _short(event.name) for number, event in plane.event_metadata.items()}
         for line in plane.lines:
-            if not line.name.startswith("python"):
-                _add_line(root, line, names)
-    root.micros = sum(frame.micros for frame in root.children.values())
+            _add_line(root, line, names)
+    _without_waiting(root)
     return root.to_json(_SMALLEST_SHARE * root.micros)
 
 
@@ -121,6 +121,14 @@ def _add_line(root: Frame, line: Any, names: dict[int, str]) -> None:
         frame = (open_frames[-1][1] if open_frames else root).child(name)
         frame.micros += (end - start) / 1e6
         open_frames.append((end, frame))
+
+
+def _without_waiting(root: Frame) -> None:
+    """A session's run is what it does in the caller's own thread; the rest of it is waiting."""
+    run = root.children.get(_SESSION_RUN)
+    if run is not None:
+        run.micros = sum(frame.micros for frame in run.children.values())
+    root.micros = sum(frame.micros for frame in root.children.values())
 
 
 def _short(name: str) -> str:

@@ -140,7 +140,7 @@ class TrainedModel:
         if not (self._run / "index").exists():
             self._train(options, on_progress)
         self.states = self._states(_MEASURED_USERS)
-        self.all = SavedModelTarget(self._export(self._brute_force_run(), "brute-force", {}))
+        self.all = SavedModelTarget(self._export(self._brute_force_run(), "brute-force", {}, reorder=False))
         self._best = _top_k(self.all, [_request(state, (_K, _K, _K)) for state in self.states])
         self._walks: dict[str, SavedModelTarget] = {}
 
@@ -216,11 +216,11 @@ class TrainedModel:
         states = scorer.states(dataset.features(histories))
         return [state["comm_seq"].numpy().reshape(1, -1) for state in states]
 
-    def _export(self, run: Path, name: str, tuning: Tuned) -> Path:
+    def _export(self, run: Path, name: str, tuning: Tuned, *, reorder: bool = True) -> Path:
         from nann.training import load_run_model
 
         model = load_run_model(self._run)
-        return export(run, model, models=self._folder / "models", name=name, tuning=tuning)
+        return export(run, model, models=self._folder / "models", name=name, tuning=tuning, reorder=reorder)
 
 
 def _widths(num_items: int) -> list[int]:

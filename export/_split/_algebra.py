@@ -7,7 +7,7 @@ the matrix.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from nann.export._split._contract import sum_of_product
 from nann.export._split._ir import Needs, Tensor, Uses, constant, name_new
@@ -36,9 +36,9 @@ def flat_sum(x: Tensor, _: Uses) -> Tensor | None:
     """Nested sums become one, ordered by what is needed: user and item, item only, free; a group each."""
     if x.op != "add":
         return None
-    cross, item, free = _grouped(x, [each for term in x.inputs for each in _opened(term, x, "add")])
-    together = [*_merged_products(cross), *_joined(add, _merged_products(item), x), *_joined(add, free)]
-    return add(*together)
+    cross, item, free = _grouped([each for term in x.inputs for each in _opened(term, x)])
+    cross, item = _merged_products(cross), _merged_products(item)
+    return add(*cross, *(item if x.is_item_only else _joined(add, item)), *_joined(add, free))
 
 
 def flat_product(x: Tensor, uses: Uses) -> Tensor | None:
@@ -47,9 +47,9 @@ def flat_product(x: Tensor, uses: Uses) -> Tensor | None:
         return None
     factors: list[Tensor] = []
     for factor in x.inputs:
-        factors += _opened(factor, x, "mul") if uses[factor] == 1 else [factor]
-    cross, item, free = _grouped(x, factors)
-    return mul(*cross, *_joined(mul, item, x), *_joined(mul, free))
+        factors += _opened(factor, x) if uses[factor] == 1 else [factor]
+    cross, item, free = _grouped(factors)
+    return mul(*cross, *(item if x.is_item_only else _joined(mul, item)), *_joined(mul, free))
 
 
 def summand_through_dot(x: Tensor, _: Uses) -> Tensor | None:
@@ -193,24 +193,21 @@ def square_of_difference(x: Tensor, uses: Uses) -> Tensor | None:
     return squared_difference(add(*rest), negated(add(*free)))
 
 
-def _opened(term: Tensor, x: Tensor, op: str) -> list[Tensor]:
-    """The operands of a nested operation that need as much as `x` does."""
-    same = term.op == op and term.needs == x.needs and term.shape == x.shape
+def _opened(term: Tensor, x: Tensor) -> list[Tensor]:
+    """The operands of a nested sum or product that needs as much as `x` does."""
+    same = term.op == x.op and term.needs == x.needs and term.shape == x.shape
     return list(term.inputs) if same else [term]
 
 
-def _grouped(x: Tensor, terms: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+def _grouped(terms: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     cross = [term for term in terms if term.needs & Needs.ITEM and term.needs & Needs.USER]
     item = [term for term in terms if term.is_item_only]
     return cross, item, [term for term in terms if term.is_free]
 
 
-def _joined(join: object, terms: Sequence[Tensor], x: Tensor | None = None) -> list[Tensor]:
-    """The terms as one; those of a sum that is all items' stay as they are."""
-    if not terms or (x is not None and x.is_item_only):
-        return list(terms)
-    assert join in (add, mul)
-    return [add(*terms) if join is add else mul(*terms)]
+def _joined(join: Callable[..., Tensor], terms: Sequence[Tensor]) -> list[Tensor]:
+    """The terms as one."""
+    return [join(*terms)] if terms else []
 
 
 def _merged_products(terms: Iterable[Tensor]) -> list[Tensor]:
@@ -285,6 +282,10 @@ def distributed(x: Tensor) -> Tensor | None:
     total, matrix = x.inputs
     if any(each.rank == 0 or each.shape[-1] != total.shape[-1] for each in total.inputs):
         return None
+    if all(
+        each.op != "dot" and (each.needs, each.shape) == (total.needs, total.shape) for each in total.inputs
+    ):
+        return None  # as many products as summands, and none of them smaller
     return add(*(_cheaper_product(term, matrix) for term in total.inputs))
 
 

@@ -152,7 +152,7 @@ def late_transpose(x: Tensor, _: Uses) -> Tensor | None:
     return None
 
 
-def slice_before_elementwise(x: Tensor, uses: Uses) -> Tensor | None:
+def slice_before_elementwise(x: Tensor, _: Uses) -> Tensor | None:
     """slice(f(a)) -> f(slice(a)), so that parts of a concatenation find their part."""
     if x.op != "slice" or not _is_unary(x.inputs[0]):
         return None

@@ -80,15 +80,7 @@ def sum_of_product(x: Tensor, _: Uses) -> Tensor | None:
     if total is None:
         return None
     count = math.prod(product.shape[axis] for axis in axes)
-    # An axis that neither operand varies along was still summed over: the rule is not for that.
-    varied = math.prod(max(_size(left, a - product.rank), _size(right, a - product.rank)) for a in axes)
-    if varied != count:
-        return None
     return total if x.node.attrs["function"] == "Sum" else scaled(total, 1 / count)
-
-
-def _size(x: Tensor, axis: int) -> int:
-    return x.shape[axis] if -axis <= x.rank else 1
 
 
 def _squeezed(x: Tensor, labels: Labels) -> tuple[Tensor, list[object]]:

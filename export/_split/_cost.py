@@ -67,12 +67,14 @@ class Work:
 def work_of(nodes: Iterable[Node]) -> Work:
     """The sum over `nodes`; control flow counts as what it returns."""
     total = Work()
+    begun: set[object] = set()
     for node in nodes:
-        total += _work(node)
+        total += _work(node, begun)
     return total
 
 
-def _work(node: Node) -> Work:
+def _work(node: Node, begun: set[object]) -> Work:
+    """`begun`: the beginnings of sums and products so far; a function computes each once."""
     if node.op in _FREE:
         return Work()
     if any(
@@ -88,7 +90,9 @@ def _work(node: Node) -> Work:
     if node.op in _MOVES:
         return Work(elements=elements, operations=1)
     if node.op in ("add", "mul"):
-        times = len(node.inputs) - 1
+        beginnings = {(node.op, node.inputs[:count]) for count in range(2, len(node.inputs) + 1)}
+        times = len(beginnings - begun)
+        begun |= beginnings
         return Work(others=elements * times, elements=elements * times, operations=times)
     read = max([elements, *(each.size for each in node.inputs if each.known_shape is not None)])
     return Work(others=read * _FLOPS_PER_ELEMENT.get(node.op, 1), elements=read, operations=1)

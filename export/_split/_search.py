@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import tensorflow as tf
+
 from nann.export._split._activations import ACTIVATIONS
 from nann.export._split._algebra import ALGEBRA, FINISH, MOVES
 from nann.export._split._cleanup import CLEANUP
@@ -120,4 +122,5 @@ def _planned(output: Tensor, item: Tensor, rows: RowAnalysis, max_width: int) ->
 
 def is_user_part(tensor: Tensor) -> bool:
     """Whether it is computed once a request: free, of a fixed shape, and not written into the graph."""
-    return tensor.is_free and tensor.known_shape is not None and tensor.op != "const"
+    is_value = tensor.dtype not in (tf.resource, tf.variant)
+    return tensor.is_free and tensor.known_shape is not None and tensor.op != "const" and is_value

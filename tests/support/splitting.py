@@ -115,6 +115,8 @@ def largest_difference(function: Any, result: SplitScorer, states: Sequence[Any]
         tiles = [_table(result, name, items) for name in result.item_tables]
         given = state if result.user_function is None else result.user_function(*state)
         found = np.asarray(result.function(*given, *tiles))
+        assert np.isfinite(expected).all()
+        assert np.isfinite(found).all()
         scale = max(float(np.abs(expected).max()), 1e-30)
         worst = max(worst, float(np.abs(found - expected).max()) / scale)
     return worst

@@ -13,7 +13,7 @@ import pytest
 from nann.bench._histogram import Latencies
 from nann.bench._load import NOT_SENT
 from nann.bench._report import render_report, time_by_part, write_report
-from nann.bench._trace import Frame
+from nann.bench._trace import Frame, flame
 
 
 def latencies(seed: int) -> dict[str, Any]:
@@ -169,6 +169,40 @@ def test_a_flame_graph_has_a_box_a_frame(result: dict[str, Any]) -> None:
     assert ("MatMul", "60.0", "0.030") in found
     assert ("ExecutorState::Process", "80.0", "0.040") in found
     assert "FunctionRun" not in page  # too small to see
+
+
+def test_a_trace_is_a_tree_of_what_was_called_within_what(tmp_path: Path) -> None:
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    space = xplane_pb2.XSpace()
+    plane = space.planes.add(name="/host:CPU")
+    names = ("SessionRun", "ExecutorState::Process", "a/b/MatMul_1:MatMul", "MatMul_2:MatMul", "Record")
+    for number, name in enumerate(names):
+        plane.event_metadata[number].name = name
+    caller, pool = plane.lines.add(name="caller"), plane.lines.add(name="tf_Compute/1")
+    caller.events.add(metadata_id=0, offset_ps=0, duration_ps=900_000_000)  # waits for the pool
+    for number, start, micros in (
+        (1, 0, 100),
+        (2, 10, 30),
+        (4, 40, 0),
+        (3, 50, 20),
+        (1, 100, 50),
+        (2, 120, 10),
+    ):
+        pool.events.add(metadata_id=number, offset_ps=start * 10**6, duration_ps=micros * 10**6)
+    space.planes.add(name="Task Environment").lines.add().events.add(duration_ps=10**12)
+    (tmp_path / "host.xplane.pb").write_bytes(space.SerializeToString())
+    assert flame(tmp_path) == {
+        "name": "TensorFlow's threads",
+        "micros": 150.0,
+        "children": [
+            {
+                "name": "ExecutorState::Process",
+                "micros": 150.0,
+                "children": [{"name": "MatMul", "micros": 60.0, "children": []}],
+            }
+        ],
+    }
 
 
 def test_known_parts_and_the_rest_make_the_mean() -> None:

@@ -306,8 +306,11 @@ CASES = {
     # Moves, which the search tries.
     "re-association": Case(plain(_algebra.reassociated), lambda: dot(dot(X, W), user(4, 5)), ["dot", "dot"]),
     "distribution": Case(
-        plain(_algebra.distributed), lambda: dot(add(X, Y), KEYS), ["dot", "Tanh", "dot", "add"]
+        plain(_algebra.distributed),
+        lambda: dot(add(mul(X, ROW), Y), W),
+        ["mul", "dot", "Tanh", "dot", "add"],
     ),
+    "distribution that gains nothing": Case(plain(_algebra.distributed), lambda: dot(add(X, Y), W), None),
     "columns of a product": Case(
         plain(_algebra.sliced_columns), lambda: columns(dot(X, KEYS), 1, 3), ["slice", "dot"]
     ),
