@@ -17,7 +17,7 @@ from nann.bench._load import Record, run_load
 from nann.bench._models import EVENT_WIDTH, SEQUENCE_LENGTH, AttentionModel
 from nann.bench._requests import generate_requests
 from nann.bench._schedule import Stage
-from nann.bench._statistics import interleaved, ratio_of_medians, timed
+from nann.bench._statistics import interleaved, ratio_of_medians, timed_each
 from nann.bench._targets import SavedModelTarget
 from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions, medians_ms, shared_ids
 
@@ -45,7 +45,7 @@ def against_stock(
     states = user_states(options.requests, options.seed)
     found = [np.concatenate([walk(state)["top_k"] for state in states]) for walk in (ours, stock)]
     seconds = interleaved(
-        {"nann": timed(_each(ours, states)), "stock TensorFlow ops": timed(_each(stock, states))},
+        {"nann": timed_each(ours, states), "stock TensorFlow ops": timed_each(stock, states)},
         options.rounds,
         seed=options.seed,
         on_round=lambda done: on_progress("rounds", done, options.rounds),
@@ -165,11 +165,3 @@ def user_states(count: int, seed: int) -> list[Arrays]:
     generator = np.random.default_rng([seed, 2])
     width = SEQUENCE_LENGTH * EVENT_WIDTH
     return [{"comm_seq": generator.standard_normal((1, width), np.float32)} for _ in range(count)]
-
-
-def _each(walk: Callable[[Arrays], object], states: Sequence[Arrays]) -> Callable[[], None]:
-    def ask_all() -> None:
-        for state in states:
-            walk(state)
-
-    return ask_all

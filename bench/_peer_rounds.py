@@ -60,13 +60,17 @@ def compare_peers(
     corpus = make_corpus(
         work, CorpusSpec(options.items, dim=options.dim, queries=options.queries, seed=options.seed)
     )
-    cases = []
-    for metric in options.metrics:
-        opened = _open(options, corpus, metric, report)
-        for k, recall in options.recalls:
-            name = f"{metric}, recall@{k} {recall:g}"
-            cases.append(_case(options, corpus, opened, metric, k, recall, _named(report, name)))
+    cases = [case for metric in options.metrics for case in _cases(options, corpus, metric, report)]
     return {"format_version": 1, "machine": machine, "options": asdict(options), "cases": cases}
+
+
+def _cases(options: PeerOptions, corpus: Corpus, metric: Metric, report: OnProgress) -> list[dict[str, Any]]:
+    """All recalls by one metric; its indexes are gone afterwards."""
+    opened = _open(options, corpus, metric, report)
+    return [
+        _case(options, corpus, opened, metric, k, recall, _named(report, f"{metric}, recall@{k} {recall:g}"))
+        for k, recall in options.recalls
+    ]
 
 
 def _named(report: OnProgress, name: str) -> Callable[[int, int], None]:

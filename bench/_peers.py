@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.bench._corpus import Corpus, Metric, Vectors
-from nann.bench._requests import Request
+from nann.bench._requests import Request, retrieve_request
 from nann.bench._targets import SavedModelTarget
 from nann.errors import InvalidInputError, MissingDependencyError
 
@@ -240,16 +240,8 @@ class NannPeer:
 
     def _request(self, queries: Vectors, k: int, effort: int) -> Request:
         above, level_0 = 1 + sum(self._hops_per_level[1:]), self._hops_per_level[0]
-        beams = np.array([self._walk.upper] * above + [effort] * level_0 + [k], np.int32)
-        users = len(queries)
-        return Request(
-            "retrieve",
-            {
-                "query": queries,
-                "level_topn": np.tile(beams, (users, 1)),
-                "exclude_ids": np.full((users, 1), -1, np.int64),
-            },
-        )
+        beams = [self._walk.upper] * above + [effort] * level_0 + [k]
+        return retrieve_request({"query": queries}, beams)
 
 
 PEERS: dict[str, tuple[str, Callable[..., Peer]]] = {

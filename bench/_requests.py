@@ -37,6 +37,13 @@ class Request:
         return Request(self.signature, {**self.inputs, BEAMS: beams})
 
 
+def retrieve_request(state: Arrays, level_topn: Sequence[int]) -> Request:
+    """A request of the signature `retrieve`, with the same beams for all its users and no exclusions."""
+    users = len(next(iter(state.values())))
+    beams = np.tile(np.asarray(level_topn, np.int32), (users, 1))
+    return Request("retrieve", {**state, BEAMS: beams, EXCLUDED: np.full((users, 1), NO_ID, np.int64)})
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """Type and shape of a signature's input; -1 is any size."""

@@ -12,8 +12,8 @@ from nann.bench._attention_rows import exported_walk, user_states
 from nann.bench._corpus import CorpusSpec, make_corpus
 from nann.bench._exports import ATTENTION_BEAMS, export_attention, export_vectors
 from nann.bench._large_model import export_large, in_process_of_its_own, load_large, write_large_run
-from nann.bench._requests import Request
-from nann.bench._statistics import Measure, interleaved, ratio_of_medians, timed
+from nann.bench._requests import retrieve_request
+from nann.bench._statistics import Measure, interleaved, ratio_of_medians, timed_each
 from nann.bench._targets import SavedModelTarget
 from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions, medians_ms
 
@@ -109,27 +109,11 @@ def latency_growth(
 def _attention(options: TableOptions, count: int) -> Measure:
     corpus = make_corpus(options.work, CorpusSpec(count, dim=_DIM, seed=options.seed))
     walk = exported_walk(export_attention(corpus, corpus.run(**options.graph)))
-    states = user_states(options.requests, options.seed)
-
-    def ask_all() -> None:
-        for state in states:
-            walk(state)
-
-    return timed(ask_all)
+    return timed_each(walk, user_states(options.requests, options.seed))
 
 
 def _inner_product(options: TableOptions, count: int) -> Measure:
     corpus = make_corpus(options.work, CorpusSpec(count, dim=_DIM, seed=options.seed))
     target = SavedModelTarget(export_vectors(corpus, "ip", m=_GROWTH_M, ef_construction=_GROWTH_EF))
-    beams = np.array([ATTENTION_BEAMS], np.int32)
-    nothing = np.array([[-1]], np.int64)
-    requests = [
-        Request("retrieve", {"query": query[np.newaxis], "level_topn": beams, "exclude_ids": nothing})
-        for query in corpus.queries[: options.requests]
-    ]
-
-    def ask_all() -> None:
-        for request in requests:
-            target.outputs(request)
-
-    return timed(ask_all)
+    queries = corpus.queries[: options.requests, np.newaxis]
+    return timed_each(target.outputs, [retrieve_request({"query": q}, ATTENTION_BEAMS) for q in queries])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Seconds = npt.NDArray[np.float64]
 Measure = Callable[[], float]
+Argument = TypeVar("Argument")
 
 
 class Ratio(NamedTuple):
@@ -30,6 +31,16 @@ def timed(work: Callable[[], object]) -> Measure:
         return time.perf_counter() - started
 
     return measure
+
+
+def timed_each(call: Callable[[Argument], object], arguments: Sequence[Argument]) -> Measure:
+    """A measure: the seconds that `call` takes for all `arguments`, one after the other."""
+
+    def call_all() -> None:
+        for argument in arguments:
+            call(argument)
+
+    return timed(call_all)
 
 
 def interleaved(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +16,8 @@ from nann.bench._corpus import all_entry_points
 from nann.bench._exports import Tuned, export
 from nann.bench._peer_rounds import least_effort
 from nann.bench._peers import WALKS
-from nann.bench._requests import Request
-from nann.bench._statistics import Ratio, interleaved, ratio_of_medians, timed
+from nann.bench._requests import Request, retrieve_request
+from nann.bench._statistics import Ratio, interleaved, ratio_of_medians, timed_each
 from nann.bench._targets import SavedModelTarget
 from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions, medians_ms, shared_ids
 from nann.ops import write_index
@@ -55,8 +55,8 @@ def against_brute_force(options: TableOptions, on_progress: OnProgress, *, items
     everything = [_request(state, (_K, _K, _K)) for state in trained.states[: options.requests]]
     seconds = interleaved(
         {
-            "walk": timed(_each(trained.walk(name), requests)),
-            "brute force": timed(_each(trained.all, everything)),
+            "walk": timed_each(trained.walk(name).outputs, requests),
+            "brute force": timed_each(trained.all.outputs, everything),
         },
         options.rounds,
         seed=options.seed,
@@ -234,23 +234,8 @@ def _text(found: Found) -> str:
 
 
 def _request(state: State, level_topn: Sequence[int]) -> Request:
-    return Request(
-        "retrieve",
-        {
-            "comm_seq": state,
-            "level_topn": np.array([level_topn], np.int32),
-            "exclude_ids": np.array([[-1]], np.int64),
-        },
-    )
+    return retrieve_request({"comm_seq": state}, level_topn)
 
 
 def _top_k(target: SavedModelTarget, requests: Sequence[Request]) -> npt.NDArray[np.int64]:
     return np.concatenate([target.outputs(request)["top_k"] for request in requests])
-
-
-def _each(target: SavedModelTarget, requests: Sequence[Request]) -> Callable[[], None]:
-    def ask_all() -> None:
-        for request in requests:
-            target.outputs(request)
-
-    return ask_all

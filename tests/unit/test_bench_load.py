@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -177,6 +179,13 @@ def test_histograms_of_several_processes_merge_to_that_of_all() -> None:
     assert merged.intervals[0].errors == 3
     for number, interval in whole.intervals.items():
         assert merged.intervals[number].latencies.encode() == interval.latencies.encode()
+
+
+def test_a_generator_process_imports_no_tensorflow() -> None:
+    heavy = "('tensorflow', 'faiss', 'matplotlib')"
+    code = f"import sys, nann.bench._processes; print([m for m in {heavy} if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == "[]"
 
 
 def test_a_histogram_keeps_three_digits() -> None:
