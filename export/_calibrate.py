@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
-from nann.export._precision import overlap
+from nann.export._precision import ANY_WORK, overlap
 from nann.export._samples import Sample
 from nann.export._scorer import Scorer
 from nann.ops._beam_search import beam_search, score_items
@@ -20,7 +20,6 @@ from nann.ops._index_resource import IndexResource
 
 _SCORED_AT_ONCE = 1 << 16
 _MAX_BEAM = 65_536
-_ANY_WORK = 2**40
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def calibrate(
         beams = with_level_0_beam(index.meta, level_topn, width)
         state = [tf.constant(value) for value in sample.state.values()]
         found = beam_search(
-            index, state, np.asarray(beams, np.int32), max_work=_ANY_WORK, **scorer.search_options()
+            index, state, np.asarray(beams, np.int32), max_work=ANY_WORK, **scorer.search_options()
         )
         agreement = overlap(found.ids.numpy(), expected)
         return CalibrationReport(beams, target, agreement, float(np.mean(found.items_scored)), sample.users)

@@ -19,7 +19,7 @@ from nann.ops._index_resource import IndexResource
 
 Wanted = Literal["auto", "float32", "bfloat16"]
 ACCURACY = 0.99
-_ANY_WORK = 2**40
+ANY_WORK = 2**40  # A measurement may ask for more than a request.
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _agreement(index: IndexResource, wide: Scorer, narrow: Scorer, sample: Sampl
     state = [tf.constant(value) for value in sample.state.values()]
     beams = np.asarray(level_topn, np.int32)
     expected, found = (
-        beam_search(index, state, beams, max_work=_ANY_WORK, **each.search_options())
+        beam_search(index, state, beams, max_work=ANY_WORK, **each.search_options())
         for each in (wide, narrow)
     )
     return overlap(found.ids.numpy(), expected.ids.numpy())

@@ -83,8 +83,9 @@ def tune(
     scorer = choose_executor(scorer, tuning.executor)
     if tuning.walk == "adaptive":
         scorer = replace(scorer, expand=tuning.expand)
-    measures = tuning.precision != "float32" or tuning.target_agreement is not None
-    sample = sample_users(tuning.users if measures else 1)
+    if tuning.precision == "float32" and tuning.target_agreement is None:
+        return Tuned(scorer, list(level_topn), PrecisionReport("float32", accuracy=tuning.accuracy), None)
+    sample = sample_users(tuning.users)
 
     def make_index(tables: Mapping[str, Path]) -> IndexResource:
         return IndexResource(
