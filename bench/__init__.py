@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nann.bench._charts import stage_name as stage_name
+    from nann.bench._new_process import in_new_process as in_new_process
     from nann.bench._peer_rounds import PeerOptions as PeerOptions
-    from nann.bench._peer_rounds import compare_peers as compare_peers
+    from nann.bench._peer_rows import compare_in_one_thread as compare_in_one_thread
     from nann.bench._peer_rows import compare_stock as compare_stock
     from nann.bench._report import beams_name as beams_name
     from nann.bench._report import render_report as render_report
@@ -32,10 +33,11 @@ _LAZY = {
     "ROWS": "_table",
     "TableOptions": "_workloads",
     "beams_name": "_report",
-    "compare_peers": "_peer_rounds",
+    "compare_in_one_thread": "_peer_rows",
     "compare_stock": "_peer_rows",
     "format_bound": "_table_page",
     "format_value": "_table_page",
+    "in_new_process": "_new_process",
     "kept_results": "_table",
     "measure_rows": "_table",
     "render_report": "_report",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,10 @@ from nann.bench._corpus import Corpus, CorpusSpec, graph_of, make_corpus
 from nann.bench._exports import ATTENTION_BEAMS, Tuned, export_attention, scorer_of
 from nann.bench._load import Record, run_load
 from nann.bench._models import EVENT_WIDTH, SEQUENCE_LENGTH, AttentionModel
-from nann.bench._requests import generate_requests
+from nann.bench._requests import Request, generate_requests
 from nann.bench._schedule import Stage
 from nann.bench._statistics import interleaved, ratio_of_medians, timed_each
-from nann.bench._targets import SavedModelTarget
+from nann.bench._targets import SavedModelTarget, limit_threads
 from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions, medians_ms, shared_ids
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -68,25 +70,24 @@ def concurrent_requests(options: TableOptions, on_progress: OnProgress, *, items
     """Eight requests at once against one at a time, on all cores and on one thread."""
     corpus = make_corpus(options.work, CorpusSpec(options.items(items), dim=_DIM, seed=options.seed))
     model_dir = export_attention(corpus, corpus.run(**options.graph))
-    all_cores, one_thread = SavedModelTarget(model_dir), SavedModelTarget(model_dir, threads=1)
+    all_cores = SavedModelTarget(model_dir)
     requests = generate_requests(
         all_cores.specs("retrieve"), "retrieve", ATTENTION_BEAMS, count=64, seed=options.seed, vocabularies={}
     )
     at_once = Record(1.0)
-    seconds_a_request = {
-        name: _seconds_a_request(target, requests, callers, at_once if callers > 1 else None)
-        for name, target, callers in (
-            (f"{_CALLERS} at once", all_cores, _CALLERS),
-            ("1 at a time, all cores", all_cores, 1),
-            ("1 at a time, 1 thread", one_thread, 1),
+    # Threads are of a process: one thread is another process.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, _open_in_one_thread, (model_dir,)) as one_thread:
+        seconds = interleaved(
+            {
+                f"{_CALLERS} at once": lambda: _seconds_a_request(all_cores, requests, _CALLERS, at_once),
+                "1 at a time, all cores": lambda: _seconds_a_request(all_cores, requests, 1),
+                "1 at a time, 1 thread": lambda: one_thread.submit(_seconds_in_one_thread, requests).result(),
+            },
+            options.rounds,
+            seed=options.seed,
+            on_round=lambda done: on_progress("rounds", done, options.rounds),
         )
-    }
-    seconds = interleaved(
-        seconds_a_request,
-        options.rounds,
-        seed=options.seed,
-        on_round=lambda done: on_progress("rounds", done, options.rounds),
-    )
     together = seconds[f"{_CALLERS} at once"]
     p50, p99 = at_once.latencies.milliseconds(50), at_once.latencies.milliseconds(99)
     return Outcome(
@@ -108,15 +109,26 @@ def concurrent_requests(options: TableOptions, on_progress: OnProgress, *, items
 
 
 def _seconds_a_request(
-    target: SavedModelTarget, requests: Sequence[Any], callers: int, total: Record | None
-) -> Callable[[], float]:
-    def measure() -> float:
-        record = run_load(target.call, requests, Stage(callers, _STAGE_SECONDS))
-        if total is not None:
-            total.merge(record.packed())
-        return record.seconds / record.latencies.count
+    target: SavedModelTarget, requests: Sequence[Request], callers: int, total: Record | None = None
+) -> float:
+    record = run_load(target.call, requests, Stage(callers, _STAGE_SECONDS))
+    if total is not None:
+        total.merge(record.packed())
+    return record.seconds / record.latencies.count
 
-    return measure
+
+_one_thread: SavedModelTarget | None = None
+
+
+def _open_in_one_thread(model_dir: Path) -> None:
+    global _one_thread
+    limit_threads(1)
+    _one_thread = SavedModelTarget(model_dir)
+
+
+def _seconds_in_one_thread(requests: Sequence[Request]) -> float:
+    assert _one_thread is not None
+    return _seconds_a_request(_one_thread, requests, 1)
 
 
 def stock_walk(corpus: Corpus, run: Path) -> Callable[[Arrays], dict[str, Any]]:

@@ -10,11 +10,13 @@ import numpy as np
 from nann.bench._corpus import Metric
 from nann.bench._peer_rounds import PeerOptions, compare_peers
 from nann.bench._peers import installed_peers
+from nann.bench._targets import limit_threads
 from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions
 
 
 def against_peers(options: TableOptions, on_progress: OnProgress, *, items: int, metric: Metric) -> Outcome:
-    """This project's fastest walk against the fastest graph library, at three recalls."""
+    """This project's fastest walk against the fastest graph library, at three recalls; in one thread."""
+    limit_threads(1)
     compared = compare_peers(
         PeerOptions(
             items=options.items(items),
@@ -40,9 +42,13 @@ def against_peers(options: TableOptions, on_progress: OnProgress, *, items: int,
     return Outcome(checks, figures)
 
 
-def compare_stock(
-    options: PeerOptions, work: Path, *, on_progress: OnProgress | None = None
-) -> dict[str, Any]:
+def compare_in_one_thread(options: PeerOptions, work: Path, on_progress: OnProgress) -> dict[str, Any]:
+    """`compare_peers` for a new process, whose TensorFlow has no threads yet."""
+    limit_threads(1)
+    return compare_peers(options, work, on_progress=on_progress)
+
+
+def compare_stock(options: PeerOptions, work: Path, on_progress: OnProgress) -> dict[str, Any]:
     """The attention walk against stock TensorFlow ops, on the same vectors; checks and figures."""
     from nann.bench._attention_rows import against_stock
 
@@ -54,7 +60,7 @@ def compare_stock(
             ef_construction=options.ef_construction,
             seed=options.seed,
         ),
-        on_progress or (lambda stage, done, total: None),
+        on_progress,
         items=options.items,
         dim=options.dim,
         faster=4.0,

@@ -206,7 +206,7 @@ WALKS = {
 
 
 class NannPeer:
-    """This project's walk, as an export in a session with one thread; the graph is faiss's over L2."""
+    """This project's walk, as an export in a session of this process; the graph is faiss's over L2."""
 
     def efforts(self, k: int) -> tuple[int, int]:
         return (k if self._walk.least_is_k else 1), 16_384
@@ -222,7 +222,7 @@ class NannPeer:
         )
         self.name = f"nann, {walk}"
         self._walk = WALKS[walk]
-        self._target = SavedModelTarget(model_dir, threads=1)
+        self._target = SavedModelTarget(model_dir)
         self._hops_per_level = read_manifest(model_dir)["index"]["hops_per_level"]
 
     def search(self, queries: Vectors, k: int, effort: int) -> Positions:

@@ -20,7 +20,7 @@ from nann.bench._machine import describe_machine
 from nann.bench._processes import GeneratorProcesses, ServerAddress
 from nann.bench._requests import Request, generate_requests, read_npz, read_prediction_logs
 from nann.bench._schedule import Arrivals, Stage
-from nann.bench._targets import SavedModelTarget, ServerTarget, Target
+from nann.bench._targets import SavedModelTarget, ServerTarget, Target, limit_threads
 from nann.bench._usage import UsageSampler, find_server_pid
 from nann.errors import InvalidInputError
 from nann.export._manifest import read_manifest
@@ -127,7 +127,9 @@ def _opened(options: BenchOptions) -> Iterator[_Bench]:
     with contextlib.ExitStack() as stack:
         target: Target
         if options.saved_model is not None:
-            target = SavedModelTarget(options.saved_model, threads=options.threads)
+            if options.threads:
+                limit_threads(options.threads)
+            target = SavedModelTarget(options.saved_model)
             stack.callback(target.close)
             run: RunLoad = functools.partial(_run_here, target)
             counters: _parts.ReadCounters = _parts.counters_of_this_process

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import importlib
 import json
-import multiprocessing
-import queue
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nann.bench._machine import describe_machine
+from nann.bench._new_process import in_new_process
 from nann.bench._workloads import OnProgress, Outcome, TableOptions
 from nann.errors import InvalidInputError
-
-_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -144,7 +139,7 @@ def measure_rows(
     for name in names:
         machine = describe_machine()
         try:
-            outcome = _in_process_of_its_own(name, options, _of_row(name, report))
+            outcome = in_new_process(_measure, name, options, on_progress=_of_row(name, report))
         except Exception as error:
             # The other rows are worth having all the same.
             failed[name] = f"{type(error).__name__}: {error}"
@@ -181,31 +176,5 @@ def _path(options: TableOptions, name: str) -> Path:
     return options.work / f"results-scale-{options.scale:g}" / f"{name}.json"
 
 
-_progress: Any = None
-
-
-def _in_process_of_its_own(name: str, options: TableOptions, on_progress: OnProgress) -> Outcome:
-    # A row's memory, threads and TensorFlow state are gone when the next one begins.
-    context = multiprocessing.get_context("spawn")
-    messages = context.Queue()
-    with ProcessPoolExecutor(1, context, _start, (messages,)) as pool:
-        future = pool.submit(_measure, name, options)
-        while not future.done():
-            try:
-                on_progress(*messages.get(timeout=_POLL_SECONDS))
-            except queue.Empty:
-                continue
-        return future.result()
-
-
-def _start(messages: Any) -> None:
-    global _progress
-    _progress = messages
-
-
-def _measure(name: str, options: TableOptions) -> Outcome:
-    return ROWS[name].measure(options, functools.partial(_tell, _progress))
-
-
-def _tell(messages: Any, stage: str, done: int, total: int) -> None:
-    messages.put((stage, done, total))
+def _measure(name: str, options: TableOptions, on_progress: OnProgress) -> Outcome:
+    return ROWS[name].measure(options, on_progress)

@@ -90,24 +90,40 @@ class _WireTime(grpc.UnaryUnaryClientInterceptor):
         return answer
 
 
-class SavedModelTarget:
-    """An export loaded into a TensorFlow session of this process, as a server loads it.
+def limit_threads(threads: int) -> None:
+    """Give TensorFlow's ops so many threads in this process.
 
-    threads: of the session, inside an op and between ops; 0 lets TensorFlow choose.
+    All sessions of a process share the pool of the first; a later session's own number is not looked at.
+
+    Raises InvalidInputError when TensorFlow runs here already, with another number.
     """
+    import tensorflow as tf
 
-    def __init__(self, model_dir: Path, *, threads: int = 0) -> None:
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        # Makes the pool.
+        tf.constant(0)
+    except RuntimeError as error:
+        found = tf.config.threading.get_intra_op_parallelism_threads()
+        raise InvalidInputError(
+            f"threads: expected {threads}, but TensorFlow runs in this process already, with {found} "
+            "(0: as many as cores). Measure in a new process."
+        ) from error
+
+
+class SavedModelTarget:
+    """An export loaded into a TensorFlow session of this process, as a server loads it."""
+
+    def __init__(self, model_dir: Path) -> None:
         import tensorflow as tf
 
         from nann.ops import load_library
 
         load_library()
         tf.get_logger().setLevel("ERROR")
-        config = tf.compat.v1.ConfigProto(
-            intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads
-        )
         self._tf = tf
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
         try:
             with self._session.graph.as_default():
                 meta = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], str(model_dir))

@@ -247,13 +247,13 @@ def peers(*, work: Path, stock: bool, as_json: bool, **options: Any) -> None:
     Each library builds its own index, kept in --work. What is not installed: pip install nann[peers].
     """
     import_tensorflow()
-    from nann.bench import PeerOptions, compare_peers, compare_stock
+    from nann.bench import PeerOptions, compare_in_one_thread, compare_stock, in_new_process
 
     asked = PeerOptions(**options)
     with progress(as_json) as on_progress:
-        result = compare_peers(asked, work, on_progress=on_progress)
+        result = in_new_process(compare_in_one_thread, asked, work, on_progress=on_progress)
         if stock:
-            result["stock"] = compare_stock(asked, work, on_progress=on_progress)
+            result["stock"] = in_new_process(compare_stock, asked, work, on_progress=on_progress)
     emit(as_json, result, lambda: _render_peers(result))
 
 

@@ -27,14 +27,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Rows that were measured; none of them is, really."""
     names: list[str] = []
 
-    def measure(name: str, options: TableOptions, on_progress: OnProgress) -> Outcome:
+    def measure(function: object, name: str, options: TableOptions, *, on_progress: OnProgress) -> Outcome:
         names.append(name)
         on_progress("rounds", 1, 1)
         if name == "load":
             raise OSError("No space left on device")
         return Outcome([FASTER, MEMORY], {"nann, ms": 1234.5, "scorer": "native, float32"})
 
-    monkeypatch.setattr(_table, "_in_process_of_its_own", measure)
+    monkeypatch.setattr(_table, "in_new_process", measure)
     return names
 
 
