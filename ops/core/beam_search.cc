@@ -7,6 +7,12 @@
 #include "absl/strings/str_cat.h"
 
 namespace nann {
+namespace {
+
+// Neighbour lists that are on their way from memory while one is read.
+constexpr size_t kListsAhead = 4;
+
+}  // namespace
 
 absl::Status CheckLevelTopn(const Graph& graph, absl::Span<const int32_t> level_topn, int64_t beams_per_row,
                             int64_t batch, int64_t max_work) {
@@ -87,10 +93,8 @@ void BeamSearch::Expand() {
   for (const Candidate& candidate : candidates_) level.FetchOffsets(candidate.position);
   frontier_.clear();
   for (size_t i = 0; i < candidates_.size(); ++i) {
-    if (i + 1 < candidates_.size()) level.FetchNeighbors(candidates_[i + 1].position);
-    for (int32_t neighbor : level.NeighborsOf(candidates_[i].position)) {
-      if (visited_.Insert(neighbor)) frontier_.push_back(neighbor);
-    }
+    if (i + kListsAhead < candidates_.size()) level.FetchNeighbors(candidates_[i + kListsAhead].position);
+    visited_.InsertAll(level.NeighborsOf(candidates_[i].position), &frontier_);
   }
   ++hops_;
 }

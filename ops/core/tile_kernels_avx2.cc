@@ -30,6 +30,12 @@ NANN_SIMD float SumOf(Vec x) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
+NANN_SIMD float MaxOf(Vec x) {
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128((__m256)x), _mm256_extractf128_ps((__m256)x, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
 #include "tile_kernels_inl.h"
 
 constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {

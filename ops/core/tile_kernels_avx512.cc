@@ -30,6 +30,7 @@ NANN_SIMD Vec MultiplyAdd(Vec a, Vec b, Vec c) {
 }
 NANN_SIMD Vec SquareRoot(Vec x) { return (Vec)_mm512_sqrt_ps((__m512)x); }
 NANN_SIMD float SumOf(Vec x) { return _mm512_reduce_add_ps((__m512)x); }
+NANN_SIMD float MaxOf(Vec x) { return _mm512_reduce_max_ps((__m512)x); }
 
 #include "tile_kernels_inl.h"
 

@@ -30,6 +30,11 @@ NANN_SIMD Vec SquareRoot(Vec x) {
 }
 NANN_SIMD float SumOf(Vec x) { return (x[0] + x[2]) + (x[1] + x[3]); }
 
+NANN_SIMD float MaxOf(Vec x) {
+  const float even = x[0] > x[2] ? x[0] : x[2], odd = x[1] > x[3] ? x[1] : x[3];
+  return even > odd ? even : odd;
+}
+
 #include "tile_kernels_inl.h"
 
 constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {

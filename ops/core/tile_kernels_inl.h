@@ -5,11 +5,12 @@
 //   kWidth                    floats in a vector
 //   Vec, IntVec               vectors of kWidth floats or int32 (GCC's vector types: + - * / < and ?: work)
 //   kGemmRows, kGemmStrips    the block of a product that fits into the registers
-//   Load, Store, Set, MultiplyAdd (a * b + c), SquareRoot, SumOf (of a vector's floats)
+//   Load, Store, Set, MultiplyAdd (a * b + c), SquareRoot, SumOf and MaxOf (of a vector's floats)
 // No header is included from here: a function of the standard library compiled for this instruction set could
 // be the copy that the linker keeps for all processors.
 
 constexpr int kStripVecs = kStrip / kWidth;
+constexpr int32_t kLanes[kStrip] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 NANN_SIMD Vec Relu(Vec x) { return x < Set(0.0f) ? Set(0.0f) : x; }  // A NaN stays a NaN.
 NANN_SIMD Vec Larger(Vec a, Vec b) { return a != a ? a : (b > a || b != b ? b : a); }
@@ -235,28 +236,34 @@ NANN_KERNEL void Reduce(ReduceOp op, RowsView in, int64_t rows, int64_t width, f
   }
 }
 
+// Lanes from `width` on, which lie beyond the row, become -infinity.
+NANN_SIMD Vec LoadRow(const float* row, int64_t column, int64_t width) {
+  const Vec x = Load(row + column);
+  if (column + kWidth <= width) return x;
+  IntVec lane;
+  __builtin_memcpy(&lane, kLanes, sizeof(lane));
+  const IntVec rest = lane * 0 + static_cast<int32_t>(width - column);
+  return lane < rest ? x : Set(-__builtin_inff());
+}
+
 NANN_KERNEL void Softmax(RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride) {
-  const int64_t whole = width / kWidth * kWidth;
   for (int64_t row = 0; row < rows; ++row) {
     const float* x = in.data + row * in.stride;
     float* y = out + row * out_stride;
-    Vec largest = Set(x[0]);
-    for (int64_t i = 0; i < whole; i += kWidth) largest = Load(x + i) > largest ? Load(x + i) : largest;
-    float top = x[0];
-    for (int i = 0; i < kWidth; ++i) top = largest[i] > top ? largest[i] : top;
-    for (int64_t i = whole; i < width; ++i) top = x[i] > top ? x[i] : top;
+    // A NaN may be overlooked here, but not in the sum.
+    Vec largest = LoadRow(x, 0, width);
+    for (int64_t i = kWidth; i < width; i += kWidth) {
+      const Vec next = LoadRow(x, i, width);
+      largest = next > largest ? next : largest;
+    }
+    const Vec top = Set(MaxOf(largest));
     Vec sums = Set(0.0f);
-    for (int64_t i = 0; i < whole; i += kWidth) {
-      const Vec e = Exp(Load(x + i) - Set(top));
+    for (int64_t i = 0; i < width; i += kWidth) {
+      const Vec e = Exp(LoadRow(x, i, width) - top);
       Store(y + i, e);
       sums += e;
     }
-    float sum = SumOf(sums);
-    if (whole < width) {  // Reads and writes beyond the row's width, as rows are padded.
-      Store(y + whole, Exp(Load(x + whole) - Set(top)));
-      for (int64_t i = whole; i < width; ++i) sum += y[i];
-    }
-    const Vec scale = Set(1.0f / sum);
+    const Vec scale = Set(1.0f / SumOf(sums));
     for (int64_t i = 0; i < width; i += kWidth) Store(y + i, Load(y + i) * scale);
   }
 }

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/types/span.h"
+
 namespace nann {
 
 // One bit a node. Clearing costs what was inserted, not N, so that one set serves many searches.
@@ -21,6 +23,23 @@ class VisitedSet {
     word |= bit;
     inserted_.push_back(position);
     return true;
+  }
+
+  // Inserts positions and appends those that were new to `fresh`, in their order. Without a branch: whether a
+  // neighbour was seen before cannot be predicted.
+  void InsertAll(absl::Span<const int32_t> positions, std::vector<int32_t>* fresh) {
+    const size_t before = fresh->size();
+    fresh->resize(before + positions.size());
+    int32_t* to = fresh->data() + before;
+    for (int32_t position : positions) {
+      uint64_t& word = words_[position >> 6];
+      const uint64_t bit = uint64_t{1} << (position & 63);
+      *to = position;
+      to += (word & bit) == 0 ? 1 : 0;
+      word |= bit;
+    }
+    fresh->resize(to - fresh->data());
+    inserted_.insert(inserted_.end(), fresh->begin() + before, fresh->end());
   }
 
   void Clear() {

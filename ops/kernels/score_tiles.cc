@@ -17,7 +17,6 @@
 namespace nann {
 namespace {
 
-using tensorflow::FunctionLibraryRuntime;
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 
@@ -40,10 +39,10 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
         positions_(positions),
         scores_(scores),
         done_(std::move(done)),
-        options_(FunctionOptions(ctx)) {}
+        tile_rows_(user.native != nullptr ? user.native->program.tile_rows() : scorer.tile_rows) {}
 
   void Start() {
-    const int64_t tiles = (positions_.size() + scorer_.tile_rows - 1) / scorer_.tile_rows;
+    const int64_t tiles = (positions_.size() + tile_rows_ - 1) / tile_rows_;
     const int64_t threads = ctx_->device()->tensorflow_cpu_worker_threads()->num_threads;
     const int64_t idle = threads - BusyLanes().fetch_add(1) - 1;
     const int64_t lanes = std::clamp<int64_t>(std::min(tiles, 1 + idle), 1, std::max<int64_t>(threads, 1));
@@ -69,7 +68,7 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
     for (const Table* table : scorer_.tables) {
       Tensor tile;
       const absl::Status allocated = ctx_->allocate_temp(
-          tensorflow::DT_FLOAT, tensorflow::TensorShape({scorer_.tile_rows, table->width()}), &tile);
+          tensorflow::DT_FLOAT, tensorflow::TensorShape({tile_rows_, table->width()}), &tile);
       if (!allocated.ok()) Fail(allocated);
       lane->args.push_back(std::move(tile));
     }
@@ -100,10 +99,10 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
       Fail(absl::CancelledError("the request was cancelled or its deadline passed"));
     }
     if (failed_.load()) return false;
-    *begin = next_tile_.fetch_add(1) * scorer_.tile_rows;
+    *begin = next_tile_.fetch_add(1) * tile_rows_;
     const int64_t size = static_cast<int64_t>(positions_.size());
     if (*begin >= size) return false;
-    *rows = std::min(scorer_.tile_rows, size - *begin);
+    *rows = std::min(tile_rows_, size - *begin);
     CountTile();
     return true;
   }
@@ -114,7 +113,7 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
     Gather(positions_.subspan(begin, rows), lane.get());
     lane->rets.clear();
     scorer_.runtime->Run(
-        options_, scorer_.scorer, lane->args, &lane->rets,
+        FunctionOptions(ctx_), scorer_.scorer, lane->args, &lane->rets,
         [self = shared_from_this(), lane, begin, rows, next = std::move(next)](const absl::Status& status) {
           self->EndTile(status, *lane, begin, rows);
           next();
@@ -128,17 +127,17 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
       float* tile = lane->args[user_.tensors.size() + t].flat<float>().data();
       scorer_.tables[t]->Gather(positions, tile);
       const int64_t used = positions.size() * width;
-      std::memset(tile + used, 0, (scorer_.tile_rows * width - used) * sizeof(float));
+      std::memset(tile + used, 0, (tile_rows_ * width - used) * sizeof(float));
     }
   }
 
   void EndTile(const absl::Status& status, const Lane& lane, int64_t begin, int64_t rows) {
     if (!status.ok()) return Fail(status);
     if (lane.rets.size() != 1 || lane.rets[0].dtype() != tensorflow::DT_FLOAT ||
-        lane.rets[0].NumElements() != scorer_.tile_rows) {
+        lane.rets[0].NumElements() != tile_rows_) {
       return Fail(absl::InvalidArgumentError(
-          absl::StrCat("scorer: expected one output float32[", scorer_.tile_rows, "], found ",
-                       lane.rets.size(), " outputs, the first ",
+          absl::StrCat("scorer: expected one output float32[", tile_rows_, "], found ", lane.rets.size(),
+                       " outputs, the first ",
                        lane.rets.empty() ? "absent"
                                          : absl::StrCat(tensorflow::DataTypeString(lane.rets[0].dtype()),
                                                         lane.rets[0].shape().DebugString()))));
@@ -169,7 +168,7 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
   const absl::Span<const int32_t> positions_;
   const absl::Span<float> scores_;
   const TileScorer::Done done_;
-  const FunctionLibraryRuntime::Options options_;
+  const int64_t tile_rows_;
 
   std::atomic<int64_t> next_tile_{0};
   std::atomic<int64_t> lanes_left_{0};

@@ -102,7 +102,10 @@ void BindUser(OpKernelContext* ctx, const TileScorer::Ready& scorer, std::vector
   user->tensors = std::move(tensors);
   if (!scorer.has_user_function) return done(PackUser(scorer, user));
   auto results = std::make_shared<std::vector<Tensor>>();
-  scorer.runtime->Run(FunctionOptions(ctx), scorer.user_function, user->tensors, results.get(),
+  FunctionLibraryRuntime::Options options = FunctionOptions(ctx);
+  // A chain of small operations: handing one to another thread takes longer than the operation.
+  options.run_all_kernels_inline = true;
+  scorer.runtime->Run(options, scorer.user_function, user->tensors, results.get(),
                       [&scorer, user, results, done = std::move(done)](const absl::Status& status) {
                         if (!status.ok()) return done(status);
                         user->tensors = std::move(*results);

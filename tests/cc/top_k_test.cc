@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
+#include <limits>
 #include <random>
 
 namespace nann {
@@ -28,26 +30,43 @@ TEST(TopKTest, NegativeZeroTiesWithZero) {
   EXPECT_EQ(Positions(candidates), (std::vector<int32_t>{1, 0}));
 }
 
+// Whether KeepTop keeps what a sort would keep, of n candidates whose scores `score` makes of their
+// positions.
+void ExpectTop(int n, int k, const std::function<float(int)>& score) {
+  std::vector<int64_t> ids(n);
+  std::vector<Candidate> candidates;
+  for (int i = 0; i < n; ++i) {
+    ids[i] = n - i;
+    candidates.push_back({i, score(i)});
+  }
+  std::vector<Candidate> sorted = candidates;
+  std::sort(sorted.begin(), sorted.end(), Better{ids});
+  sorted.resize(std::min(n, k));
+  KeepTop(k, ids, &candidates);
+  std::vector<int32_t> expected = Positions(sorted);
+  std::vector<int32_t> actual = Positions(candidates);
+  std::sort(expected.begin(), expected.end());
+  std::sort(actual.begin(), actual.end());
+  EXPECT_EQ(actual, expected) << n << " candidates, " << k << " to keep";
+}
+
 TEST(TopKTest, KeepTopKeepsWhatASortWouldKeep) {
   std::mt19937 random(7);
   for (int round = 0; round < 200; ++round) {
-    const int n = static_cast<int>(random() % 50);
-    const int k = static_cast<int>(random() % 60);
-    std::vector<int64_t> ids(n);
-    std::vector<Candidate> candidates;
-    for (int i = 0; i < n; ++i) {
-      ids[i] = n - i;
-      candidates.push_back({i, static_cast<float>(random() % 5)});
-    }
-    std::vector<Candidate> sorted = candidates;
-    KeepTopSorted(n, ids, &sorted);
-    sorted.resize(std::min(n, k));
-    KeepTop(k, ids, &candidates);
-    std::vector<int32_t> expected = Positions(sorted);
-    std::vector<int32_t> actual = Positions(candidates);
-    std::sort(expected.begin(), expected.end());
-    std::sort(actual.begin(), actual.end());
-    EXPECT_EQ(actual, expected);
+    ExpectTop(random() % 50, random() % 60, [&](int) { return static_cast<float>(random() % 5); });
+  }
+}
+
+TEST(TopKTest, ManyCandidatesAreSampledFirst) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 60; ++round) {
+    const int n = 900 + random() % 4000, k = 1 + random() % 400;
+    ExpectTop(n, k, [&](int) { return std::uniform_real_distribution<float>()(random); });
+    ExpectTop(n, k, [&](int) { return static_cast<float>(random() % 7); });
+    ExpectTop(n, k, [&](int) { return 1.0f; });
+    // What the sample sees is not what there is.
+    ExpectTop(n, k, [&](int i) { return i % 16 == 0 ? static_cast<float>(n + i) : static_cast<float>(i); });
+    ExpectTop(n, k, [&](int i) { return i % 16 == 0 ? -std::numeric_limits<float>::infinity() : 1.0f * i; });
   }
 }
 

@@ -20,6 +20,18 @@ TEST(VisitedSetTest, ClearForgetsEverything) {
   for (int32_t position = 0; position < 130; ++position) EXPECT_TRUE(visited.Insert(position));
 }
 
+TEST(VisitedSetTest, InsertAllAppendsWhatWasNewInOrder) {
+  VisitedSet visited(300);
+  visited.Insert(7);
+  std::vector<int32_t> fresh = {1};
+  visited.InsertAll({299, 7, 64, 299, 0}, &fresh);
+  EXPECT_EQ(fresh, (std::vector<int32_t>{1, 299, 64, 0}));
+  EXPECT_EQ(visited.size(), 4);
+  EXPECT_FALSE(visited.Insert(64));
+  visited.Clear();
+  EXPECT_TRUE(visited.Insert(299));
+}
+
 TEST(VisitedSetTest, ACopyIsIndependent) {
   VisitedSet visited(10);
   visited.Insert(1);
