@@ -190,18 +190,16 @@ class Walk:
     Attributes:
       tuning: fields of `nann.export.Tuning`.
       upper: beam of the entry points and of the levels above 0, where the effort goes to level 0.
-      least_is_k: whether a beam narrower than the number of results means that number.
     """
 
     tuning: dict[str, Any]
     upper: int
-    least_is_k: bool
 
 
 WALKS = {
     # Three hops only: they have to begin at several places.
-    "fixed beams": Walk({"walk": "fixed"}, 16, least_is_k=False),
-    "adaptive walk": Walk({"walk": "adaptive"}, 4, least_is_k=True),
+    "fixed beams": Walk({"walk": "fixed"}, 16),
+    "adaptive walk": Walk({"walk": "adaptive"}, 4),
 }
 
 
@@ -209,7 +207,7 @@ class NannPeer:
     """This project's walk, as an export in a session of this process; the graph is faiss's over L2."""
 
     def efforts(self, k: int) -> tuple[int, int]:
-        return (k if self._walk.least_is_k else 1), 16_384
+        return 1, 16_384
 
     def __init__(
         self, corpus: Corpus, metric: Metric, walk: str = "fixed beams", *, m: int, ef_construction: int

@@ -64,8 +64,8 @@ def beam_search(
                  k + k / 4 + 16 results again in float32 before the last top k.
     max_work:    cap on B x sum of level_topn; rows that differ count the largest k each.
     expand:      0 is the walk of design section 4. More is the adaptive walk (HNSW paper, Algorithm 2, arXiv
-                 1603.09320, many candidates at once): a level's widest beam is the size of its pool of best
-                 candidates, a hop expands this many of the pool, a level ends when all were expanded.
+                 1603.09320, many candidates at once): a level's widest beam says how many of the best are
+                 expanded, a hop expands this many of these, a level ends when all of them were.
 
     Raises InvalidInputError when the scorer has captures; tf.errors.InvalidArgumentError, naming the input,
     expected and actual, when a tensor does not fit.

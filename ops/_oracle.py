@@ -69,8 +69,9 @@ def adaptive_search(
 ) -> tuple[npt.NDArray[np.int64], Scores, int]:
     """The adaptive walk for one user: on each level, expand the best until the pool has no other left.
 
-    This is Algorithm 2 of the HNSW paper (arXiv 1603.09320) with `expand` candidates a hop; a level's pool
-    holds as many as its widest beam, on level 0 at least k + the number of `exclude_ids`.
+    This is Algorithm 2 of the HNSW paper (arXiv 1603.09320) with `expand` candidates a hop, all among the
+    pool's best; how many these are is the level's widest beam. On level 0 the pool holds at least k + the
+    number of `exclude_ids`, whether they are expanded or not.
     Arguments, results and errors as in `beam_search`.
     """
     beams = [int(beam) for beam in check_level_topn(level_topn, graph.meta)]
@@ -80,13 +81,14 @@ def adaptive_search(
     pool, pool_scores = _top(beams[0], pool, pool_scores, item_ids)
 
     for level in reversed(range(graph.meta.start_level)):
-        size = max(next(hop_beams) for _ in range(graph.meta.hops_per_level[level]))
-        size = max(size, k + len(exclude_ids)) if level == 0 else size
+        width = max(next(hop_beams) for _ in range(graph.meta.hops_per_level[level]))
+        size = max(width, k + len(exclude_ids)) if level == 0 else width
         visited = np.zeros(graph.meta.num_items, dtype=bool)
         visited[pool] = True
         pool, pool_scores = _top(size, pool, pool_scores, item_ids)
         expanded = np.zeros(graph.meta.num_items, dtype=bool)
-        while (candidates := pool[~expanded[pool]][:expand]).size > 0:
+        while not expanded[pool[:width]].all():
+            candidates = pool[:width][~expanded[pool[:width]]][:expand]
             expanded[candidates] = True
             new = _neighbors(graph.levels[level], candidates)
             new = new[~visited[new]]

@@ -60,10 +60,12 @@ void BeamSearch::Start(absl::Span<const int32_t> level_topn, const WalkOptions& 
   frontier_.assign(graph_->enter_points().begin(), graph_->enter_points().end());
 }
 
-int64_t BeamSearch::PoolSize(int level, int first_beam) const {
-  const auto beams = level_topn_.subspan(first_beam, graph_->hops(level));
-  const int32_t widest = *std::max_element(beams.begin(), beams.end());
-  return level > 0 ? widest : std::max<int64_t>(widest, level_topn_.back() + options_.excluded);
+void BeamSearch::ResetPool() {
+  const auto beams = level_topn_.subspan(beam_ + 1, graph_->hops(level_));
+  const int64_t width = *std::max_element(beams.begin(), beams.end());
+  // The results are among what level 0 keeps.
+  const int64_t size = level_ > 0 ? width : std::max<int64_t>(width, level_topn_.back() + options_.excluded);
+  pool_.Reset(width, size, graph_->item_ids(), &results_);
 }
 
 void BeamSearch::EnterLevel(int level) {
@@ -71,7 +73,7 @@ void BeamSearch::EnterLevel(int level) {
   visited_.Clear();
   for (const Candidate& result : results_) visited_.Insert(result.position);
   if (adaptive()) {
-    pool_.Reset(PoolSize(level, beam_ + 1), graph_->item_ids(), &results_);
+    ResetPool();
     beam_ += graph_->hops(level);
   } else {
     hops_left_ = graph_->hops(level);

@@ -28,11 +28,11 @@ absl::Status CheckLevelTopn(const Graph& graph, absl::Span<const int32_t> level_
 // Fixed (`expand` is 0), the design's section 4: as many hops as the index says, each expands all of the last
 // hop's beam.
 //
-// Adaptive: a level's widest beam is the size of its pool of best candidates (on level 0 at least k, and as
-// many more as items may be excluded). A hop expands the `expand` best of the pool that were not expanded
-// yet, and the level ends when there is none left: an easy user needs few hops, a hard one as many as it
-// takes. With `expand` 1 this is Algorithm 2 of the HNSW paper (arXiv 1603.09320); more of them at once fill
-// the scorer's tiles.
+// Adaptive: a level's widest beam says how many of its best candidates are expanded. A hop expands the
+// `expand` best of these that were not expanded yet, and the level ends when there is none left: an easy user
+// needs few hops, a hard one as many as it takes. On level 0 the pool keeps the best k, and as many more as
+// items may be excluded, however narrow the beam is. With `expand` 1 this is Algorithm 2 of the HNSW paper
+// (arXiv 1603.09320); more of them at once fill the scorer's tiles.
 struct WalkOptions {
   int64_t expand = 0;
   int64_t excluded = 0;
@@ -77,8 +77,8 @@ class BeamSearch {
 
  private:
   bool adaptive() const { return options_.expand > 0; }
-  // The widest beam of the level whose first hop has beam `first_beam`.
-  int64_t PoolSize(int level, int first_beam) const;
+  // The pool of the level that is entered.
+  void ResetPool();
   void EnterLevel(int level);
   // Chooses the candidates to expand; false when the level is done.
   bool BeginHop();

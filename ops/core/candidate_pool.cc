@@ -5,8 +5,9 @@
 
 namespace nann {
 
-void CandidatePool::Reset(int64_t size, absl::Span<const int64_t> item_ids,
+void CandidatePool::Reset(int64_t width, int64_t size, absl::Span<const int64_t> item_ids,
                           std::vector<Candidate>* candidates) {
+  width_ = width;
   size_ = size;
   item_ids_ = item_ids;
   first_unexpanded_ = 0;
@@ -37,7 +38,8 @@ void CandidatePool::Merge(std::vector<Candidate>* candidates) {
 
 bool CandidatePool::TakeUnexpanded(int64_t count, std::vector<Candidate>* candidates) {
   candidates->clear();
-  while (first_unexpanded_ < entries_.size() && static_cast<int64_t>(candidates->size()) < count) {
+  const size_t width = std::min(entries_.size(), static_cast<size_t>(width_));
+  while (first_unexpanded_ < width && static_cast<int64_t>(candidates->size()) < count) {
     Entry& entry = entries_[first_unexpanded_++];
     if (entry.expanded) continue;
     entry.expanded = true;

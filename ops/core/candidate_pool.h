@@ -14,15 +14,16 @@ namespace nann {
 // Keeps its memory between levels and searches. Not thread-safe.
 class CandidatePool {
  public:
-  // Begins with the best `size` of `candidates`, none of them expanded. `item_ids` breaks ties and must
-  // outlive the pool's use.
-  void Reset(int64_t size, absl::Span<const int64_t> item_ids, std::vector<Candidate>* candidates);
+  // Begins with the best `size` of `candidates`, none of them expanded; only the best `width` ever are.
+  // `item_ids` breaks ties and must outlive the pool's use.
+  void Reset(int64_t width, int64_t size, absl::Span<const int64_t> item_ids,
+             std::vector<Candidate>* candidates);
 
   // Adds `candidates`, which may change their order, and keeps the best.
   void Merge(std::vector<Candidate>* candidates);
 
-  // Moves up to `count` of the best that were not expanded into `candidates`. Returns false when none is
-  // left.
+  // Moves up to `count` of the best `width` that were not expanded into `candidates`. Returns false when none
+  // is left.
   bool TakeUnexpanded(int64_t count, std::vector<Candidate>* candidates);
 
   // All, best first.
@@ -34,6 +35,7 @@ class CandidatePool {
     bool expanded;
   };
 
+  int64_t width_ = 0;
   int64_t size_ = 0;
   absl::Span<const int64_t> item_ids_;
   std::vector<Entry> entries_;  // Best first.

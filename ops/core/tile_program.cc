@@ -126,8 +126,9 @@ void TileProgram::Run(const TileInstruction& instruction, int64_t rows, const fl
   }
 }
 
-void TileProgram::ScoreDirect(const AlignedFloats& user, const Table& table,
-                              absl::Span<const int32_t> positions, float* scores) const {
+void TileProgram::ScoreInPlace(const AlignedFloats& user, absl::Span<const Table* const> tables,
+                               absl::Span<const int32_t> positions, float* scores) const {
+  const Table& table = *tables[direct_->table];
   const float* query = View(direct_->query, user.data(), nullptr).data;
   const auto distance =
       direct_->squared_distance ? options_.kernels->squared_distance : options_.kernels->dot;
@@ -137,17 +138,17 @@ void TileProgram::ScoreDirect(const AlignedFloats& user, const Table& table,
   for (size_t i = 0; i < positions.size(); ++i) scores[i] = -scores[i];
 }
 
-void TileProgram::Score(const AlignedFloats& user, absl::Span<const Table* const> tables,
-                        absl::Span<const int32_t> positions, AlignedFloats* scratch, float* scores) const {
-  if (ScoresInPlace(tables)) {
-    return ScoreDirect(user, *tables[direct_->table], positions, scores);
-  }
+void TileProgram::Gather(absl::Span<const Table* const> tables, absl::Span<const int32_t> positions,
+                         AlignedFloats* scratch) const {
   for (size_t t = 0; t < table_buffers_.size(); ++t) {
     if (table_buffers_[t] < 0) continue;
     const Buffer& buffer = buffers_[table_buffers_[t]];
     tables[t]->Gather(positions, scratch->data() + buffer.offset, buffer.stride);
   }
-  const int64_t rows = static_cast<int64_t>(positions.size());
+}
+
+void TileProgram::Score(const AlignedFloats& user, int64_t rows, AlignedFloats* scratch,
+                        float* scores) const {
   for (const TileInstruction& instruction : instructions_) {
     Run(instruction, rows, user.data(), scratch->data());
   }

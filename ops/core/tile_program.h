@@ -94,9 +94,12 @@ class TileProgram {
   // Memory for one Score call at a time.
   AlignedFloats MakeScratch() const { return AlignedFloats(scratch_floats_); }
 
-  // Scores at most tile_rows() items: row positions[i] of every table -> scores[i].
-  void Score(const AlignedFloats& user, absl::Span<const Table* const> tables,
-             absl::Span<const int32_t> positions, AlignedFloats* scratch, float* scores) const;
+  // Reads a tile: rows `positions`, at most tile_rows() of them, of every table.
+  void Gather(absl::Span<const Table* const> tables, absl::Span<const int32_t> positions,
+              AlignedFloats* scratch) const;
+
+  // Scores the first `rows` items of the tile that was gathered.
+  void Score(const AlignedFloats& user, int64_t rows, AlignedFloats* scratch, float* scores) const;
 
   int64_t tile_rows() const { return options_.tile_rows; }
   int num_tables() const { return static_cast<int>(table_buffers_.size()); }
@@ -109,10 +112,14 @@ class TileProgram {
     TileOperand query;
   };
   const std::optional<Direct>& direct() const { return direct_; }
-  // Whether Score works in place, in which case it takes any number of positions and no scratch.
+  // Whether items can be scored where they lie, without a tile.
   bool ScoresInPlace(absl::Span<const Table* const> tables) const {
     return direct_.has_value() && tables[direct_->table]->type() == TableType::kFloat32;
   }
+
+  // Scores any number of items, if ScoresInPlace.
+  void ScoreInPlace(const AlignedFloats& user, absl::Span<const Table* const> tables,
+                    absl::Span<const int32_t> positions, float* scores) const;
 
  private:
   friend class TileLowering;
@@ -123,8 +130,6 @@ class TileProgram {
   };
 
   TileProgram() = default;
-  void ScoreDirect(const AlignedFloats& user, const Table& table, absl::Span<const int32_t> positions,
-                   float* scores) const;
   void Run(const TileInstruction& instruction, int64_t rows, const float* user, float* scratch) const;
   void RunGemm(const TileInstruction& instruction, int64_t rows, const float* user, float* scratch) const;
   RowsView View(const TileOperand& operand, const float* user, const float* scratch) const;

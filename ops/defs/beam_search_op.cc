@@ -75,8 +75,8 @@ rescore_tables: none, or tables as wide as `item_tables`: the native executor th
   results again in float32, over these tables, before the last top k.
 tile_rows: rows a call of the scorer.
 max_work: the cap on batch x sum of level_topn.
-expand: 0 walks as the design's section 4 has it. More is the adaptive walk: a level's widest beam is the size of
-  its pool of best candidates, a hop expands this many of the pool, and the level ends when all were expanded.
+expand: 0 walks as the design's section 4 has it. More is the adaptive walk: a level's widest beam says how
+  many of the best are expanded, a hop expands this many of these, and the level ends when all of them were.
 )doc");
 
 REGISTER_OP("Nann>ScoreItems")

@@ -140,7 +140,10 @@ class SearchRun {
     }
     int64_t* ids = ids_->flat<int64_t>().data() + row * width;
     float* scores = scores_->flat<float>().data() + row * width;
-    const int64_t found = search->TopK(excluded, absl::MakeSpan(ids, k), absl::MakeSpan(scores, k));
+    int64_t found = 0;
+    PartTimes().Spend(Part::kWalk, [&] {
+      found = search->TopK(excluded, absl::MakeSpan(ids, k), absl::MakeSpan(scores, k));
+    });
     // A row that asked for fewer than the widest is padded like one that found fewer.
     std::fill(ids + k, ids + width, -1);
     std::fill(scores + k, scores + width, -std::numeric_limits<float>::infinity());
@@ -220,7 +223,7 @@ class Walker : public std::enable_shared_from_this<Walker> {
     ScoreTiles(run_->ctx(), run_->scorer(), user_, search_->frontier(), absl::MakeSpan(frontier_scores_),
                [self = shared_from_this(), next = std::move(next)](const absl::Status& status) {
                  if (status.ok()) {
-                   self->search_->Advance(self->frontier_scores_);
+                   PartTimes().Spend(Part::kWalk, [&] { self->search_->Advance(self->frontier_scores_); });
                  } else {
                    self->GiveUp(status);
                  }
@@ -256,14 +259,17 @@ class Walker : public std::enable_shared_from_this<Walker> {
   void WalkDirect() {
     tensorflow::CancellationManager* cancellation = run_->ctx()->cancellation_manager();
     const CompiledScorer& scorer = *user_.native;
+    PartTimes times;
     while (!search_->done()) {
       if (cancellation != nullptr && cancellation->IsCancelled()) {
         return GiveUp(absl::CancelledError("the request was cancelled or its deadline passed"));
       }
       frontier_scores_.resize(search_->frontier().size());
-      scorer.program.Score(user_.packed, run_->scorer().tables, search_->frontier(), nullptr,
-                           frontier_scores_.data());
-      search_->Advance(frontier_scores_);
+      times.Spend(Part::kScorer, [&] {
+        scorer.program.ScoreInPlace(user_.packed, run_->scorer().tables, search_->frontier(),
+                                    frontier_scores_.data());
+      });
+      times.Spend(Part::kWalk, [&] { search_->Advance(frontier_scores_); });
     }
   }
 

@@ -1,5 +1,7 @@
 #include "metrics.h"
 
+#include <atomic>
+
 #include "tensorflow/core/lib/monitoring/counter.h"
 
 namespace nann {
@@ -26,8 +28,18 @@ struct Counters {
   NamedCounter nan_items{"/nann/nan_items", "Items dropped because their score was NaN."};
   NamedCounter tiles{"/nann/tiles", "Tiles that the scorer was started on."};
 
+  NamedCounter user_micros{"/nann/user_micros", "Time of the users' part of the scorer."};
+  NamedCounter walk_micros{"/nann/walk_micros", "Thread time of neighbours, visited sets and selection."};
+  NamedCounter gather_micros{"/nann/gather_micros", "Thread time of reading rows of item tables."};
+  NamedCounter scorer_micros{"/nann/scorer_micros",
+                             "Thread time of the scorer; of distances with the reading."};
+
+  // In the order of Part.
+  NamedCounter* const parts[4] = {&user_micros, &walk_micros, &gather_micros, &scorer_micros};
+
   std::vector<NamedCounter*> All() {
-    return {&searches, &items_scored, &hops, &padded_rows, &nan_items, &tiles};
+    return {&searches, &items_scored, &hops,        &padded_rows,   &nan_items,
+            &tiles,    &user_micros,  &walk_micros, &gather_micros, &scorer_micros};
   }
 };
 
@@ -48,6 +60,14 @@ void CountSearch(const SearchCounts& counts) {
 }
 
 void CountTile() { TheCounters().tiles.Add(1); }
+
+void CountTime(Part part, std::chrono::nanoseconds time) {
+  // A stretch may be shorter than a microsecond: what is left over counts the next time.
+  static std::atomic<int64_t> spent[4];
+  const int64_t before = spent[static_cast<int>(part)].fetch_add(time.count());
+  const int64_t micros = (before + time.count()) / 1000 - before / 1000;
+  if (micros > 0) TheCounters().parts[static_cast<int>(part)]->Add(micros);
+}
 
 std::vector<std::pair<std::string, int64_t>> ReadMetrics() {
   std::vector<std::pair<std::string, int64_t>> metrics;

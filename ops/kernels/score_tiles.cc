@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -81,14 +82,24 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
 
   // The native executor never waits for anything.
   void RunNativeLane() {
-    CompiledScorer& scorer = *user_.native;
-    ObjectPool<AlignedFloats>::Loan scratch = scorer.scratch.Borrow();
-    int64_t begin, rows;
-    while (ClaimTile(&begin, &rows)) {
-      scorer.program.Score(user_.packed, scorer_.tables, positions_.subspan(begin, rows), scratch.get(),
-                           scores_.data() + begin);
+    {
+      const TileProgram& program = user_.native->program;
+      const bool in_place = program.ScoresInPlace(scorer_.tables);
+      ObjectPool<AlignedFloats>::Loan scratch = user_.native->scratch.Borrow();
+      PartTimes times;
+      int64_t begin, rows;
+      while (ClaimTile(&begin, &rows)) {
+        const absl::Span<const int32_t> tile = positions_.subspan(begin, rows);
+        float* scores = scores_.data() + begin;
+        if (in_place) {
+          times.Spend(Part::kScorer,
+                      [&] { program.ScoreInPlace(user_.packed, scorer_.tables, tile, scores); });
+          continue;
+        }
+        times.Spend(Part::kGather, [&] { program.Gather(scorer_.tables, tile, scratch.get()); });
+        times.Spend(Part::kScorer, [&] { program.Score(user_.packed, rows, scratch.get(), scores); });
+      }
     }
-    scratch.reset();
     EndLane();
   }
 
@@ -110,14 +121,16 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
   bool StartTile(const std::shared_ptr<Lane>& lane, std::function<void()> next) {
     int64_t begin, rows;
     if (!ClaimTile(&begin, &rows)) return false;
-    Gather(positions_.subspan(begin, rows), lane.get());
+    PartTimes().Spend(Part::kGather, [&] { Gather(positions_.subspan(begin, rows), lane.get()); });
     lane->rets.clear();
-    scorer_.runtime->Run(
-        FunctionOptions(ctx_), scorer_.scorer, lane->args, &lane->rets,
-        [self = shared_from_this(), lane, begin, rows, next = std::move(next)](const absl::Status& status) {
-          self->EndTile(status, *lane, begin, rows);
-          next();
-        });
+    const auto started = std::chrono::steady_clock::now();
+    scorer_.runtime->Run(FunctionOptions(ctx_), scorer_.scorer, lane->args, &lane->rets,
+                         [self = shared_from_this(), lane, begin, rows, started,
+                          next = std::move(next)](const absl::Status& status) {
+                           CountTime(Part::kScorer, std::chrono::steady_clock::now() - started);
+                           self->EndTile(status, *lane, begin, rows);
+                           next();
+                         });
     return true;
   }
 

@@ -1,8 +1,10 @@
 #include "tile_scorer.h"
 
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "metrics.h"
 #include "scorer_function.h"
 #include "tensorflow/core/framework/tensor_util.h"
 
@@ -100,16 +102,21 @@ absl::Status PackUser(const TileScorer::Ready& scorer, ScorerUser* user) {
 void BindUser(OpKernelContext* ctx, const TileScorer::Ready& scorer, std::vector<Tensor> tensors,
               ScorerUser* user, TileScorer::Done done) {
   user->tensors = std::move(tensors);
-  if (!scorer.has_user_function) return done(PackUser(scorer, user));
+  const auto started = std::chrono::steady_clock::now();
+  const auto finish = [&scorer, user, started, done = std::move(done)](absl::Status status) {
+    if (status.ok()) status = PackUser(scorer, user);
+    CountTime(Part::kUser, std::chrono::steady_clock::now() - started);
+    done(status);
+  };
+  if (!scorer.has_user_function) return finish(absl::OkStatus());
   auto results = std::make_shared<std::vector<Tensor>>();
   FunctionLibraryRuntime::Options options = FunctionOptions(ctx);
   // A chain of small operations: handing one to another thread takes longer than the operation.
   options.run_all_kernels_inline = true;
   scorer.runtime->Run(options, scorer.user_function, user->tensors, results.get(),
-                      [&scorer, user, results, done = std::move(done)](const absl::Status& status) {
-                        if (!status.ok()) return done(status);
-                        user->tensors = std::move(*results);
-                        done(PackUser(scorer, user));
+                      [user, results, finish](const absl::Status& status) {
+                        if (status.ok()) user->tensors = std::move(*results);
+                        finish(status);
                       });
 }
 

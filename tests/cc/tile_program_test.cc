@@ -47,7 +47,13 @@ class TileProgramTest : public testing::Test {
     std::vector<float> scores(positions.size());
     for (size_t i = 0; i < positions.size(); i += tile_rows) {
       const size_t rows = std::min<size_t>(tile_rows, positions.size() - i);
-      program->Score(bound, tables, absl::MakeConstSpan(positions).subspan(i, rows), &scratch, &scores[i]);
+      const absl::Span<const int32_t> tile = absl::MakeConstSpan(positions).subspan(i, rows);
+      if (program->ScoresInPlace(tables)) {
+        program->ScoreInPlace(bound, tables, tile, &scores[i]);
+      } else {
+        program->Gather(tables, tile, &scratch);
+        program->Score(bound, rows, &scratch, &scores[i]);
+      }
     }
     return scores;
   }

@@ -189,3 +189,22 @@ def test_bfloat16_results_scored_again_are_float32s(tmp_path) -> None:
     # Beams as wide as the corpus lose nothing on the way.
     np.testing.assert_allclose(again.scores, exact.scores, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(again.ids, exact.ids)
+
+
+@pytest.mark.parametrize("executor", ["native", "tensorflow"])
+def test_time_is_counted_by_part(index, executor) -> None:
+    users = RNG.normal(size=(64, 4, DIM)).astype(np.float32)
+    scorer, user_functions = split_first_key(attention)
+    before = nann.ops.metrics()
+    nann.ops.beam_search(
+        index,
+        [users],
+        np.array([3, 9, 9, 9, 9, 12], np.int32),
+        scorer=scorer,
+        user_functions=user_functions,
+        tile_rows=TILE_ROWS,
+        executor=executor,
+    )
+    after = nann.ops.metrics()
+    for part in ("user", "walk", "gather", "scorer"):
+        assert after[f"/nann/{part}_micros"] > before[f"/nann/{part}_micros"], part

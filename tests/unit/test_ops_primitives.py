@@ -181,3 +181,5 @@ def test_metrics_count_searches(index) -> None:
     assert added["/nann/items_scored"] == int(tf.reduce_sum(result.items_scored))
     assert added["/nann/hops"] == 8
     assert added["/nann/nan_items"] == 0
+    # TensorFlow ran this scorer.
+    assert added["/nann/scorer_micros"] > 0
