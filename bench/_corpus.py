@@ -83,14 +83,14 @@ class Corpus:
         array: npt.NDArray[np.int64] = np.load(path)
         return array
 
-    def run(self, *, m: int, ef_construction: int) -> Path:
-        """A run folder for `nann.export`: the corpus with its L2 graph."""
-        run = self.folder / f"run-m{m}-ef{ef_construction}"
+    def run(self, metric: Metric = "l2", *, m: int, ef_construction: int) -> Path:
+        """A run folder for `nann.export`: the corpus with the graph that faiss makes of it."""
+        run = self.folder / f"run-{metric}-m{m}-ef{ef_construction}"
         if not (run / "index").exists():
             from nann.bench._peers import faiss_graph
             from nann.export import index_from_faiss
 
-            graph = faiss_graph(self, "l2", m=m, ef_construction=ef_construction)
+            graph = faiss_graph(self, metric, m=m, ef_construction=ef_construction)
             link_embeddings(self.folder, run)
             index_from_faiss(run, graph)
         return run

@@ -19,14 +19,12 @@ Tuned = Mapping[str, Any]
 def export_vectors(
     corpus: Corpus, metric: Metric, *, m: int, ef_construction: int, tuning: Tuned | None = None
 ) -> Path:
-    """An export that scores by inner product or L2."""
+    """An export that scores by inner product or L2, over a graph of the same."""
     from nann.bench._models import VectorModel
 
     model = VectorModel(metric, corpus.spec.dim)
-    run = corpus.run(m=m, ef_construction=ef_construction)
-    return export(
-        run, model, models=corpus.folder / "models", name=f"vectors-{metric}-{run.name}", tuning=tuning
-    )
+    run = corpus.run(metric, m=m, ef_construction=ef_construction)
+    return export(run, model, models=corpus.folder / "models", name=f"vectors-{run.name}", tuning=tuning)
 
 
 def export_attention(corpus: Corpus, run: Path, *, tuning: Tuned | None = None) -> Path:

@@ -84,9 +84,7 @@ def latency_growth(
     measures: dict[str, Measure] = {}
     for done, count in enumerate(counts):
         on_progress("corpora", done, len(counts))
-        measures[f"{count:,} items"] = (
-            _attention(options, count) if attention else _inner_product(options, count)
-        )
+        measures[f"{count:,} items"] = _attention(options, count) if attention else _distance(options, count)
     on_progress("corpora", len(counts), len(counts))
     seconds = interleaved(
         measures,
@@ -112,8 +110,8 @@ def _attention(options: TableOptions, count: int) -> Measure:
     return timed_each(walk, user_states(options.requests, options.seed))
 
 
-def _inner_product(options: TableOptions, count: int) -> Measure:
+def _distance(options: TableOptions, count: int) -> Measure:
     corpus = make_corpus(options.work, CorpusSpec(count, dim=_DIM, seed=options.seed))
-    target = SavedModelTarget(export_vectors(corpus, "ip", m=_GROWTH_M, ef_construction=_GROWTH_EF))
+    target = SavedModelTarget(export_vectors(corpus, "l2", m=_GROWTH_M, ef_construction=_GROWTH_EF))
     queries = corpus.queries[: options.requests, np.newaxis]
     return timed_each(target.outputs, [retrieve_request({"query": q}, ATTENTION_BEAMS) for q in queries])

@@ -97,8 +97,8 @@ ROWS: dict[str, Row] = {
         "_size_rows:latency_growth",
         {"sizes": (100_000, 1_000_000), "attention": True},
     ),
-    "growth-ip": Row(
-        "latency growth, inner product, N = 100k to 1M to 10M (M = 16, ef_construction = 40)",
+    "growth-l2": Row(
+        "latency growth, L2, N = 100k to 1M to 10M (M = 16, ef_construction = 40)",
         "itself",
         "_size_rows:latency_growth",
         {"sizes": (100_000, 1_000_000, 10_000_000), "attention": False},

@@ -16,6 +16,7 @@ from nann.ops._index_files import FORMAT_VERSION, GraphIndex, IndexMeta, Level, 
 MOST_ENTER_POINTS = 2048
 _LEAST_START_LEVEL = 2
 _COMPARED_ROWS = 1024
+_METRICS = {faiss.METRIC_L2: "l2", faiss.METRIC_INNER_PRODUCT: "ip"}
 
 
 def convert_faiss_index(
@@ -49,7 +50,7 @@ def convert_faiss_index(
         format_version=FORMAT_VERSION,
         num_items=items.num_items,
         dim=items.dim,
-        metric="l2",
+        metric=_METRICS[hnsw_index.metric_type],
         m=graph.neighbors_at(1) or graph.neighbors_at(0) // 2,
         ef_construction=int(hnsw_index.hnsw.efConstruction),
         start_level=start_level,
@@ -168,9 +169,9 @@ def _unwrap(index: Any, name: str) -> tuple[Any, npt.NDArray[np.int64] | None]:
             f"{name}: expected IndexHNSWFlat, or IndexIDMap around it, found {type(inner).__name__}. "
             f"Build one with faiss, or let `nann index` build it."
         )
-    if inner.metric_type != faiss.METRIC_L2:
+    if inner.metric_type not in _METRICS:
         raise InvalidInputError(
-            f"{name}: expected the metric L2, found faiss metric {inner.metric_type}. "
+            f"{name}: expected the metric L2 or inner product, found faiss metric {inner.metric_type}. "
             f"Build it with faiss.METRIC_L2, or let `nann index` build it."
         )
     return inner, id_map

@@ -17,11 +17,13 @@ from nann.ops._index_files import GraphIndex, write_index
 # faiss prepares a lock for every node on each call: calls must be few, and yet show progress.
 _MOST_CALLS = 200
 _LEAST_ROWS_A_CALL = 1_000
+_METRICS = {"l2": faiss.METRIC_L2, "ip": faiss.METRIC_INNER_PRODUCT}
 
 
 def build_index(
     run_dir: str | Path,
     *,
+    metric: str = "l2",
     m: int = 32,
     ef_construction: int = 100,
     start_level: int | None = None,
@@ -30,8 +32,10 @@ def build_index(
     threads: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> GraphIndex:
-    """Build an HNSW graph (L2) over RUN/embeddings and write it to RUN/index.
+    """Build an HNSW graph over RUN/embeddings and write it to RUN/index.
 
+    metric:          "l2" links items of near embeddings, which suits any scorer that is smooth in them; "ip"
+                     links those of large inner product, for a scorer that is one.
     m:               neighbours of a node at each level above 0; twice as many at level 0.
     ef_construction: candidates looked at when a node is linked; more is slower and better.
     start_level:     S; None is the smallest S >= 2 that leaves at most 2,048 entry points.
@@ -42,12 +46,16 @@ def build_index(
 
     Raises InvalidFileError for bad embeddings, InvalidInputError for bad options.
     """
+    if metric not in _METRICS:
+        raise InvalidInputError(
+            f"metric: expected {' or '.join(_METRICS)}, found {metric!r}. Choose one of these."
+        )
     _check_option("m", m, 2, 1024)
     _check_option("ef_construction", ef_construction, 1, 100_000)
     _check_option("seed", seed, 0, 2**31 - 1)
     check_levels(start_level, hops_per_level)
     items = read_items(run_dir, on_progress=on_progress)
-    index = _add_all(items, m, ef_construction, seed, threads, on_progress)
+    index = _add_all(items, _METRICS[metric], m, ef_construction, seed, threads, on_progress)
     graph = convert_faiss_index(
         index, items, start_level=start_level, hops_per_level=hops_per_level, on_progress=on_progress
     )
@@ -117,12 +125,18 @@ def _check_option(name: str, value: int, least: int, most: int) -> None:
 
 
 def _add_all(
-    items: Items, m: int, ef_construction: int, seed: int, threads: int | None, on_progress: OnProgress | None
+    items: Items,
+    metric: int,
+    m: int,
+    ef_construction: int,
+    seed: int,
+    threads: int | None,
+    on_progress: OnProgress | None,
 ) -> Any:
     if threads is not None:
         _check_option("threads", threads, 1, 4096)
         faiss.omp_set_num_threads(threads)
-    index: Any = faiss.IndexHNSWFlat(items.dim, m)
+    index: Any = faiss.IndexHNSWFlat(items.dim, m, metric)
     index.hnsw.efConstruction = ef_construction
     index.hnsw.rng = faiss.RandomGenerator(seed)  # type: ignore[attr-defined]
     rows = max(_LEAST_ROWS_A_CALL, -(-items.num_items // _MOST_CALLS))

@@ -24,6 +24,7 @@ from nann.ops._publish import staged_directory
 FORMAT_VERSION = 1
 MAX_BEAM = 65_536
 INDEX_JSON = "index.json"
+METRICS = ("l2", "ip")
 ENTER_POINTS = "enter_points.npy"
 
 _BUILD_AGAIN = "Build the index again with `nann index`."
@@ -33,6 +34,8 @@ _BUILD_AGAIN = "Build the index again with `nann index`."
 class IndexMeta:
     """What `index.json` holds.
 
+    `metric` says by which closeness of embeddings nodes were linked: one of `METRICS`, Euclidean distance or
+    inner product. The walk itself asks the scorer only.
     `hops_per_level[l]` is the number of hops of level l, for l = 0..start_level-1.
     """
 
@@ -201,9 +204,10 @@ def _check_meta(path: Path, document: dict[str, Any]) -> IndexMeta:
                 f"{path}: expected {name} to be an integer {minimum}..{largest}, found {value!r}. "
                 f"{_BUILD_AGAIN}"
             )
-    if document.get("metric") != "l2":
+    if document.get("metric") not in METRICS:
         raise InvalidFileError(
-            f"{path}: expected metric 'l2', found {document.get('metric')!r}. {_BUILD_AGAIN}"
+            f"{path}: expected metric {' or '.join(map(repr, METRICS))}, found {document.get('metric')!r}. "
+            f"{_BUILD_AGAIN}"
         )
     hops = document.get("hops_per_level")
     levels = document["start_level"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 # A small corpus has few nodes on level 2 to enter by (docs/quality.md).
 FEW_ENTER_POINTS = 16
+_OF_A_BUILD = ("metric", "m", "ef_construction", "seed", "threads")
 
 
 def _start_level(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
@@ -36,6 +38,13 @@ def _start_level(context: click.Context, parameter: click.Parameter, value: str)
     type=click.Path(path_type=Path),
     help="Import this folder of index files of the original NANN.",
 )
+@click.option(
+    "--metric",
+    type=click.Choice(["l2", "ip"]),
+    default="l2",
+    show_default=True,
+    help="What links items: near embeddings; or large inner products, for a scorer that is one.",
+)
 @click.option("--m", default=32, show_default=True, help="Neighbours of a node at each level above 0.")
 @click.option("--ef-construction", default=100, show_default=True, help="Candidates looked at for each node.")
 @click.option(
@@ -55,6 +64,7 @@ def command(
     run_dir: Path,
     faiss_file: Path | None,
     original_dir: Path | None,
+    metric: str,
     m: int,
     ef_construction: int,
     start_level: int | None,
@@ -70,7 +80,7 @@ def command(
         raise click.UsageError("--faiss and --import exclude each other.")
     with progress(as_json) as on_progress:
         if faiss_file is not None:
-            _refuse_options(context, "--faiss", ["m", "ef_construction", "seed", "threads"])
+            _refuse_options(context, "--faiss", _OF_A_BUILD)
             graph = nann_export.index_from_faiss(
                 run_dir,
                 faiss_file,
@@ -79,7 +89,7 @@ def command(
                 on_progress=on_progress,
             )
         elif original_dir is not None:
-            _refuse_options(context, "--import", ["m", "ef_construction", "seed", "threads", "start_level"])
+            _refuse_options(context, "--import", (*_OF_A_BUILD, "start_level"))
             graph = nann_export.index_from_original(
                 run_dir,
                 original_dir,
@@ -89,6 +99,7 @@ def command(
         else:
             graph = nann_export.build_index(
                 run_dir,
+                metric=metric,
                 m=m,
                 ef_construction=ef_construction,
                 start_level=start_level,
@@ -101,7 +112,7 @@ def command(
     emit(as_json, result, lambda: _render(result))
 
 
-def _refuse_options(context: click.Context, switch: str, names: list[str]) -> None:
+def _refuse_options(context: click.Context, switch: str, names: Sequence[str]) -> None:
     """An option that would silently do nothing is an error."""
     for name in names:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
@@ -113,6 +124,7 @@ def _summary(run_dir: Path, graph: GraphIndex) -> dict[str, Any]:
         "index": str(run_dir / "index"),
         "num_items": graph.meta.num_items,
         "dim": graph.meta.dim,
+        "metric": graph.meta.metric,
         "m": graph.meta.m,
         "ef_construction": graph.meta.ef_construction,
         "start_level": graph.meta.start_level,

@@ -18,6 +18,7 @@ from nann.errors import InvalidFileError, InvalidInputError
 from nann.export import build_index, convert_faiss_index, index_from_faiss, index_from_original, read_items
 from nann.export._faiss_graph import MOST_ENTER_POINTS, _auto_start_level
 from nann.ops._index_files import GraphIndex, read_index
+from nann.ops._oracle import beam_search
 
 N, D = 600, 8
 
@@ -126,6 +127,27 @@ def test_one_thread_and_one_seed_give_one_index(run: Path) -> None:
     assert not np.array_equal(first.enter_points, other.enter_points)
 
 
+def test_an_inner_product_finds_more_in_a_graph_of_inner_products(
+    tmp_path: Path, embs: npt.NDArray[np.float32]
+) -> None:
+    generator = np.random.default_rng(3)
+    embs = embs * generator.lognormal(0.0, 0.7, (N, 1)).astype(np.float32)
+    ids = np.arange(N, dtype=np.int64)
+    run = _write_run(tmp_path / "longer", ids, embs)
+
+    def found(metric: str) -> float:
+        graph = build_index(run, metric=metric, m=4, threads=1)
+        assert read_index(run / "index").meta.metric == metric
+        shares = []
+        for query in generator.normal(size=(30, D)).astype(np.float32):
+            scores = embs @ query
+            answer, _, _ = beam_search(graph, ids, lambda rows, s=scores: s[rows], [4, 4, 8, 8, 8, 10])
+            shares.append(np.isin(ids[np.argsort(-scores)[:10]], answer).mean())
+        return float(np.mean(shares))
+
+    assert found("ip") > found("l2") + 0.05
+
+
 def test_an_index_of_one_item(run: Path) -> None:
     _write_run(run, np.array([9], np.int64), np.ones((1, D), np.float32))
     build_index(run)
@@ -175,7 +197,7 @@ def _other_ids(embs: npt.NDArray[np.float32]) -> Any:
         (lambda embs: _faiss_index(embs[::-1].copy()), "expected the vectors of .* first at row 0"),
         (_other_ids, "expected the ids of .* found 600 that differ"),
         (lambda embs: faiss.IndexFlatL2(D), "expected IndexHNSWFlat.* found IndexFlatL2"),
-        (lambda embs: faiss.IndexHNSWFlat(D, 4, faiss.METRIC_INNER_PRODUCT), "expected the metric L2"),
+        (lambda embs: faiss.IndexHNSWFlat(D, 4, faiss.METRIC_L1), "expected the metric L2 or inner product"),
     ],
 )
 def test_a_faiss_index_of_something_else(
