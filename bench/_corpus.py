@@ -83,7 +83,7 @@ class Corpus:
         array: npt.NDArray[np.int64] = np.load(path)
         return array
 
-    def run(self, metric: Metric = "l2", *, m: int, ef_construction: int) -> Path:
+    def run(self, metric: Metric = "l2", /, *, m: int, ef_construction: int) -> Path:
         """A run folder for `nann.export`: the corpus with the graph that faiss makes of it."""
         run = self.folder / f"run-{metric}-m{m}-ef{ef_construction}"
         if not (run / "index").exists():
