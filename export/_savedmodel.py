@@ -325,6 +325,7 @@ def _manifest(inputs: _Inputs, tuned: Tuned, assets: Assets, max_work: int) -> d
         "scorer": {
             "executor": scorer.executor,
             "executor_reason": scorer.executor_reason,
+            "jit": scorer.jit,
             "precision": dataclasses.asdict(tuned.precision),
             "expand": scorer.expand,
             "calibration": None if calibration is None else dataclasses.asdict(calibration),
@@ -351,6 +352,6 @@ def _summary(content: dict[str, Any], items: Items) -> dict[str, Any]:
         "user_tables": sorted(content["tables"]["user"]),
         **{
             name: content["scorer"][name]
-            for name in ("split", "executor", "executor_reason", "precision", "expand", "calibration")
+            for name in ("split", "executor", "executor_reason", "jit", "precision", "expand", "calibration")
         },
     }

@@ -33,6 +33,7 @@ class Scorer:
     walk_tables:   what it reads meanwhile in place of `item_tables`, with which the results are then scored
                    again in float32; none: it reads those, and nothing is scored again.
     expand:        candidates a hop of the adaptive walk; 0: the walk of design section 4.
+    jit:           whether XLA compiles `function`, once, when it first runs.
     """
 
     function: Any
@@ -46,6 +47,7 @@ class Scorer:
     precision: Precision = "float32"
     walk_tables: tuple[str, ...] = ()
     expand: int = 0
+    jit: bool = False
 
     @property
     def user_functions(self) -> tuple[Any, ...]:
@@ -128,3 +130,24 @@ def choose_executor(scorer: Scorer, wanted: Literal["auto", "native", "tensorflo
             f"--executor auto: TensorFlow then runs this one."
         )
     return replace(scorer, executor_reason=problem)
+
+
+def jit_scorer(scorer: Scorer) -> Scorer:
+    """The same scorer, compiled by XLA where it runs: once, for a tile is of one shape.
+
+    Raises InvalidInputError for user tensors of open shape, each of whose shapes would be compiled anew
+    while a request waits.
+    """
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.op.name) for tensor in scorer.function.inputs]
+    for spec in specs:
+        if not spec.shape.is_fully_defined():
+            raise InvalidInputError(
+                f"jit: expected user tensors of fixed shape, found {spec.name} {spec.shape}. Pad the "
+                f"user's state to a fixed length, or export without --jit."
+            )
+    # The attribute that asks for XLA stands at the call of a function: one calls, one is called.
+    compiled = tf.function(
+        lambda *tensors: scorer.function(*tensors), input_signature=specs, autograph=False, jit_compile=True
+    )
+    calling = tf.function(lambda *tensors: compiled(*tensors), input_signature=specs, autograph=False)
+    return replace(scorer, function=calling.get_concrete_function(), jit=True)

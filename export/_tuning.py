@@ -14,7 +14,7 @@ from nann.export._assets import ITEM_ID_ORDER, ITEM_IDS, Assets
 from nann.export._calibrate import CalibrationReport, calibrate
 from nann.export._precision import ACCURACY, PrecisionReport, Wanted, choose_precision
 from nann.export._samples import Sample
-from nann.export._scorer import Scorer, choose_executor
+from nann.export._scorer import Scorer, choose_executor, jit_scorer
 from nann.ops._index_resource import IndexResource
 
 ADAPTIVE_EXPAND = 8
@@ -25,6 +25,7 @@ class Tuning:
     """What the caller of an export wants.
 
     executor:         who runs the scorer; "auto": the native executor where it can, else TensorFlow.
+    jit:              TensorFlow runs it, compiled by XLA.
     precision:        of the native executor's products; "auto": bfloat16 where it is accurate enough.
     accuracy:         least share of float32's results that bfloat16 must find.
     walk:             "fixed" is design section 4; "adaptive" expands the best until no better is near.
@@ -41,6 +42,7 @@ class Tuning:
     expand: int = ADAPTIVE_EXPAND
     target_agreement: float | None = None
     users: int = 16
+    jit: bool = False
 
     def __post_init__(self) -> None:
         shares = {"accuracy": self.accuracy, "target_agreement": self.target_agreement or 1.0}
@@ -53,6 +55,11 @@ class Tuning:
             raise InvalidInputError(
                 f"expected expand and users of at least 1, found {self.expand} and {self.users}. "
                 f"Correct them."
+            )
+        if self.jit and self.executor == "native":
+            raise InvalidInputError(
+                "jit: expected TensorFlow to run the scorer, found the executor native. "
+                "Leave out one of the two."
             )
 
 
@@ -80,7 +87,7 @@ def tune(
     Raises InvalidInputError for a wish that this scorer cannot have, VerificationError when bfloat16 was
     asked for and is not accurate enough.
     """
-    scorer = choose_executor(scorer, tuning.executor)
+    scorer = jit_scorer(scorer) if tuning.jit else choose_executor(scorer, tuning.executor)
     if tuning.walk == "adaptive":
         scorer = replace(scorer, expand=tuning.expand)
     if tuning.precision == "float32" and tuning.target_agreement is None:

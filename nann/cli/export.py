@@ -54,6 +54,11 @@ from nann.cli._numbers import NUMBERS
     help="Who runs the scorer: auto is the native executor where it can.",
 )
 @click.option(
+    "--jit",
+    is_flag=True,
+    help="XLA compiles the scorer, which TensorFlow runs; servers must have XLA switched on.",
+)
+@click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16", "auto"]),
     default="float32",
@@ -98,6 +103,7 @@ def command(
     item_table_bytes: int,
     reorder: bool,
     executor: str,
+    jit: bool,
     precision: str,
     accuracy: float,
     walk: str,
@@ -125,6 +131,7 @@ def command(
         "reorder": reorder,
         "tuning": nann_export.Tuning(
             executor=executor,  # type: ignore[arg-type]  # click has checked the choices.
+            jit=jit,
             precision=precision,  # type: ignore[arg-type]
             accuracy=accuracy,
             walk=walk,  # type: ignore[arg-type]
@@ -180,6 +187,11 @@ def _tuning_text(result: dict[str, Any]) -> str:
     precision, calibration = result["precision"], result["calibration"]
     if result["executor"] == "native":
         text = f"Scorer run by the native executor in {precision['precision']}.\n"
+    elif result["jit"]:
+        text = (
+            "Scorer run by TensorFlow, compiled by XLA at the first request or warm-up.\n"
+            "  TensorFlow Serving must be started with --xla_cpu_compilation_enabled=true\n"
+        )
     else:
         reason = result["executor_reason"]
         text = f"Scorer run by TensorFlow{'' if reason is None else f': {reason}'}.\n"

@@ -13,6 +13,7 @@ import tensorflow as tf
 from nann.errors import InvalidInputError, VerificationError
 from nann.export import Tuning, export_model, verify_model
 from nann.export._calibrate import CalibrationReport, narrowest
+from nann.export._scorer import Scorer, jit_scorer
 from nann.export._verify import loaded
 from nann.training._model import ModelConfig, ReferenceModel
 from support.tiny_model import D, E, L, TinyModel
@@ -58,6 +59,28 @@ def test_both_executors_answer_alike(shared_run: Path, tmp_path: Path) -> None:
     found, expected = answers(tmp_path / "m/1", BEAMS), answers(tmp_path / "m/2", BEAMS)
     np.testing.assert_array_equal(np.sort(found["top_k"]), np.sort(expected["top_k"]))
     np.testing.assert_allclose(found["scores"], expected["scores"], rtol=2e-5, atol=1e-5)
+
+
+def test_a_compiled_scorer_answers_alike(shared_run: Path, tmp_path: Path) -> None:
+    jit = export_model(shared_run, tmp_path / "m/1", level_topn=BEAMS, tuning=Tuning(jit=True))
+    export_model(shared_run, tmp_path / "m/2", level_topn=BEAMS)
+    assert (jit["executor"], jit["jit"]) == ("tensorflow", True)
+    assert manifest_of(tmp_path / "m/1")["scorer"]["jit"]
+    assert b"_XlaMustCompile" in (tmp_path / "m/1/saved_model.pb").read_bytes()
+    found, expected = answers(tmp_path / "m/1", BEAMS), answers(tmp_path / "m/2", BEAMS)
+    np.testing.assert_array_equal(np.sort(found["top_k"]), np.sort(expected["top_k"]))
+    np.testing.assert_allclose(found["scores"], expected["scores"], rtol=2e-5, atol=1e-5)
+
+
+def test_what_is_not_compiled_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="jit: expected TensorFlow to run the scorer"):
+        Tuning(jit=True, executor="native")
+    open_shape = tf.function(
+        lambda user, items: tf.reduce_sum(user) + items[:, 0],
+        input_signature=[tf.TensorSpec([None], name="events"), tf.TensorSpec([8, D])],
+    )
+    with pytest.raises(InvalidInputError, match=r"jit: expected user tensors of fixed shape, found events"):
+        jit_scorer(Scorer(open_shape.get_concrete_function(), ("item_embs",), 8))
 
 
 def test_what_the_native_executor_cannot_run_is_left_to_tensorflow(shared_run: Path, tmp_path: Path) -> None:
