@@ -21,7 +21,8 @@ from nann.bench._requests import Request, generate_requests
 from nann.bench._schedule import Stage
 from nann.bench._statistics import interleaved, ratio_of_medians, timed_each
 from nann.bench._targets import SavedModelTarget, limit_threads
-from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions, medians_ms, shared_ids
+from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions, medians_ms
+from nann.export._precision import overlap
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 _DIM = 64
@@ -56,7 +57,7 @@ def against_stock(
     return Outcome(
         [
             Check.of("faster than stock TensorFlow ops", speedup, faster),
-            Check("ids shared with stock TensorFlow ops", shared_ids(*found), same_ids, unit="%"),
+            Check("ids shared with stock TensorFlow ops", overlap(*found), same_ids, unit="%"),
         ],
         {
             **medians_ms(seconds, options.requests),

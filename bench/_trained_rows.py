@@ -19,7 +19,8 @@ from nann.bench._peers import WALKS
 from nann.bench._requests import Request, retrieve_request
 from nann.bench._statistics import Ratio, interleaved, ratio_of_medians, timed_each
 from nann.bench._targets import SavedModelTarget
-from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions, medians_ms, shared_ids
+from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions, medians_ms
+from nann.export._precision import overlap
 from nann.ops import write_index
 
 _K = 200
@@ -153,7 +154,7 @@ class TrainedModel:
     def found(self, walk: str, level_topn: tuple[int, ...]) -> Found:
         """Agreement and cost of beams, mean over users."""
         answers = [self.walk(walk).outputs(_request(state, level_topn)) for state in self.states]
-        agreement = shared_ids(np.concatenate([answer["top_k"] for answer in answers]), self._best)
+        agreement = overlap(np.concatenate([answer["top_k"] for answer in answers]), self._best)
         return Found(level_topn, agreement, float(np.mean([answer["items_scored"] for answer in answers])))
 
     def cheapest(self, walk: str) -> Found:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nann.bench._statistics import Ratio, Seconds
 
@@ -97,13 +96,3 @@ class Outcome:
 def medians_ms(seconds: Mapping[str, Seconds], calls: int) -> dict[str, float]:
     """Median ms of one call by candidate."""
     return {f"{name}, ms": float(np.median(values)) / calls * 1e3 for name, values in seconds.items()}
-
-
-def shared_ids(found: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> float:
-    """Mean share of each row of `wanted` [B, k] that is in the same row of `found`; padding is no item."""
-    shares = [
-        np.isin(row[row >= 0], answer).mean()
-        for row, answer in zip(wanted, found, strict=True)
-        if (row >= 0).any()
-    ]
-    return float(np.mean(shares))
