@@ -4,6 +4,7 @@ set(NANN_CORE_SOURCES
   core/candidate_pool.cc
   core/float16.cc
   core/graph.cc
+  core/matrix_program.cc
   core/npy.cc
   core/table.cc
   core/tile_distance.cc
@@ -18,6 +19,7 @@ set(NANN_CORE_SOURCES
 )
 set(NANN_KERNEL_SOURCES
   kernels/beam_search_kernel.cc
+  kernels/function_reader.cc
   kernels/gather_kernel.cc
   kernels/index_kernel.cc
   kernels/index_resource.cc
@@ -32,6 +34,7 @@ set(NANN_KERNEL_SOURCES
   kernels/scorer_compiler.cc
   kernels/tile_scorer.cc
   kernels/top_k_kernel.cc
+  kernels/user_compiler.cc
   kernels/visited_set_kernel.cc
 )
 set(NANN_DEF_SOURCES

@@ -28,6 +28,7 @@ struct Counters {
   NamedCounter nan_items{"/nann/nan_items", "Items dropped because their score was NaN."};
   NamedCounter tiles{"/nann/tiles", "Tiles that the scorer was started on."};
 
+  NamedCounter tensorflow_users{"/nann/tensorflow_users", "Users whose part of the scorer TensorFlow ran."};
   NamedCounter user_micros{"/nann/user_micros", "Time of the users' part of the scorer."};
   NamedCounter walk_micros{"/nann/walk_micros", "Thread time of neighbours, visited sets and selection."};
   NamedCounter gather_micros{"/nann/gather_micros", "Thread time of reading rows of item tables."};
@@ -38,8 +39,8 @@ struct Counters {
   NamedCounter* const parts[4] = {&user_micros, &walk_micros, &gather_micros, &scorer_micros};
 
   std::vector<NamedCounter*> All() {
-    return {&searches, &items_scored, &hops,        &padded_rows,   &nan_items,
-            &tiles,    &user_micros,  &walk_micros, &gather_micros, &scorer_micros};
+    return {&searches,         &items_scored, &hops,        &padded_rows,   &nan_items,    &tiles,
+            &tensorflow_users, &user_micros,  &walk_micros, &gather_micros, &scorer_micros};
   }
 };
 
@@ -60,6 +61,8 @@ void CountSearch(const SearchCounts& counts) {
 }
 
 void CountTile() { TheCounters().tiles.Add(1); }
+
+void CountTensorflowUser() { TheCounters().tensorflow_users.Add(1); }
 
 void CountTime(Part part, std::chrono::nanoseconds time) {
   // A stretch may be shorter than a microsecond: what is left over counts the next time.

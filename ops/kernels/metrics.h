@@ -26,6 +26,9 @@ void CountSearch(const SearchCounts& counts);
 // Adds the tile that is about to be scored. Thread-safe.
 void CountTile();
 
+// Adds a user whose part of the scorer TensorFlow is about to run. Thread-safe.
+void CountTensorflowUser();
+
 // What a search's time is spent on.
 enum class Part {
   kUser,    // What is computed once a user.

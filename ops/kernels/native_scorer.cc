@@ -13,12 +13,28 @@ namespace {
 // over the threads; the speed of a tile is the same from 30 rows on.
 constexpr int64_t kMostTileRows = 48;
 
+std::vector<tensorflow::TensorShape> ShapesOf(const std::vector<tensorflow::Tensor>& tensors) {
+  std::vector<tensorflow::TensorShape> shapes;
+  for (const tensorflow::Tensor& tensor : tensors) shapes.push_back(tensor.shape());
+  return shapes;
+}
+
 }  // namespace
+
+std::shared_ptr<CompiledUser> NativeUser::For(const std::vector<tensorflow::Tensor>& user) {
+  std::vector<tensorflow::TensorShape> shapes = ShapesOf(user);
+  absl::MutexLock lock(&mu_);
+  if (refused_) return nullptr;
+  if (compiled_ != nullptr && compiled_->input_shapes == shapes) return compiled_;
+  absl::StatusOr<UserProgram> program = CompileUser(function_, shapes);
+  refused_ = !program.ok();
+  compiled_ = refused_ ? nullptr : std::make_shared<CompiledUser>(*std::move(program), std::move(shapes));
+  return compiled_;
+}
 
 absl::StatusOr<std::shared_ptr<CompiledScorer>> NativeScorer::For(const std::vector<tensorflow::Tensor>& user,
                                                                   const std::vector<const Table*>& tables) {
-  std::vector<tensorflow::TensorShape> shapes;
-  for (const tensorflow::Tensor& tensor : user) shapes.push_back(tensor.shape());
+  std::vector<tensorflow::TensorShape> shapes = ShapesOf(user);
   {
     absl::MutexLock lock(&mu_);
     if (compiled_ != nullptr && compiled_->user_shapes == shapes) return compiled_;

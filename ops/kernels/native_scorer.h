@@ -13,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "tensorflow/core/framework/function.pb.h"
 #include "tensorflow/core/framework/tensor.h"
+#include "user_compiler.h"
 
 namespace nann {
 
@@ -28,6 +29,36 @@ struct CompiledScorer {
   const TileProgram program;
   const std::vector<tensorflow::TensorShape> user_shapes;
   ObjectPool<AlignedFloats> scratch;
+};
+
+// A compiled user's part with the scratch memory of those who run it. Thread-safe.
+struct CompiledUser {
+  CompiledUser(UserProgram compiled, std::vector<tensorflow::TensorShape> shapes)
+      : part(std::move(compiled)), input_shapes(std::move(shapes)), scratch(kIdleScratch, [this] {
+          return std::make_unique<AlignedFloats>(part.program.MakeScratch());
+        }) {}
+
+  static constexpr size_t kIdleScratch = 64;
+
+  const UserProgram part;
+  const std::vector<tensorflow::TensorShape> input_shapes;
+  ObjectPool<AlignedFloats> scratch;
+};
+
+// Compiles the user's part of a scorer for the shapes that requests have. Thread-safe: `compiled_` and
+// `refused_` are guarded by `mu_`.
+class NativeUser {
+ public:
+  explicit NativeUser(tensorflow::FunctionDef function) : function_(std::move(function)) {}
+
+  // Null for a part that is not computed without TensorFlow.
+  std::shared_ptr<CompiledUser> For(const std::vector<tensorflow::Tensor>& user);
+
+ private:
+  const tensorflow::FunctionDef function_;
+  absl::Mutex mu_;
+  std::shared_ptr<CompiledUser> compiled_ ABSL_GUARDED_BY(mu_);
+  bool refused_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 // Compiles a scorer once the shapes of its user tensors are known, which is when the first request has run

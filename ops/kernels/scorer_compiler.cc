@@ -6,12 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "tensorflow/core/framework/attr_value_util.h"
-#include "tensorflow/core/framework/node_def_util.h"
+#include "function_reader.h"
 #include "tensorflow/core/framework/tensor.h"
 
 namespace nann {
@@ -21,49 +17,9 @@ using tensorflow::FunctionDef;
 using tensorflow::NodeDef;
 using tensorflow::Tensor;
 
-// Operations of TensorFlow that are one of ours. Plain arrays: libstdc++ exports what a std::map makes of our
-// types from the shared library.
-template <typename Op>
-struct NamedOp {
-  const char* name;
-  Op op;
-};
-
-constexpr NamedOp<BinaryOp> kBinaryOps[] = {
-    {"AddV2", BinaryOp::kAdd},   {"Add", BinaryOp::kAdd},
-    {"BiasAdd", BinaryOp::kAdd}, {"Sub", BinaryOp::kSub},
-    {"Mul", BinaryOp::kMul},     {"RealDiv", BinaryOp::kDiv},
-    {"Div", BinaryOp::kDiv},     {"Maximum", BinaryOp::kMax},
-    {"Minimum", BinaryOp::kMin}, {"SquaredDifference", BinaryOp::kSquaredDifference}};
-
-constexpr NamedOp<UnaryOp> kUnaryOps[] = {
-    {"Neg", UnaryOp::kNeg},         {"Relu", UnaryOp::kRelu}, {"Relu6", UnaryOp::kRelu6},
-    {"Square", UnaryOp::kSquare},   {"Sqrt", UnaryOp::kSqrt}, {"Rsqrt", UnaryOp::kRsqrt},
-    {"Inv", UnaryOp::kReciprocal},  {"Exp", UnaryOp::kExp},   {"Reciprocal", UnaryOp::kReciprocal},
-    {"Sigmoid", UnaryOp::kSigmoid}, {"Tanh", UnaryOp::kTanh}, {"Erf", UnaryOp::kErf},
-    {"Abs", UnaryOp::kAbs}};
-
-constexpr NamedOp<ReduceOp> kReduceOps[] = {
-    {"Sum", ReduceOp::kSum}, {"Mean", ReduceOp::kMean}, {"Max", ReduceOp::kMax}, {"Min", ReduceOp::kMin}};
-
-template <typename Op, size_t kCount>
-const Op* Find(const NamedOp<Op> (&ops)[kCount], const std::string& name) {
-  for (const NamedOp<Op>& op : ops) {
-    if (name == op.name) return &op.op;
-  }
-  return nullptr;
-}
-
-bool PassesThrough(const std::string& op) {
-  return op == "Identity" || op == "StopGradient" || op == "PreventGradient" || op == "EnsureShape" ||
-         op == "Snapshot";
-}
-
 class ScorerCompiler {
  public:
-  explicit ScorerCompiler(const FunctionDef& scorer) : scorer_(scorer) {
-    for (const NodeDef& node : scorer.node_def()) nodes_[node.name()] = &node;
-  }
+  explicit ScorerCompiler(const FunctionDef& scorer) : scorer_(scorer), reader_(scorer) {}
 
   absl::StatusOr<TileGraph> Compile(absl::Span<const tensorflow::TensorShape> user_shapes,
                                     absl::Span<const int64_t> table_widths) {
@@ -103,37 +59,23 @@ class ScorerCompiler {
   }
 
  private:
-  // A reference to a value: an argument's name or "node:output:number".
-  struct Reference {
-    std::string node;
-    int number = 0;
-  };
-
-  static Reference Parse(const std::string& text) {
-    const std::vector<std::string> parts = absl::StrSplit(text, ':');
-    Reference reference{parts[0], 0};
-    if (parts.size() == 3) (void)absl::SimpleAtoi(parts[2], &reference.number);
-    return reference;
-  }
-
   absl::StatusOr<int> Resolve(const std::string& text) {
-    const Reference reference = Parse(text);
-    const std::string key =
-        reference.number == 0 ? reference.node : absl::StrCat(reference.node, ":", reference.number);
+    const ValueReference reference = ParseReference(text);
+    const std::string key = reference.ToString();
     const auto known = known_.find(key);
     if (known != known_.end()) return known->second;
     const auto unusable = unusable_inputs_.find(reference.node);
     if (unusable != unusable_inputs_.end()) return absl::InvalidArgumentError(unusable->second);
-    const auto found = nodes_.find(reference.node);
-    if (found == nodes_.end()) {
+    const NodeDef* node_def = reader_.Find(reference.node);
+    if (node_def == nullptr) {
       return absl::InvalidArgumentError(absl::StrCat("a reference to an unknown node: ", text));
     }
     // A frozen scorer has no cycles; one that has more levels than this is no scorer.
     if (depth_ > kMaxDepth) return absl::InvalidArgumentError("a scorer of more than 5,000 levels");
     ++depth_;
-    absl::StatusOr<int> node = Translate(*found->second, reference.number);
+    absl::StatusOr<int> node = Translate(*node_def, reference.number);
     --depth_;
-    if (!node.ok()) return Annotate(node.status(), *found->second);
+    if (!node.ok()) return Annotate(node.status(), *node_def);
     known_[key] = *node;
     return *node;
   }
@@ -147,10 +89,9 @@ class ScorerCompiler {
   }
 
   absl::StatusOr<int> Input(const NodeDef& node, int input) {
-    if (input >= node.input_size() || absl::StartsWith(node.input(input), "^")) {
-      return absl::InvalidArgumentError(absl::StrCat("no input ", input));
-    }
-    return Resolve(node.input(input));
+    const absl::StatusOr<std::string> name = FunctionReader::Input(node, input);
+    if (!name.ok()) return name.status();
+    return Resolve(*name);
   }
 
   absl::StatusOr<int> Translate(const NodeDef& node, int output) {
@@ -159,28 +100,19 @@ class ScorerCompiler {
     if (PassesThrough(op)) return Input(node, 0);
     if (op == "MatMul") return TranslateMatMul(node, "transpose_a", "transpose_b");
     if (op == "BatchMatMul" || op == "BatchMatMulV2") return TranslateMatMul(node, "adj_x", "adj_y");
-    if (const BinaryOp* binary = Find(kBinaryOps, op)) return TranslateBinary(node, *binary);
-    if (const ReduceOp* reduce = Find(kReduceOps, op)) return TranslateReduce(node, *reduce);
+    if (const BinaryOp* binary = FindBinaryOp(op)) return TranslateBinary(node, *binary);
+    if (const ReduceOp* reduce = FindReduceOp(op)) return TranslateReduce(node, *reduce);
     if (op == "ConcatV2") return TranslateConcat(node);
     if (op == "Slice" || op == "StridedSlice") return TranslateSlice(node);
     if (op == "Split" || op == "SplitV") return TranslateSplit(node, output);
     if (op == "Reshape" || op == "Squeeze" || op == "ExpandDims") return TranslateReshape(node);
     const absl::StatusOr<int> x = Input(node, 0);
     if (!x.ok()) return x.status();
-    if (const UnaryOp* unary = Find(kUnaryOps, op)) return graph_.Unary(*unary, *x);
+    if (const UnaryOp* unary = FindUnaryOp(op)) return graph_.Unary(*unary, *x);
     if (op == "Softmax") return graph_.Softmax(*x);
     if (op == "LeakyRelu") return LeakyRelu(*x, node);
     if (op == "Erfc") return Combine(BinaryOp::kSub, 1.0f, graph_.Unary(UnaryOp::kErf, *x));
     return absl::InvalidArgumentError("an operation that the native executor does not know");
-  }
-
-  static bool AttrBool(const NodeDef& node, const char* name) {
-    const auto found = node.attr().find(name);
-    return found != node.attr().end() && found->second.b();
-  }
-  static int64_t AttrInt(const NodeDef& node, const char* name) {
-    const auto found = node.attr().find(name);
-    return found != node.attr().end() ? found->second.i() : 0;
   }
 
   absl::StatusOr<int> Scalar(float value) { return graph_.AddConstant({}, {value}); }
@@ -194,8 +126,7 @@ class ScorerCompiler {
 
   // The spelling that FusePrelu knows.
   absl::StatusOr<int> LeakyRelu(int x, const NodeDef& node) {
-    const auto found = node.attr().find("alpha");
-    const float alpha = found != node.attr().end() ? found->second.f() : 0.2f;  // TensorFlow's default.
+    const float alpha = AttrFloat(node, "alpha", 0.2f);  // TensorFlow's default.
     const absl::StatusOr<int> positive = graph_.Unary(UnaryOp::kRelu, x);
     if (!positive.ok()) return positive;
     const absl::StatusOr<int> negated = graph_.Unary(UnaryOp::kNeg, x);
@@ -203,44 +134,6 @@ class ScorerCompiler {
         Combine(BinaryOp::kMul, -alpha, graph_.Unary(UnaryOp::kRelu, *negated));
     if (!negative.ok()) return negative;
     return graph_.Binary(BinaryOp::kAdd, *positive, *negative);
-  }
-
-  // The tensor of a Const node. InvalidArgument when `text` is none.
-  absl::StatusOr<Tensor> ConstantOf(const std::string& text) {
-    auto found = nodes_.find(Parse(text).node);
-    while (found != nodes_.end() && PassesThrough(found->second->op())) {
-      found = nodes_.find(Parse(found->second->input(0)).node);
-    }
-    if (found == nodes_.end() || found->second->op() != "Const") {
-      return absl::InvalidArgumentError("an axis or shape that is not constant");
-    }
-    return ValueOf(*found->second);
-  }
-
-  static absl::StatusOr<Tensor> ValueOf(const NodeDef& constant) {
-    const auto value = constant.attr().find("value");
-    Tensor tensor;
-    if (value == constant.attr().end() || !tensor.FromProto(value->second.tensor())) {
-      return absl::InvalidArgumentError("a damaged constant");
-    }
-    return tensor;
-  }
-
-  absl::StatusOr<std::vector<int64_t>> IntsOf(const NodeDef& node, int input) {
-    if (input >= node.input_size()) return absl::InvalidArgumentError(absl::StrCat("no input ", input));
-    const absl::StatusOr<Tensor> tensor = ConstantOf(node.input(input));
-    if (!tensor.ok()) return tensor.status();
-    std::vector<int64_t> values(tensor->NumElements());
-    for (int64_t i = 0; i < tensor->NumElements(); ++i) {
-      if (tensor->dtype() == tensorflow::DT_INT32) {
-        values[i] = tensor->flat<int32_t>()(i);
-      } else if (tensor->dtype() == tensorflow::DT_INT64) {
-        values[i] = tensor->flat<int64_t>()(i);
-      } else {
-        return absl::InvalidArgumentError("an axis or shape that is not an integer");
-      }
-    }
-    return values;
   }
 
   absl::StatusOr<int> TranslateConst(const NodeDef& node) {
@@ -281,7 +174,7 @@ class ScorerCompiler {
   absl::StatusOr<int> TranslateReduce(const NodeDef& node, ReduceOp op) {
     const absl::StatusOr<int> x = Input(node, 0);
     if (!x.ok()) return x;
-    const absl::StatusOr<std::vector<int64_t>> axes = IntsOf(node, 1);
+    const absl::StatusOr<std::vector<int64_t>> axes = reader_.IntsOf(node, 1);
     if (!axes.ok()) return axes.status();
     if (axes->size() != 1 || !IsColumns((*axes)[0], *x)) {
       return absl::InvalidArgumentError("a reduction over another axis than the columns");
@@ -297,7 +190,7 @@ class ScorerCompiler {
       if (!part.ok()) return part;
       inputs.push_back(*part);
     }
-    const absl::StatusOr<std::vector<int64_t>> axis = IntsOf(node, parts);
+    const absl::StatusOr<std::vector<int64_t>> axis = reader_.IntsOf(node, parts);
     if (!axis.ok()) return axis.status();
     if (axis->size() != 1 || inputs.empty() || !IsColumns((*axis)[0], inputs[0])) {
       return absl::InvalidArgumentError("a concatenation along another axis than the columns");
@@ -308,9 +201,9 @@ class ScorerCompiler {
   absl::StatusOr<int> TranslateSlice(const NodeDef& node) {
     const absl::StatusOr<int> x = Input(node, 0);
     if (!x.ok()) return x;
-    const absl::StatusOr<std::vector<int64_t>> begin = IntsOf(node, 1);
+    const absl::StatusOr<std::vector<int64_t>> begin = reader_.IntsOf(node, 1);
     if (!begin.ok()) return begin.status();
-    const absl::StatusOr<std::vector<int64_t>> end = IntsOf(node, 2);
+    const absl::StatusOr<std::vector<int64_t>> end = reader_.IntsOf(node, 2);
     if (!end.ok()) return end.status();
     const TileShape& shape = ShapeOf(*x);
     const absl::Status unknown = absl::InvalidArgumentError("a slice that is not one of whole rows' columns");
@@ -320,7 +213,7 @@ class ScorerCompiler {
       const int64_t width = (*end)[1] < 0 ? shape.width - (*begin)[1] : (*end)[1];
       return graph_.Slice(*x, (*begin)[1], width);
     }
-    const absl::StatusOr<std::vector<int64_t>> strides = IntsOf(node, 3);
+    const absl::StatusOr<std::vector<int64_t>> strides = reader_.IntsOf(node, 3);
     if (!strides.ok()) return strides.status();
     const int64_t begin_mask = AttrInt(node, "begin_mask"), end_mask = AttrInt(node, "end_mask");
     const int64_t shrink = AttrInt(node, "shrink_axis_mask");
@@ -346,7 +239,7 @@ class ScorerCompiler {
     const bool sized = node.op() == "SplitV";
     const absl::StatusOr<int> x = Input(node, sized ? 0 : 1);
     if (!x.ok()) return x;
-    const absl::StatusOr<std::vector<int64_t>> axis = IntsOf(node, sized ? 2 : 0);
+    const absl::StatusOr<std::vector<int64_t>> axis = reader_.IntsOf(node, sized ? 2 : 0);
     if (!axis.ok()) return axis.status();
     if (axis->size() != 1 || !IsColumns((*axis)[0], *x)) {
       return absl::InvalidArgumentError("a split along another axis than the columns");
@@ -355,7 +248,7 @@ class ScorerCompiler {
     const int64_t total = ShapeOf(*x).width;
     std::vector<int64_t> widths(parts, parts > 0 ? total / parts : 0);
     if (sized) {
-      const absl::StatusOr<std::vector<int64_t>> sizes = IntsOf(node, 1);
+      const absl::StatusOr<std::vector<int64_t>> sizes = reader_.IntsOf(node, 1);
       if (!sizes.ok()) return sizes.status();
       widths = *sizes;
       int64_t rest = total;
@@ -380,7 +273,7 @@ class ScorerCompiler {
       if (shape.width != 1) return absl::InvalidArgumentError("a squeeze of more than one column");
       return graph_.Reshape(*x, 1);
     }
-    const absl::StatusOr<std::vector<int64_t>> values = IntsOf(node, 1);
+    const absl::StatusOr<std::vector<int64_t>> values = reader_.IntsOf(node, 1);
     if (!values.ok()) return values.status();
     if (node.op() == "ExpandDims") {
       const bool adds_column =
@@ -400,8 +293,8 @@ class ScorerCompiler {
   static constexpr int kMaxDepth = 5000;
 
   const FunctionDef& scorer_;
+  const FunctionReader reader_;
   TileGraph graph_;
-  std::map<std::string, const NodeDef*> nodes_;
   std::map<std::string, int> known_;
   std::map<std::string, std::string> unusable_inputs_;
   int depth_ = 0;

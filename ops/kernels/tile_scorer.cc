@@ -3,6 +3,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "metrics.h"
 #include "scorer_function.h"
@@ -34,6 +35,11 @@ TileScorer::TileScorer(tensorflow::OpKernelConstruction* ctx) {
                                          std::to_string(native_scorer.size()) + " bytes that are none"));
   if (!rescore_table_names_.empty()) rescorer_ = std::make_unique<NativeScorer>(function, tile_rows_, false);
   native_ = std::make_unique<NativeScorer>(std::move(function), tile_rows_, precision == "bfloat16");
+  const FunctionLibraryRuntime* runtime = ctx->function_library();
+  if (runtime == nullptr || user_functions_.empty()) return;
+  const tensorflow::FunctionDef* user =
+      runtime->GetFunctionLibraryDefinition()->Find(user_functions_.front().name());
+  if (user != nullptr) native_user_ = std::make_unique<NativeUser>(*user);
 }
 
 namespace {
@@ -56,6 +62,7 @@ absl::StatusOr<TileScorer::Ready> TileScorer::Prepare(OpKernelContext* ctx, cons
   Ready ready;
   ready.runtime = runtime;
   ready.native = native_.get();
+  ready.native_user = native_user_.get();
   ready.tile_rows = tile_rows_;
   // A look-up but for the first time. The handles are not kept: a session may run this kernel under another
   // runtime, even one that lies where a former one lay.
@@ -99,6 +106,30 @@ absl::Status PackUser(const TileScorer::Ready& scorer, ScorerUser* user) {
   return absl::OkStatus();
 }
 
+namespace {
+
+// Replaces the user's tensors by what the user function makes of them. Returns false where TensorFlow has to.
+bool RunNativeUser(const TileScorer::Ready& scorer, ScorerUser* user) {
+  const auto is_float = [](const Tensor& tensor) { return tensor.dtype() == tensorflow::DT_FLOAT; };
+  if (scorer.native_user == nullptr || !absl::c_all_of(user->tensors, is_float)) return false;
+  const std::shared_ptr<CompiledUser> compiled = scorer.native_user->For(user->tensors);
+  if (compiled == nullptr) return false;
+  std::vector<const float*> inputs;
+  for (const Tensor& tensor : user->tensors) inputs.push_back(tensor.flat<float>().data());
+  std::vector<Tensor> results;
+  std::vector<float*> outputs;
+  for (const tensorflow::TensorShape& shape : compiled->part.output_shapes) {
+    results.emplace_back(tensorflow::DT_FLOAT, shape);
+    outputs.push_back(results.back().flat<float>().data());
+  }
+  const ObjectPool<AlignedFloats>::Loan scratch = compiled->scratch.Borrow();
+  compiled->part.program.Run(inputs, scratch.get(), absl::MakeSpan(outputs));
+  user->tensors = std::move(results);
+  return true;
+}
+
+}  // namespace
+
 void BindUser(OpKernelContext* ctx, const TileScorer::Ready& scorer, std::vector<Tensor> tensors,
               ScorerUser* user, TileScorer::Done done) {
   user->tensors = std::move(tensors);
@@ -109,6 +140,8 @@ void BindUser(OpKernelContext* ctx, const TileScorer::Ready& scorer, std::vector
     done(status);
   };
   if (!scorer.has_user_function) return finish(absl::OkStatus());
+  if (RunNativeUser(scorer, user)) return finish(absl::OkStatus());
+  CountTensorflowUser();
   auto results = std::make_shared<std::vector<Tensor>>();
   FunctionLibraryRuntime::Options options = FunctionOptions(ctx);
   // A chain of small operations: handing one to another thread takes longer than the operation.

@@ -36,7 +36,8 @@ class TileScorer {
     tensorflow::FunctionLibraryRuntime::Handle scorer = 0;
     tensorflow::FunctionLibraryRuntime::Handle user_function = 0;
     bool has_user_function = false;
-    NativeScorer* native = nullptr;  // Not null: in place of the function `scorer`.
+    NativeScorer* native = nullptr;     // Not null: in place of the function `scorer`.
+    NativeUser* native_user = nullptr;  // Not null: in place of the user function, where it can.
     std::vector<const Table*> tables;
     int64_t tile_rows = 0;
   };
@@ -50,6 +51,7 @@ class TileScorer {
   std::vector<tensorflow::NameAttrList> user_functions_;
   std::unique_ptr<NativeScorer> native_;
   std::unique_ptr<NativeScorer> rescorer_;
+  std::unique_ptr<NativeUser> native_user_;
   std::vector<std::string> table_names_;
   std::vector<std::string> rescore_table_names_;
   int64_t tile_rows_ = 0;

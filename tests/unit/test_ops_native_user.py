@@ -1,0 +1,99 @@
+"""The user's part of a scorer without TensorFlow: the same, and left to it where it must be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import nann.ops
+from support.graphs import DIM, random_corpus
+
+EVENTS, TILE_ROWS = 5, 8
+RNG = np.random.default_rng(1)
+WEIGHTS = RNG.normal(size=(DIM, DIM)).astype(np.float32)
+POSITIONS = RNG.normal(size=(EVENTS, DIM)).astype(np.float32)
+
+
+def attention(events):
+    """As the reference model: keys of events, a mask of those that are there."""
+    hidden = events @ WEIGHTS
+    hidden = tf.nn.relu(hidden) - 0.25 * tf.nn.relu(-hidden)
+    present = tf.cast(tf.reduce_any(events != 0, axis=-1), tf.float32)
+    mask = (1.0 - tf.expand_dims(present, 0)) * -10.0
+    return tf.transpose((hidden @ WEIGHTS + POSITIONS) * tf.expand_dims(present, -1)) + mask
+
+
+def pooling(events):
+    """A tower over the mean of the events, of rank 1 on its way."""
+    mean = tf.reduce_mean(events, axis=0)
+    hidden = tf.tanh(tf.expand_dims(mean, 0) @ WEIGHTS)
+    scale = 1.0 / tf.sqrt(tf.reduce_sum(tf.square(hidden), axis=1, keepdims=True) + 1e-6)
+    unit = tf.squeeze(hidden * scale, [0]) + tf.reduce_max(events, axis=0)
+    return tf.reshape(unit, [-1, 1])
+
+
+def comparisons(events):
+    """Logic and every kind of comparison."""
+    both = tf.logical_and(events > 0.0, tf.logical_not(events >= 1.0))
+    either = tf.logical_or(tf.equal(events, 0.0), events < POSITIONS)
+    small = tf.cast(tf.reduce_all(events <= 0.5, axis=1, keepdims=True), tf.float32)
+    return tf.transpose(tf.cast(both, tf.float32) + 2.0 * tf.cast(either, tf.float32) + small)
+
+
+def products(events):
+    """Products of what was computed, both ways round."""
+    square = tf.nn.softmax(tf.matmul(events, events, transpose_a=True))
+    return tf.matmul(square, events, transpose_b=True)
+
+
+def of_another_rank(events):
+    """What only TensorFlow does."""
+    return tf.transpose(tf.reduce_sum(tf.reshape(events, [EVENTS, DIM, 1]) * tf.ones([1, 1, 2]), axis=2))
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    corpus = random_corpus(DIM, num_items=50, degree=8, sparsity=0.0)
+    return nann.ops.IndexResource(**corpus.write(tmp_path_factory.mktemp("user")))
+
+
+@pytest.mark.parametrize(
+    ("function", "native"),
+    [(attention, True), (pooling, True), (comparisons, True), (products, True), (of_another_rank, False)],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_the_users_part_is_as_tensorflow_has_it(index, function, native) -> None:
+    events = RNG.normal(size=(4, EVENTS, DIM)).astype(np.float32)
+    events[:, :2] = 0.0
+    user = tf.function(
+        function, input_signature=[tf.TensorSpec([EVENTS, DIM])], autograph=False
+    ).get_concrete_function()
+    shape = user.outputs[0].shape
+    # Each number of the user's matrix weighs differently in the scores of many random items.
+    weights = RNG.normal(size=(1, shape[1])).astype(np.float32)
+    scorer = tf.function(
+        lambda matrix, items: tf.reduce_sum(tf.matmul(items, matrix) * weights, axis=1),
+        input_signature=[tf.TensorSpec(shape), tf.TensorSpec([TILE_ROWS, DIM])],
+        autograph=False,
+    ).get_concrete_function()
+    positions = np.tile(np.arange(50, dtype=np.int32), (4, 1))
+
+    def scores(executor: str):
+        before = nann.ops.metrics()["/nann/tensorflow_users"]
+        found = nann.ops.score_items(
+            index,
+            [events],
+            positions,
+            scorer=scorer,
+            user_functions=[user],
+            tile_rows=TILE_ROWS,
+            executor=executor,
+        )
+        return found.numpy(), nann.ops.metrics()["/nann/tensorflow_users"] - before
+
+    expected, by_tensorflow = scores("tensorflow")
+    assert by_tensorflow == 4
+    found, by_tensorflow = scores("native")
+    assert by_tensorflow == (0 if native else 4)
+    np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
