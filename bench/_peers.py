@@ -24,7 +24,7 @@ from nann.errors import InvalidInputError, MissingDependencyError
 Positions = npt.NDArray[np.int64]
 BEAM_SEARCH = "Nann>BeamSearch"
 _BUILD_CALLS = 100
-_MOST_EF = 8192
+_MOST_EF = 4096
 _LEAST_REORDERED = 200
 
 
@@ -207,7 +207,7 @@ class NannPeer:
     """This project's walk, as an export in a session of this process; the graph is faiss's own."""
 
     def efforts(self, k: int) -> tuple[int, int]:
-        return 1, 16_384
+        return 1, _MOST_EF
 
     def __init__(
         self, corpus: Corpus, metric: Metric, walk: str = "fixed beams", *, m: int, ef_construction: int

@@ -70,8 +70,7 @@ absl::StatusOr<int> MatrixProgram::MatMul(int a, int b, bool transpose_b) {
   return Add(std::move(step), {x.height, width});
 }
 
-absl::StatusOr<MatrixShape> MatrixProgram::Repeated(int a, int b) const {
-  const MatrixShape x = shape(a), y = shape(b);
+absl::StatusOr<MatrixShape> MatrixProgram::Repeated(MatrixShape x, MatrixShape y) const {
   const bool fit = (x.height == y.height || x.height == 1 || y.height == 1) &&
                    (x.width == y.width || x.width == 1 || y.width == 1);
   if (!fit) {
@@ -82,7 +81,7 @@ absl::StatusOr<MatrixShape> MatrixProgram::Repeated(int a, int b) const {
 }
 
 absl::StatusOr<int> MatrixProgram::Binary(BinaryOp op, int a, int b) {
-  const absl::StatusOr<MatrixShape> repeated = Repeated(a, b);
+  const absl::StatusOr<MatrixShape> repeated = Repeated(shape(a), shape(b));
   if (!repeated.ok()) return repeated.status();
   Step step(Step::kBinary, {a, b});
   step.binary = op;
@@ -90,11 +89,19 @@ absl::StatusOr<int> MatrixProgram::Binary(BinaryOp op, int a, int b) {
 }
 
 absl::StatusOr<int> MatrixProgram::Compare(Comparison op, int a, int b) {
-  const absl::StatusOr<MatrixShape> repeated = Repeated(a, b);
+  const absl::StatusOr<MatrixShape> repeated = Repeated(shape(a), shape(b));
   if (!repeated.ok()) return repeated.status();
   Step step(Step::kCompare, {a, b});
   step.comparison = op;
   return Add(std::move(step), *repeated);
+}
+
+absl::StatusOr<int> MatrixProgram::Select(int condition, int a, int b) {
+  const absl::StatusOr<MatrixShape> either = Repeated(shape(a), shape(b));
+  if (!either.ok()) return either.status();
+  const absl::StatusOr<MatrixShape> repeated = Repeated(shape(condition), *either);
+  if (!repeated.ok()) return repeated.status();
+  return Add(Step(Step::kSelect, {condition, a, b}), *repeated);
 }
 
 int MatrixProgram::Unary(UnaryOp op, int x) {
@@ -172,17 +179,28 @@ void MatrixProgram::RunMatMul(const Step& step, float* arena) const {
   kernels_->gemm(gemm);
 }
 
+float MatrixProgram::At(int x, int64_t row, int64_t column, const float* arena) const {
+  const Value& value = values_[x];
+  return arena[value.offset + (value.shape.height == 1 ? 0 : row) * value.stride() +
+               (value.shape.width == 1 ? 0 : column)];
+}
+
 void MatrixProgram::RunCompare(const Step& step, float* arena) const {
   const Value& out = values_[step.to];
-  const auto at = [&](const Value& value, int64_t row, int64_t column) {
-    return arena[value.offset + (value.shape.height == 1 ? 0 : row) * value.stride() +
-                 (value.shape.width == 1 ? 0 : column)];
-  };
   for (int64_t row = 0; row < out.shape.height; ++row) {
     for (int64_t column = 0; column < out.shape.width; ++column) {
-      const bool holds = Holds(step.comparison, at(values_[step.from[0]], row, column),
-                               at(values_[step.from[1]], row, column));
-      arena[out.offset + row * out.stride() + column] = holds ? 1.0f : 0.0f;
+      const float a = At(step.from[0], row, column, arena), b = At(step.from[1], row, column, arena);
+      arena[out.offset + row * out.stride() + column] = Holds(step.comparison, a, b) ? 1.0f : 0.0f;
+    }
+  }
+}
+
+void MatrixProgram::RunSelect(const Step& step, float* arena) const {
+  const Value& out = values_[step.to];
+  for (int64_t row = 0; row < out.shape.height; ++row) {
+    for (int64_t column = 0; column < out.shape.width; ++column) {
+      const bool holds = At(step.from[0], row, column, arena) != 0.0f;
+      arena[out.offset + row * out.stride() + column] = At(step.from[holds ? 1 : 2], row, column, arena);
     }
   }
 }
@@ -208,6 +226,8 @@ void MatrixProgram::RunStep(const Step& step, absl::Span<const float* const> inp
     }
     case Step::kCompare:
       return RunCompare(step, arena);
+    case Step::kSelect:
+      return RunSelect(step, arena);
     case Step::kUnary:
       return kernels_->unary(step.unary, in, height, width, to, out.stride());
     case Step::kSoftmax:

@@ -36,6 +36,8 @@ class MatrixProgram {
   absl::StatusOr<int> Binary(BinaryOp op, int a, int b);
   // 1 where it holds, else 0; repeated likewise.
   absl::StatusOr<int> Compare(Comparison op, int a, int b);
+  // a where the condition is not 0, else b; repeated likewise.
+  absl::StatusOr<int> Select(int condition, int a, int b);
   int Unary(UnaryOp op, int x);
   // Over the columns.
   int Softmax(int x);
@@ -72,6 +74,7 @@ class MatrixProgram {
       kMatMul,
       kBinary,
       kCompare,
+      kSelect,
       kUnary,
       kSoftmax,
       kReduce,
@@ -95,12 +98,15 @@ class MatrixProgram {
   };
 
   int Add(Step step, MatrixShape shape);
-  absl::StatusOr<MatrixShape> Repeated(int a, int b) const;
+  absl::StatusOr<MatrixShape> Repeated(MatrixShape x, MatrixShape y) const;
   BinaryOperand Operand(int x, const float* arena) const;
   void Pack(const Step& matmul, float* arena) const;
   void RunStep(const Step& step, absl::Span<const float* const> inputs, float* arena) const;
   void RunMatMul(const Step& step, float* arena) const;
+  // Element (row, column) of a value that is repeated where it has one row or column.
+  float At(int x, int64_t row, int64_t column, const float* arena) const;
   void RunCompare(const Step& step, float* arena) const;
+  void RunSelect(const Step& step, float* arena) const;
 
   const TileKernels* kernels_;
   std::vector<Value> values_;

@@ -112,6 +112,7 @@ class UserCompiler {
     if (op == "LogicalNot") return Elementwise(BinaryOp::kSub, Scalar(1.0f), *x);
     const absl::StatusOr<Value> y = Input(node, 1);
     if (!y.ok()) return y;
+    if (op == "SelectV2") return TranslateSelect(node, *x, *y);
     if (const BinaryOp* binary = FindBinaryOp(op)) return Elementwise(*binary, *x, *y);
     if (op == "LogicalAnd") return Elementwise(BinaryOp::kMin, *x, *y);
     if (op == "LogicalOr") return Elementwise(BinaryOp::kMax, *x, *y);
@@ -167,6 +168,13 @@ class UserCompiler {
 
   absl::StatusOr<Value> Compare(Comparison op, const Value& a, const Value& b) {
     return Ranked(program_.Compare(op, a.matrix, b.matrix), std::max(a.rank, b.rank));
+  }
+
+  absl::StatusOr<Value> TranslateSelect(const NodeDef& node, const Value& condition, const Value& a) {
+    const absl::StatusOr<Value> b = Input(node, 2);
+    if (!b.ok()) return b;
+    return Ranked(program_.Select(condition.matrix, a.matrix, b->matrix),
+                  std::max(condition.rank, std::max(a.rank, b->rank)));
   }
 
   absl::StatusOr<Value> TranslateReduce(const NodeDef& node, const Value& x, ReduceOp op) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+#include <string>
 #include <vector>
 
 namespace nann {
@@ -77,6 +79,13 @@ TEST_P(MatrixProgramTest, Comparisons) {
   EXPECT_EQ(Of(*program_.Binary(BinaryOp::kMul, at_least, other)), (std::vector<float>{0, 0, 0, 1, 1, 1}));
 }
 
+TEST_P(MatrixProgramTest, ASelectionKeepsWhatIsNotChosenOut) {
+  const int positive = *program_.Compare(Comparison::kGreater, x_, Constant({}, {4}));
+  const float infinity = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(Of(*program_.Select(positive, x_, Constant({1, 3}, {-infinity, 0, 7}))),
+            (std::vector<float>{-infinity, 0, 7, -infinity, 5, 6}));
+}
+
 TEST_P(MatrixProgramTest, FunctionsAndSoftmax) {
   const int even = program_.Softmax(*program_.Binary(BinaryOp::kMul, x_, Constant({}, {0})));
   const int negative = program_.Unary(UnaryOp::kNeg, program_.Reduce(ReduceOp::kMax, even));
@@ -89,6 +98,7 @@ TEST_P(MatrixProgramTest, WhatDoesNotFitIsSaidSo) {
   EXPECT_FALSE(program_.MatMul(x_, x_, false).ok());
   EXPECT_FALSE(program_.Binary(BinaryOp::kAdd, x_, Constant({1, 2}, {1, 2})).ok());
   EXPECT_FALSE(program_.Compare(Comparison::kEqual, x_, Constant({3, 1}, {1, 2, 3})).ok());
+  EXPECT_FALSE(program_.Select(x_, x_, Constant({1, 2}, {1, 2})).ok());
   EXPECT_FALSE(program_.Reshape(x_, {4, 2}).ok());
 }
 

@@ -37,6 +37,7 @@ def comparisons(events):
     """Logic and every kind of comparison."""
     both = tf.logical_and(events > 0.0, tf.logical_not(events >= 1.0))
     either = tf.logical_or(tf.equal(events, 0.0), events < POSITIONS)
+    either = tf.where(both, events < 0.5, either)
     small = tf.cast(tf.reduce_all(events <= 0.5, axis=1, keepdims=True), tf.float32)
     return tf.transpose(tf.cast(both, tf.float32) + 2.0 * tf.cast(either, tf.float32) + small)
 
