@@ -16,6 +16,7 @@ from nann.bench._requests import retrieve_request
 from nann.bench._statistics import Measure, interleaved, ratio_of_medians, timed_each
 from nann.bench._targets import SavedModelTarget
 from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions, medians_ms
+from nann.export._manifest import read_manifest
 
 _DIM = 64
 _EMPTY_ITEMS = 3000
@@ -112,6 +113,11 @@ def _attention(options: TableOptions, count: int) -> Measure:
 
 def _distance(options: TableOptions, count: int) -> Measure:
     corpus = make_corpus(options.work, CorpusSpec(count, dim=_DIM, seed=options.seed))
-    target = SavedModelTarget(export_vectors(corpus, "l2", m=_GROWTH_M, ef_construction=_GROWTH_EF))
+    model_dir = export_vectors(corpus, "l2", m=_GROWTH_M, ef_construction=_GROWTH_EF)
+    # A larger corpus has more levels to walk.
+    hops = sum(read_manifest(model_dir)["index"]["hops_per_level"])
+    beams = (ATTENTION_BEAMS[0], *[ATTENTION_BEAMS[-1]] * (hops + 1))
     queries = corpus.queries[: options.requests, np.newaxis]
-    return timed_each(target.outputs, [retrieve_request({"query": q}, ATTENTION_BEAMS) for q in queries])
+    return timed_each(
+        SavedModelTarget(model_dir).outputs, [retrieve_request({"query": q}, beams) for q in queries]
+    )
