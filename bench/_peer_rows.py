@@ -16,8 +16,7 @@ from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions
 
 def against_peers(options: TableOptions, on_progress: OnProgress, *, items: int, metric: Metric) -> Outcome:
     """This project's fastest walk against the fastest graph library, at three recalls; in one thread."""
-    limit_threads(1)
-    compared = compare_peers(
+    compared = compare_in_one_thread(
         PeerOptions(
             items=options.items(items),
             metrics=(metric,),
@@ -28,7 +27,7 @@ def against_peers(options: TableOptions, on_progress: OnProgress, *, items: int,
             ef_construction=options.ef_construction,
         ),
         options.work,
-        on_progress=on_progress,
+        on_progress,
     )
     checks: list[Check] = []
     figures: dict[str, float | str] = {}

@@ -16,7 +16,8 @@ from nann.ops._index_files import FORMAT_VERSION, GraphIndex, IndexMeta, Level, 
 MOST_ENTER_POINTS = 2048
 _LEAST_START_LEVEL = 2
 _COMPARED_ROWS = 1024
-_METRICS = {faiss.METRIC_L2: "l2", faiss.METRIC_INNER_PRODUCT: "ip"}
+FAISS_METRICS = {"l2": faiss.METRIC_L2, "ip": faiss.METRIC_INNER_PRODUCT}
+_METRICS = {metric: name for name, metric in FAISS_METRICS.items()}
 
 
 def convert_faiss_index(

@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 
 from nann.errors import InvalidInputError
-from nann.export._faiss_graph import convert_faiss_index, read_faiss_index
+from nann.export._faiss_graph import FAISS_METRICS, convert_faiss_index, read_faiss_index
 from nann.export._import_original import import_original_index
 from nann.export._items import Items, OnProgress, read_items
 from nann.ops._index_files import GraphIndex, write_index
@@ -17,7 +17,6 @@ from nann.ops._index_files import GraphIndex, write_index
 # faiss prepares a lock for every node on each call: calls must be few, and yet show progress.
 _MOST_CALLS = 200
 _LEAST_ROWS_A_CALL = 1_000
-_METRICS = {"l2": faiss.METRIC_L2, "ip": faiss.METRIC_INNER_PRODUCT}
 
 
 def build_index(
@@ -46,16 +45,16 @@ def build_index(
 
     Raises InvalidFileError for bad embeddings, InvalidInputError for bad options.
     """
-    if metric not in _METRICS:
+    if metric not in FAISS_METRICS:
         raise InvalidInputError(
-            f"metric: expected {' or '.join(_METRICS)}, found {metric!r}. Choose one of these."
+            f"metric: expected {' or '.join(FAISS_METRICS)}, found {metric!r}. Choose one of these."
         )
     _check_option("m", m, 2, 1024)
     _check_option("ef_construction", ef_construction, 1, 100_000)
     _check_option("seed", seed, 0, 2**31 - 1)
     check_levels(start_level, hops_per_level)
     items = read_items(run_dir, on_progress=on_progress)
-    index = _add_all(items, _METRICS[metric], m, ef_construction, seed, threads, on_progress)
+    index = _add_all(items, FAISS_METRICS[metric], m, ef_construction, seed, threads, on_progress)
     graph = convert_faiss_index(
         index, items, start_level=start_level, hops_per_level=hops_per_level, on_progress=on_progress
     )

@@ -94,6 +94,9 @@ void BeamSearch::Expand() {
   const Level& level = graph_->level(level_);
   for (const Candidate& candidate : candidates_) level.FetchOffsets(candidate.position);
   frontier_.clear();
+  for (size_t i = 0; i < candidates_.size() && i < kListsAhead; ++i) {
+    level.FetchNeighbors(candidates_[i].position);
+  }
   for (size_t i = 0; i < candidates_.size(); ++i) {
     if (i + kListsAhead < candidates_.size()) level.FetchNeighbors(candidates_[i + kListsAhead].position);
     visited_.InsertAll(level.NeighborsOf(candidates_[i].position), &frontier_);

@@ -38,7 +38,6 @@ int MatrixProgram::Add(Step step, MatrixShape shape) {
   // A strip more: kernels read and write whole strips.
   scratch_floats_ += shape.height * value.stride() + kStrip;
   values_.push_back(value);
-  is_constant_.push_back(step.kind == Step::kConstant);
   step.to = static_cast<int>(values_.size()) - 1;
   steps_.push_back(std::move(step));
   return steps_.back().to;
@@ -70,38 +69,35 @@ absl::StatusOr<int> MatrixProgram::MatMul(int a, int b, bool transpose_b) {
   return Add(std::move(step), {x.height, width});
 }
 
-absl::StatusOr<MatrixShape> MatrixProgram::Repeated(MatrixShape x, MatrixShape y) const {
-  const bool fit = (x.height == y.height || x.height == 1 || y.height == 1) &&
-                   (x.width == y.width || x.width == 1 || y.width == 1);
-  if (!fit) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("an elementwise operation of ", Text(x), " and ", Text(y)));
+absl::StatusOr<int> MatrixProgram::AddRepeated(Step step) {
+  MatrixShape all;
+  for (int from : step.from) {
+    const MatrixShape next = shape(from);
+    const bool fit = (all.height == next.height || all.height == 1 || next.height == 1) &&
+                     (all.width == next.width || all.width == 1 || next.width == 1);
+    if (!fit) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("an elementwise operation of ", Text(all), " and ", Text(next)));
+    }
+    all = {std::max(all.height, next.height), std::max(all.width, next.width)};
   }
-  return MatrixShape{std::max(x.height, y.height), std::max(x.width, y.width)};
+  return Add(std::move(step), all);
 }
 
 absl::StatusOr<int> MatrixProgram::Binary(BinaryOp op, int a, int b) {
-  const absl::StatusOr<MatrixShape> repeated = Repeated(shape(a), shape(b));
-  if (!repeated.ok()) return repeated.status();
   Step step(Step::kBinary, {a, b});
   step.binary = op;
-  return Add(std::move(step), *repeated);
+  return AddRepeated(std::move(step));
 }
 
 absl::StatusOr<int> MatrixProgram::Compare(Comparison op, int a, int b) {
-  const absl::StatusOr<MatrixShape> repeated = Repeated(shape(a), shape(b));
-  if (!repeated.ok()) return repeated.status();
   Step step(Step::kCompare, {a, b});
   step.comparison = op;
-  return Add(std::move(step), *repeated);
+  return AddRepeated(std::move(step));
 }
 
 absl::StatusOr<int> MatrixProgram::Select(int condition, int a, int b) {
-  const absl::StatusOr<MatrixShape> either = Repeated(shape(a), shape(b));
-  if (!either.ok()) return either.status();
-  const absl::StatusOr<MatrixShape> repeated = Repeated(shape(condition), *either);
-  if (!repeated.ok()) return repeated.status();
-  return Add(Step(Step::kSelect, {condition, a, b}), *repeated);
+  return AddRepeated(Step(Step::kSelect, {condition, a, b}));
 }
 
 int MatrixProgram::Unary(UnaryOp op, int x) {
@@ -148,7 +144,7 @@ AlignedFloats MatrixProgram::MakeScratch() const {
     const Value& out = values_[step.to];
     if (step.kind == Step::kConstant) {
       CopyRows(step.values.data(), out.shape.width, out.shape, scratch.data() + out.offset, out.stride());
-    } else if (step.kind == Step::kMatMul && is_constant_[step.from[1]]) {
+    } else if (step.kind == Step::kMatMul && IsConstant(step.from[1])) {
       Pack(step, scratch.data());
     }
   }
@@ -163,7 +159,7 @@ void MatrixProgram::Pack(const Step& matmul, float* arena) const {
 
 void MatrixProgram::RunMatMul(const Step& step, float* arena) const {
   const Value &a = values_[step.from[0]], &out = values_[step.to];
-  if (!is_constant_[step.from[1]]) Pack(step, arena);
+  if (!IsConstant(step.from[1])) Pack(step, arena);
   GemmTerm term;
   term.rows = arena + a.offset;
   term.stride = a.stride();

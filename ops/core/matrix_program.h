@@ -98,7 +98,9 @@ class MatrixProgram {
   };
 
   int Add(Step step, MatrixShape shape);
-  absl::StatusOr<MatrixShape> Repeated(MatrixShape x, MatrixShape y) const;
+  // Adds an elementwise step, whose operands are repeated to the largest of their heights and widths.
+  absl::StatusOr<int> AddRepeated(Step step);
+  bool IsConstant(int x) const { return steps_[x].kind == Step::kConstant; }
   BinaryOperand Operand(int x, const float* arena) const;
   void Pack(const Step& matmul, float* arena) const;
   void RunStep(const Step& step, absl::Span<const float* const> inputs, float* arena) const;
@@ -110,8 +112,7 @@ class MatrixProgram {
 
   const TileKernels* kernels_;
   std::vector<Value> values_;
-  std::vector<Step> steps_;
-  std::vector<bool> is_constant_;  // By value.
+  std::vector<Step> steps_;  // Step i makes value i.
   std::vector<int> outputs_;
   int64_t scratch_floats_ = 0;
 };

@@ -65,6 +65,7 @@ void CountTile() { TheCounters().tiles.Add(1); }
 void CountTensorflowUser() { TheCounters().tensorflow_users.Add(1); }
 
 void CountTime(Part part, std::chrono::nanoseconds time) {
+  if (time.count() == 0) return;  // A part that a thread had no share in touches no shared memory.
   // A stretch may be shorter than a microsecond: what is left over counts the next time.
   static std::atomic<int64_t> spent[4];
   const int64_t before = spent[static_cast<int>(part)].fetch_add(time.count());
