@@ -172,7 +172,7 @@ class RandomModel:
 
     def _slice(self) -> tf.Tensor:
         x = self._pick(self._rows)
-        if self._choose(2):
+        if self._choose(2) and x.shape[-1] % 2 == 0:
             return tf.split(x, 2, -1)[self._choose(2)]
         return x[:, self._choose(max(1, x.shape[-1] - 1)) :]
 
