@@ -246,26 +246,45 @@ NANN_SIMD Vec LoadRow(const float* row, int64_t column, int64_t width) {
   return lane < rest ? x : Set(-__builtin_inff());
 }
 
-NANN_KERNEL void Softmax(RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride) {
-  for (int64_t row = 0; row < rows; ++row) {
-    const float* x = in.data + row * in.stride;
-    float* y = out + row * out_stride;
-    // A NaN may be overlooked here, but not in the sum.
-    Vec largest = LoadRow(x, 0, width);
-    for (int64_t i = kWidth; i < width; i += kWidth) {
-      const Vec next = LoadRow(x, i, width);
-      largest = next > largest ? next : largest;
+// Rows side by side: their sums and maxima do not wait for each other.
+template <int kRows>
+NANN_SIMD void SoftmaxRows(RowsView in, int64_t row, int64_t width, float* out, int64_t out_stride) {
+  const float* x = in.data + row * in.stride;
+  float* y = out + row * out_stride;
+  // A NaN may be overlooked here, but not in the sum.
+  Vec largest[kRows], sums[kRows];
+  for (int r = 0; r < kRows; ++r) largest[r] = LoadRow(x + r * in.stride, 0, width);
+  for (int64_t i = kWidth; i < width; i += kWidth) {
+    for (int r = 0; r < kRows; ++r) {
+      const Vec next = LoadRow(x + r * in.stride, i, width);
+      largest[r] = next > largest[r] ? next : largest[r];
     }
-    const Vec top = Set(MaxOf(largest));
-    Vec sums = Set(0.0f);
-    for (int64_t i = 0; i < width; i += kWidth) {
-      const Vec e = Exp(LoadRow(x, i, width) - top);
-      Store(y + i, e);
-      sums += e;
-    }
-    const Vec scale = Set(1.0f / SumOf(sums));
-    for (int64_t i = 0; i < width; i += kWidth) Store(y + i, Load(y + i) * scale);
   }
+  for (int r = 0; r < kRows; ++r) {
+    largest[r] = Set(MaxOf(largest[r]));
+    sums[r] = Set(0.0f);
+  }
+  for (int64_t i = 0; i < width; i += kWidth) {
+    for (int r = 0; r < kRows; ++r) {
+      const Vec e = Exp(LoadRow(x + r * in.stride, i, width) - largest[r]);
+      Store(y + r * out_stride + i, e);
+      sums[r] += e;
+    }
+  }
+  for (int r = 0; r < kRows; ++r) sums[r] = Set(1.0f / SumOf(sums[r]));
+  for (int64_t i = 0; i < width; i += kWidth) {
+    for (int r = 0; r < kRows; ++r) {
+      float* scaled = y + r * out_stride + i;
+      Store(scaled, Load(scaled) * sums[r]);
+    }
+  }
+}
+
+NANN_KERNEL void Softmax(RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride) {
+  constexpr int kTogether = 4;
+  int64_t row = 0;
+  for (; row + kTogether <= rows; row += kTogether) SoftmaxRows<kTogether>(in, row, width, out, out_stride);
+  for (; row < rows; ++row) SoftmaxRows<1>(in, row, width, out, out_stride);
 }
 
 // Distances to rows that lie anywhere in a big table: the rows of a few positions further on are fetched

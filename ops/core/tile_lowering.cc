@@ -86,6 +86,7 @@ class TileLowering {
     const TileNode& node = nodes_[at];
     const bool activated = IsActivation(node) && uses_[node.inputs[0]] == 1;
     if (!activated && node.op != TileOp::kMatMul && node.op != TileOp::kBinary) return std::nullopt;
+    if (node.shape.width == 1) return std::nullopt;  // A product would compute a whole strip: see LowerDots.
     Sum sum;
     Collect(activated ? node.inputs[0] : at, true, &sum);
     if (sum.products.empty()) return std::nullopt;
@@ -156,6 +157,8 @@ class TileLowering {
       }
       case TileOp::kConcat:
         return LowerConcat(node);
+      case TileOp::kMatMul:
+        return LowerDots(node);
       default:
         break;
     }
@@ -189,6 +192,22 @@ class TileLowering {
         break;
     }
     return Emit(std::move(instruction), width);
+  }
+
+  // Rows times one column, which lies in memory as a vector does.
+  TileOperand LowerDots(const TileNode& node) {
+    TileInstruction products;
+    products.kind = TileInstruction::kBinary;
+    products.binary = BinaryOp::kMul;
+    products.width = nodes_[node.inputs[0]].shape.width;
+    TilePacking column;
+    column.width = products.width;
+    products.rows = {views_[node.inputs[0]], Packed(node.inputs[1], column, PaddedWidth(column.width))};
+    TileInstruction sum;
+    sum.kind = TileInstruction::kReduce;
+    sum.width = products.width;
+    sum.rows = {Emit(std::move(products), sum.width)};
+    return Emit(std::move(sum), 1);
   }
 
   TileOperand LowerConcat(const TileNode& node) {

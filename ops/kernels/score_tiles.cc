@@ -21,6 +21,10 @@ namespace {
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 
+// Tiles become as short as this towards the end of a hop: a multiple of the rows that the kernels take at
+// once.
+constexpr int64_t kLeastTileRows = 12;
+
 // Lanes at work in this process, all searches together. A search always has one; it takes more only while
 // there are threads to run them, so that many searches at once do not queue behind each other's tiles.
 std::atomic<int64_t>& BusyLanes() {
@@ -28,8 +32,9 @@ std::atomic<int64_t>& BusyLanes() {
   return busy;
 }
 
-// The work of one ScoreTiles call, shared by its lanes. Thread-safe: tiles are claimed by an atomic counter
-// and write disjoint parts of `scores_`; the first error is guarded by `mu_`.
+// The work of one ScoreTiles call, shared by its lanes. Thread-safe: tiles are claimed from an atomic
+// position and write disjoint parts of `scores_`; the first error is guarded by `mu_`. `lanes_` is written
+// before the other lanes start.
 class TileRun : public std::enable_shared_from_this<TileRun> {
  public:
   TileRun(OpKernelContext* ctx, const TileScorer::Ready& scorer, const ScorerUser& user,
@@ -46,10 +51,10 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
     const int64_t tiles = (positions_.size() + tile_rows_ - 1) / tile_rows_;
     const int64_t threads = ctx_->device()->tensorflow_cpu_worker_threads()->num_threads;
     const int64_t idle = threads - BusyLanes().fetch_add(1) - 1;
-    const int64_t lanes = std::clamp<int64_t>(std::min(tiles, 1 + idle), 1, std::max<int64_t>(threads, 1));
-    BusyLanes().fetch_add(lanes - 1);
-    lanes_left_.store(lanes);
-    for (int64_t lane = 1; lane < lanes; ++lane) {
+    lanes_ = std::clamp<int64_t>(std::min(tiles, 1 + idle), 1, std::max<int64_t>(threads, 1));
+    BusyLanes().fetch_add(lanes_ - 1);
+    lanes_left_.store(lanes_);
+    for (int64_t lane = 1; lane < lanes_; ++lane) {
       (*ctx_->runner())([self = shared_from_this()] { self->RunLane(); });
     }
     RunLane();
@@ -110,12 +115,22 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
       Fail(absl::CancelledError("the request was cancelled or its deadline passed"));
     }
     if (failed_.load()) return false;
-    *begin = next_tile_.fetch_add(1) * tile_rows_;
     const int64_t size = static_cast<int64_t>(positions_.size());
-    if (*begin >= size) return false;
-    *rows = std::min(tile_rows_, size - *begin);
+    *begin = next_position_.load();
+    do {
+      if (*begin >= size) return false;
+      *rows = RowsOfTile(size - *begin);
+    } while (!next_position_.compare_exchange_weak(*begin, *begin + *rows));
     CountTile();
     return true;
+  }
+
+  // The last tiles of the native executor are short, so that all lanes end together (guided self-scheduling,
+  // Polychronopoulos and Kuck 1987). A function of TensorFlow takes tiles of one size only.
+  int64_t RowsOfTile(int64_t left) const {
+    if (user_.native == nullptr || lanes_ == 1) return std::min(tile_rows_, left);
+    const int64_t share = left / (2 * lanes_) / kLeastTileRows * kLeastTileRows;
+    return std::min({tile_rows_, std::max(share, kLeastTileRows), left});
   }
 
   bool StartTile(const std::shared_ptr<Lane>& lane, std::function<void()> next) {
@@ -183,7 +198,8 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
   const TileScorer::Done done_;
   const int64_t tile_rows_;
 
-  std::atomic<int64_t> next_tile_{0};
+  int64_t lanes_ = 1;
+  std::atomic<int64_t> next_position_{0};
   std::atomic<int64_t> lanes_left_{0};
   std::atomic<bool> failed_{false};
   absl::Mutex mu_;

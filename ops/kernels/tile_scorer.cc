@@ -66,18 +66,12 @@ absl::StatusOr<TileScorer::Ready> TileScorer::Prepare(OpKernelContext* ctx, cons
   ready.tile_rows = tile_rows_;
   // A look-up but for the first time. The handles are not kept: a session may run this kernel under another
   // runtime, even one that lies where a former one lay.
-  absl::Status instantiated;
   if (native_ == nullptr) {
-    instantiated =
+    const absl::Status instantiated =
         runtime->Instantiate(scorer_.name(), tensorflow::AttrSlice(&scorer_.attr()), {}, &ready.scorer);
+    if (!instantiated.ok()) return instantiated;
   }
-  for (const tensorflow::NameAttrList& function : user_functions_) {
-    if (!instantiated.ok()) break;
-    ready.has_user_function = true;
-    instantiated = runtime->Instantiate(function.name(), tensorflow::AttrSlice(&function.attr()), {},
-                                        &ready.user_function);
-  }
-  if (!instantiated.ok()) return instantiated;
+  if (!user_functions_.empty()) ready.user_function = &user_functions_.front();
   const absl::Status found = FindTables(index, table_names_, &ready.tables);
   if (!found.ok()) return found;
   return ready;
@@ -139,14 +133,18 @@ void BindUser(OpKernelContext* ctx, const TileScorer::Ready& scorer, std::vector
     CountTime(Part::kUser, std::chrono::steady_clock::now() - started);
     done(status);
   };
-  if (!scorer.has_user_function) return finish(absl::OkStatus());
+  if (scorer.user_function == nullptr) return finish(absl::OkStatus());
   if (RunNativeUser(scorer, user)) return finish(absl::OkStatus());
   CountTensorflowUser();
+  FunctionLibraryRuntime::Handle function;
+  const absl::Status instantiated = scorer.runtime->Instantiate(
+      scorer.user_function->name(), tensorflow::AttrSlice(&scorer.user_function->attr()), {}, &function);
+  if (!instantiated.ok()) return finish(instantiated);
   auto results = std::make_shared<std::vector<Tensor>>();
   FunctionLibraryRuntime::Options options = FunctionOptions(ctx);
   // A chain of small operations: handing one to another thread takes longer than the operation.
   options.run_all_kernels_inline = true;
-  scorer.runtime->Run(options, scorer.user_function, user->tensors, results.get(),
+  scorer.runtime->Run(options, function, user->tensors, results.get(),
                       [user, results, finish](const absl::Status& status) {
                         if (status.ok()) user->tensors = std::move(*results);
                         finish(status);

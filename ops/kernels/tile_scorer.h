@@ -30,13 +30,13 @@ class TileScorer {
   // Reads the attributes; check ctx->status() afterwards.
   explicit TileScorer(tensorflow::OpKernelConstruction* ctx);
 
-  // A scorer made ready for one kernel invocation: functions instantiated, tables found.
+  // A scorer made ready for one kernel invocation: its function instantiated, tables found. Not to be used
+  // beyond the scorer's life.
   struct Ready {
     tensorflow::FunctionLibraryRuntime* runtime = nullptr;
     tensorflow::FunctionLibraryRuntime::Handle scorer = 0;
-    tensorflow::FunctionLibraryRuntime::Handle user_function = 0;
-    bool has_user_function = false;
-    NativeScorer* native = nullptr;     // Not null: in place of the function `scorer`.
+    const tensorflow::NameAttrList* user_function = nullptr;  // Null: the scorer takes the user as it comes.
+    NativeScorer* native = nullptr;                           // Not null: in place of the function `scorer`.
     NativeUser* native_user = nullptr;  // Not null: in place of the user function, where it can.
     std::vector<const Table*> tables;
     int64_t tile_rows = 0;
