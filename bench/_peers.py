@@ -204,7 +204,7 @@ WALKS = {
 
 
 class NannPeer:
-    """This project's walk, as an export in a session of this process; the graph is faiss's own."""
+    """This project's walk, as an export in a session of this process; over the graph of `Corpus.run`."""
 
     def efforts(self, k: int) -> tuple[int, int]:
         return 1, _MOST_EF

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from nann.errors import InvalidInputError
 from nann.export._faiss_graph import FAISS_METRICS, convert_faiss_index, read_faiss_index
+from nann.export._graph_union import union_of_graphs
 from nann.export._import_original import import_original_index
 from nann.export._items import Items, OnProgress, read_items
 from nann.ops._index_files import GraphIndex, write_index
@@ -17,6 +19,8 @@ from nann.ops._index_files import GraphIndex, write_index
 # faiss prepares a lock for every node on each call: calls must be few, and yet show progress.
 _MOST_CALLS = 200
 _LEAST_ROWS_A_CALL = 1_000
+# By what the graphs are made whose links an index of a metric has.
+_LINKS = {"l2": ("l2",), "ip": ("ip", "l2")}
 
 
 def build_index(
@@ -34,8 +38,10 @@ def build_index(
     """Build an HNSW graph over RUN/embeddings and write it to RUN/index.
 
     metric:          "l2" links items of near embeddings, which suits any scorer that is smooth in them; "ip"
-                     links those of large inner product, for a scorer that is one.
-    m:               neighbours of a node at each level above 0; twice as many at level 0.
+                     is for a scorer that is an inner product: half of the links lead to items of large inner
+                     product, half to near ones. The former alone lead to few items, the longest vectors
+                     (Liu et al., AAAI 2020, arXiv 1909.13459, who add a second graph as well).
+    m:               neighbours of a node at each level above 0; twice as many at level 0. Even for "ip".
     ef_construction: candidates looked at when a node is linked; more is slower and better.
     start_level:     S; None is the smallest S >= 2 that leaves at most 2,048 entry points.
     hops_per_level:  hops of levels 0..S-1; None is three at level 0 and one above.
@@ -45,19 +51,30 @@ def build_index(
 
     Raises InvalidFileError for bad embeddings, InvalidInputError for bad options.
     """
-    if metric not in FAISS_METRICS:
+    if metric not in _LINKS:
         raise InvalidInputError(
-            f"metric: expected {' or '.join(FAISS_METRICS)}, found {metric!r}. Choose one of these."
+            f"metric: expected {' or '.join(_LINKS)}, found {metric!r}. Choose one of these."
         )
-    _check_option("m", m, 2, 1024)
+    kinds = _LINKS[metric]
+    _check_option("m", m, 2 * len(kinds), 1024)
+    if m % len(kinds) != 0:
+        raise InvalidInputError(
+            f"m: expected an even number, for metric {metric} makes two kinds of links, found {m}. "
+            f"Choose {m + 1}."
+        )
     _check_option("ef_construction", ef_construction, 1, 100_000)
     _check_option("seed", seed, 0, 2**31 - 1)
     check_levels(start_level, hops_per_level)
     items = read_items(run_dir, on_progress=on_progress)
-    index = _add_all(items, FAISS_METRICS[metric], m, ef_construction, seed, threads, on_progress)
-    graph = convert_faiss_index(
-        index, items, start_level=start_level, hops_per_level=hops_per_level, on_progress=on_progress
-    )
+
+    def link(by: str, neighbors: int) -> GraphIndex:
+        index = _add_all(items, by, neighbors, ef_construction, seed, threads, on_progress)
+        return convert_faiss_index(
+            index, items, start_level=start_level, hops_per_level=hops_per_level, on_progress=on_progress
+        )
+
+    # The same number of neighbours and the same seed give all the same levels.
+    graph = functools.reduce(union_of_graphs, [link(by, m // len(kinds)) for by in kinds])
     write_index(Path(run_dir) / "index", graph)
     return graph
 
@@ -125,7 +142,7 @@ def _check_option(name: str, value: int, least: int, most: int) -> None:
 
 def _add_all(
     items: Items,
-    metric: int,
+    metric: str,
     m: int,
     ef_construction: int,
     seed: int,
@@ -135,12 +152,12 @@ def _add_all(
     if threads is not None:
         _check_option("threads", threads, 1, 4096)
         faiss.omp_set_num_threads(threads)
-    index: Any = faiss.IndexHNSWFlat(items.dim, m, metric)
+    index: Any = faiss.IndexHNSWFlat(items.dim, m, FAISS_METRICS[metric])
     index.hnsw.efConstruction = ef_construction
     index.hnsw.rng = faiss.RandomGenerator(seed)  # type: ignore[attr-defined]
     rows = max(_LEAST_ROWS_A_CALL, -(-items.num_items // _MOST_CALLS))
     for start, chunk in items.chunks(rows):
         index.add(np.ascontiguousarray(chunk, np.float32))
         if on_progress is not None:
-            on_progress("build graph", start + len(chunk), items.num_items)
+            on_progress(f"build graph ({metric})", start + len(chunk), items.num_items)
     return index

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from nann.bench._peer_rounds import effort_grid, least_effort
+from nann.bench._peer_rounds import compared_graphs, effort_grid, least_effort
 from nann.bench._statistics import interleaved, ratio_of_medians
 
 
@@ -85,3 +85,11 @@ def test_the_least_effort_that_is_enough_is_found(wanted: int) -> None:
 
 def test_an_effort_that_is_never_enough_is_reported_as_it_is() -> None:
     assert least_effort(lambda effort: effort / 10_000, 0.95, (1, 1000)) == (1000, 0.1)
+
+
+def test_graph_libraries_that_miss_the_recall_are_not_compared_with_unless_all_do() -> None:
+    found = {"faiss HNSW": 0.88, "hnswlib": 0.9, "ScaNN": 0.95, "nann, adaptive walk": 0.96}
+    assert compared_graphs(found, 0.9) == {"hnswlib": "hnswlib"}
+    assert compared_graphs(found, 0.88) == {"faiss HNSW": "faiss HNSW", "hnswlib": "hnswlib"}
+    assert compared_graphs(found, 0.95) == {"hnswlib": "hnswlib, which ends at 0.900"}
+    assert compared_graphs({"ScaNN": 0.95}, 0.9) == {}

@@ -111,7 +111,7 @@ def test_a_built_index_finds_its_neighbours(run: Path, embs: npt.NDArray[Any], d
     build_index(run, m=8, on_progress=lambda stage, done, total: stages.update({stage: (done, total)}))
     graph = read_index(run / "index")
     assert (graph.meta.num_items, graph.meta.dim, graph.meta.m, graph.meta.start_level) == (N, D, 8, 2)
-    assert stages["build graph"] == (N, N)
+    assert stages["build graph (l2)"] == (N, N)
     assert all(done == total for done, total in stages.values())
     distances = ((embs[:, None].astype(np.float32) - embs[None].astype(np.float32)) ** 2).sum(-1)
     nearest = np.argsort(distances, axis=1)[:, 1]
@@ -127,7 +127,7 @@ def test_one_thread_and_one_seed_give_one_index(run: Path) -> None:
     assert not np.array_equal(first.enter_points, other.enter_points)
 
 
-def test_an_inner_product_finds_more_in_a_graph_of_inner_products(
+def test_an_inner_product_finds_more_in_a_graph_for_inner_products(
     tmp_path: Path, embs: npt.NDArray[np.float32]
 ) -> None:
     generator = np.random.default_rng(3)
@@ -148,9 +148,17 @@ def test_an_inner_product_finds_more_in_a_graph_of_inner_products(
     assert found("ip") > found("l2") + 0.05
 
 
-def test_an_index_of_one_item(run: Path) -> None:
+@pytest.mark.parametrize(("m", "message"), [(3, "4..1024, found 3"), (7, "expected an even number")])
+def test_a_graph_for_inner_products_divides_its_links(run: Path, m: int, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        build_index(run, metric="ip", m=m)
+    assert not (run / "index").exists()
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip"])
+def test_an_index_of_one_item(run: Path, metric: str) -> None:
     _write_run(run, np.array([9], np.int64), np.ones((1, D), np.float32))
-    build_index(run)
+    build_index(run, metric=metric)
     graph = read_index(run / "index")
     assert (graph.enter_points.tolist(), graph.levels[0].values.size) == ([0], 0)
 
