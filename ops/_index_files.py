@@ -34,8 +34,8 @@ _BUILD_AGAIN = "Build the index again with `nann index`."
 class IndexMeta:
     """What `index.json` holds.
 
-    `metric` says by which closeness of embeddings nodes were linked: one of `METRICS`, Euclidean distance or
-    inner product. The walk itself asks the scorer only.
+    `metric` says by which closeness of embeddings nodes were linked: one of `METRICS`, Euclidean distance, or
+    inner product (alone, or beside links by distance). The walk itself asks the scorer only.
     `hops_per_level[l]` is the number of hops of level l, for l = 0..start_level-1.
     """
 

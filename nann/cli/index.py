@@ -43,7 +43,7 @@ def _start_level(context: click.Context, parameter: click.Parameter, value: str)
     type=click.Choice(["l2", "ip"]),
     default="l2",
     show_default=True,
-    help="What links items: near embeddings; or large inner products, for a scorer that is one.",
+    help="What links items: near embeddings; ip: half of the links large inner products, for such a scorer.",
 )
 @click.option("--m", default=32, show_default=True, help="Neighbours of a node at each level above 0.")
 @click.option("--ef-construction", default=100, show_default=True, help="Candidates looked at for each node.")
