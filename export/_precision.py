@@ -1,9 +1,9 @@
-"""Whether a search may multiply in bfloat16: measured, not assumed."""
+"""Whether a search may walk by narrower numbers than float32: measured, not assumed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +14,13 @@ from nann.errors import InvalidInputError, VerificationError
 from nann.export._items import CHUNK_ROWS
 from nann.export._samples import Sample
 from nann.export._scorer import Scorer
-from nann.ops._beam_search import beam_search
+from nann.ops._beam_search import Precision, beam_search
 from nann.ops._index_resource import IndexResource
 
-Wanted = Literal["auto", "float32", "bfloat16"]
+Wanted = Literal["auto", "float32", "bfloat16", "float16"]
+Narrow = Literal["bfloat16", "float16"]
+# What `auto` tries, the fastest first.
+_NARROW: tuple[Narrow, ...] = ("bfloat16", "float16")
 ACCURACY = 0.99
 ANY_WORK = 2**40  # A measurement may ask for more than a request.
 
@@ -26,34 +29,52 @@ ANY_WORK = 2**40  # A measurement may ask for more than a request.
 class PrecisionReport:
     """What was chosen and why.
 
-    precision: of the walk's matrix products and tables.
-    agreement: share of float32's results that bfloat16 found, mean over `users`; None: not measured.
-    accuracy:  the least that was asked for.
+    precision:  what the walk is steered by: bfloat16 is of its tables and products, float16 of its tables.
+    agreements: share of float32's results that was found by each precision that was tried, mean over `users`.
+    accuracy:   the least that was asked for.
     """
 
     precision: str
-    agreement: float | None = None
+    agreements: dict[str, float] = field(default_factory=dict)
     users: int = 0
     accuracy: float = ACCURACY
 
 
-def narrow_name(table: str) -> str:
-    """The name of a table's copy in bfloat16."""
-    return f"{table}_bfloat16"
+def narrow_name(table: str, precision: Narrow) -> str:
+    """The name of a table's copy."""
+    return f"{table}_{precision}"
 
 
-def write_narrow_table(source: Path, target: Path) -> None:
-    """Write a float table [N, W] as bfloat16 in uint16, rounded to the nearest, a chunk at a time."""
+def write_narrow_table(source: Path, target: Path, precision: Narrow) -> None:
+    """Write a float table [N, W] as float16, or bfloat16 in uint16, to the nearest, a chunk at a time.
+
+    Raises InvalidInputError, with nothing written, for numbers that float16 has not.
+    """
     table = np.load(source, mmap_mode="r")
-    file = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint16, shape=table.shape)
-    for start in range(0, len(table), CHUNK_ROWS):
-        chunk = tf.cast(np.asarray(table[start : start + CHUNK_ROWS]), tf.bfloat16)
-        file[start : start + CHUNK_ROWS] = tf.bitcast(chunk, tf.uint16).numpy()
+    starts = range(0, len(table), CHUNK_ROWS)
+    if precision == "float16":
+        _check_float16(max(float(np.abs(table[start : start + CHUNK_ROWS]).max()) for start in starts))
+    dtype = np.float16 if precision == "float16" else np.uint16
+    file = np.lib.format.open_memmap(target, mode="w+", dtype=dtype, shape=table.shape)
+    for start in starts:
+        chunk = np.asarray(table[start : start + CHUNK_ROWS])
+        if precision == "bfloat16":
+            chunk = tf.bitcast(tf.cast(chunk, tf.bfloat16), tf.uint16).numpy()
+        file[start : start + CHUNK_ROWS] = chunk
     file.flush()
 
 
-def narrowed(scorer: Scorer) -> Scorer:
-    """The scorer with products in bfloat16 over narrow tables, its results scored again in float32.
+def _check_float16(largest: float) -> None:
+    bound = float(np.finfo(np.float16).max)
+    if largest > bound:
+        raise InvalidInputError(
+            f"precision: expected numbers up to {bound:,.0f} in the scorer's tables, which is what float16 "
+            f"holds, found {largest:,.0f}. Export with --precision bfloat16 or float32."
+        )
+
+
+def narrowed(scorer: Scorer, precision: Narrow) -> Scorer:
+    """The scorer walking by narrow tables, its results scored again in float32.
 
     Raises InvalidInputError when TensorFlow runs it, whose bfloat16 is slower than its float32.
     """
@@ -62,8 +83,9 @@ def narrowed(scorer: Scorer) -> Scorer:
             f"precision: expected a scorer that the native executor runs, found "
             f"{scorer.executor_reason or 'executor tensorflow'}. Export with --precision float32."
         )
-    walk_tables = tuple(narrow_name(table) for table in scorer.item_tables)
-    return replace(scorer, precision="bfloat16", walk_tables=walk_tables)
+    walk_tables = tuple(narrow_name(table, precision) for table in scorer.item_tables)
+    products: Precision = "bfloat16" if precision == "bfloat16" else "float32"
+    return replace(scorer, precision=products, walk_tables=walk_tables)
 
 
 def choose_precision(
@@ -76,35 +98,46 @@ def choose_precision(
     sample: Sample,
     level_topn: Any,
 ) -> tuple[Scorer, PrecisionReport]:
-    """Decide; with bfloat16 the narrow tables are added to `tables` and lie beside the wide ones.
+    """Decide; the narrow tables of what is chosen are added to `tables` and lie beside the wide ones.
 
-    Raises InvalidInputError when bfloat16 is wanted and cannot be had, VerificationError when it finds less
-    than `accuracy` of float32's results.
+    Raises InvalidInputError when a narrow precision is wanted and cannot be had, VerificationError when it
+    finds less than `accuracy` of float32's results.
     """
     if wanted == "float32" or (wanted == "auto" and scorer.executor != "native"):
         return scorer, PrecisionReport("float32", accuracy=accuracy)
-    narrow = narrowed(scorer)
-    added = {
-        narrow_name(table): tables[table].with_name(f"item_table_{narrow_name(table)}.npy")
-        for table in scorer.item_tables
-    }
+    agreements: dict[str, float] = {}
+    for precision in _NARROW if wanted == "auto" else (wanted,):
+        narrow = narrowed(scorer, precision)
+        try:
+            added = _write_narrow_tables(scorer, precision, tables)
+        except InvalidInputError:
+            if wanted != "auto":
+                raise
+            continue
+        index = make_index({**tables, **added})
+        agreements[precision] = _agreement(index, scorer, narrow, sample, level_topn)
+        if agreements[precision] >= accuracy:
+            tables.update(added)
+            return narrow, PrecisionReport(precision, agreements, sample.users, accuracy)
+        for path in added.values():
+            path.unlink()
+    if wanted == "auto":
+        return scorer, PrecisionReport("float32", agreements, sample.users, accuracy)
+    raise VerificationError(
+        f"precision: expected {wanted} to find {accuracy:.1%} of float32's results, found "
+        f"{agreements[wanted]:.1%} for {sample.users} sample users. Lower --accuracy, or export with "
+        f"--precision auto."
+    )
+
+
+def _write_narrow_tables(scorer: Scorer, precision: Narrow, tables: Mapping[str, Path]) -> dict[str, Path]:
+    """The scorer's tables in `precision`, beside the wide ones, by name."""
+    added = {}
     for table in scorer.item_tables:
-        write_narrow_table(tables[table], added[narrow_name(table)])
-    index = make_index({**tables, **added})
-    agreement = _agreement(index, scorer, narrow, sample, level_topn)
-    report = PrecisionReport("bfloat16", agreement, sample.users, accuracy)
-    if agreement >= accuracy:
-        tables.update(added)
-        return narrow, report
-    if wanted == "bfloat16":
-        raise VerificationError(
-            f"precision: expected bfloat16 to find {accuracy:.1%} of float32's results, found "
-            f"{agreement:.1%} for {sample.users} sample users. Lower --accuracy, or export with "
-            f"--precision auto."
-        )
-    for path in added.values():
-        path.unlink()
-    return scorer, replace(report, precision="float32")
+        name = narrow_name(table, precision)
+        added[name] = tables[table].with_name(f"item_table_{name}.npy")
+        write_narrow_table(tables[table], added[name], precision)
+    return added
 
 
 def _agreement(index: IndexResource, wide: Scorer, narrow: Scorer, sample: Sample, level_topn: Any) -> float:

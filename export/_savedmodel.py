@@ -189,7 +189,7 @@ def _sample_of_export(model: RetrievalModel, model_dir: Path, manifest: dict[str
 
 def _expected_walk(expand: int, precision: Any) -> ExpectedWalk:
     # Manifests before bfloat16 name the precision alone.
-    narrow = isinstance(precision, dict) and precision["precision"] == "bfloat16"
+    narrow = isinstance(precision, dict) and precision["precision"] != "float32"
     return ExpectedWalk(expand, precision["accuracy"] if narrow else None)
 
 

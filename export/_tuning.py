@@ -26,8 +26,9 @@ class Tuning:
 
     executor:         who runs the scorer; "auto": the native executor where it can, else TensorFlow.
     jit:              TensorFlow runs it, compiled by XLA.
-    precision:        of the native executor's products; "auto": bfloat16 where it is accurate enough.
-    accuracy:         least share of float32's results that bfloat16 must find.
+    precision:        of what steers the native executor's walk; "float16" is of its tables, "bfloat16" of its
+                      products too; "auto": bfloat16, else float16, where accurate enough.
+    accuracy:         least share of float32's results that a narrow precision must find.
     walk:             "fixed" is design section 4; "adaptive" expands the best until no better is near.
     expand:           candidates a hop of the adaptive walk.
     target_agreement: widen or narrow the default beams of level 0 until they find this share of what
@@ -84,8 +85,8 @@ def tune(
 ) -> Tuned:
     """Choose executor, precision, walk and beams; `assets` gains the tables that this takes.
 
-    Raises InvalidInputError for a wish that this scorer cannot have, VerificationError when bfloat16 was
-    asked for and is not accurate enough.
+    Raises InvalidInputError for a wish that this scorer cannot have, VerificationError when a narrow
+    precision was asked for and is not accurate enough.
     """
     scorer = jit_scorer(scorer) if tuning.jit else choose_executor(scorer, tuning.executor)
     if tuning.walk == "adaptive":

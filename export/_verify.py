@@ -34,8 +34,8 @@ class ExpectedWalk:
     """Which walk an export's answers are compared with.
 
     expand:   candidates a hop of the adaptive walk; 0: the walk of design section 4.
-    accuracy: where the export walks in bfloat16, the least share of the results that it must find; their
-              scores are float32's all the same. None: it walks in float32 and must find them all.
+    accuracy: where the export walks by narrow numbers, the least share of the results that it must find;
+              their scores are float32's all the same. None: it walks in float32 and must find them all.
     """
 
     expand: int = 0

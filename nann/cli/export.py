@@ -60,16 +60,17 @@ from nann.cli._numbers import NUMBERS
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "bfloat16", "auto"]),
+    type=click.Choice(["float32", "bfloat16", "float16", "auto"]),
     default="float32",
     show_default=True,
-    help="Of the native executor's products; auto is bfloat16 where it is accurate enough.",
+    help="By what the native executor walks: float16 is of its tables, bfloat16 of its products too; auto is "
+    "bfloat16, else float16, where accurate enough.",
 )
 @click.option(
     "--accuracy",
     default=0.99,
     show_default=True,
-    help="Least share of float32's results that bfloat16 must find.",
+    help="Least share of float32's results that bfloat16 or float16 must find.",
 )
 @click.option(
     "--walk",
@@ -195,10 +196,10 @@ def _tuning_text(result: dict[str, Any]) -> str:
     else:
         reason = result["executor_reason"]
         text = f"Scorer run by TensorFlow{'' if reason is None else f': {reason}'}.\n"
-    if precision["agreement"] is not None:
+    for name, agreement in precision["agreements"].items():
         text += (
-            f"  bfloat16 finds {precision['agreement']:.1%} of float32's results ({precision['users']} "
-            f"sample users, {precision['accuracy']:.1%} asked for)\n"
+            f"  {name} finds {agreement:.1%} of float32's results ({precision['users']} sample users, "
+            f"{precision['accuracy']:.1%} asked for)\n"
         )
     if calibration is not None:
         text += (

@@ -30,11 +30,18 @@ class CumulativeModel(TinyModel):
 
 
 class SteepModel(TinyModel):
-    """Scores whose differences bfloat16 loses."""
+    """Scores whose differences products of bfloat16 lose, but not a table of float16."""
 
     def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
         user = tf.reduce_mean(user_state["comm_seq"], axis=0, keepdims=True)
         return tf.matmul(tf.nn.relu(item_embs * user + 300.0), tf.ones([D, 1]))[:, 0]
+
+
+class LargeModel(SteepModel):
+    """The same scores from a table of numbers that float16 has not."""
+
+    def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
+        return super().score({"comm_seq": user_state["comm_seq"] * 1e-6}, item_embs * 1e6)
 
 
 def manifest_of(model_dir: Path) -> Any:
@@ -111,14 +118,17 @@ def test_the_reference_model_runs_natively(tmp_path: Path) -> None:
     assert result["split"]["reason"] is None
 
 
-def test_bfloat16_is_chosen_where_it_is_accurate(shared_run: Path, tmp_path: Path) -> None:
-    wide = export_model(shared_run, tmp_path / "1", level_topn=BEAMS)
-    tuning = Tuning(precision="auto", accuracy=0.8)
-    narrow = export_model(shared_run, tmp_path / "2", level_topn=BEAMS, tuning=tuning)
-    assert (wide["precision"]["precision"], narrow["precision"]["precision"]) == ("float32", "bfloat16")
-    assert narrow["precision"]["agreement"] >= 0.8
+@pytest.mark.parametrize(("precision", "stored"), [("bfloat16", "uint16"), ("float16", "float16")])
+def test_a_narrow_walk_has_the_scores_of_float32(
+    shared_run: Path, tmp_path: Path, precision: Any, stored: str
+) -> None:
+    export_model(shared_run, tmp_path / "1", level_topn=BEAMS)
+    tuning = Tuning(precision=precision, accuracy=0.8)
+    narrow = export_model(shared_run, tmp_path / "2", level_topn=BEAMS, tuning=tuning)["precision"]
+    assert narrow["precision"] == precision
+    assert narrow["agreements"][precision] >= 0.8
     tables = manifest_of(tmp_path / "2")["tables"]["item"]
-    assert {table["dtype"] for name, table in tables.items() if name.endswith("_bfloat16")} == {"uint16"}
+    assert {table["dtype"] for name, table in tables.items() if name.endswith(f"_{precision}")} == {stored}
     found, expected = answers(tmp_path / "2", BEAMS), answers(tmp_path / "1", BEAMS)
     for row in range(3):
         both = np.intersect1d(found["top_k"][row], expected["top_k"][row])
@@ -130,21 +140,49 @@ def test_bfloat16_is_chosen_where_it_is_accurate(shared_run: Path, tmp_path: Pat
     verify_model(tmp_path / "2", run_dir=shared_run)
 
 
-def test_bfloat16_that_loses_too_much_is_not_used(shared_run: Path, tmp_path: Path) -> None:
-    tuning = Tuning(precision="auto", accuracy=0.999)
-    result = export_model(shared_run, tmp_path / "1", model=SteepModel(), level_topn=BEAMS, tuning=tuning)
+@pytest.mark.parametrize(
+    ("model", "accuracy", "chosen", "tried"),
+    [
+        (TinyModel, 0.8, "bfloat16", {"bfloat16"}),
+        (SteepModel, 0.999, "float16", {"bfloat16", "float16"}),
+        (LargeModel, 0.999, "float32", {"bfloat16"}),
+    ],
+)
+def test_the_fastest_precision_that_is_accurate_is_chosen(
+    shared_run: Path, tmp_path: Path, model: Any, accuracy: float, chosen: str, tried: set[str]
+) -> None:
+    tuning = Tuning(precision="auto", accuracy=accuracy)
+    result = export_model(shared_run, tmp_path / "1", model=model(), level_topn=BEAMS, tuning=tuning)
     assert result["executor"] == "native"
-    assert result["precision"]["precision"] == "float32"
-    assert result["precision"]["agreement"] < 0.999
-    assert not list((tmp_path / "1/assets").glob("*bfloat16*"))
-    with pytest.raises(VerificationError, match=r"expected bfloat16 to find 99\.9% of float32's results"):
-        export_model(
-            shared_run,
-            tmp_path / "2",
-            model=SteepModel(),
-            level_topn=BEAMS,
-            tuning=Tuning(precision="bfloat16", accuracy=0.999),
-        )
+    assert result["precision"]["precision"] == chosen
+    assert result["precision"]["agreements"].keys() == tried
+    assert all(
+        (share >= accuracy) == (name == chosen) for name, share in result["precision"]["agreements"].items()
+    )
+    narrow = {path.name for path in (tmp_path / "1/assets").glob("*float16*")}
+    assert all(name.endswith(f"_{chosen}.npy") for name in narrow)
+    assert bool(narrow) == (chosen != "float32")
+
+
+@pytest.mark.parametrize(
+    ("model", "precision", "error", "message"),
+    [
+        (SteepModel, "bfloat16", VerificationError, r"expected bfloat16 to find 99\.9% of float32's results"),
+        (
+            LargeModel,
+            "float16",
+            InvalidInputError,
+            r"expected numbers up to 65,504 .*, found [1-9],\d{3},\d{3}",
+        ),
+    ],
+)
+def test_a_precision_that_loses_too_much_is_refused(
+    shared_run: Path, tmp_path: Path, model: Any, precision: Any, error: type[Exception], message: str
+) -> None:
+    tuning = Tuning(precision=precision, accuracy=0.999)
+    with pytest.raises(error, match=message):
+        export_model(shared_run, tmp_path / "1", model=model(), level_topn=BEAMS, tuning=tuning)
+    assert not (tmp_path / "1").exists()
 
 
 def test_the_adaptive_walk_is_exported_and_verified(shared_run: Path, tmp_path: Path) -> None:
