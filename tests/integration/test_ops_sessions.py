@@ -17,14 +17,18 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.eager import cancellation
 
 import nann.ops
+from nann.export._constants import freeze
 from nann.ops._oracle import beam_search as oracle
 from support.graphs import DIM, Corpus, random_corpus
 
 LEVEL_TOPN = np.array([3, 20, 30, 30, 30, 25], np.int32)
 
 
-def save_model(corpus: Corpus, folder: Path, *, slow_steps: int = 0) -> Path:
-    """Export a dot-product model; `slow_steps` matrix products make a tile slow, scores the same."""
+def save_model(corpus: Corpus, folder: Path, *, slow_steps: int = 0, user_steps: int = 0) -> Path:
+    """Export a dot-product model; `slow_steps` matrix products make a tile slow, scores the same.
+
+    With `user_steps` the user's part is a loop of so many steps, that changes nothing.
+    """
     module = tf.Module()
     module.index = nann.ops.IndexResource(**corpus.write(folder))
 
@@ -41,6 +45,15 @@ def save_model(corpus: Corpus, folder: Path, *, slow_steps: int = 0) -> Path:
         score, input_signature=[tf.TensorSpec([DIM]), tf.TensorSpec([16, DIM])]
     ).get_concrete_function()
 
+    def loop(user):
+        for _ in tf.range(user_steps):
+            user = user + 0.0 * tf.reduce_sum(user)
+        return user
+
+    user_function = freeze(
+        tf.function(loop, input_signature=[tf.TensorSpec([DIM])]).get_concrete_function(), what="user"
+    )
+
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, DIM], name="user"),
@@ -48,7 +61,14 @@ def save_model(corpus: Corpus, folder: Path, *, slow_steps: int = 0) -> Path:
         ]
     )
     def serve(user, level_topn):
-        found = nann.ops.beam_search(module.index, [user], level_topn, scorer=scorer, tile_rows=16)
+        found = nann.ops.beam_search(
+            module.index,
+            [user],
+            level_topn,
+            scorer=scorer,
+            tile_rows=16,
+            user_functions=[user_function] if user_steps else [],
+        )
         return {"top_k": found.ids, "scores": found.scores}
 
     tf.saved_model.save(module, str(folder / "model"), signatures={"serving_default": serve})
@@ -108,6 +128,19 @@ def test_thread_counts_do_not_change_answers(tmp_path: Path, settings) -> None:
         )
         np.testing.assert_array_equal(ids[0], expected[0])
         np.testing.assert_array_equal(scores[0], expected[1])
+
+
+@pytest.mark.parametrize("settings", [config(1, 1), config(2, 2)], ids=["1-1", "2-2"])
+def test_users_whose_part_is_a_loop_do_not_wait_for_each_other(tmp_path: Path, settings) -> None:
+    """As many loops at once as threads, each of which holds one: none may need another thread to go on."""
+    corpus = random_corpus(25, num_items=300, degree=8, sparsity=0.0)
+    plain = Model(save_model(corpus, tmp_path / "plain"), settings)
+    looped = Model(save_model(corpus, tmp_path / "looped", user_steps=20), settings)
+    users = random_users(16)[:, 0]
+    expected = plain(users)
+    for _ in range(10):
+        for found, right in zip(looped(users, timeout_millis=60_000), expected, strict=True):
+            np.testing.assert_array_equal(found, right)
 
 
 def test_kernels_outlive_the_callables_of_their_session(tmp_path: Path) -> None:
