@@ -31,11 +31,6 @@ _NARROWEST, _WIDEST = 25, 16_384
 _UPPER_SHARES = (0.125, 0.5, 1.0)
 _HOP_SHARES = ((1.0, 1.0, 1.0), (0.25, 0.5, 1.0), (1.0, 0.5, 0.25), (0.5, 1.0, 1.0))
 
-# A hop of 8 expansions finds some fifty new items: for two tiles, waking a thread takes as long as scoring.
-_WALKS = {name: walk.tuning for name, walk in WALKS.items()} | {
-    "wide adaptive walk": {"walk": "adaptive", "expand": 32}
-}
-
 State = npt.NDArray[np.float32]
 
 
@@ -53,9 +48,9 @@ def against_brute_force(options: TableOptions, on_progress: OnProgress, *, items
     Brute force is a walk over an index whose entry points are all items: the same op, scorer and tables.
     """
     trained = TrainedModel(options, items, on_progress)
-    adaptive = trained.cheapest("wide adaptive walk")
+    adaptive = trained.cheapest("adaptive walk")
     fixed = trained.fixed_beams_cheaper_than(adaptive)
-    found, name = (adaptive, "wide adaptive walk") if fixed is None else (fixed, "fixed beams")
+    found, name = (adaptive, "adaptive walk") if fixed is None else (fixed, "fixed beams")
     requests = [_request(state, found.level_topn) for state in trained.states[: options.requests]]
     everything = [_request(state, (_K, _K, _K)) for state in trained.states[: options.requests]]
     seconds = interleaved(
@@ -157,9 +152,9 @@ class TrainedModel:
         self._walks: dict[str, SavedModelTarget] = {}
 
     def walk(self, name: str) -> SavedModelTarget:
-        """The model with its index, walked as `_WALKS` has it."""
+        """The model with its index, walked as `WALKS` has it."""
         if name not in self._walks:
-            self._walks[name] = SavedModelTarget(self._export(self._run, "walk", _WALKS[name]))
+            self._walks[name] = SavedModelTarget(self._export(self._run, "walk", WALKS[name].tuning))
         return self._walks[name]
 
     def found(self, walk: str, level_topn: tuple[int, ...]) -> Found:

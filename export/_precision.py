@@ -76,8 +76,14 @@ def _check_float16(largest: float) -> None:
 def narrowed(scorer: Scorer, precision: Narrow) -> Scorer:
     """The scorer walking by narrow tables, its results scored again in float32.
 
-    Raises InvalidInputError when TensorFlow runs it, whose bfloat16 is slower than its float32.
+    Raises InvalidInputError when TensorFlow runs it, whose bfloat16 is slower than its float32, and for a
+    distance, which would have to be copied into tiles.
     """
+    if scorer.in_place:
+        raise InvalidInputError(
+            "precision: expected a scorer that runs in tiles, found a distance, which is computed in float32 "
+            "where items lie. Export with --precision float32."
+        )
     if scorer.executor != "native":
         raise InvalidInputError(
             f"precision: expected a scorer that the native executor runs, found "
@@ -103,7 +109,7 @@ def choose_precision(
     Raises InvalidInputError when a narrow precision is wanted and cannot be had, VerificationError when it
     finds less than `accuracy` of float32's results.
     """
-    if wanted == "float32" or (wanted == "auto" and scorer.executor != "native"):
+    if wanted == "float32" or (wanted == "auto" and (scorer.executor != "native" or scorer.in_place)):
         return scorer, PrecisionReport("float32", accuracy=accuracy)
     agreements: dict[str, float] = {}
     for precision in _NARROW if wanted == "auto" else (wanted,):

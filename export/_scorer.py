@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
 from nann.export._constants import MAX_CONSTANT_BYTES, freeze
 from nann.export._model import RetrievalModel
 from nann.export._split import ITEM_EMBS, SplitReport, split_function
-from nann.ops._beam_search import Executor, Precision, native_scorer_problem
+from nann.ops._beam_search import Executor, Precision, check_native_scorer
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Scorer:
     report:        what the split did; None: there was none.
     executor:      who runs `function`: TensorFlow, or the native executor.
     executor_reason: why it is TensorFlow; None: it is not, or it was asked for.
+    in_place:      whether the native executor reads items where they lie: the walk then has no tiles.
     precision:     of the native executor's products while it walks.
     walk_tables:   what it reads meanwhile in place of `item_tables`, with which the results are then scored
                    again in float32; none: it reads those, and nothing is scored again.
@@ -44,6 +48,7 @@ class Scorer:
     report: SplitReport | None = None
     executor: Executor = "tensorflow"
     executor_reason: str | None = None
+    in_place: bool = False
     precision: Precision = "float32"
     walk_tables: tuple[str, ...] = ()
     expand: int = 0
@@ -114,16 +119,19 @@ def split_scorer(scorer: Scorer, *, num_items: int, item_table_bytes: int) -> Sc
     )
 
 
-def choose_executor(scorer: Scorer, wanted: Literal["auto", "native", "tensorflow"]) -> Scorer:
-    """The same scorer, run by `wanted`; "auto" is the native executor wherever it can.
+def choose_executor(
+    scorer: Scorer, wanted: Literal["auto", "native", "tensorflow"], tables: Mapping[str, Path]
+) -> Scorer:
+    """The same scorer, run by `wanted` over `tables`; "auto" is the native executor wherever it can.
 
     Raises InvalidInputError, naming the node, when the native executor is wanted and cannot.
     """
     if wanted == "tensorflow":
         return scorer
-    problem = native_scorer_problem(scorer.function, len(scorer.item_tables))
+    problem, is_distance = check_native_scorer(scorer.function, len(scorer.item_tables))
     if problem is None:
-        return replace(scorer, executor="native")
+        types = {np.load(tables[name], mmap_mode="r").dtype for name in scorer.item_tables}
+        return replace(scorer, executor="native", in_place=is_distance and types == {np.dtype(np.float32)})
     if wanted == "native":
         raise InvalidInputError(
             f"executor: expected a scorer that the native executor can run, found {problem}. Export with "

@@ -17,7 +17,9 @@ from nann.export._samples import Sample
 from nann.export._scorer import Scorer, choose_executor, jit_scorer
 from nann.ops._index_resource import IndexResource
 
-ADAPTIVE_EXPAND = 8
+# Candidates a hop of the adaptive walk. A few are right where a distance is computed at once; many make hops
+# of enough tiles to be worth another thread (docs/speed.md).
+_EXPAND_IN_PLACE, _EXPAND = 8, 32
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Tuning:
                       products too; "auto": bfloat16, else float16, where accurate enough.
     accuracy:         least share of float32's results that a narrow precision must find.
     walk:             "fixed" is design section 4; "adaptive" expands the best until no better is near.
-    expand:           candidates a hop of the adaptive walk.
+    expand:           candidates a hop of the adaptive walk; None: 8 for distances that are computed where
+                      items lie, 32 for other scorers.
     target_agreement: widen or narrow the default beams of level 0 until they find this share of what
                       scoring every item finds; None: leave them.
     users:            sample users to measure with.
@@ -40,7 +43,7 @@ class Tuning:
     precision: Wanted = "float32"
     accuracy: float = ACCURACY
     walk: Literal["fixed", "adaptive"] = "fixed"
-    expand: int = ADAPTIVE_EXPAND
+    expand: int | None = None
     target_agreement: float | None = None
     users: int = 16
     jit: bool = False
@@ -52,11 +55,9 @@ class Tuning:
                 raise InvalidInputError(
                     f"{name}: expected more than 0 and at most 1, found {share}. Correct it."
                 )
-        if self.expand < 1 or self.users < 1:
-            raise InvalidInputError(
-                f"expected expand and users of at least 1, found {self.expand} and {self.users}. "
-                f"Correct them."
-            )
+        for name, count in {"expand": self.expand, "users": self.users}.items():
+            if count is not None and count < 1:
+                raise InvalidInputError(f"{name}: expected at least 1, found {count}. Correct it.")
         if self.jit and self.executor == "native":
             raise InvalidInputError(
                 "jit: expected TensorFlow to run the scorer, found the executor native. "
@@ -88,9 +89,11 @@ def tune(
     Raises InvalidInputError for a wish that this scorer cannot have, VerificationError when a narrow
     precision was asked for and is not accurate enough.
     """
-    scorer = jit_scorer(scorer) if tuning.jit else choose_executor(scorer, tuning.executor)
+    scorer = (
+        jit_scorer(scorer) if tuning.jit else choose_executor(scorer, tuning.executor, assets.item_tables)
+    )
     if tuning.walk == "adaptive":
-        scorer = replace(scorer, expand=tuning.expand)
+        scorer = replace(scorer, expand=tuning.expand or (_EXPAND_IN_PLACE if scorer.in_place else _EXPAND))
     if tuning.precision == "float32" and tuning.target_agreement is None:
         return Tuned(scorer, list(level_topn), PrecisionReport("float32", accuracy=tuning.accuracy), None)
     sample = sample_users(tuning.users)

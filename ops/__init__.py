@@ -21,7 +21,7 @@ from nann.ops._library import load_library as load_library
 if TYPE_CHECKING:
     from nann.ops._beam_search import BeamSearchResult as BeamSearchResult
     from nann.ops._beam_search import beam_search as beam_search
-    from nann.ops._beam_search import native_scorer_problem as native_scorer_problem
+    from nann.ops._beam_search import check_native_scorer as check_native_scorer
     from nann.ops._beam_search import score_items as score_items
     from nann.ops._composed_walk import composed_beam_search as composed_beam_search
     from nann.ops._index_resource import IndexResource as IndexResource
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nann.ops._primitives import visited_set as visited_set
 
 _LAZY = {
-    "_beam_search": ("BeamSearchResult", "beam_search", "native_scorer_problem", "score_items"),
+    "_beam_search": ("BeamSearchResult", "beam_search", "check_native_scorer", "score_items"),
     "_composed_walk": ("composed_beam_search",),
     "_index_resource": ("IndexResource",),
     "_primitives": (

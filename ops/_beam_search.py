@@ -114,18 +114,30 @@ def score_items(
     )
 
 
-def native_scorer_problem(scorer: Any, item_tables: int) -> str | None:
-    """Why the native executor cannot run `scorer`, a ConcreteFunction; None when it can.
+class NativeScorerCheck(NamedTuple):
+    """How the native executor would run a scorer.
+
+    problem:  why it cannot; None when it can.
+    in_place: whether the scorer is an inner product or a distance, whose items are read where they lie if
+              their table is float32.
+    """
+
+    problem: str | None
+    in_place: bool
+
+
+def check_native_scorer(scorer: Any, item_tables: int) -> NativeScorerCheck:
+    """Ask how the native executor would run `scorer`, a ConcreteFunction.
 
     item_tables: how many of its inputs, the last ones, are tiles of item tables.
     """
     shapes = [tensor.shape for tensor in scorer.inputs]
-    problem = load_library().nann_native_scorer_problem(
+    found = load_library().nann_check_native_scorer(
         native_scorer=scorer.function_def.SerializeToString(),
         user_shapes=shapes[: len(shapes) - item_tables],
         table_widths=[shape[1] for shape in shapes[len(shapes) - item_tables :]],
     )
-    return problem.numpy().decode() or None
+    return NativeScorerCheck(found.problem.numpy().decode() or None, bool(found.in_place))
 
 
 def _scorer_attributes(

@@ -79,7 +79,12 @@ from nann.cli._numbers import NUMBERS
     show_default=True,
     help="fixed does the hops of the index; adaptive expands the best until no better is near.",
 )
-@click.option("--expand", default=8, show_default=True, help="Candidates a hop of the adaptive walk.")
+@click.option(
+    "--expand",
+    type=int,
+    help="Candidates a hop of the adaptive walk. Default: 8 for inner products and distances, 32 for other "
+    "scorers.",
+)
 @click.option(
     "--target-agreement",
     type=float,
@@ -108,7 +113,7 @@ def command(
     precision: str,
     accuracy: float,
     walk: str,
-    expand: int,
+    expand: int | None,
     target_agreement: float | None,
     shards: int | None,
     threads: int | None,

@@ -152,6 +152,7 @@ absl::StatusOr<int> TileGraph::Slice(int x, int64_t begin, int64_t width) {
     return absl::InvalidArgumentError(
         absl::StrCat("columns ", begin, " to ", begin + width, " of ", shape.DebugString()));
   }
+  if (width == shape.width) return x;
   TileNode node;
   node.op = TileOp::kSlice;
   node.inputs = {x};

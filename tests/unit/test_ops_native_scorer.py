@@ -54,7 +54,8 @@ def squared_distance(keys, items):
     return -tf.reduce_sum(tf.square(items - keys[:1]), axis=1)
 
 
-SCORERS = [attention, layer_norm, perceptron, many_functions, inner_product, squared_distance]
+DISTANCES = [inner_product, squared_distance]
+SCORERS = [attention, layer_norm, perceptron, many_functions, *DISTANCES]
 
 
 def frozen(function, user_shape=(4, DIM)):
@@ -65,7 +66,7 @@ def frozen(function, user_shape=(4, DIM)):
 
 def split_first_key(function):
     """As the export splits: what only the user has is computed once; here the first row of the keys."""
-    if function not in (inner_product, squared_distance):
+    if function not in DISTANCES:
         return frozen(function), []
     user = tf.function(
         lambda keys: keys[:1], input_signature=[tf.TensorSpec([4, DIM])], autograph=False
@@ -149,9 +150,10 @@ def test_a_scorer_that_it_cannot_run_is_refused_with_its_node(index, function, m
 @pytest.mark.parametrize("function", SCORERS, ids=lambda f: f.__name__)
 def test_an_export_can_ask_first(function) -> None:
     scorer, _ = split_first_key(function)
-    assert nann.ops.native_scorer_problem(scorer, 1) is None
-    problem = nann.ops.native_scorer_problem(frozen(lambda keys, items: tf.transpose(items)[0]), 1)
+    assert nann.ops.check_native_scorer(scorer, 1) == (None, function in DISTANCES)
+    problem, in_place = nann.ops.check_native_scorer(frozen(lambda keys, items: tf.transpose(items)[0]), 1)
     assert problem == "node transpose (Transpose): an operation that the native executor does not know"
+    assert not in_place
 
 
 def test_a_damaged_native_scorer_is_refused(index) -> None:

@@ -37,6 +37,13 @@ class SteepModel(TinyModel):
         return tf.matmul(tf.nn.relu(item_embs * user + 300.0), tf.ones([D, 1]))[:, 0]
 
 
+class ProductModel(TinyModel):
+    """An inner product."""
+
+    def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
+        return tf.linalg.matvec(item_embs, tf.reduce_mean(user_state["comm_seq"], axis=0)[:D])
+
+
 class LargeModel(SteepModel):
     """The same scores from a table of numbers that float16 has not."""
 
@@ -144,6 +151,7 @@ def test_a_narrow_walk_has_the_scores_of_float32(
     ("model", "accuracy", "chosen", "tried"),
     [
         (TinyModel, 0.8, "bfloat16", {"bfloat16"}),
+        (ProductModel, 0.8, "float32", set()),
         (SteepModel, 0.999, "float16", {"bfloat16", "float16"}),
         (LargeModel, 0.999, "float32", {"bfloat16"}),
     ],
@@ -168,6 +176,7 @@ def test_the_fastest_precision_that_is_accurate_is_chosen(
     ("model", "precision", "error", "message"),
     [
         (SteepModel, "bfloat16", VerificationError, r"expected bfloat16 to find 99\.9% of float32's results"),
+        (ProductModel, "bfloat16", InvalidInputError, "found a distance, which is computed in float32"),
         (
             LargeModel,
             "float16",
@@ -228,6 +237,15 @@ def test_the_narrowest_beam_is_searched_for() -> None:
     assert len(asked) < 15
     with pytest.raises(InvalidInputError, match=r"beams of 500 reach 0\.500, less than 0\.9"):
         narrowest(measure, 0.9, 500)
+
+
+@pytest.mark.parametrize(("model", "expand"), [(TinyModel, 32), (ProductModel, 8)])
+def test_the_adaptive_walk_expands_what_suits_the_scorer(
+    shared_run: Path, tmp_path: Path, model: Any, expand: int
+) -> None:
+    tuning = Tuning(walk="adaptive")
+    result = export_model(shared_run, tmp_path / "1", model=model(), level_topn=BEAMS, tuning=tuning)
+    assert result["expand"] == expand
 
 
 @pytest.mark.parametrize(
