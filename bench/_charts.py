@@ -184,7 +184,7 @@ def part_bars(rows: Sequence[tuple[str, Mapping[str, float]]], title: str) -> st
 def checks_png(checks: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Each check's value against what was asked for, as a share of it; 1 is just enough, more is better."""
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure(width=10.0, height=0.8 + 0.28 * len(checks))
+        figure, axes = _figure(width=12.0, height=0.8 + 0.28 * len(checks))
         for row, check in enumerate(checks):
             low, value, high = (_score(check, check[name]) for name in ("low", "value", "high"))
             colour = "#2f855a" if check["holds"] else "#c53030"
@@ -196,7 +196,7 @@ def checks_png(checks: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.set_yticks(range(len(checks)), [check["what"] for check in checks])
         axes.margins(y=0.02)
         axes.invert_yaxis()
-        axes.set_xlabel("measured / asked for: 1 is just enough, more is better")
+        axes.set_xlabel("measured / asked for (1: just enough)")
         figure.savefig(path, dpi=130)
 
 
