@@ -26,6 +26,8 @@ _K = 200
 _ENTRY_BEAM = 100
 _USERS, _MEASURED_USERS = 20_000, 50
 _AGREEMENT = 0.98
+# Beams that agree less than asked for are near while they lose no more than this to the best of their kind.
+_NEAR = 0.01
 _NARROWEST, _WIDEST = 25, 16_384
 # Shapes of fixed beams as shares of a width: entry points and upper levels; the hops of level 0.
 _UPPER_SHARES = (0.125, 0.5, 1.0)
@@ -121,11 +123,10 @@ def adaptive_against_fixed(options: TableOptions, on_progress: OnProgress, *, it
 
 
 def cheapest_of(found: Sequence[Found]) -> Found:
-    """The fewest items among those that agree well enough; the best agreement where none does."""
-    enough = [of for of in found if of.agreement >= _AGREEMENT]
-    if enough:
-        return min(enough, key=lambda of: of.items_scored)
-    return max(found, key=lambda of: of.agreement)
+    """The fewest items among those that agree well enough; where none does, among those that come near."""
+    best = max(of.agreement for of in found)
+    least = _AGREEMENT if best >= _AGREEMENT else best - _NEAR
+    return min((of for of in found if of.agreement >= least), key=lambda of: of.items_scored)
 
 
 def pareto_best(swept: Sequence[Found]) -> list[Found]:
