@@ -10,7 +10,7 @@ import numpy as np
 
 from nann.bench._attention_rows import exported_walk, user_states
 from nann.bench._corpus import CorpusSpec, make_corpus
-from nann.bench._exports import ATTENTION_BEAMS, export_attention, export_vectors
+from nann.bench._exports import export_attention, export_vectors
 from nann.bench._large_model import export_large, in_process_of_its_own, load_large, write_large_run
 from nann.bench._requests import retrieve_request
 from nann.bench._statistics import Measure, interleaved, ratio_of_medians, timed_each
@@ -114,9 +114,7 @@ def _attention(options: TableOptions, count: int) -> Measure:
 def _distance(options: TableOptions, count: int) -> Measure:
     corpus = make_corpus(options.work, CorpusSpec(count, dim=_DIM, seed=options.seed))
     model_dir = export_vectors(corpus, "l2", m=_GROWTH_M, ef_construction=_GROWTH_EF)
-    # A larger corpus has more levels to walk.
-    hops = sum(read_manifest(model_dir)["index"]["hops_per_level"])
-    beams = (ATTENTION_BEAMS[0], *[ATTENTION_BEAMS[-1]] * (hops + 1))
+    beams = read_manifest(model_dir)["level_topn"]  # A larger corpus has more levels to walk.
     queries = corpus.queries[: options.requests, np.newaxis]
     return timed_each(
         SavedModelTarget(model_dir).outputs, [retrieve_request({"query": q}, beams) for q in queries]

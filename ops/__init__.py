@@ -20,6 +20,7 @@ from nann.ops._library import load_library as load_library
 
 if TYPE_CHECKING:
     from nann.ops._beam_search import BeamSearchResult as BeamSearchResult
+    from nann.ops._beam_search import NativeScorerCheck as NativeScorerCheck
     from nann.ops._beam_search import beam_search as beam_search
     from nann.ops._beam_search import check_native_scorer as check_native_scorer
     from nann.ops._beam_search import score_items as score_items
@@ -37,7 +38,13 @@ if TYPE_CHECKING:
     from nann.ops._primitives import visited_set as visited_set
 
 _LAZY = {
-    "_beam_search": ("BeamSearchResult", "beam_search", "check_native_scorer", "score_items"),
+    "_beam_search": (
+        "BeamSearchResult",
+        "NativeScorerCheck",
+        "beam_search",
+        "check_native_scorer",
+        "score_items",
+    ),
     "_composed_walk": ("composed_beam_search",),
     "_index_resource": ("IndexResource",),
     "_primitives": (

@@ -2,6 +2,8 @@
 #ifndef NANN_OPS_KERNELS_SCORER_FUNCTION_H_
 #define NANN_OPS_KERNELS_SCORER_FUNCTION_H_
 
+#include <functional>
+
 #include "tensorflow/core/framework/function.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
@@ -17,6 +19,18 @@ inline tensorflow::FunctionLibraryRuntime::Options FunctionOptions(tensorflow::O
   options.stats_collector = ctx->stats_collector();
   options.runner = ctx->runner();
   options.run_all_kernels_inline = ctx->run_all_kernels_inline();
+  return options;
+}
+
+// For a chain of small operations: handing one to another thread takes longer than the operation. The runner
+// is of this thread as well: a loop whose kernels run inline waits for what it hands to the runner, and with
+// as many loops as threads there would be nobody to run it.
+inline tensorflow::FunctionLibraryRuntime::Options InlineFunctionOptions(tensorflow::OpKernelContext* ctx) {
+  static std::function<void(std::function<void()>)>* const here =
+      new std::function<void(std::function<void()>)>([](const std::function<void()>& closure) { closure(); });
+  tensorflow::FunctionLibraryRuntime::Options options = FunctionOptions(ctx);
+  options.run_all_kernels_inline = true;
+  options.runner = here;
   return options;
 }
 

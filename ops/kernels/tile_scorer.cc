@@ -1,7 +1,6 @@
 #include "tile_scorer.h"
 
 #include <chrono>
-#include <functional>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -142,15 +141,7 @@ void BindUser(OpKernelContext* ctx, const TileScorer::Ready& scorer, std::vector
       scorer.user_function->name(), tensorflow::AttrSlice(&scorer.user_function->attr()), {}, &function);
   if (!instantiated.ok()) return finish(instantiated);
   auto results = std::make_shared<std::vector<Tensor>>();
-  FunctionLibraryRuntime::Options options = FunctionOptions(ctx);
-  // A chain of small operations: handing one to another thread takes longer than the operation. The runner
-  // must be of this thread as well: a loop whose kernels run inline waits for what it hands to the runner,
-  // and with as many loops as threads there would be nobody to run it.
-  static std::function<void(std::function<void()>)>* const here =
-      new std::function<void(std::function<void()>)>([](const std::function<void()>& closure) { closure(); });
-  options.run_all_kernels_inline = true;
-  options.runner = here;
-  scorer.runtime->Run(options, function, user->tensors, results.get(),
+  scorer.runtime->Run(InlineFunctionOptions(ctx), function, user->tensors, results.get(),
                       [user, results, finish](const absl::Status& status) {
                         if (status.ok()) user->tensors = std::move(*results);
                         finish(status);
