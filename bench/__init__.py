@@ -5,8 +5,9 @@ Importing this package imports nothing heavy; the first use of a function does.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nann.lazy import lazy_names
 
 if TYPE_CHECKING:
     from nann.bench._charts import stage_name as stage_name
@@ -27,28 +28,35 @@ if TYPE_CHECKING:
     from nann.bench._table_page import write_table as write_table
     from nann.bench._workloads import TableOptions as TableOptions
 
-_LAZY = {
-    "BenchOptions": "_run",
-    "PeerOptions": "_peer_rounds",
-    "ROWS": "_table",
-    "TableOptions": "_workloads",
-    "beams_name": "_report",
-    "compare_in_one_thread": "_peer_rows",
-    "compare_stock": "_peer_rows",
-    "format_bound": "_table_page",
-    "format_value": "_table_page",
-    "in_new_process": "_new_process",
-    "kept_results": "_table",
-    "measure_rows": "_table",
-    "render_report": "_report",
-    "run_bench": "_run",
-    "stage_name": "_charts",
-    "write_report": "_report",
-    "write_table": "_table_page",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "nann.bench._charts": ("stage_name",),
+        "nann.bench._new_process": ("in_new_process",),
+        "nann.bench._peer_rounds": ("PeerOptions",),
+        "nann.bench._peer_rows": (
+            "compare_in_one_thread",
+            "compare_stock",
+        ),
+        "nann.bench._report": (
+            "beams_name",
+            "render_report",
+            "write_report",
+        ),
+        "nann.bench._run": (
+            "BenchOptions",
+            "run_bench",
+        ),
+        "nann.bench._table": (
+            "ROWS",
+            "kept_results",
+            "measure_rows",
+        ),
+        "nann.bench._table_page": (
+            "format_bound",
+            "format_value",
+            "write_table",
+        ),
+        "nann.bench._workloads": ("TableOptions",),
+    },
+)

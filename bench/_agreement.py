@@ -10,7 +10,7 @@ import numpy.typing as npt
 from nann.bench._requests import BEAMS, EXCLUDED, NO_ID, Arrays, Request
 from nann.bench._targets import Target
 from nann.errors import InvalidInputError
-from nann.training._metrics import overlap, top_k
+from nann.training.metrics import overlap, top_k
 
 Ids = npt.NDArray[np.int64]
 _IDS_A_CALL = 65_536

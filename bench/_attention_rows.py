@@ -21,8 +21,9 @@ from nann.bench._requests import Request, generate_requests
 from nann.bench._schedule import Stage
 from nann.bench._statistics import interleaved, ratio_of_medians, timed_each
 from nann.bench._targets import SavedModelTarget, limit_threads
-from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions, medians_ms
-from nann.export._precision import overlap
+from nann.bench._workloads import Check, Outcome, TableOptions, medians_ms
+from nann.export.agreement import overlap
+from nann.progress import OnProgress
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 _DIM = 64

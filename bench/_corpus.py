@@ -13,8 +13,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nann.ops._index_files import GraphIndex, IndexMeta, Level, read_index, write_index
-from nann.ops._publish import staged_directory
+from nann.export.index.files import GraphIndex, Level, read_index, write_index
+from nann.files import staged_directory
+from nann.ops.index_meta import IndexMeta
 
 Metric = Literal["ip", "l2"]
 Vectors = npt.NDArray[np.float32]

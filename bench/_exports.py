@@ -72,7 +72,7 @@ def export(
 
 def scorer_of(model_dir: Path) -> str:
     """Who runs an export's scorer, and in what precision, for the figures of a row."""
-    from nann.export._manifest import read_manifest
+    from nann.export.manifest import read_manifest
 
     scorer = read_manifest(model_dir)["scorer"]
     precision = scorer["precision"]

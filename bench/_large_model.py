@@ -55,7 +55,8 @@ class LargeModel:
 
 def write_large_run(run: Path, items: int) -> None:
     """A run folder of `items` items, its arrays written in chunks."""
-    from nann.ops import GraphIndex, IndexMeta, Level, write_index
+    from nann.export import GraphIndex, Level, write_index
+    from nann.ops import IndexMeta
 
     shutil.rmtree(run, ignore_errors=True)
     rng = np.random.default_rng(0)

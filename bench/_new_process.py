@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
-from nann.bench._workloads import OnProgress
+from nann.progress import OnProgress
 
 Result = TypeVar("Result")
 _POLL_SECONDS = 0.2

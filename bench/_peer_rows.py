@@ -11,7 +11,8 @@ from nann.bench._corpus import Metric
 from nann.bench._peer_rounds import PeerOptions, compare_peers
 from nann.bench._peers import installed_peers
 from nann.bench._targets import limit_threads
-from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions
+from nann.bench._workloads import Check, Outcome, TableOptions
+from nann.progress import OnProgress
 
 
 def against_peers(options: TableOptions, on_progress: OnProgress, *, items: int, metric: Metric) -> Outcome:

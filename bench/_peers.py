@@ -213,7 +213,7 @@ class NannPeer:
         self, corpus: Corpus, metric: Metric, walk: str = "fixed beams", *, m: int, ef_construction: int
     ) -> None:
         from nann.bench._exports import export_vectors
-        from nann.export._manifest import read_manifest
+        from nann.export.manifest import read_manifest
 
         model_dir = export_vectors(
             corpus, metric, m=m, ef_construction=ef_construction, tuning=WALKS[walk].tuning

@@ -23,7 +23,7 @@ from nann.bench._schedule import Arrivals, Stage
 from nann.bench._targets import SavedModelTarget, ServerTarget, Target, limit_threads
 from nann.bench._usage import UsageSampler, find_server_pid
 from nann.errors import InvalidInputError
-from nann.export._manifest import read_manifest
+from nann.export.manifest import read_manifest
 from nann.serving.client import NannClient
 
 FORMAT_VERSION = 1

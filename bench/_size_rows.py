@@ -15,8 +15,9 @@ from nann.bench._large_model import export_large, in_process_of_its_own, load_la
 from nann.bench._requests import retrieve_request
 from nann.bench._statistics import Measure, interleaved, ratio_of_medians, timed_each
 from nann.bench._targets import SavedModelTarget
-from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions, medians_ms
-from nann.export._manifest import read_manifest
+from nann.bench._workloads import Check, Outcome, TableOptions, medians_ms
+from nann.export.manifest import read_manifest
+from nann.progress import OnProgress
 
 _DIM = 64
 _EMPTY_ITEMS = 3000

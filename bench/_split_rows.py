@@ -11,8 +11,9 @@ import numpy as np
 
 from nann.bench._corpus import CorpusSpec, make_corpus
 from nann.bench._models import AttentionModel, VectorModel
-from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions
+from nann.bench._workloads import Check, Outcome, TableOptions
 from nann.errors import InvalidInputError, VerificationError
+from nann.progress import OnProgress
 
 _ITEMS, _DIM = 3000, 8  # The random scorers' own width.
 _RANDOM, _MOST_OPERATIONS = 100, 60

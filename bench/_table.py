@@ -12,8 +12,9 @@ from typing import Any
 
 from nann.bench._machine import describe_machine
 from nann.bench._new_process import in_new_process
-from nann.bench._workloads import OnProgress, Outcome, TableOptions
+from nann.bench._workloads import Outcome, TableOptions
 from nann.errors import InvalidInputError
+from nann.progress import OnProgress
 
 
 @dataclass(frozen=True)

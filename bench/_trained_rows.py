@@ -18,9 +18,10 @@ from nann.bench._peers import WALKS
 from nann.bench._requests import Request, retrieve_request
 from nann.bench._statistics import Ratio, interleaved, ratio_of_medians, timed_each
 from nann.bench._targets import SavedModelTarget
-from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions, medians_ms
-from nann.export._precision import overlap
-from nann.ops import write_index
+from nann.bench._workloads import Check, Outcome, TableOptions, medians_ms
+from nann.export import write_index
+from nann.export.agreement import overlap
+from nann.progress import OnProgress
 
 _K = 200
 _ENTRY_BEAM = 100
@@ -198,7 +199,7 @@ class TrainedModel:
         return (above, *[above] * count, *(max(1, round(width * share)) for share in hops), _K)
 
     def _level_topn_length(self) -> int:
-        from nann.ops import read_index
+        from nann.export import read_index
 
         return read_index(self._run / "index").level_topn_length
 
@@ -227,20 +228,21 @@ class TrainedModel:
 
     def _states(self, count: int) -> list[State]:
         """float32 [1, L*E] of users of the data set, by what they did before their last event."""
-        from nann.training import load_run_model, read_dataset
-        from nann.training._ranking import ItemScorer
+        from nann.run import load_model
+        from nann.training import read_dataset
+        from nann.training.ranking import ItemScorer
 
         dataset = read_dataset(self._folder / "data")
         users = np.arange(min(count, dataset.num_users))
-        scorer = ItemScorer(load_run_model(self._run), np.zeros((1, 1), np.float32))
+        scorer = ItemScorer(load_model(self._run), np.zeros((1, 1), np.float32))
         histories = dataset.histories(users, dataset.lengths[users] - 1, scorer.sequence_length)
         states = scorer.states(dataset.features(histories))
         return [state["comm_seq"].numpy().reshape(1, -1) for state in states]
 
     def _export(self, run: Path, name: str, tuning: Tuned, *, reorder: bool = True) -> Path:
-        from nann.training import load_run_model
+        from nann.run import load_model
 
-        model = load_run_model(self._run)
+        model = load_model(self._run)
         return export(run, model, models=self._folder / "models", name=name, tuning=tuning, reorder=reorder)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import numpy as np
 
 from nann.bench._statistics import Ratio, Seconds
 
-OnProgress = Callable[[str, int, int], None]
 _FEWEST_ITEMS = 3000
 
 

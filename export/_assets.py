@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError
-from nann.export._items import CHUNK_ROWS, Items
-from nann.export._model import RetrievalModel
 from nann.export._user_side import table_chunks
-from nann.ops._index_files import GraphIndex, index_file_names, load_array
+from nann.export.index.files import GraphIndex
+from nann.export.items import CHUNK_ROWS, Items
+from nann.files import link_or_copy, load_array
+from nann.ops.index_meta import index_file_names
+from nann.run import RetrievalModel
 
 ITEM_IDS = "item_ids.npy"
 ITEM_EMBS = "item_embs.npy"
 ITEM_ID_ORDER = "item_id_order.npy"
-_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES)
 
 
 @dataclass
@@ -72,30 +70,6 @@ def gather_assets(
 def vocabulary_features(model: RetrievalModel) -> list[str]:
     """The user features that are rows of a vocabulary: those of an integer type."""
     return [name for name, spec in model.user_features.items() if spec.dtype.is_integer]
-
-
-def check_graph_fits(index_dir: Path, graph: GraphIndex, items: Items) -> None:
-    """Raise InvalidFileError when the index was built over another corpus."""
-    expected, found = (items.num_items, items.dim), (graph.meta.num_items, graph.meta.dim)
-    if expected != found:
-        raise InvalidFileError(
-            f"{index_dir}: expected an index over {expected[0]} items of dimension {expected[1]} as in "
-            f"{items.embs_path}, found {found[0]} of {found[1]}. Build it again with `nann index`."
-        )
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source` where the file system can, else a copy of it.
-
-    Writers of this project rename whole files into place, so a link is never written through.
-    """
-    source = source.resolve()
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _NO_LINK:
-            raise
-        shutil.copyfile(source, target)
 
 
 def _check_vocabulary(path: Path) -> None:

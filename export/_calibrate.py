@@ -11,12 +11,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
-from nann.export._precision import ANY_WORK, overlap
+from nann.export._precision import ANY_WORK
 from nann.export._samples import Sample
-from nann.export._scorer import Scorer
-from nann.ops._beam_search import beam_search, score_items
-from nann.ops._index_files import IndexMeta
-from nann.ops._index_resource import IndexResource
+from nann.export.agreement import overlap
+from nann.export.scorer import Scorer
+from nann.ops import IndexResource, beam_search, score_items
+from nann.ops.index_meta import IndexMeta
 
 _SCORED_AT_ONCE = 1 << 16
 _MAX_BEAM = 65_536

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import VerificationError
-from nann.export._items import Items
 from nann.export._samples import Sample
-from nann.export._scorer import Scorer
 from nann.export._verify import RELATIVE_TOLERANCE, relative_difference
+from nann.export.items import Items
+from nann.export.scorer import Scorer
 
 # Tiles that one call of TensorFlow computes: with tiles of 128, 16 MB of a table that is 256 floats wide.
 _TILES_AT_ONCE = 128

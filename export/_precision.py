@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from nann.errors import InvalidInputError, VerificationError
-from nann.export._items import CHUNK_ROWS
 from nann.export._samples import Sample
-from nann.export._scorer import Scorer
-from nann.ops._beam_search import Precision, beam_search
-from nann.ops._index_resource import IndexResource
+from nann.export.agreement import overlap
+from nann.export.items import CHUNK_ROWS
+from nann.export.scorer import Scorer
+from nann.ops import IndexResource, Precision, beam_search
 
 Wanted = Literal["auto", "float32", "bfloat16", "float16"]
 Narrow = Literal["bfloat16", "float16"]
@@ -154,12 +154,3 @@ def _agreement(index: IndexResource, wide: Scorer, narrow: Scorer, sample: Sampl
         for each in (wide, narrow)
     )
     return overlap(found.ids.numpy(), expected.ids.numpy())
-
-
-def overlap(found: Any, expected: Any) -> float:
-    """Mean share of the ids of each row of `expected` [B, k] that the row of `found` [B, k] holds too."""
-    shares = [
-        len(np.intersect1d(row, wanted[wanted >= 0])) / max((wanted >= 0).sum(), 1)
-        for row, wanted in zip(found, expected, strict=True)
-    ]
-    return float(np.mean(shares))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nann.export._model import RetrievalModel
+from nann.run import RetrievalModel
 
 Arrays = dict[str, npt.NDArray[Any]]
 _MISSING = 0.2  # share of missing events, so that masks are tried too

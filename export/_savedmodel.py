@@ -14,26 +14,25 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import InvalidFileError, InvalidInputError
-from nann.export._assets import ITEM_ID_ORDER, ITEM_IDS, Assets, check_graph_fits, gather_assets
-from nann.export._constants import MAX_CONSTANT_BYTES
+from nann.export._assets import ITEM_ID_ORDER, ITEM_IDS, Assets, gather_assets
 from nann.export._item_table import check_split, write_item_table
-from nann.export._items import Items, OnProgress, read_items
-from nann.export._manifest import check_sums, read_manifest, write_manifest
-from nann.export._model import RetrievalModel, load_model, read_run
-from nann.export._reorder import reordered_run
 from nann.export._samples import Sample, random_sample, sample_from_model
-from nann.export._scorer import Scorer, freeze_scorer, split_scorer
 from nann.export._signatures import SignatureBuilder, check_names
-from nann.export._split import SCORER_TABLE
 from nann.export._tuning import Tuned, Tuning, tune
 from nann.export._user_side import TABLE_BYTES, UserSide, rewrite_user_side
 from nann.export._verify import ExpectedWalk, check_answers, loaded, scorer_of_export, scorer_of_model
 from nann.export._warmup import write_warmup
-from nann.ops._beam_search import DEFAULT_MAX_WORK, DEFAULT_TILE_ROWS
-from nann.ops._index_files import GraphIndex, check_level_topn, default_level_topn, read_index
-from nann.ops._index_resource import IndexResource
-from nann.ops._library import load_library
-from nann.ops._publish import staged_directory
+from nann.export.constants import MAX_CONSTANT_BYTES
+from nann.export.index.files import GraphIndex, check_graph_fits, read_index
+from nann.export.index.reorder import reordered_run
+from nann.export.items import Items, read_items
+from nann.export.manifest import check_sums, read_manifest, write_manifest
+from nann.export.scorer import SCORER_TABLE, Scorer, freeze_scorer, split_scorer
+from nann.files import staged_directory
+from nann.ops import DEFAULT_MAX_WORK, DEFAULT_TILE_ROWS, IndexResource, load_library
+from nann.ops.index_meta import check_level_topn, default_level_topn
+from nann.progress import OnProgress, ignore_progress
+from nann.run import RetrievalModel, load_model, read_run
 from nann.version import __version__
 
 ITEM_TABLE_BYTES = 4 * 2**30
@@ -81,7 +80,7 @@ def export_model(
     VerificationError when the answers differ.
     """
     out_dir = Path(out_dir)
-    report = on_progress if on_progress is not None else _ignore
+    report = on_progress if on_progress is not None else ignore_progress
     _check_out_dir(out_dir, overwrite)
     load_library()
     with contextlib.ExitStack() as stack:
@@ -149,7 +148,7 @@ def verify_model(
     else scored by the export's own `score`. Raises InvalidFileError, VerificationError.
     """
     model_dir = Path(model_dir)
-    report = on_progress if on_progress is not None else _ignore
+    report = on_progress if on_progress is not None else ignore_progress
     manifest = read_manifest(model_dir)
     check_sums(model_dir, manifest, lambda done, total: report("sum files", done, total))
     graph = read_index(model_dir / "assets")
@@ -204,10 +203,6 @@ def _check_work(beams: npt.NDArray[np.int32], tile_rows: int, max_work: int) -> 
     return work
 
 
-def _ignore(stage: str, done: int, total: int) -> None:
-    """No one wants to know."""
-
-
 def _check_out_dir(out_dir: Path, overwrite: bool) -> None:
     if out_dir.exists() and not (out_dir.is_dir() and (overwrite or not any(out_dir.iterdir()))):
         raise InvalidInputError(
@@ -234,7 +229,7 @@ def _read_inputs(
     on_progress: OnProgress | None,
 ) -> _Inputs:
     if model is None:
-        class_name, model = read_run(run_dir)["model"], load_model(run_dir)
+        class_name, model = read_run(run_dir).model, load_model(run_dir)
     else:
         class_name = f"{type(model).__module__}:{type(model).__qualname__}"
     check_names(model)

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError, InvalidInputError
-from nann.export._assets import link_or_copy
-from nann.export._hnsw import build_index
-from nann.export._items import Items, OnProgress, read_items, write_part_of_run
-from nann.export._manifest import read_manifest
-from nann.export._model import RetrievalModel, load_model
 from nann.export._savedmodel import export_model
-from nann.ops._index_files import INDEX_JSON, IndexMeta, default_level_topn, read_meta
-from nann.ops._publish import staged_directory
+from nann.export.index.build import build_index
+from nann.export.items import Items, read_items, write_part_of_run
+from nann.export.manifest import read_manifest
+from nann.files import link_or_copy, staged_directory
+from nann.ops.index_meta import INDEX_JSON, IndexMeta, default_level_topn, read_meta
+from nann.progress import OnProgress
+from nann.run import RetrievalModel, load_model
 
 MAX_SHARDS = 10_000
 ASSIGNMENT = "splitmix64(item_id) mod count"

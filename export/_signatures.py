@@ -9,12 +9,10 @@ from typing import Any
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
-from nann.export._model import RetrievalModel
-from nann.export._scorer import Scorer
 from nann.export._user_side import UserSide
-from nann.ops._beam_search import DEFAULT_MAX_WORK, beam_search, score_items
-from nann.ops._index_resource import IndexResource
-from nann.ops._primitives import ids_to_positions, lookup_rows
+from nann.export.scorer import Scorer
+from nann.ops import DEFAULT_MAX_WORK, IndexResource, beam_search, ids_to_positions, lookup_rows, score_items
+from nann.run import RetrievalModel
 
 Tensors = dict[str, tf.Tensor]
 _LEVEL_TOPN = "level_topn"

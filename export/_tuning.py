@@ -14,8 +14,8 @@ from nann.export._assets import ITEM_ID_ORDER, ITEM_IDS, Assets
 from nann.export._calibrate import CalibrationReport, calibrate
 from nann.export._precision import ACCURACY, PrecisionReport, Wanted, choose_precision
 from nann.export._samples import Sample
-from nann.export._scorer import Scorer, choose_executor, jit_scorer
-from nann.ops._index_resource import IndexResource
+from nann.export.scorer import Scorer, choose_executor, jit_scorer
+from nann.ops import IndexResource
 
 # Candidates a hop of the adaptive walk. A few are right where a distance is computed at once; many make hops
 # of enough tiles to be worth another thread (docs/speed.md).

@@ -14,11 +14,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import VerificationError
-from nann.export._model import RetrievalModel
 from nann.export._samples import Arrays, Sample
-from nann.ops import _oracle
-from nann.ops._index_files import GraphIndex
-from nann.ops._library import load_library
+from nann.export.index import oracle
+from nann.export.index.files import GraphIndex
+from nann.ops import load_library
+from nann.run import RetrievalModel
 
 RELATIVE_TOLERANCE = 1e-5
 _UNKNOWN_ID = -1
@@ -26,7 +26,7 @@ _ROUGH_SLACK = 0.1
 _NEXT_STEP = "Do not serve this export; report this with the model."
 
 # State of one user -> (int32 positions [n] -> float32 scores [n]).
-ScorerOfUser = Callable[[Arrays], _oracle.ScoreFn]
+ScorerOfUser = Callable[[Arrays], oracle.ScoreFn]
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class ExpectedWalk:
     expand: int = 0
     accuracy: float | None = None
 
-    def run(self, graph: GraphIndex, item_ids: Any, score: _oracle.ScoreFn, beams: Any, excluded: Any) -> Any:
+    def run(self, graph: GraphIndex, item_ids: Any, score: oracle.ScoreFn, beams: Any, excluded: Any) -> Any:
         """The oracle's ids, scores and number of items scored."""
         if self.expand:
-            return _oracle.adaptive_search(graph, item_ids, score, beams, excluded, expand=self.expand)
-        return _oracle.beam_search(graph, item_ids, score, beams, excluded)
+            return oracle.adaptive_search(graph, item_ids, score, beams, excluded, expand=self.expand)
+        return oracle.beam_search(graph, item_ids, score, beams, excluded)
 
 
 class LoadedModel:
@@ -133,7 +133,7 @@ def scorer_of_model(model: RetrievalModel, embs: npt.NDArray[Any], tile_rows: in
     """Scores by the original model, outside of the export, on tiles of the same number of rows."""
     score = tf.function(lambda state, rows: model.score(state, rows), autograph=False)
 
-    def of_user(state: Arrays) -> _oracle.ScoreFn:
+    def of_user(state: Arrays) -> oracle.ScoreFn:
         tensors = {name: tf.constant(value) for name, value in state.items()}
 
         def score_positions(positions: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
@@ -153,7 +153,7 @@ def scorer_of_model(model: RetrievalModel, embs: npt.NDArray[Any], tile_rows: in
 def scorer_of_export(model: LoadedModel, item_ids: npt.NDArray[np.int64]) -> ScorerOfUser:
     """Scores by the export's own `score`: tries the walk, not the scorer."""
 
-    def of_user(state: Arrays) -> _oracle.ScoreFn:
+    def of_user(state: Arrays) -> oracle.ScoreFn:
         user = Sample(None, {name: value[np.newaxis] for name, value in state.items()}).flat_state()
 
         def score_positions(positions: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
@@ -248,7 +248,7 @@ class _Comparison:
             worst = max(worst, row_worst)
         return worst
 
-    def _walk(self, score: _oracle.ScoreFn, answer: _Answer, excluded: Any) -> Any:
+    def _walk(self, score: oracle.ScoreFn, answer: _Answer, excluded: Any) -> Any:
         return self.expected_walk.run(self.graph, self.item_ids, score, answer.beams, excluded)
 
     def _exact(self, answer: _Answer, excluded: Any) -> tuple[str | None, float]:
@@ -292,7 +292,7 @@ class _Comparison:
 class _Recorder:
     """A scorer that remembers what it was asked."""
 
-    def __init__(self, score: _oracle.ScoreFn) -> None:
+    def __init__(self, score: oracle.ScoreFn) -> None:
         self._score = score
         self._asked: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]] = []
 
@@ -301,7 +301,7 @@ class _Recorder:
         self._asked.append((positions, scores))
         return scores
 
-    def worst_against(self, reference: _oracle.ScoreFn) -> float:
+    def worst_against(self, reference: oracle.ScoreFn) -> float:
         """The largest difference from the reference's scores, relative to the largest of them."""
         positions, scores = (np.concatenate(parts) for parts in zip(*self._asked, strict=True))
         return relative_difference(scores, reference(positions))

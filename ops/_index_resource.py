@@ -9,8 +9,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
-from nann.ops import _index_files
+from nann.files import load_array
 from nann.ops._library import load_library
+from nann.ops.index_meta import ENTER_POINTS, INDEX_JSON, read_meta, row_splits_name, values_name
 
 _TYPES = {"float32": tf.float32, "float16": tf.float16, "uint16": tf.bfloat16, "int64": tf.int64}
 
@@ -43,21 +44,20 @@ class IndexResource(tf.saved_model.experimental.TrackableResource):
         super().__init__()
         self._ops = load_library()
         index_dir = Path(index_dir)
-        self.meta = _index_files.read_meta(index_dir)
+        self.meta = read_meta(index_dir)
         levels = range(self.meta.start_level)
         self._prefault = prefault
         self._item_table_names, self._item_table_types = _names_and_types(item_tables)
         self._user_table_names, self._user_table_types = _names_and_types(user_tables or {})
-        files = _index_files
         self._item_ids = self._asset("item_ids", item_ids)
         self._id_order = self._asset("id_order", id_order) if id_order is not None else None
-        self._enter_points = self._asset("enter_points", index_dir / files.ENTER_POINTS)
-        self._neighbors = [self._asset(f"values_{n}", index_dir / files.values_name(n)) for n in levels]
-        self._row_splits = [self._asset(f"splits_{n}", index_dir / files.row_splits_name(n)) for n in levels]
+        self._enter_points = self._asset("enter_points", index_dir / ENTER_POINTS)
+        self._neighbors = [self._asset(f"values_{n}", index_dir / values_name(n)) for n in levels]
+        self._row_splits = [self._asset(f"splits_{n}", index_dir / row_splits_name(n)) for n in levels]
         self._item_tables = [self._asset(f"item_{name}", path) for name, path in item_tables.items()]
         self._user_tables = [self._asset(f"user_{name}", path) for name, path in (user_tables or {}).items()]
         # The walk does not read it, but without it nothing else could read the index.
-        self._asset("index_json", index_dir / files.INDEX_JSON)
+        self._asset("index_json", index_dir / INDEX_JSON)
         if tf.executing_eagerly():
             self._initialize()
 
@@ -102,7 +102,7 @@ def _paths(assets: list[tf.saved_model.Asset]) -> tf.Tensor:
 def _names_and_types(tables: Mapping[str, str | Path]) -> tuple[list[str], list[tf.DType]]:
     types = []
     for name, path in tables.items():
-        dtype = str(_index_files.load_array(path, next_step="Write the table again.").dtype)
+        dtype = str(load_array(path, next_step="Write the table again.").dtype)
         if dtype not in _TYPES:
             raise InvalidInputError(
                 f"table {name} ({path}): expected dtype {', '.join(_TYPES)} (uint16 holds bfloat16), "

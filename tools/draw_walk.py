@@ -13,8 +13,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from nann.export import build_index
-from nann.ops import GraphIndex
+from nann.export import GraphIndex, build_index
 
 ITEMS, M = 700, 6
 ENTRY_BEAM, BEAMS = 4, (6, 7, 7, 7)  # Level 1, then the three hops of level 0.

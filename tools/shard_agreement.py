@@ -21,8 +21,9 @@ import click
 import numpy as np
 
 from nann.export import Tuning, export_model, export_shards, shard_dirs
+from nann.run import load_model
 from nann.serving.client import NannClient, ShardedClient
-from nann.training import load_run_model, read_dataset
+from nann.training import read_dataset
 
 _SECONDS = 600
 _VERSION = "1"
@@ -44,7 +45,7 @@ def exported(run: Path, models: Path, counts: list[int], tuning: Tuning) -> dict
 def user_states(run: Path, users: int) -> np.ndarray[Any, Any]:
     """The states of users of the data set, before their last event."""
     dataset = read_dataset(run / json.loads((run / "run.json").read_text())["data"])
-    model = load_run_model(run)
+    model = load_model(run)
     chosen = np.sort(np.random.default_rng(0).permutation(dataset.num_users)[:users])
     length = model.user_features["item_ids"].shape[0]
     histories = dataset.histories(chosen, dataset.lengths[chosen] - 1, length)

@@ -5,9 +5,9 @@ What needs TensorFlow is imported when it is first used, so that preparing data 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from nann.lazy import lazy_names
 from nann.training._dataset import Dataset as Dataset
 from nann.training._dataset import read_dataset as read_dataset
 from nann.training._sources import load_source as load_source
@@ -16,7 +16,6 @@ from nann.training._synthetic import SyntheticOptions as SyntheticOptions
 
 if TYPE_CHECKING:
     from nann.training._embed import embed as embed
-    from nann.training._embed import load_run_model as load_run_model
     from nann.training._evaluate import EvaluateOptions as EvaluateOptions
     from nann.training._evaluate import Evaluation as Evaluation
     from nann.training._evaluate import evaluate as evaluate
@@ -25,20 +24,12 @@ if TYPE_CHECKING:
     from nann.training._trainer import TrainOptions as TrainOptions
     from nann.training._trainer import train as train
 
-_LAZY = {
-    "EvaluateOptions": "_evaluate",
-    "Evaluation": "_evaluate",
-    "ModelConfig": "_model",
-    "ReferenceModel": "_model",
-    "TrainOptions": "_trainer",
-    "embed": "_embed",
-    "evaluate": "_evaluate",
-    "load_run_model": "_embed",
-    "train": "_trainer",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "nann.training._embed": ("embed",),
+        "nann.training._evaluate": ("EvaluateOptions", "Evaluation", "evaluate"),
+        "nann.training._model": ("ModelConfig", "ReferenceModel"),
+        "nann.training._trainer": ("TrainOptions", "train"),
+    },
+)

@@ -13,8 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nann.errors import InvalidFileError, InvalidInputError
-from nann.ops._publish import staged_directory
-from nann.training._files import check_replaceable, read_json, write_json
+from nann.files import check_replaceable, read_json, staged_directory, write_json
 
 IntArray = npt.NDArray[np.int64]
 RowArray = npt.NDArray[np.int32]
@@ -25,6 +24,7 @@ MIN_EVENTS = 3
 
 _META = "data.json"
 _TITLES = "titles.json"
+_PREPARE = "Write it with `nann data prepare`."
 _ARRAYS: Mapping[str, type] = {
     "item_ids": np.int64,
     "cate_ids": np.int64,
@@ -217,14 +217,14 @@ def read_dataset(folder: Path) -> Dataset:
     Raises:
       InvalidFileError: a file is missing or damaged.
     """
-    meta = read_json(folder / _META, made_by="nann data prepare")
+    meta = read_json(folder / _META, what="the description of a data set", next_step=_PREPARE)
     if meta.get("format") != FORMAT:
         raise InvalidFileError(
             f"{folder / _META}: expected format {FORMAT}, found {meta.get('format')}. "
             "Prepare the data again with this version of nann."
         )
     arrays = {name: _read_array(folder / f"{name}.npy", np.dtype(kind)) for name, kind in _ARRAYS.items()}
-    titles = read_json(folder / _TITLES, made_by="nann data prepare")
+    titles = read_json(folder / _TITLES, what="the titles of a data set", next_step=_PREPARE)
     dataset = Dataset(
         source=str(meta["source"]), titles={int(item): str(title) for item, title in titles.items()}, **arrays
     )

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from nann.errors import InvalidFileError, InvalidInputError
-from nann.ops._publish import staged_directory
-from nann.training._ranking import item_features
-from nann.training._run import EMBEDDINGS, RUN_FILE, read_run, read_run_dataset
+from nann.errors import InvalidInputError
+from nann.files import staged_directory
+from nann.progress import OnProgress
+from nann.run import EMBEDDINGS, load_model
+from nann.training._run import read_run_dataset
+from nann.training.ranking import item_features
 
 _CHUNK_ROWS = 65_536
 _DTYPES = ("float32", "float16")
-
-
-def load_run_model(run_dir: Path) -> Any:
-    """Restore the model that `run.json` names ("module:Class") by `Class.from_run(run_dir)`."""
-    name = read_run(run_dir).model
-    module_name, _, class_name = name.partition(":")
-    try:
-        model_class = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidFileError(
-            f"{run_dir / RUN_FILE}: expected `model` to be an importable module:Class, found {name!r} "
-            f"({error}). Install the package that holds it, or correct the file."
-        ) from error
-    return model_class.from_run(run_dir)
 
 
 def embed(
@@ -38,7 +24,7 @@ def embed(
     *,
     dtype: str = "float32",
     chunk_rows: int = _CHUNK_ROWS,
-    on_progress: Callable[[str, int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Write `RUN/embeddings`: `item_ids.npy` int64 [N], `item_embs.npy` `dtype` [N, D], all items.
 
@@ -56,7 +42,7 @@ def embed(
     if chunk_rows < 1:
         raise InvalidInputError(f"chunk_rows: expected 1 or more, found {chunk_rows}.")
     dataset = read_run_dataset(run_dir)
-    model = load_run_model(run_dir)
+    model = load_model(run_dir)
     embed_item = tf.function(model.embed_item, reduce_retracing=True)
     count = dataset.num_items
     with staged_directory(run_dir / EMBEDDINGS) as folder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError, InvalidInputError
-from nann.ops._index_files import load_array
+from nann.files import load_array, write_json
+from nann.progress import OnProgress
+from nann.run import EMBEDDINGS, load_model
 from nann.training._dataset import Dataset, IntArray
-from nann.training._embed import load_run_model
-from nann.training._files import write_json
-from nann.training._metrics import overlap, paired_ratio_interval, top_k
-from nann.training._ranking import ItemScorer
-from nann.training._run import EMBEDDINGS, read_run_dataset
+from nann.training._run import read_run_dataset
 from nann.training._walk import Walk
+from nann.training.metrics import overlap, paired_ratio_interval, top_k
+from nann.training.ranking import ItemScorer
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -91,7 +91,7 @@ def evaluate(
     run_dir: Path,
     options: EvaluateOptions | None = None,
     *,
-    on_progress: Callable[[str, int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Evaluation:
     """Measure the run in `run_dir` on each user's last event and write `RUN/evaluation.json`.
 
@@ -106,7 +106,7 @@ def evaluate(
     options.check()
     dataset = read_run_dataset(run_dir)
     item_ids, item_embs = _read_embeddings(run_dir, dataset)
-    model = load_run_model(run_dir)
+    model = load_model(run_dir)
     scorer = ItemScorer(model, item_embs)
     walk = Walk(run_dir, model, level_topn=options.level_topn, k=options.k)
     users, skipped = _choose_users(dataset, options)

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from nann.errors import InvalidFileError
-from nann.training._run import CHECKPOINTS, read_run
+from nann.run import CHECKPOINTS, read_run
 
 CHECKPOINT_ERRORS = (AssertionError, IndexError, ValueError, tf.errors.OpError)
 """What TensorFlow raises for a checkpoint of other variables, or with a truncated or missing file."""

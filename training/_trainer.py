@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,13 @@ import keras
 import tensorflow as tf
 
 from nann.errors import InvalidFileError, InvalidInputError
+from nann.progress import OnProgress, ignore_progress
+from nann.run import CHECKPOINTS, RUN_FILE, Run, read_run, write_run
 from nann.training._dataset import Dataset, read_dataset
 from nann.training._model import CHECKPOINT_ERRORS, ModelConfig, ReferenceModel, checkpointed
-from nann.training._ranking import SampledRecall
-from nann.training._run import (
-    CHECKPOINTS,
-    REFERENCE_MODEL,
-    RUN_FILE,
-    Run,
-    read_run,
-    relative_data_path,
-    write_run,
-    write_vocabulary,
-)
+from nann.training._run import REFERENCE_MODEL, relative_data_path, write_vocabulary
 from nann.training._sampling import HELD_OUT, Batch, BatchSampler
-
-OnProgress = Callable[[str, int, int], None]
+from nann.training.ranking import SampledRecall
 
 _ACCIDENTAL_HIT = -1e9
 _DROPOUT, _NOISE = 1, 2
@@ -116,11 +106,7 @@ def train(
     options = options.resolved(dataset)
     run = _open_run(run_dir, data_dir, dataset, options)
     write_vocabulary(run_dir, dataset)
-    return _Training(dataset, run_dir, run, options).run_to_end(on_progress or _ignore)
-
-
-def _ignore(stage: str, done: int, total: int) -> None:
-    """No progress wanted."""
+    return _Training(dataset, run_dir, run, options).run_to_end(on_progress or ignore_progress)
 
 
 def _open_run(run_dir: Path, data_dir: Path, dataset: Dataset, options: TrainOptions) -> Run:

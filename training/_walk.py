@@ -13,9 +13,11 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from nann import ops
 from nann.errors import InvalidFileError
-from nann.ops._beam_search import DEFAULT_TILE_ROWS
-from nann.ops._index_files import check_level_topn, default_level_topn, load_array, read_index
-from nann.training._run import EMBEDDINGS, INDEX
+from nann.export.index.files import read_index
+from nann.files import load_array
+from nann.ops import DEFAULT_TILE_ROWS
+from nann.ops.index_meta import check_level_topn, default_level_topn
+from nann.run import EMBEDDINGS, INDEX
 
 Ids = npt.NDArray[np.int64]
 

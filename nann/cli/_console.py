@@ -16,8 +16,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from nann.progress import OnProgress
+
 Function = TypeVar("Function", bound=Callable[..., Any])
-OnProgress = Callable[[str, int, int], None]
 
 _stderr = Console(stderr=True)
 # Without markup: paths and titles may hold square brackets.

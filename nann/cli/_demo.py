@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nann.cli._console import OnProgress
 from nann.errors import NannError
+from nann.files import write_json
+from nann.progress import OnProgress
 from nann.serving.client import NannClient
 from nann.training import Dataset, Evaluation
 
@@ -115,15 +116,15 @@ def run_demo(run_dir: Path, on_progress: OnProgress) -> DemoResult:
         users = tuple(_query(client, dataset, user) for user in range(SHOWN_USERS))
         over_grpc = _p50_ms(lambda state: client.top_k(state, LEVEL_TOPN, timeout=10.0), states)
     result = DemoResult(model_dir, evaluation, in_process, over_grpc, users, dict(dataset.titles))
-    _write_json(run_dir / "demo.json", result.to_json())
+    write_json(run_dir / "demo.json", result.to_json())
     return result
 
 
 def _user_states(run_dir: Path, dataset: Dataset, count: int) -> Array:
     """`comm_seq` of the first users before their last event, float16 [count, L, E]."""
-    from nann.training import load_run_model
+    from nann.run import load_model
 
-    model = load_run_model(run_dir)
+    model = load_model(run_dir)
     users = np.arange(min(count, dataset.num_users))
     length = model.user_features["item_ids"].shape[0]
     histories = dataset.histories(users, dataset.lengths[users] - 1, length)
@@ -193,9 +194,3 @@ def _query(client: NannClient, dataset: Dataset, user: int) -> ShownUser:
     )
     next_item = int(dataset.item_ids[dataset.target(user) - 1])
     return ShownUser(int(dataset.user_ids[user]), item_ids, cate_ids, next_item, found.ids[0])
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    beside = path.with_suffix(".json.partial")
-    beside.write_text(json.dumps(content, indent=2) + "\n")
-    beside.rename(path)

@@ -12,7 +12,7 @@ from nann.cli._console import console, emit, json_option, progress
 from nann.cli._numbers import NUMBERS
 
 if TYPE_CHECKING:
-    from nann.ops._index_files import GraphIndex
+    from nann.export import GraphIndex
 
 # A small corpus has few nodes on level 2 to enter by (docs/quality.md).
 FEW_ENTER_POINTS = 16

@@ -17,8 +17,8 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.eager import cancellation
 
 import nann.ops
-from nann.export._constants import freeze
-from nann.ops._oracle import beam_search as oracle
+from nann.export.constants import freeze
+from nann.export.index.oracle import beam_search as oracle
 from support.graphs import DIM, Corpus, random_corpus
 
 LEVEL_TOPN = np.array([3, 20, 30, 30, 30, 25], np.int32)

@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from nann.cli import main
-from nann.ops import GraphIndex, IndexMeta, Level, write_index
-from nann.training import load_run_model, read_dataset
+from nann.export import GraphIndex, Level, write_index
+from nann.ops import IndexMeta
+from nann.training import load_model, read_dataset
 
 
 def _run(*arguments: str | Path) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def test_the_run_folder_holds_what_the_contract_says(folder: Path) -> None:
     assert (item_embs.dtype, item_embs.shape) == (np.float32, (400, 64))
     assert np.array_equal(np.load(run / "vocabulary" / "item_ids.npy"), data.item_ids)
     assert np.array_equal(np.load(run / "vocabulary" / "cate_ids.npy"), data.cate_ids)
-    model = load_run_model(run)
+    model = load_model(run)
     rows = np.array([1, 7, 400])
     expected = model.embed_item({"item_ids": rows, "cate_ids": data.item_cates[rows]}).numpy()
     np.testing.assert_allclose(item_embs[rows - 1], expected, rtol=1e-5, atol=1e-6)
@@ -206,4 +207,4 @@ def test_another_model_than_the_reference_is_loaded_by_name(folder: Path, tmp_pa
     described = json.loads(path.read_text())
     path.write_text(json.dumps({**described, "model": "nowhere_to_be_found:Model"}))
     error = " ".join(_fail("embed", "--run", tmp_path / "copy" / "run").split())
-    assert "expected `model` to be an importable module:Class, found 'nowhere_to_be_found:Model'" in error
+    assert "model: expected an importable module, found 'nowhere_to_be_found'" in error

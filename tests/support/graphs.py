@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nann.ops import GraphIndex, IndexMeta, Level, write_index
+from nann.export import GraphIndex, Level, write_index
+from nann.ops import IndexMeta
 
 DIM = 3
 

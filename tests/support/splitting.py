@@ -10,11 +10,10 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.framework import function_pb2
 
-from nann.export._scorer import Scorer, freeze_scorer
-from nann.export._split import SplitScorer, split_function
-from nann.export._split._emit import to_function
-from nann.export._split._ir import Needs, Spec, Tensor, constant, source, topological
-from nann.export._split._read import ScorerGraph, read_scorer
+from nann.export.scorer import Scorer, SplitScorer, freeze_scorer, split_function
+from nann.export.scorer._emit import to_function
+from nann.export.scorer._ir import Needs, Spec, Tensor, constant, source, topological
+from nann.export.scorer._read import ScorerGraph, read_scorer
 
 TILE = 6
 _NO_FUNCTIONS = function_pb2.FunctionDefLibrary()

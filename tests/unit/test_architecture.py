@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -13,27 +14,27 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ["nann", "ops", "export", "serving", "training", "bench"]
 
-# What each part may import of ours; the longest matching prefix counts. `nann.errors` is everybody's.
+# The ground floor, which everything may import and which imports nothing else of ours.
+GROUND_FLOOR = {"nann.errors", "nann.files", "nann.lazy", "nann.progress", "nann.run", "nann.version"}
+
+# What each part may import of ours besides the ground floor and itself; the longest matching prefix counts.
 ARROWS = {
-    "nann": {"nann.version"},
+    **{module: set() for module in GROUND_FLOOR},
+    "nann": set(),
     "nann.cli": {"nann"},
-    "nann.ops": {"nann.ops"},
-    "nann.export": {"nann.export", "nann.ops", "nann.version"},
-    "nann.training": {"nann.training", "nann.ops"},
-    "nann.bench": {
-        "nann.bench",
-        "nann.export",
-        "nann.ops",
-        "nann.serving.client",
-        "nann.training",
-        "nann.version",
-    },
+    "nann.ops": set(),
+    "nann.export": {"nann.ops"},
+    "nann.training": {"nann.export", "nann.ops"},
+    "nann.bench": {"nann.export", "nann.ops", "nann.serving.client", "nann.training"},
     "nann.serving": set(),
-    "nann.serving.client": {"nann.serving.client"},
-    "nann.serving.server": {"nann.serving.server", "nann.ops"},
+    "nann.serving.client": set(),
+    "nann.serving.server": {"nann.ops"},
 }
+# The client is installed alone: of the ground floor it needs the errors only.
+ALONE = {"nann.serving.client": {"nann.errors"}}
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Module name as imported -> file."""
     found = {}
@@ -57,6 +58,17 @@ def imports(path: Path) -> set[str]:
     return {name for name in names if name == "nann" or name.startswith("nann.")}
 
 
+def top_level_imports(path: Path) -> set[str]:
+    """The modules of ours that importing a file imports."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module in modules():
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            # A name that is a module is imported from its file, any other from the package's.
+            found |= (names & modules().keys()) or {node.module}
+    return found
+
+
 def is_within(name: str, prefix: str) -> bool:
     return name == prefix or name.startswith(f"{prefix}.")
 
@@ -67,10 +79,30 @@ def test_imports_follow_the_arrows(module: str) -> None:
     if module == "nann.__main__":
         return  # The command line by another door.
     package = max((prefix for prefix in ARROWS if is_within(module, prefix)), key=len)
-    allowed = ARROWS[package] | {"nann.errors"}
+    allowed = ARROWS[package] | ALONE.get(package, GROUND_FLOOR) | {package}
     for name in imports(path):
         # `from nann import ops` reads as nann.ops.
         assert any(is_within(name, prefix) for prefix in allowed), f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_private_modules_are_used_in_their_own_package_only(module: str) -> None:
+    for name in imports(modules()[module]):
+        parts = name.split(".")
+        private = next((i for i, part in enumerate(parts) if re.match("_[a-z]", part)), None)
+        if private is not None:
+            assert is_within(module, ".".join(parts[:private])), f"{module} imports {name}"
+
+
+def test_no_import_goes_round() -> None:
+    """Imports at the top of modules only: what a function imports is there before it runs."""
+    graph = {module: top_level_imports(path) for module, path in modules().items()}
+    waiting = dict(graph)
+    while waiting:
+        ready = [module for module, needed in waiting.items() if not needed & (waiting.keys() - {module})]
+        assert ready, f"these import each other in a circle, or wait for it: {sorted(waiting)}"
+        for module in ready:
+            del waiting[module]
 
 
 def test_the_core_and_its_headers_know_no_tensorflow() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nann.bench._corpus import CorpusSpec, Metric, make_corpus
-from nann.ops import read_index
+from nann.export import read_index
 
 
 def test_a_spec_is_a_corpus(tmp_path: Path) -> None:

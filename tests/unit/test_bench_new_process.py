@@ -7,8 +7,8 @@ import os
 import pytest
 
 from nann.bench._new_process import in_new_process
-from nann.bench._workloads import OnProgress
 from nann.errors import InvalidInputError
+from nann.progress import OnProgress
 
 
 def _square(number: int, on_progress: OnProgress) -> tuple[int, int]:

@@ -15,8 +15,9 @@ from nann.bench._statistics import Ratio
 from nann.bench._table import ROWS, kept_results, measure_rows
 from nann.bench._table_page import format_bound, format_value, write_table
 from nann.bench._trained_rows import Found, cheapest_of, pareto_best
-from nann.bench._workloads import Check, OnProgress, Outcome, TableOptions
+from nann.bench._workloads import Check, Outcome, TableOptions
 from nann.errors import InvalidInputError
+from nann.progress import OnProgress
 
 FASTER = Check.of("faster than stock TensorFlow ops", Ratio(4.2, 4.1, 4.4), 4.0)
 MEMORY = Check("memory", 0.12, 0.10, at_least=False, unit="%")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,7 @@ def test_a_class_beside_run_json_is_found(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("{", r"run\.json: expected a JSON object"),
-        ([], r"run\.json: expected format 1, found 'list'"),
+        ([], r"run\.json: expected a JSON object, found list"),
         ({"format": 2}, r"run\.json: expected format 1, found 2"),
         ({"format": 1}, r'model: expected "module:Class", found None'),
         ({"format": 1, "model": "my_own_model.Model"}, r'model: expected "module:Class"'),
@@ -80,3 +82,45 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
         InvalidFileError, match=r"run\.json: expected the description of a run, found no such"
     ):
         read_run(tmp_path)
+
+
+def _run_of_its_own(run: Path, answer: str) -> Path:
+    """A run with a module and one beside it, of the same names in every run."""
+    run.mkdir()
+    (run / "own_model.py").write_text(
+        "from own_answer import ANSWER\n"
+        "class Model:\n"
+        "    user_features, user_state, embedding_dim = {}, {}, 1\n"
+        "    embed_user = embed_item = None\n"
+        "    @classmethod\n"
+        "    def from_run(cls, run_dir):\n"
+        "        import own_late_answer\n"
+        "        return cls()\n"
+        "    def score(self, user_state, item_embs):\n"
+        "        from own_late_answer import ANSWER as LATE\n"
+        "        return ANSWER, LATE\n"
+    )
+    for module in ("own_answer", "own_late_answer"):
+        (run / f"{module}.py").write_text(f"ANSWER = {answer!r}\n")
+    (run / "run.json").write_text(json.dumps({"format": 1, "model": "own_model:Model"}))
+    return run
+
+
+def test_runs_whose_modules_have_the_same_names_keep_their_own(tmp_path: Path) -> None:
+    known = set(sys.modules)
+    first = load_model(_run_of_its_own(tmp_path / "a", "first"))
+    second = load_model(_run_of_its_own(tmp_path / "b", "second"))
+    assert first.score({}, None) == ("first", "first")
+    assert second.score({}, None) == ("second", "second")
+    assert not {name for name in set(sys.modules) - known if name.startswith("own_")}
+    assert not {str(tmp_path / name) for name in "ab"} & set(sys.path)
+
+
+def test_a_module_of_the_run_counts_before_one_that_python_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = _run_of_its_own(tmp_path / "elsewhere", "elsewhere")
+    monkeypatch.syspath_prepend(str(elsewhere))
+    importlib.import_module("own_model")
+    assert load_model(_run_of_its_own(tmp_path / "run", "run")).score({}, None) == ("run", "run")
+    assert Path(sys.modules["own_model"].__file__ or "").parent == elsewhere

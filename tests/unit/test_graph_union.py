@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nann.export import _graph_union
-from nann.export._graph_union import union_of_graphs
-from nann.ops._index_files import GraphIndex, IndexMeta, Level
+from nann.export.index import union
+from nann.export.index.files import GraphIndex, Level
+from nann.export.index.union import union_of_graphs
+from nann.ops.index_meta import IndexMeta
 
 Links = list[set[int]]
 
@@ -34,7 +35,7 @@ def _graph(links: Links, m: int) -> GraphIndex:
 @given(_pairs())
 def test_every_link_of_both_is_there_once(pair: tuple[Links, Links]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_graph_union, "CHUNK_ROWS", 5)
+        patch.setattr(union, "CHUNK_ROWS", 5)
         united = union_of_graphs(_graph(pair[0], 4), _graph(pair[1], 6))
     level = united.levels[0]
     rows = np.split(level.values, level.row_splits[1:-1])

@@ -16,9 +16,9 @@ from click.testing import CliRunner
 from nann.cli import main
 from nann.errors import InvalidFileError, InvalidInputError
 from nann.export import build_index, convert_faiss_index, index_from_faiss, index_from_original, read_items
-from nann.export._faiss_graph import MOST_ENTER_POINTS, _auto_start_level
-from nann.ops._index_files import GraphIndex, read_index
-from nann.ops._oracle import beam_search
+from nann.export.index.faiss_graph import MOST_ENTER_POINTS, _auto_start_level
+from nann.export.index.files import GraphIndex, read_index
+from nann.export.index.oracle import beam_search
 
 N, D = 600, 8
 
@@ -72,7 +72,7 @@ def _rows_by_loop(index: Any, level: int) -> list[list[int]]:
 def test_conversion_equals_a_loop_over_nodes(
     run: Path, embs: npt.NDArray[np.float32], start_level: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nann.export._faiss_graph.CHUNK_ROWS", 97)  # several chunks, the last one short
+    monkeypatch.setattr("nann.export.index.faiss_graph.CHUNK_ROWS", 97)  # several chunks, the last one short
     index = _faiss_index(embs)
     graph = convert_faiss_index(index, read_items(run), start_level=start_level)
     assert [_rows(graph, level) for level in range(start_level)] == [

@@ -12,16 +12,13 @@ import numpy as np
 import pytest
 
 from nann.errors import InvalidFileError, InvalidInputError
-from nann.ops._index_files import (
-    GraphIndex,
+from nann.export.index.files import GraphIndex, Level, read_index, write_index
+from nann.ops.index_meta import (
     IndexMeta,
-    Level,
     check_level_topn,
     default_hops,
     default_level_topn,
     index_file_names,
-    read_index,
-    write_index,
 )
 
 

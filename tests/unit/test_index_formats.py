@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import nann.ops
-from nann.ops._oracle import beam_search
+from nann.export.index.oracle import beam_search
 
 VERSIONS = sorted((Path(__file__).parents[1] / "data").glob("index_v*"))
 
@@ -21,7 +21,7 @@ def test_an_index_of_this_version_answers_as_recorded(folder: Path) -> None:
     item_embs = np.load(folder / "item_embs.npy")
     user = np.array(expected["user"], np.float32)
     walked = beam_search(
-        nann.ops.read_index(folder / "index"),
+        nann.export.read_index(folder / "index"),
         np.load(folder / "item_ids.npy"),
         lambda positions: item_embs[positions] @ user,
         expected["level_topn"],
@@ -43,6 +43,6 @@ def test_an_index_of_this_version_answers_as_recorded(folder: Path) -> None:
 
 
 def test_the_current_version_is_kept() -> None:
-    from nann.ops._index_files import FORMAT_VERSION
+    from nann.ops.index_meta import FORMAT_VERSION
 
     assert f"index_v{FORMAT_VERSION}" in [folder.name for folder in VERSIONS]

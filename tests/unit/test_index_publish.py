@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nann.ops import _publish
-from nann.ops._publish import staged_directory
+from nann import files
+from nann.files import staged_directory
 
 
 def _names(folder: Path) -> list[str]:
@@ -37,7 +37,7 @@ def test_an_older_folder_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_one_step: bool
 ) -> None:
     if not in_one_step:
-        monkeypatch.setattr(_publish, "_exchange", lambda first, second: False)
+        monkeypatch.setattr(files, "_exchange", lambda first, second: False)
     target = tmp_path / "deep" / "7"
     for name in ("old", "new"):
         with staged_directory(target) as staged:
@@ -50,7 +50,7 @@ def test_two_names_are_swapped_in_one_step(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"from_{name}").touch()
-    if not _publish._exchange(tmp_path / "a", tmp_path / "b"):
+    if not files._exchange(tmp_path / "a", tmp_path / "b"):
         pytest.skip("this file system cannot swap two names")
     assert (_names(tmp_path / "a"), _names(tmp_path / "b")) == (["from_b"], ["from_a"])
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import nann.ops
 from nann.errors import InvalidInputError
-from nann.ops._oracle import adaptive_search as adaptive_oracle
-from nann.ops._oracle import beam_search as oracle
+from nann.export.index.oracle import adaptive_search as adaptive_oracle
+from nann.export.index.oracle import beam_search as oracle
 from support.graphs import DIM, Corpus, random_corpus
 
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import nann.ops
-from nann.export._constants import freeze
+from nann.export.constants import freeze
 from support.graphs import DIM, random_corpus
 
 TILE_ROWS = 8

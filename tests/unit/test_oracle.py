@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from nann.errors import InvalidInputError
-from nann.ops._index_files import GraphIndex, IndexMeta, Level
-from nann.ops._oracle import beam_search
+from nann.export.index.files import GraphIndex, Level
+from nann.export.index.oracle import beam_search
+from nann.ops.index_meta import IndexMeta
 
 
 def _level(lists: Sequence[Sequence[int]]) -> Level:

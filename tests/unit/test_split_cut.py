@@ -7,11 +7,11 @@ from itertools import chain, combinations
 import numpy as np
 import pytest
 
-from nann.export._split._cost import NS_PER_BYTE, work_of
-from nann.export._split._cut import cheapest_cut, table_width
-from nann.export._split._ir import Tensor, topological
-from nann.export._split._ops import add, concat, dot, mul, reshape, unary
-from nann.export._split._rows import RowAnalysis
+from nann.export.scorer._cost import NS_PER_BYTE, work_of
+from nann.export.scorer._cut import cheapest_cut, table_width
+from nann.export.scorer._ir import Tensor, topological
+from nann.export.scorer._ops import add, concat, dot, mul, reshape, unary
+from nann.export.scorer._rows import RowAnalysis
 from support.splitting import TILE, item, user, weights
 
 ITEM = item(8)

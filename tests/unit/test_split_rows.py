@@ -11,10 +11,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nann.export._split._emit import to_function
-from nann.export._split._ir import Tensor, topological
-from nann.export._split._read import ScorerGraph
-from nann.export._split._rows import RowAnalysis, Rows
+from nann.export.scorer._emit import to_function
+from nann.export.scorer._ir import Tensor, topological
+from nann.export.scorer._read import ScorerGraph
+from nann.export.scorer._rows import RowAnalysis, Rows
 from support.random_scorer import RandomModel
 from support.splitting import TILE, graph_of
 

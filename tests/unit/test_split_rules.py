@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nann.export._split import _activations, _algebra, _cleanup, _contract
-from nann.export._split._ir import Tensor, constant, count_uses
-from nann.export._split._ops import (
+from nann.export.scorer import _activations, _algebra, _cleanup, _contract
+from nann.export.scorer._ir import Tensor, constant, count_uses
+from nann.export.scorer._ops import (
     add,
     broadcast,
     columns,
@@ -28,7 +28,7 @@ from nann.export._split._ops import (
     transpose,
     unary,
 )
-from nann.export._split._rewrite import Rule
+from nann.export.scorer._rewrite import Rule
 from support.splitting import item, ops_of, user, value_of, weights
 
 X, Y = item(8), unary("Tanh", item(8))
@@ -347,7 +347,7 @@ def test_what_is_read_elsewhere_is_not_computed_twice(rule: Rule) -> None:
 
 
 def _compared(op: str, x: Tensor) -> Tensor:
-    from nann.export._split._ir import Spec, make
+    from nann.export.scorer._ir import Spec, make
 
     attrs = {"T": tf.compat.v1.AttrValue(type=tf.float32.as_datatype_enum).SerializeToString()}
     zero = constant(np.float32(0))
@@ -355,7 +355,7 @@ def _compared(op: str, x: Tensor) -> Tensor:
 
 
 def _maximum(x: Tensor, y: Tensor) -> Tensor:
-    from nann.export._split._ir import Spec, make
+    from nann.export.scorer._ir import Spec, make
 
     attrs = {"T": tf.compat.v1.AttrValue(type=tf.float32.as_datatype_enum).SerializeToString()}
     return Tensor(make("Maximum", [x, y], [Spec(tf.float32, x.shape)], attrs))

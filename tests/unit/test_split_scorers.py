@@ -12,8 +12,7 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nann.export._scorer import freeze_scorer, split_scorer
-from nann.export._split import SplitScorer, split_function
+from nann.export.scorer import SplitScorer, freeze_scorer, split_function, split_scorer
 from nann.training._model import ModelConfig, ReferenceModel
 from support.random_scorer import RandomModel
 from support.splitting import frozen, largest_difference, split

@@ -247,7 +247,7 @@ def test_a_folder_is_replaced_only_when_asked_and_only_a_data_set(tmp_path: Path
         ("item_ids.npy", lambda path: np.save(path, np.load(path)[::-1].copy()), "ids sorted"),
         ("item_cates.npy", lambda path: np.save(path, np.load(path) + 10), r"expected item_cates\.npy: rows"),
         ("data.json", lambda path: path.unlink(), "nann data prepare"),
-        ("data.json", lambda path: path.write_text("{"), "expected JSON"),
+        ("data.json", lambda path: path.write_text("{"), "expected a JSON object"),
         ("data.json", lambda path: path.write_text(json.dumps({"format": 9})), "expected format 1, found 9"),
     ],
 )

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from nann.training._metrics import overlap, paired_ratio_interval, top_k
+from nann.training.metrics import overlap, paired_ratio_interval, top_k
 
 IDS = np.array([40, 10, 30, 20], np.int64)
 

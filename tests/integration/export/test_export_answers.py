@@ -16,10 +16,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
-from nann.export import export_model
+from nann.export import export_model, read_index
 from nann.export._verify import loaded
-from nann.ops import library_path, read_index
-from nann.ops._oracle import beam_search
+from nann.export.index.oracle import beam_search
+from nann.ops import library_path
 from support.tiny_model import D, E, L, TinyModel, TwoStatesModel
 
 BEAMS = [10, 30, 40, 40, 40, 25]

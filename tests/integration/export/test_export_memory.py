@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from nann.export import export_model
-from nann.ops import GraphIndex, IndexMeta, Level, write_index
+from nann.export import GraphIndex, Level, write_index
+from nann.ops import IndexMeta
 
 ITEMS, D, NEIGHBORS = 1_000_000, 64, 8
 folder = Path(sys.argv[1])

@@ -21,12 +21,12 @@ from nann.export import (
     build_index,
     export_model,
     export_shards,
+    read_index,
     shard_dirs,
     shard_level_topn,
     shard_of_items,
     verify_model,
 )
-from nann.ops import read_index
 from support.tiny_run import N, write_run
 
 MANIFEST = "assets.extra/nann_manifest.json"
@@ -147,10 +147,10 @@ def test_beams_for_a_target_are_the_widest_of_all_shards(shared_run: Path, tmp_p
 _KILLED = """
 import os, signal, sys
 from nann.export import export_shards
-from nann.ops import _publish
+from nann import files
 
 run, out, when, after = sys.argv[1:]
-publish, turns = _publish._publish, 0
+publish, turns = files._publish, 0
 
 def count(name):
     global turns
@@ -163,7 +163,7 @@ def counted_publish(staged, target, *, replace):
         count("publish")
     publish(staged, target, replace=replace)
 
-_publish._publish = counted_publish
+files._publish = counted_publish
 def on_progress(stage, done, total):
     if done == total:
         count(stage)

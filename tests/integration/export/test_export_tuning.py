@@ -13,8 +13,8 @@ import tensorflow as tf
 from nann.errors import InvalidInputError, VerificationError
 from nann.export import Tuning, export_model, verify_model
 from nann.export._calibrate import CalibrationReport, narrowest
-from nann.export._scorer import Scorer, jit_scorer
 from nann.export._verify import loaded
+from nann.export.scorer import Scorer, jit_scorer
 from nann.training._model import ModelConfig, ReferenceModel
 from support.tiny_model import D, E, L, TinyModel
 from support.tiny_run import write_run

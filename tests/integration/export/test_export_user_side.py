@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
-from nann.export._constants import freeze
 from nann.export._user_side import rewrite_user_side, table_chunks
+from nann.export.constants import freeze
 from nann.ops import IndexResource
 
 ROWS, WIDTH, L = 1000, 4, 3
@@ -105,7 +105,8 @@ def _rewritten(model: Any, tmp_path: Path, table_bytes: int = ROWS * WIDTH * 2) 
 
 
 def _index(tmp_path: Path, user_tables: dict[str, Path]) -> IndexResource:
-    from nann.ops import GraphIndex, IndexMeta, Level, write_index
+    from nann.export import GraphIndex, Level, write_index
+    from nann.ops import IndexMeta
 
     level = Level(np.zeros(0, np.int32), np.zeros(2, np.int64))
     meta = IndexMeta(1, 1, 1, "l2", 2, 40, 1, (1,))

@@ -1,0 +1,1 @@
+"""Reading, building and converting indexes, and the NumPy search that answers are compared with."""

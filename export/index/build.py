@@ -1,0 +1,164 @@
+"""Building the index of a run: by faiss, from a faiss index, or from the original's files."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from nann.errors import InvalidInputError
+from nann.export.index.faiss_graph import FAISS_METRICS, convert_faiss_index, read_faiss_index
+from nann.export.index.files import GraphIndex, write_index
+from nann.export.index.original import import_original_index
+from nann.export.index.union import union_of_graphs
+from nann.export.items import Items, read_items
+from nann.progress import OnProgress
+
+# faiss prepares a lock for every node on each call: calls must be few, and yet show progress.
+_MOST_CALLS = 200
+_LEAST_ROWS_A_CALL = 1_000
+# By what the graphs are made whose links an index of a metric has.
+_LINKS = {"l2": ("l2",), "ip": ("ip", "l2")}
+
+
+def build_index(
+    run_dir: str | Path,
+    *,
+    metric: str = "l2",
+    m: int = 32,
+    ef_construction: int = 100,
+    start_level: int | None = None,
+    hops_per_level: tuple[int, ...] | None = None,
+    seed: int = 12345,
+    threads: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> GraphIndex:
+    """Build an HNSW graph over RUN/embeddings and write it to RUN/index.
+
+    metric:          "l2" links items of near embeddings, which suits any scorer that is smooth in them; "ip"
+                     is for a scorer that is an inner product: half of the links lead to items of large inner
+                     product, half to near ones. The former alone lead to few items, the longest vectors
+                     (Liu et al., AAAI 2020, arXiv 1909.13459, who add a second graph as well).
+    m:               neighbours of a node at each level above 0; twice as many at level 0. Even for "ip".
+    ef_construction: candidates looked at when a node is linked; more is slower and better.
+    start_level:     S; None is the smallest S >= 2 that leaves at most 2,048 entry points.
+    hops_per_level:  hops of levels 0..S-1; None is three at level 0 and one above.
+    seed:            draws the nodes' levels. Neighbour lists also depend on the order in which
+                     threads insert, so two builds are equal only with `threads=1`.
+    threads:         of faiss; None is all processors.
+
+    Raises InvalidFileError for bad embeddings, InvalidInputError for bad options.
+    """
+    if metric not in _LINKS:
+        raise InvalidInputError(
+            f"metric: expected {' or '.join(_LINKS)}, found {metric!r}. Choose one of these."
+        )
+    kinds = _LINKS[metric]
+    _check_option("m", m, 2 * len(kinds), 1024)
+    if m % len(kinds) != 0:
+        raise InvalidInputError(
+            f"m: expected an even number, for metric {metric} makes two kinds of links, found {m}. "
+            f"Choose {m + 1}."
+        )
+    _check_option("ef_construction", ef_construction, 1, 100_000)
+    _check_option("seed", seed, 0, 2**31 - 1)
+    check_levels(start_level, hops_per_level)
+    items = read_items(run_dir, on_progress=on_progress)
+
+    def link(by: str, neighbors: int) -> GraphIndex:
+        index = _add_all(items, by, neighbors, ef_construction, seed, threads, on_progress)
+        return convert_faiss_index(
+            index, items, start_level=start_level, hops_per_level=hops_per_level, on_progress=on_progress
+        )
+
+    # The same number of neighbours and the same seed give all the same levels.
+    graph = functools.reduce(union_of_graphs, [link(by, m // len(kinds)) for by in kinds])
+    write_index(Path(run_dir) / "index", graph)
+    return graph
+
+
+def index_from_faiss(
+    run_dir: str | Path,
+    faiss_file: str | Path,
+    *,
+    start_level: int | None = None,
+    hops_per_level: tuple[int, ...] | None = None,
+    on_progress: OnProgress | None = None,
+) -> GraphIndex:
+    """Convert an index file of faiss over the items of RUN/embeddings, and write it to RUN/index.
+
+    See `convert_faiss_index` for what the file may hold. Raises InvalidFileError, InvalidInputError.
+    """
+    check_levels(start_level, hops_per_level)
+    items = read_items(run_dir, on_progress=on_progress)
+    graph = convert_faiss_index(
+        read_faiss_index(faiss_file),
+        items,
+        start_level=start_level,
+        hops_per_level=hops_per_level,
+        on_progress=on_progress,
+        name=str(faiss_file),
+    )
+    write_index(Path(run_dir) / "index", graph)
+    return graph
+
+
+def index_from_original(
+    run_dir: str | Path,
+    index_dir: str | Path,
+    *,
+    hops_per_level: tuple[int, ...] | None = None,
+    on_progress: OnProgress | None = None,
+) -> GraphIndex:
+    """Import the original's index files over the items of RUN/embeddings, and write them to RUN/index."""
+    items = read_items(run_dir, on_progress=on_progress)
+    graph = import_original_index(index_dir, items, hops_per_level=hops_per_level)
+    check_levels(graph.meta.start_level, hops_per_level)
+    write_index(Path(run_dir) / "index", graph)
+    return graph
+
+
+def check_levels(start_level: int | None, hops_per_level: tuple[int, ...] | None) -> None:
+    """Raise InvalidInputError when the walked levels and their hops do not fit each other."""
+    if start_level is not None:
+        _check_option("start_level", start_level, 1, 32)
+    if hops_per_level is None:
+        return
+    if start_level is None:
+        raise InvalidInputError("hops_per_level: expected a start_level beside it, found none. Give both.")
+    if len(hops_per_level) != start_level or not all(1 <= hops <= 1000 for hops in hops_per_level):
+        raise InvalidInputError(
+            f"hops_per_level: expected {start_level} values 1..1000, one for each of the levels 0.."
+            f"{start_level - 1}, found {list(hops_per_level)}. Correct the list or start_level."
+        )
+
+
+def _check_option(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise InvalidInputError(f"{name}: expected {least}..{most}, found {value}. Choose one in this range.")
+
+
+def _add_all(
+    items: Items,
+    metric: str,
+    m: int,
+    ef_construction: int,
+    seed: int,
+    threads: int | None,
+    on_progress: OnProgress | None,
+) -> Any:
+    if threads is not None:
+        _check_option("threads", threads, 1, 4096)
+        faiss.omp_set_num_threads(threads)
+    index: Any = faiss.IndexHNSWFlat(items.dim, m, FAISS_METRICS[metric])
+    index.hnsw.efConstruction = ef_construction
+    index.hnsw.rng = faiss.RandomGenerator(seed)  # type: ignore[attr-defined]
+    rows = max(_LEAST_ROWS_A_CALL, -(-items.num_items // _MOST_CALLS))
+    for start, chunk in items.chunks(rows):
+        index.add(np.ascontiguousarray(chunk, np.float32))
+        if on_progress is not None:
+            on_progress(f"build graph ({metric})", start + len(chunk), items.num_items)
+    return index

@@ -1,0 +1,143 @@
+"""The search in plain NumPy: the reference that every other implementation is tested against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from nann.export.index.files import GraphIndex, Level
+from nann.ops.index_meta import check_level_topn
+
+Positions = npt.NDArray[np.int32]
+Scores = npt.NDArray[np.float32]
+ScoreFn = Callable[[Positions], Scores]
+
+
+def beam_search(
+    graph: GraphIndex,
+    item_ids: npt.NDArray[np.int64],
+    score_fn: ScoreFn,
+    level_topn: Sequence[int] | npt.NDArray[np.int32],
+    exclude_ids: Sequence[int] | npt.NDArray[np.int64] = (),
+) -> tuple[npt.NDArray[np.int64], Scores, int]:
+    """Walk `graph` for one user.
+
+    item_ids:    int64 [N], the id of each position.
+    score_fn:    int32 [n] positions -> float32 [n] scores; NaN drops the item.
+    level_topn:  entry beam, one beam a hop (top level first), final k.
+    exclude_ids: walked like any other item, left out of the answer; -1 and unknown ids are ignored.
+
+    Returns ids int64 [k], scores float32 [k], best first, padded with id -1 and score -inf, and the
+    number of items scored. Raises InvalidInputError when level_topn does not fit the index.
+    """
+    beams = [int(beam) for beam in check_level_topn(level_topn, graph.meta)]
+    entry_beam, hop_beams, k = beams[0], iter(beams[1:-1]), beams[-1]
+
+    result, result_scores, items_scored = _score(score_fn, graph.enter_points)
+    result, result_scores = _top(entry_beam, result, result_scores, item_ids)
+
+    for level in reversed(range(graph.meta.start_level)):
+        visited = np.zeros(graph.meta.num_items, dtype=bool)
+        visited[result] = True
+        candidates = result
+        beam = entry_beam
+        for _ in range(graph.meta.hops_per_level[level]):
+            beam = next(hop_beams)
+            new = _neighbors(graph.levels[level], candidates)
+            new = new[~visited[new]]
+            visited[new] = True
+            new, new_scores, count = _score(score_fn, new)
+            items_scored += count
+            candidates, candidate_scores = _top(beam, new, new_scores, item_ids)
+            result = np.concatenate([result, candidates])
+            result_scores = np.concatenate([result_scores, candidate_scores])
+        if level > 0:
+            result, result_scores = _top(beam, result, result_scores, item_ids)
+
+    return *_answer(k, result, result_scores, item_ids, exclude_ids), items_scored
+
+
+def adaptive_search(
+    graph: GraphIndex,
+    item_ids: npt.NDArray[np.int64],
+    score_fn: ScoreFn,
+    level_topn: Sequence[int] | npt.NDArray[np.int32],
+    exclude_ids: Sequence[int] | npt.NDArray[np.int64] = (),
+    *,
+    expand: int,
+) -> tuple[npt.NDArray[np.int64], Scores, int]:
+    """The adaptive walk for one user: on each level, expand the best until the pool has no other left.
+
+    This is Algorithm 2 of the HNSW paper (arXiv 1603.09320) with `expand` candidates a hop, all among the
+    pool's best; how many these are is the level's widest beam. On level 0 the pool holds at least k + the
+    number of `exclude_ids`, whether they are expanded or not.
+    Arguments, results and errors as in `beam_search`.
+    """
+    beams = [int(beam) for beam in check_level_topn(level_topn, graph.meta)]
+    hop_beams, k = iter(beams[1:-1]), beams[-1]
+
+    pool, pool_scores, items_scored = _score(score_fn, graph.enter_points)
+    pool, pool_scores = _top(beams[0], pool, pool_scores, item_ids)
+
+    for level in reversed(range(graph.meta.start_level)):
+        width = max(next(hop_beams) for _ in range(graph.meta.hops_per_level[level]))
+        size = max(width, k + len(exclude_ids)) if level == 0 else width
+        visited = np.zeros(graph.meta.num_items, dtype=bool)
+        visited[pool] = True
+        pool, pool_scores = _top(size, pool, pool_scores, item_ids)
+        expanded = np.zeros(graph.meta.num_items, dtype=bool)
+        while not expanded[pool[:width]].all():
+            candidates = pool[:width][~expanded[pool[:width]]][:expand]
+            expanded[candidates] = True
+            new = _neighbors(graph.levels[level], candidates)
+            new = new[~visited[new]]
+            visited[new] = True
+            new, new_scores, count = _score(score_fn, new)
+            items_scored += count
+            pool, pool_scores = _top(
+                size, np.concatenate([pool, new]), np.concatenate([pool_scores, new_scores]), item_ids
+            )
+
+    return *_answer(k, pool, pool_scores, item_ids, exclude_ids), items_scored
+
+
+def _answer(
+    k: int,
+    result: Positions,
+    result_scores: Scores,
+    item_ids: npt.NDArray[np.int64],
+    exclude_ids: Sequence[int] | npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], Scores]:
+    """Ids and scores of the best k that are not excluded, padded with id -1 and score -inf."""
+    kept = ~np.isin(item_ids[result], np.asarray(exclude_ids, np.int64))
+    result, result_scores = _top(k, result[kept], result_scores[kept], item_ids)
+    ids = np.full(k, -1, np.int64)
+    scores = np.full(k, -np.inf, np.float32)
+    ids[: result.size] = item_ids[result]
+    scores[: result.size] = result_scores
+    return ids, scores
+
+
+def _neighbors(level: Level, nodes: Positions) -> Positions:
+    """Neighbours of all of `nodes`, each once, ascending."""
+    lists = [level.values[level.row_splits[node] : level.row_splits[node + 1]] for node in nodes]
+    return np.unique(np.concatenate(lists)) if lists else np.zeros(0, np.int32)
+
+
+def _score(score_fn: ScoreFn, positions: Positions) -> tuple[Positions, Scores, int]:
+    """Positions and scores without those that scored NaN, and how many were scored."""
+    if positions.size == 0:
+        return positions, np.zeros(0, np.float32), 0
+    scores = np.asarray(score_fn(positions), np.float32)
+    known = ~np.isnan(scores)
+    return positions[known], scores[known], positions.size
+
+
+def _top(
+    count: int, positions: Positions, scores: Scores, item_ids: npt.NDArray[np.int64]
+) -> tuple[Positions, Scores]:
+    """The `count` best, best first; of equal scores the smaller item id first."""
+    order = np.lexsort((item_ids[positions], -scores))[:count]
+    return positions[order], scores[order]

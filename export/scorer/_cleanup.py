@@ -1,0 +1,285 @@
+"""Rules that take shapes out of the way: broadcasts that arithmetic does by itself, and axes of size 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from nann.export.scorer._contract import MAX_UNROLLED
+from nann.export.scorer._ir import Shape, Tensor, Uses, constant, make
+from nann.export.scorer._ops import (
+    add,
+    broadcast,
+    columns,
+    concat,
+    dot,
+    is_row,
+    mul,
+    prelu,
+    reduce_,
+    reshape,
+    slice_,
+    transpose,
+)
+from nann.export.scorer._rewrite import Rule
+
+# Elementwise functions of one tensor, of the same type.
+_UNARY = """
+    Abs Ceil Cos Elu Erf Erfc Exp Expm1 Floor Log Log1p Neg Reciprocal Relu Relu6 Rint Round Rsqrt Selu
+    Sigmoid Sign Sin Softplus Softsign Sqrt Square Tan Tanh
+"""
+UNARY = frozenset(_UNARY.split())
+
+
+def broadcast_operands(x: Tensor, _: Uses) -> Tensor | None:
+    """add(broadcast(a), b) -> add(a, b), broadcast where that was what gave the shape."""
+    if x.op not in ("add", "mul") or all(each.op != "broadcast" for each in x.inputs):
+        return None
+    narrow = (each.inputs[0] if each.op == "broadcast" else each for each in x.inputs)
+    return broadcast(_arithmetic(x, *narrow), x.shape)
+
+
+def shrink_constants(x: Tensor, _: Uses) -> Tensor | None:
+    """An operand such as tf.ones([n, d]) -> its one value, where the shape stays."""
+    if x.op not in ("add", "mul"):
+        return None
+    inputs = [_shrunk(each) for each in x.inputs]
+    if tuple(inputs) == x.inputs or np.broadcast_shapes(*(each.shape for each in inputs)) != x.shape:
+        return None
+    return _arithmetic(x, *inputs)
+
+
+def late_broadcast(x: Tensor, _: Uses) -> Tensor | None:
+    """f(broadcast(a)) -> broadcast(f(a)): fewer rows to compute."""
+    if not x.inputs or x.inputs[0].op != "broadcast":
+        return None
+    wide, narrow = x.inputs[0], x.inputs[0].inputs[0]
+    if _is_unary(x):
+        return broadcast(_same(x, narrow), x.shape)
+    keeps_last_axis = narrow.rank > 0 and narrow.shape[-1] == wide.shape[-1]
+    if x.op == "dot" and keeps_last_axis:
+        return broadcast(dot(narrow, x.inputs[1]), x.shape)
+    if x.op == "reshape":
+        unbroadcast = reshape_of_small(narrow, wide.shape, x.shape)
+        return broadcast(unbroadcast, x.shape) if unbroadcast is not None else None
+    return None
+
+
+def late_reshape(x: Tensor, _: Uses) -> Tensor | None:
+    """f(reshape(a)) -> reshape(f(a)) where f works on each row; f itself is left without axes of size 1."""
+    found = _function_of_rows(x)
+    if found is None:
+        return None
+    operand, function = found
+    before = operand
+    if operand.op == "reshape":
+        is_elementwise = _is_unary(x) or (x.op in ("add", "mul") and _others_are_scalars(x, operand))
+        if is_elementwise or operand.inputs[0].shape[-1:] == operand.shape[-1:]:
+            before = operand.inputs[0]
+    shape = _without_ones(before.shape)
+    return reshape(function(reshape(before, shape)), x.shape) if shape != operand.shape else None
+
+
+def _function_of_rows(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
+    """(a, f) of x = f(a), where f works along the last axis of `a` for whatever axes are before it."""
+    operand = x.inputs[0] if x.inputs else x
+    attrs = x.node.attrs
+    if _is_unary(x) or x.op == "Softmax":
+        return operand, lambda a: _same(x, a)
+    if x.op == "dot":
+        return operand, lambda a: dot(a, x.inputs[1])
+    if x.op == "prelu" and is_row(x.inputs[1]):
+        return operand, lambda a: prelu(a, _as_row(x.inputs[1]))
+    if x.op == "reduce" and attrs["axes"] == (operand.rank - 1,):
+        return operand, lambda a: reduce_(a, attrs["function"], [-1])
+    if x.op == "slice" and x.shape[:-1] == operand.shape[:-1]:
+        begin = attrs["begin"][-1]
+        return operand, lambda a: columns(a, begin, begin + x.shape[-1])
+    if x.op in ("add", "mul"):
+        full = [each for each in x.inputs if not is_row(each)]
+        if len(full) == 1 and full[0].shape == x.shape:
+            return full[0], lambda a: _arithmetic(
+                x, *(a if each == full[0] else _as_row(each) for each in x.inputs)
+            )
+    return None
+
+
+def late_reshape_of_operands(x: Tensor, _: Uses) -> Tensor | None:
+    """add(reshape(a), reshape(b), row) -> reshape(add(a, b, row)), and concat alike."""
+    if x.op not in ("add", "mul", "concat"):
+        return None
+    reshaped = [each for each in x.inputs if each.op == "reshape" and not each.is_free]
+    if not reshaped or (x.op == "concat" and x.node.attrs["axis"] != x.rank - 1):
+        return None
+    before = reshaped[0].inputs[0]
+    if before.rank >= x.rank and any(not each.is_free and each.op != "reshape" for each in x.inputs):
+        return None  # another operand would have to be reshaped instead, and so on for ever
+    leading = before.shape[:-1]
+    operands = [_before_reshape(each, x, leading) for each in x.inputs]
+    if any(each is None for each in operands):
+        return None
+    found = [each for each in operands if each is not None]
+    together = concat(found, -1) if x.op == "concat" else _arithmetic(x, *found)
+    return reshape(together, x.shape) if together.size == x.size else None
+
+
+def _before_reshape(operand: Tensor, x: Tensor, leading: Shape) -> Tensor | None:
+    """The operand as it is under the leading axes `leading`; None where that cannot be."""
+    if x.op == "concat":
+        width = operand.shape[-1]
+    elif operand.rank == 0 or operand.size == 1:
+        return reshape(operand, ())
+    else:
+        width = operand.shape[-1]
+        if width != x.shape[-1]:
+            return None
+    if operand.op == "reshape" and not operand.is_free:
+        before = operand.inputs[0]
+        if operand.shape[:-1] != x.shape[:-1]:
+            return None
+        return before if before.shape == (*leading, width) else None
+    if x.op != "concat" and operand.size == width:
+        return reshape(operand, (width,))
+    # A larger operand, as a mask for each event, fits where the reshape moves nothing but axes of size 1.
+    return reshape_of_small(operand, (*x.shape[:-1], width), (*leading, width))
+
+
+def late_transpose(x: Tensor, _: Uses) -> Tensor | None:
+    """f(transpose(a)) -> transpose(f(a)) for functions of each element."""
+    if _is_unary(x) and x.inputs[0].op == "transpose":
+        return transpose(_same(x, x.inputs[0].inputs[0]), x.inputs[0].node.attrs["perm"])
+    return None
+
+
+def slice_before_elementwise(x: Tensor, _: Uses) -> Tensor | None:
+    """slice(f(a)) -> f(slice(a)), so that parts of a concatenation find their part."""
+    if x.op != "slice" or not _is_unary(x.inputs[0]):
+        return None
+    inner = x.inputs[0].inputs[0]
+    return _same(x.inputs[0], slice_(inner, x.node.attrs["begin"], x.shape)) if inner.op == "concat" else None
+
+
+def slice_of_split_axis(x: Tensor, _: Uses) -> Tensor | None:
+    """Part i of [..., a * b] seen as [..., a, b] -> columns of [..., a * b]."""
+    if x.op != "slice" or x.inputs[0].op != "reshape" or x.rank < 2:
+        return None
+    split, before = x.inputs[0], x.inputs[0].inputs[0]
+    if (
+        split.shape[:-2] != before.shape[:-1]
+        or split.shape[:-2] != x.shape[:-2]
+        or split.shape[-1] != x.shape[-1]
+    ):
+        return None
+    first, width = x.node.attrs["begin"][-2], x.shape[-1]
+    return reshape(columns(before, first * width, (first + x.shape[-2]) * width), x.shape)
+
+
+def join_of_parts(x: Tensor, _: Uses) -> Tensor | None:
+    """[..., a, b], concatenated along a, seen as [..., a * b] -> the parts side by side."""
+    if x.op != "reshape" or x.inputs[0].op != "concat":
+        return None
+    joined = x.inputs[0]
+    if joined.node.attrs["axis"] != joined.rank - 2 or joined.shape[:-2] != x.shape[:-1]:
+        return None
+    return concat(
+        [reshape(each, (*x.shape[:-1], each.shape[-2] * each.shape[-1])) for each in joined.inputs], -1
+    )
+
+
+def late_concat(x: Tensor, _: Uses) -> Tensor | None:
+    """f(concat(a, b)) -> concat(f(a), f(b)) along any axis but the last: a head of an attention each."""
+    joined = next((each for each in x.inputs if each.op == "concat"), None)
+    if joined is None or len(joined.inputs) > MAX_UNROLLED or joined.shape != x.shape:
+        return None
+    axis: int = joined.node.attrs["axis"]
+    if axis == x.rank - 1:
+        return None
+    if x.op == "Softmax" or _is_unary(x):
+        return concat([_same(x, part) for part in joined.inputs], axis)
+    if x.op not in ("add", "mul") or any(not each.is_free for each in x.inputs if each != joined):
+        return None
+    parts, start = [], 0
+    for part in joined.inputs:
+        n = part.shape[axis]
+        operands = [part if each == joined else _part(each, axis - x.rank, start, n) for each in x.inputs]
+        parts.append(_arithmetic(x, *operands))
+        start += n
+    return concat(parts, axis)
+
+
+def _part(x: Tensor, axis: int, begin: int, n: int) -> Tensor:
+    """`n` of an operand's indices along an axis counted from the end; all of it where it is broadcast."""
+    if -axis > x.rank or x.shape[axis] == 1:
+        return x
+    begins, shape = [0] * x.rank, list(x.shape)
+    begins[axis], shape[axis] = begin, n
+    return slice_(x, begins, shape)
+
+
+def reshape_of_small(x: Tensor, before: Shape, after: Shape) -> Tensor | None:
+    """For `x` that broadcasts to `before`: what broadcasts to reshape(broadcast(x, before), after).
+
+    None where the reshape does more than to add or drop axes of size 1.
+    """
+    if [n for n in before if n != 1] != [n for n in after if n != 1]:
+        return None
+    full = (1,) * (len(before) - x.rank) + x.shape
+    sizes = iter(small for small, n in zip(full, before, strict=True) if n != 1)
+    return reshape(x, [1 if n == 1 else next(sizes) for n in after])
+
+
+def _arithmetic(x: Tensor, *inputs: Tensor) -> Tensor:
+    return add(*inputs) if x.op == "add" else mul(*inputs)
+
+
+def _is_unary(x: Tensor) -> bool:
+    return x.op in UNARY and len(x.inputs) == 1 and x.dtype == x.inputs[0].dtype
+
+
+def _same(x: Tensor, operand: Tensor) -> Tensor:
+    """The function `x` of another tensor."""
+    spec = type(x.node.outputs[0])(x.dtype, operand.shape)
+    return Tensor(make(x.op, [operand], [spec], x.node.attrs))
+
+
+def _as_row(x: Tensor) -> Tensor:
+    return reshape(x, (x.size,) if x.size > 1 else ())
+
+
+def _others_are_scalars(x: Tensor, operand: Tensor) -> bool:
+    return all(each.size == 1 for each in x.inputs if each != operand)
+
+
+def _without_ones(shape: Shape) -> Shape:
+    """The shape without axes of size 1 before the last; a matrix stays one."""
+    kept = tuple(n for n in shape[:-1] if n != 1)
+    return (*(kept or (1,)), shape[-1]) if len(shape) > 2 else shape
+
+
+def _shrunk(x: Tensor) -> Tensor:
+    """A constant without the axes along which it does not change."""
+    value = x.value
+    if value is None:
+        return x
+    for axis, n in enumerate(value.shape):
+        first = value.take([0], axis) if n > 1 else value
+        if n > 1 and (value == first).all():
+            value = first
+    while value.ndim and value.shape[0] == 1:
+        value = value[0]
+    return x if value.shape == x.shape else constant(value)
+
+
+CLEANUP: tuple[Rule, ...] = (
+    broadcast_operands,
+    shrink_constants,
+    late_broadcast,
+    late_reshape,
+    late_reshape_of_operands,
+    late_transpose,
+    slice_before_elementwise,
+    slice_of_split_axis,
+    join_of_parts,
+    late_concat,
+)

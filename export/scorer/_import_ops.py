@@ -1,0 +1,347 @@
+"""TensorFlow's operations in our form: names that differ in spelling only become one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nann.export.scorer._contract import Labels, contraction
+from nann.export.scorer._ir import Array, Shape, Spec, Tensor, constant
+from nann.export.scorer._ops import (
+    add,
+    broadcast,
+    concat,
+    mul,
+    negated,
+    prelu,
+    reduce_,
+    reshape,
+    scaled,
+    select,
+    slice_,
+    transpose,
+    unary,
+)
+
+# Sums and products of these may be re-ordered; lower precisions would show it.
+_EXACT_ENOUGH = (tf.float32, tf.float64)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An operation that is being read; all shapes are known. inputs: ours already."""
+
+    operation: Any
+    inputs: tuple[Tensor, ...]
+    specs: tuple[Spec, ...]
+
+    def attr(self, name: str) -> Any:
+        return self.operation.get_attr(name)
+
+    @property
+    def shape(self) -> Shape:
+        """Of the first output."""
+        shape = self.specs[0].shape
+        assert shape is not None
+        return shape
+
+    @property
+    def is_exact_enough(self) -> bool:
+        return self.specs[0].dtype in _EXACT_ENOUGH
+
+
+Found = Tensor | list[Tensor] | None
+_Import = Callable[[Reading], Found]
+IMPORTS: dict[str, _Import] = {}
+
+
+def _reads(*ops: str) -> Callable[[_Import], _Import]:
+    def register(function: _Import) -> _Import:
+        IMPORTS.update(dict.fromkeys(ops, function))
+        return function
+
+    return register
+
+
+def _reads_arithmetic(*ops: str) -> Callable[[_Import], _Import]:
+    def register(function: _Import) -> _Import:
+        IMPORTS.update(dict.fromkeys(ops, lambda r: function(r) if r.is_exact_enough else None))
+        return function
+
+    return register
+
+
+def _values(tensor: Tensor) -> list[int] | None:
+    """A constant's integers as a list, None of anything else."""
+    return None if tensor.value is None else [int(value) for value in tensor.value.flat]
+
+
+@_reads("Identity", "StopGradient", "PreventGradient", "Snapshot", "EnsureShape")
+def _passed(r: Reading) -> Found:
+    return r.inputs[0] if r.inputs[0].shape == r.shape else None
+
+
+@_reads("IdentityN")
+def _all_passed(r: Reading) -> Found:
+    return list(r.inputs)
+
+
+@_reads("Shape", "Size", "Rank")
+def _static(r: Reading) -> Found:
+    x = r.inputs[0]
+    value = {"Shape": x.shape, "Size": x.size, "Rank": x.rank}[r.operation.type]
+    return constant(value, r.specs[0].dtype.as_numpy_dtype)
+
+
+@_reads("ZerosLike", "OnesLike")
+def _filled(r: Reading) -> Found:
+    value = constant(int(r.operation.type == "OnesLike"), r.specs[0].dtype.as_numpy_dtype)
+    return broadcast(value, r.shape)
+
+
+@_reads("Fill", "BroadcastTo")
+def _broadcast(r: Reading) -> Found:
+    return broadcast(r.inputs[1] if r.operation.type == "Fill" else r.inputs[0], r.shape)
+
+
+@_reads("Tile")
+def _tile(r: Reading) -> Found:
+    repeated = [before != after for before, after in zip(r.inputs[0].shape, r.shape, strict=True)]
+    ones = [n == 1 for n in r.inputs[0].shape]
+    if any(many and not one for many, one in zip(repeated, ones, strict=True)):
+        return None
+    return broadcast(r.inputs[0], r.shape)
+
+
+@_reads("Reshape", "Squeeze", "ExpandDims")
+def _reshape(r: Reading) -> Found:
+    return reshape(r.inputs[0], r.shape)
+
+
+@_reads("Transpose")
+def _transpose(r: Reading) -> Found:
+    perm = _values(r.inputs[1])
+    return None if perm is None else transpose(r.inputs[0], perm)
+
+
+@_reads("ConcatV2")
+def _concat(r: Reading) -> Found:
+    axis = _values(r.inputs[-1])
+    return None if axis is None else concat(r.inputs[:-1], axis[0])
+
+
+@_reads("Pack")
+def _pack(r: Reading) -> Found:
+    axis = r.attr("axis") % len(r.shape)
+    shape = [*r.shape[:axis], 1, *r.shape[axis + 1 :]]
+    return concat([reshape(each, shape) for each in r.inputs], axis)
+
+
+@_reads("Unpack")
+def _unpack(r: Reading) -> Found:
+    axis = r.attr("axis") % r.inputs[0].rank
+    parts = _cut(r.inputs[0], axis, [1] * len(r.specs))
+    return [reshape(part, r.shape) for part in parts]
+
+
+@_reads("Split", "SplitV")
+def _split(r: Reading) -> Found:
+    x, axis = (r.inputs[1], r.inputs[0]) if r.operation.type == "Split" else (r.inputs[0], r.inputs[2])
+    where = _values(axis)
+    if where is None or any(spec.shape is None for spec in r.specs):
+        return None
+    at = where[0] % x.rank
+    return _cut(x, at, [spec.shape[at] for spec in r.specs if spec.shape is not None])
+
+
+def _cut(x: Tensor, axis: int, sizes: list[int]) -> list[Tensor]:
+    parts, start = [], 0
+    for size in sizes:
+        begin = [0] * x.rank
+        begin[axis] = start
+        parts.append(slice_(x, begin, [*x.shape[:axis], size, *x.shape[axis + 1 :]]))
+        start += size
+    return parts
+
+
+@_reads("Slice")
+def _slice(r: Reading) -> Found:
+    begin = _values(r.inputs[1])
+    return None if begin is None else slice_(r.inputs[0], begin, r.shape)
+
+
+@_reads("StridedSlice")
+def _strided_slice(r: Reading) -> Found:
+    """NumPy knows what the masks mean: where the first and the last element of the result come from."""
+    x = r.inputs[0]
+    begin, end, strides = (_values(each) for each in r.inputs[1:])
+    if begin is None or end is None or strides is None or any(stride != 1 for stride in strides):
+        return None
+    index: list[Any] = []
+    for at, (first, last) in enumerate(zip(begin, end, strict=True)):
+        bit = 1 << at
+        if r.attr("ellipsis_mask") & bit:
+            index.append(Ellipsis)
+        elif r.attr("new_axis_mask") & bit:
+            index.append(np.newaxis)
+        elif r.attr("shrink_axis_mask") & bit:
+            index.append(slice(first, first + 1 or None))
+        else:
+            index.append(
+                slice(
+                    None if r.attr("begin_mask") & bit else first, None if r.attr("end_mask") & bit else last
+                )
+            )
+    kept = [each for each in index if each is not np.newaxis]
+    if Ellipsis not in kept:
+        kept.append(Ellipsis)
+    middle = kept.index(Ellipsis)
+    kept[middle : middle + 1] = [slice(None)] * (x.rank - len(kept) + 1)
+    bounds = [each.indices(n) for each, n in zip(kept, x.shape, strict=True)]
+    shape = [max(0, stop - start) for start, stop, _ in bounds]
+    return reshape(slice_(x, [start for start, _, _ in bounds], shape), r.shape)
+
+
+@_reads("GatherV2")
+def _gather_one(r: Reading) -> Found:
+    """x[..., i, ...] with a constant i."""
+    at, axis = _values(r.inputs[1]), _values(r.inputs[2])
+    x = r.inputs[0]
+    if at is None or axis is None or len(at) != 1 or r.attr("batch_dims") or at[0] < 0:
+        return None
+    begin, shape = [0] * x.rank, list(x.shape)
+    begin[axis[0]], shape[axis[0]] = at[0], 1
+    return reshape(slice_(x, begin, shape), r.shape)
+
+
+@_reads("Select")
+def _select(r: Reading) -> Found:
+    condition, positive, negative = r.inputs
+    return select(condition, positive, negative) if condition.shape == r.shape else None
+
+
+@_reads_arithmetic("Pow")
+def _power(r: Reading) -> Found:
+    x, power = r.inputs[0], r.inputs[1].value
+    if power is None or power.ndim or x.shape != r.shape:
+        return None
+    if power == 2:
+        return unary("Square", x)
+    if power == 3:
+        return mul(unary("Square", x), x)
+    return unary("Sqrt", x) if power == 0.5 else None
+
+
+@_reads_arithmetic("Add", "AddV2", "AddN")
+def _add(r: Reading) -> Found:
+    return add(*r.inputs)
+
+
+@_reads_arithmetic("BiasAdd")
+def _bias_add(r: Reading) -> Found:
+    x, bias = r.inputs
+    return add(x, bias) if r.attr("data_format") == b"NHWC" or x.rank == 2 else None
+
+
+@_reads_arithmetic("Sub")
+def _subtract(r: Reading) -> Found:
+    return add(r.inputs[0], negated(r.inputs[1]))
+
+
+@_reads_arithmetic("Neg")
+def _negate(r: Reading) -> Found:
+    return negated(r.inputs[0])
+
+
+@_reads_arithmetic("Mul")
+def _multiply(r: Reading) -> Found:
+    return mul(*r.inputs)
+
+
+@_reads_arithmetic("RealDiv", "Div")
+def _divide(r: Reading) -> Found:
+    x, by = r.inputs
+    return mul(x, unary("Reciprocal", by)) if by.is_free else None
+
+
+@_reads_arithmetic("Maximum", "Minimum")
+def _clip(r: Reading) -> Found:
+    """max(x, 0) is relu(x), min(x, 0) is -relu(-x)."""
+    zeros = [each.value is not None and not each.value.any() for each in r.inputs]
+    if not any(zeros) or all(zeros):
+        return None
+    x = broadcast(r.inputs[zeros.index(False)], r.shape)
+    if r.operation.type == "Maximum":
+        return unary("Relu", x)
+    return negated(unary("Relu", negated(x)))
+
+
+@_reads_arithmetic("LeakyRelu")
+def _leaky_relu(r: Reading) -> Found:
+    return prelu(r.inputs[0], constant(r.attr("alpha"), r.specs[0].dtype.as_numpy_dtype))
+
+
+@_reads_arithmetic("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
+def _matmul(r: Reading) -> Found:
+    if any(each.dtype != r.specs[0].dtype for each in r.inputs):
+        return None
+    flags = ("transpose_a", "transpose_b") if r.operation.type == "MatMul" else ("adj_x", "adj_y")
+    x, y = r.inputs
+    x_labels, y_labels = [*_leading(x), "row", "depth"], [*_leading(y), "depth", "column"]
+    for labels, flag in zip((x_labels, y_labels), flags, strict=True):
+        if r.attr(flag):
+            labels[-2:] = labels[:-3:-1]
+    return _product(x, x_labels, y, y_labels, [*range(2 - len(r.shape), 0), "row", "column"], r)
+
+
+def _leading(x: Tensor) -> list[object]:
+    """Labels of all axes but the last two, from the right."""
+    return list(range(2 - x.rank, 0))
+
+
+@_reads_arithmetic("Einsum")
+def _einsum(r: Reading) -> Found:
+    equation = r.attr("equation").decode().replace(" ", "")
+    if "." in equation or "->" not in equation or len(r.inputs) != 2:
+        return None
+    operands, out = equation.split("->")
+    x_labels, y_labels = operands.split(",")
+    if any(len(set(labels)) != len(labels) for labels in (x_labels, y_labels, out)):
+        return None  # a diagonal
+    return _product(r.inputs[0], x_labels, r.inputs[1], y_labels, out, r)
+
+
+def _product(x: Tensor, x_labels: Labels, y: Tensor, y_labels: Labels, out: Labels, r: Reading) -> Found:
+    if not y.is_free:
+        x, x_labels, y, y_labels = y, y_labels, x, x_labels
+    if not y.is_free or (x.is_free and r.operation.type != "MatMul"):
+        return None
+    found = contraction(x, x_labels, y, y_labels, out)
+    return None if found is None else reshape(found, r.shape)
+
+
+@_reads_arithmetic("Sum", "Mean", "Max", "Min")
+def _reduce(r: Reading) -> Found:
+    axes = _values(r.inputs[1])
+    return None if axes is None else reshape(reduce_(r.inputs[0], r.operation.type, axes), r.shape)
+
+
+@_reads("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+def _fused_batch_norm(r: Reading) -> Found:
+    """Inference only, where it is one factor and one summand for each channel."""
+    x, scale, offset, mean, variance = r.inputs
+    values = [each.value for each in (scale, offset, mean, variance)]
+    if r.attr("is_training") or r.attr("data_format") != b"NHWC" or not r.is_exact_enough:
+        return None
+    if any(value is None for value in values):
+        return None
+    gamma, beta, center, spread = (np.asarray(value, np.float64) for value in values)
+    factor: Array = gamma / np.sqrt(spread + r.attr("epsilon"))
+    summand = (beta - center * factor).astype(np.float32)
+    normalised = add(mul(x, constant(factor.astype(np.float32))), constant(summand))
+    # The other outputs are for training; at inference they are the moving mean and variance.
+    return [normalised, mean, variance, mean, variance, *([scaled(mean, 0.0)] * (len(r.specs) - 5))]

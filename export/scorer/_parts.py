@@ -1,0 +1,111 @@
+"""The functions of a split scorer: user part, item part and what is left for each tile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nann.export.scorer._cut import table_width
+from nann.export.scorer._emit import to_function
+from nann.export.scorer._ir import Needs, Spec, Tensor, constant, source
+from nann.export.scorer._ops import broadcast, columns, concat, reshape
+from nann.export.scorer._read import ScorerGraph
+from nann.export.scorer._rewrite import substitute
+from nann.export.scorer._search import Plan
+
+ITEM_EMBS = "item_embs"
+SCORER_TABLE = "scorer"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """ConcreteFunctions without captures.
+
+    user_function: state tensors of one user -> user tensors; None: the state tensors are the user tensors.
+    item_function: float32 [tile_rows, D] -> float32 [tile_rows, W], the rows of SCORER_TABLE; None: no table.
+    function:      (user tensors..., a tile of each of `item_tables`...) -> float32 [tile_rows].
+    stored:        what the columns of SCORER_TABLE are, from the left.
+    """
+
+    user_function: Any | None
+    item_function: Any | None
+    function: Any
+    item_tables: tuple[str, ...]
+    stored: tuple[Tensor, ...]
+    table_width: int
+
+
+def build_parts(graph: ScorerGraph, plan: Plan, *, max_width: int) -> Parts:
+    """The functions that `plan` describes. `max_width`: as the plan was made with."""
+    stored = tuple(each for each in plan.columns if each != graph.item)
+    if stored and table_width(plan.columns, graph.tile_rows) <= max_width:
+        stored = plan.columns  # one row to fetch instead of two
+    width = table_width(stored, graph.tile_rows)
+    tables = [SCORER_TABLE] if stored else []
+    if not stored or (graph.item in plan.columns and graph.item not in stored):
+        tables.insert(0, ITEM_EMBS)
+    user_function, user = _user_function(graph, plan)
+    item_function = None
+    if stored:
+        item_function = to_function(
+            "item_part",
+            [(ITEM_EMBS, _spec(graph.item))],
+            [_row(stored, graph.tile_rows, width)],
+            {graph.item: ITEM_EMBS},
+            library=graph.library,
+            finish=lambda outputs: outputs[0],
+        )
+    return Parts(
+        user_function, item_function, _tile_function(graph, plan, user, stored, width, tables),
+        tuple(tables), stored, width,
+    )  # fmt: skip
+
+
+def _user_function(graph: ScorerGraph, plan: Plan) -> tuple[Any | None, tuple[Tensor, ...]]:
+    """The function, and what its results are: the tensors that take the place of the user's state."""
+    if set(plan.user) <= set(graph.user):
+        return None, graph.user
+    arguments = [(each.node.name, _spec(each)) for each in graph.user]
+    bound = {each: each.node.name for each in graph.user}
+    return to_function("user_part", arguments, plan.user, bound, library=graph.library), plan.user
+
+
+def _row(stored: Sequence[Tensor], tile_rows: int, width: int) -> Tensor:
+    parts = [reshape(each, (tile_rows, each.size // tile_rows)) for each in stored]
+    rest = width - sum(part.shape[1] for part in parts)
+    return concat([*parts, broadcast(constant(np.float32(0)), (tile_rows, rest))], 1)
+
+
+def _tile_function(
+    graph: ScorerGraph,
+    plan: Plan,
+    user: Sequence[Tensor],
+    stored: Sequence[Tensor],
+    width: int,
+    tables: Sequence[str],
+) -> Any:
+    table = source(SCORER_TABLE, Spec(tf.float32, (graph.tile_rows, width)), Needs.ITEM)
+    taken: dict[Tensor, Tensor] = {}
+    begin = 0
+    for each in stored:
+        end = begin + each.size // graph.tile_rows
+        taken[each] = reshape(columns(table, begin, end), each.shape)
+        begin = end
+    output = substitute(plan.output, taken) if taken else plan.output
+    bound = {each: f"user_{number}" for number, each in enumerate(user)}
+    arguments = [(bound[each], _spec(each)) for each in user]
+    for name, tensor in ((ITEM_EMBS, graph.item), (SCORER_TABLE, table)):
+        if name in tables:
+            bound[tensor] = name
+            arguments.append((name, _spec(tensor)))
+    return to_function(
+        "tile_part", arguments, [output], bound, library=graph.library, finish=lambda outputs: outputs[0]
+    )
+
+
+def _spec(tensor: Tensor) -> tf.TensorSpec:
+    return tf.TensorSpec(tensor.shape, tensor.dtype)

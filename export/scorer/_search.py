@@ -1,0 +1,126 @@
+"""From the graph as it was traced to the one that costs least, as the cost model has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from nann.export.scorer._activations import ACTIVATIONS
+from nann.export.scorer._algebra import ALGEBRA, FINISH, MOVES
+from nann.export.scorer._cleanup import CLEANUP
+from nann.export.scorer._cost import ITEMS_PER_REQUEST, NS_PER_BYTE, Work, bytes_per_item, work_of
+from nann.export.scorer._cut import cheapest_cut
+from nann.export.scorer._ir import Tensor, name_new, topological
+from nann.export.scorer._read import ScorerGraph
+from nann.export.scorer._rewrite import rewrite, substitute
+from nann.export.scorer._rows import RowAnalysis
+
+_MAX_STEPS = 40  # moves that are taken; each makes the scorer cheaper
+_MAX_TRIED = 400
+_UNLIMITED = 2**31
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A scorer, and where its parts run.
+
+    output:  the scores.
+    columns: item-only tensors computed at export and gathered.
+    user:    free tensors computed once a request.
+    """
+
+    output: Tensor
+    columns: tuple[Tensor, ...]
+    user: tuple[Tensor, ...]
+    user_work: Work
+    tile_work: Work
+    tile_rows: int
+
+    @property
+    def bytes_per_item(self) -> float:
+        return bytes_per_item(self.columns, self.tile_rows)
+
+    @property
+    def flops_per_item(self) -> float:
+        return self.tile_work.flops / self.tile_rows
+
+    @property
+    def ns_per_item(self) -> float:
+        return (
+            self.tile_work.ns / self.tile_rows
+            + self.user_work.ns / ITEMS_PER_REQUEST
+            + self.bytes_per_item * NS_PER_BYTE
+        )
+
+
+def cheapest_plan(graph: ScorerGraph, *, max_width: int) -> Plan:
+    """Rewrite the scorer and cut it; tables of at most `max_width` floats a row."""
+    rows = RowAnalysis(graph.item)
+    clean = rewrite(graph.output, (*CLEANUP, *ACTIVATIONS), free_rules=CLEANUP)
+    simple = _planned(clean, graph.item, rows, max_width)
+    best = _improved(_normal(clean), graph.item, rows, max_width)
+    return min(simple, best, key=lambda plan: plan.ns_per_item)
+
+
+def _improved(output: Tensor, item: Tensor, rows: RowAnalysis, max_width: int) -> Plan:
+    """Take every move that makes the plan cheaper, until none does."""
+    best, tried = _planned(output, item, rows, max_width), 0
+    for _ in range(_MAX_STEPS):
+        for old, new in _moves(output):
+            moved = _normal(substitute(output, {old: new}))
+            plan = _planned(moved, item, rows, _UNLIMITED)
+            if plan.ns_per_item < best.ns_per_item and max_width < _UNLIMITED:
+                plan = _planned(moved, item, rows, max_width)
+            tried += 1
+            if plan.ns_per_item < best.ns_per_item * (1 - 1e-6):
+                output, best = moved, plan
+                break
+            if tried == _MAX_TRIED:
+                return best
+        else:
+            break
+    return best
+
+
+def plan_as_traced(graph: ScorerGraph) -> Plan:
+    """The scorer without a split: everything is computed for each tile."""
+    work = work_of(node for node in topological([graph.output]) if node.needs)
+    return Plan(graph.output, (graph.item,), graph.user, Work(), work, graph.tile_rows)
+
+
+def _normal(output: Tensor) -> Tensor:
+    return rewrite(output, (*CLEANUP, *ALGEBRA), free_rules=CLEANUP)
+
+
+def _moves(output: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """(tensor, what it may be replaced by) of every rewrite that is not always an improvement."""
+    found = []
+    for node in topological([output]):
+        tensor = Tensor(node)
+        if not tensor.is_free and len(node.outputs) == 1:
+            moved = [each for move in MOVES if (each := move(tensor)) is not None]
+            found += [(tensor, name_new(each, node.name)) for each in moved]
+    return found
+
+
+def _planned(output: Tensor, item: Tensor, rows: RowAnalysis, max_width: int) -> Plan:
+    output = rewrite(output, FINISH)
+    columns = cheapest_cut(output, item, rows, max_width=max_width)
+    cross = topological([output], stop=lambda each: each in columns or is_user_part(each))
+    read = [each for node in cross for each in node.inputs] + [output]
+    user = tuple(dict.fromkeys(each for each in read if is_user_part(each)))
+    return Plan(
+        output,
+        tuple(columns),
+        user,
+        user_work=work_of(topological(user)),
+        tile_work=work_of(cross),
+        tile_rows=item.shape[0],
+    )
+
+
+def is_user_part(tensor: Tensor) -> bool:
+    """Whether it is computed once a request: free, of a fixed shape, and not written into the graph."""
+    is_value = tensor.dtype not in (tf.resource, tf.variant)
+    return tensor.is_free and tensor.known_shape is not None and tensor.op != "const" and is_value

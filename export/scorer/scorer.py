@@ -1,0 +1,163 @@
+"""The scorer as one frozen function over a tile of items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from nann.errors import InvalidInputError
+from nann.export.constants import MAX_CONSTANT_BYTES, freeze
+from nann.export.scorer._parts import ITEM_EMBS
+from nann.export.scorer._report import SplitReport
+from nann.export.scorer.split import split_function
+from nann.ops import Executor, Precision, check_native_scorer
+from nann.run import RetrievalModel
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What a search calls for every user and every tile: ConcreteFunctions without captures.
+
+    function:      (user tensors of one user..., float32 [tile_rows, width] of each item table...)
+                   -> float32 [tile_rows].
+    item_tables:   names of the item tables that it reads, in the order of its inputs.
+    tile_rows:     rows of one call.
+    user_function: (state tensors of one user, in the order of `user_state`...) -> the user tensors;
+                   None: these are the state tensors.
+    item_function: float32 [tile_rows, D] of item_embs -> float32 [tile_rows, W] of the item table "scorer";
+                   None: there is no such table.
+    report:        what the split did; None: there was none.
+    executor:      who runs `function`: TensorFlow, or the native executor.
+    executor_reason: why it is TensorFlow; None: it is not, or it was asked for.
+    in_place:      whether the native executor reads items where they lie: the walk then has no tiles.
+    precision:     of the native executor's products while it walks.
+    walk_tables:   what it reads meanwhile in place of `item_tables`, with which the results are then scored
+                   again in float32; none: it reads those, and nothing is scored again.
+    expand:        candidates a hop of the adaptive walk; 0: the walk of design section 4.
+    jit:           whether XLA compiles `function`, once, when it first runs.
+    """
+
+    function: Any
+    item_tables: tuple[str, ...]
+    tile_rows: int
+    user_function: Any | None = None
+    item_function: Any | None = None
+    report: SplitReport | None = None
+    executor: Executor = "tensorflow"
+    executor_reason: str | None = None
+    in_place: bool = False
+    precision: Precision = "float32"
+    walk_tables: tuple[str, ...] = ()
+    expand: int = 0
+    jit: bool = False
+
+    @property
+    def user_functions(self) -> tuple[Any, ...]:
+        """The user function as the ops take it: none or one."""
+        return () if self.user_function is None else (self.user_function,)
+
+    def scoring_options(self) -> dict[str, Any]:
+        """Keyword arguments of `nann.ops.score_items`: in float32."""
+        return {
+            "scorer": self.function,
+            "user_functions": self.user_functions,
+            "item_tables": self.item_tables,
+            "tile_rows": self.tile_rows,
+            "executor": self.executor,
+        }
+
+    def search_options(self) -> dict[str, Any]:
+        """Keyword arguments of `nann.ops.beam_search`."""
+        return {
+            **self.scoring_options(),
+            "item_tables": self.walk_tables or self.item_tables,
+            "rescore_tables": self.item_tables if self.walk_tables else (),
+            "precision": self.precision,
+            "expand": self.expand,
+        }
+
+
+def freeze_scorer(
+    model: RetrievalModel, *, tile_rows: int, max_constant_bytes: int = MAX_CONSTANT_BYTES
+) -> Scorer:
+    """Trace `model.score` for one user and a tile of items, and freeze it. Raises InvalidInputError."""
+    names = list(model.user_state)
+    specs = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in model.user_state.items()]
+    specs.append(tf.TensorSpec([tile_rows, model.embedding_dim], tf.float32, ITEM_EMBS))
+
+    def score(*tensors: tf.Tensor) -> tf.Tensor:
+        scores = model.score(dict(zip(names, tensors[:-1], strict=True)), tensors[-1])
+        if not scores.shape.is_compatible_with([tile_rows]):
+            raise InvalidInputError(
+                f"score: expected scores float32 [n] for n = {tile_rows} items, found "
+                f"{scores.dtype.name} {scores.shape}. Squeeze or reshape the model's output."
+            )
+        return tf.ensure_shape(tf.cast(scores, tf.float32), [tile_rows])
+
+    traced = tf.function(score, input_signature=specs, autograph=False)
+    frozen = freeze(traced.get_concrete_function(), what="score", max_constant_bytes=max_constant_bytes)
+    return Scorer(frozen, (ITEM_EMBS,), tile_rows)
+
+
+def split_scorer(scorer: Scorer, *, num_items: int, item_table_bytes: int) -> Scorer:
+    """The same scores, with the user's part run once a request and the items' part from an item table.
+
+    item_table_bytes: what the table over `num_items` may take. A scorer that cannot be split, or would not
+    gain, comes back as it is; its report says why.
+    """
+    split = split_function(scorer.function, max_table_width=item_table_bytes // (4 * num_items))
+    return Scorer(
+        split.function,
+        split.item_tables,
+        scorer.tile_rows,
+        user_function=split.user_function,
+        item_function=split.item_function,
+        report=split.report,
+    )
+
+
+def choose_executor(
+    scorer: Scorer, wanted: Literal["auto", "native", "tensorflow"], tables: Mapping[str, Path]
+) -> Scorer:
+    """The same scorer, run by `wanted` over `tables`; "auto" is the native executor wherever it can.
+
+    Raises InvalidInputError, naming the node, when the native executor is wanted and cannot.
+    """
+    if wanted == "tensorflow":
+        return scorer
+    problem, is_distance = check_native_scorer(scorer.function, len(scorer.item_tables))
+    if problem is None:
+        types = {np.load(tables[name], mmap_mode="r").dtype for name in scorer.item_tables}
+        return replace(scorer, executor="native", in_place=is_distance and types == {np.dtype(np.float32)})
+    if wanted == "native":
+        raise InvalidInputError(
+            f"executor: expected a scorer that the native executor can run, found {problem}. Export with "
+            f"--executor auto: TensorFlow then runs this one."
+        )
+    return replace(scorer, executor_reason=problem)
+
+
+def jit_scorer(scorer: Scorer) -> Scorer:
+    """The same scorer, compiled by XLA where it runs: once, for a tile is of one shape.
+
+    Raises InvalidInputError for user tensors of open shape, each of whose shapes would be compiled anew
+    while a request waits.
+    """
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.op.name) for tensor in scorer.function.inputs]
+    for spec in specs:
+        if not spec.shape.is_fully_defined():
+            raise InvalidInputError(
+                f"jit: expected user tensors of fixed shape, found {spec.name} {spec.shape}. Pad the "
+                f"user's state to a fixed length, or export without --jit."
+            )
+    # The attribute that asks for XLA stands at the call of a function: one calls, one is called.
+    compiled = tf.function(
+        lambda *tensors: scorer.function(*tensors), input_signature=specs, autograph=False, jit_compile=True
+    )
+    calling = tf.function(lambda *tensors: compiled(*tensors), input_signature=specs, autograph=False)
+    return replace(scorer, function=calling.get_concrete_function(), jit=True)

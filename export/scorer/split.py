@@ -1,0 +1,52 @@
+"""Splitting a scorer by what its operations depend on: user, item, or both (design section 7.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nann.export.scorer._parts import ITEM_EMBS as ITEM_EMBS
+from nann.export.scorer._parts import SCORER_TABLE as SCORER_TABLE
+from nann.export.scorer._parts import build_parts
+from nann.export.scorer._read import NotSplittableError, read_scorer
+from nann.export.scorer._report import SplitReport as SplitReport
+from nann.export.scorer._report import not_split, report_of
+from nann.export.scorer._search import cheapest_plan, plan_as_traced
+
+
+@dataclass(frozen=True)
+class SplitScorer:
+    """ConcreteFunctions without captures, and what was done.
+
+    user_function: state tensors of one user -> the user tensors of `function`; None: the state tensors are.
+    item_function: float32 [tile_rows, D] of item_embs -> float32 [tile_rows, W], rows of the item table
+                   SCORER_TABLE; None where there is none.
+    function:      (user tensors..., float32 [tile_rows, width] of each of `item_tables`...)
+                   -> float32 [tile_rows].
+    """
+
+    user_function: Any | None
+    item_function: Any | None
+    function: Any
+    item_tables: tuple[str, ...]
+    report: SplitReport
+
+
+def split_function(function: Any, *, max_table_width: int) -> SplitScorer:
+    """Split a frozen scorer (tensors of one user..., item embeddings [tile_rows, D]) -> float32 [tile_rows].
+
+    max_table_width: floats that an item may take in the item table.
+
+    A scorer that cannot be split, or would not gain, comes back as it is; the report says why.
+    """
+    width = function.inputs[-1].shape[1]
+    try:
+        graph = read_scorer(function)
+    except NotSplittableError as error:
+        return SplitScorer(None, None, function, (ITEM_EMBS,), not_split(str(error), width))
+    before, after = plan_as_traced(graph), cheapest_plan(graph, max_width=max_table_width)
+    if after.ns_per_item > before.ns_per_item:
+        return SplitScorer(None, None, function, (ITEM_EMBS,), not_split("nothing would be saved", width))
+    parts = build_parts(graph, after, max_width=max_table_width)
+    report = report_of(graph, before, after, stored=parts.stored, table_width=parts.table_width)
+    return SplitScorer(parts.user_function, parts.item_function, parts.function, parts.item_tables, report)

@@ -1,0 +1,194 @@
+"""Files and folders: a reader sees the whole or nothing, and errors of reading name the next step."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import shutil
+import tokenize
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nann.errors import InvalidFileError, InvalidInputError
+
+# From <fcntl.h> and <linux/fs.h>, for renameat2.
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+# How file systems say that they cannot link: other device, not permitted, too many links, not supported.
+_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES)
+# What NumPy raises for a damaged .npy file; its header is parsed as Python.
+_DAMAGED_NPY = (
+    ValueError,
+    OSError,
+    EOFError,
+    OverflowError,
+    SyntaxError,
+    MemoryError,
+    tokenize.TokenError,
+)
+
+
+@contextlib.contextmanager
+def staged_directory(target: str | os.PathLike[str], *, replace: bool = True) -> Iterator[Path]:
+    """Yield a new empty directory beside `target`; rename it to `target` when the block ends.
+
+    An existing `target` is swapped out in one step and then deleted; with `replace=False` FileExistsError
+    is raised instead, unless it is an empty directory. When the block raises, the
+    staged directory is deleted and `target` stays as it was. The staged name starts with a dot and
+    holds a word, so that no model server takes it for a version. A `target` that is a symbolic link stays
+    one: the directory appears where it points.
+    """
+    target = Path(os.path.realpath(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Not tempfile.mkdtemp: its folders are private, and a server often runs as another user.
+    staged = _sibling(target)
+    staged.mkdir()
+    try:
+        yield staged
+        _publish(staged, target, replace=replace)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def staged_file(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield the name of a new file beside `target`; rename it to `target` when the block ends.
+
+    When the block raises, what it wrote is deleted and `target` stays as it was.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged = _sibling(target)
+    try:
+        yield staged
+        os.replace(staged, target)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` in UTF-8, the whole or nothing."""
+    with staged_file(path) as staged:
+        staged.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, the whole or nothing."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write `array` as .npy, the whole or nothing."""
+    with staged_file(path) as staged, staged.open("wb") as file:
+        np.save(file, array)
+
+
+def read_json(path: Path, *, what: str, next_step: str) -> dict[str, Any]:
+    """Read the JSON object in `path`.
+
+    what:      what the file is, for messages: "the description of an index".
+    next_step: the sentence that ends messages.
+
+    Raises InvalidFileError when the file is missing or holds no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise InvalidFileError(f"{path}: expected {what}, found no such file. {next_step}") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidFileError(f"{path}: expected a JSON object, found {error}. {next_step}") from error
+    if not isinstance(content, dict):
+        raise InvalidFileError(f"{path}: expected a JSON object, found {type(content).__name__}. {next_step}")
+    return content
+
+
+def load_array(path: str | os.PathLike[str], *, next_step: str) -> npt.NDArray[Any]:
+    """Memory-map an .npy file read-only; InvalidFileError ends with `next_step` when it cannot be read."""
+    path = Path(path)
+    if not path.is_file():
+        raise InvalidFileError(f"{path}: expected an .npy file, found none. {next_step}")
+    try:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except _DAMAGED_NPY as error:
+        raise InvalidFileError(
+            f"{path}: expected a whole .npy file, found {path.stat().st_size} bytes that cannot be "
+            f"read as one ({error}). {next_step}"
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise InvalidFileError(f"{path}: expected one .npy array, found an archive. {next_step}")
+    return array
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source` where the file system can, else a copy of it.
+
+    Writers of this project rename whole files into place, so a link is never written through.
+    """
+    source = source.resolve()
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        shutil.copyfile(source, target)
+
+
+def check_replaceable(folder: Path, *, overwrite: bool, marker: str) -> None:
+    """Raise InvalidInputError unless `folder` is absent, empty, or holds `marker` and `overwrite` is set.
+
+    `marker` is the file that every folder of its kind has, so that a slip never replaces a folder of others.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InvalidInputError(f"{folder}: expected a folder or nothing, found a file. Choose another path.")
+    if not any(folder.iterdir()):
+        return
+    if not (folder / marker).exists():
+        raise InvalidInputError(
+            f"{folder}: expected an empty folder or one with {marker}, found other files. Choose another."
+        )
+    if not overwrite:
+        raise InvalidInputError(f"{folder}: exists already. Choose another path, or pass --overwrite.")
+
+
+def _sibling(target: Path) -> Path:
+    """A new name beside `target`, hidden, so that no reader takes it for anything."""
+    return target.with_name(f".{target.name}.writing-{uuid.uuid4().hex}")
+
+
+def _publish(staged: Path, target: Path, *, replace: bool) -> None:
+    """Rename `staged` to `target`; an existing target ends up under the staged name."""
+    try:
+        staged.rename(target)
+        return
+    except OSError:
+        if not target.is_dir():
+            raise
+        if not replace:
+            raise FileExistsError(f"{target}: expected no such folder, found one. Choose another.") from None
+    if not _exchange(staged, target):
+        # This file system cannot swap two names in one step: for a moment there is no target,
+        # but never a half-written one.
+        old = staged.with_name(staged.name + "-old")
+        target.rename(old)
+        staged.rename(target)
+        old.rename(staged)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two names in one step; False where the system or the file system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    return bool(
+        renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0
+    )

@@ -1,0 +1,13 @@
+"""A run: the folder that holds a trained model, its embeddings and its index, and how its model is loaded."""
+
+from nann.run.description import CHECKPOINTS as CHECKPOINTS
+from nann.run.description import EMBEDDINGS as EMBEDDINGS
+from nann.run.description import INDEX as INDEX
+from nann.run.description import RUN_FILE as RUN_FILE
+from nann.run.description import VOCABULARY as VOCABULARY
+from nann.run.description import Run as Run
+from nann.run.description import read_run as read_run
+from nann.run.description import write_run as write_run
+from nann.run.loader import load_model as load_model
+from nann.run.model import RetrievalModel as RetrievalModel
+from nann.run.model import check_model as check_model

@@ -1,0 +1,108 @@
+"""Loading the model of a run: `"model": "module:Class"` in run.json."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from nann.errors import InvalidFileError
+from nann.run.description import RUN_FILE, read_run
+from nann.run.model import RetrievalModel, check_model
+
+# Guards sys.path and sys.modules while they are those of one run. Loading one run may load another.
+_lock = threading.RLock()
+
+
+def load_model(run_dir: str | Path) -> RetrievalModel:
+    """Restore the trained model of a run by `Class.from_run(run_dir)`, for example `load_model("RUN")`.
+
+    The module is looked up in `run_dir` first and then as Python does. Modules that lie in `run_dir` belong
+    to this run alone: another run whose files have the same names gets its own. The model's functions find
+    their modules whenever they import one.
+
+    Raises InvalidFileError when the module or class does not exist or is no `RetrievalModel`.
+    """
+    run_dir = Path(run_dir)
+    module_name, class_name = read_run(run_dir).model.split(":")
+    where = f"{run_dir / RUN_FILE}: model"
+    modules = _RunModules(run_dir.resolve())
+    with modules.importable():
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError as error:
+            raise InvalidFileError(
+                f"{where}: expected an importable module, found {module_name!r} ({error}). Put it into "
+                f"{run_dir}, install the package that holds it, or put its folder on PYTHONPATH."
+            ) from error
+        model_class = getattr(module, class_name, None)
+        if not hasattr(model_class, "from_run"):
+            raise InvalidFileError(
+                f"{where}: expected a class with from_run(run_dir) in {module_name}, found "
+                f"{class_name} = {model_class!r}. Correct run.json or the module."
+            )
+        model = cast(Any, model_class).from_run(run_dir)
+        check_model(model)
+    return cast(RetrievalModel, _ModelOfRun(model, modules) if modules.found else model)
+
+
+class _RunModules:
+    """The modules that lie in one run folder, kept out of `sys.modules` while no code of the run runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.found: dict[str, ModuleType] = {}
+
+    @contextlib.contextmanager
+    def importable(self) -> Iterator[None]:
+        """Within, an import finds the modules of the run folder first, as a script's own folder is found."""
+        with _lock:
+            tops = self._top_level_names()
+            others = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in tops}
+            for name in others:
+                del sys.modules[name]
+            sys.modules.update(self.found)
+            sys.path.insert(0, str(self._folder))
+            importlib.invalidate_caches()  # The folder may be younger than Python's last look at it.
+            try:
+                yield
+            finally:
+                sys.path.remove(str(self._folder))
+                self.found = {name: module for name, module in sys.modules.items() if self._is_ours(module)}
+                for name in self.found:
+                    del sys.modules[name]
+                sys.modules.update(others)
+
+    def _top_level_names(self) -> set[str]:
+        """Names of the modules and packages that the run folder itself has."""
+        packages = {file.parent.name for file in self._folder.glob("*/__init__.py")}
+        return packages | {file.stem for file in self._folder.glob("*.py")}
+
+    def _is_ours(self, module: ModuleType) -> bool:
+        file = getattr(module, "__file__", None)
+        return file is not None and self._folder in Path(file).parents
+
+
+class _ModelOfRun:
+    """A model whose functions run where its run's modules can be imported."""
+
+    def __init__(self, model: Any, modules: _RunModules) -> None:
+        self._model = model
+        self._modules = modules
+
+    def __getattr__(self, name: str) -> Any:
+        with self._modules.importable():
+            value = getattr(self._model, name)
+        if not callable(value):
+            return value
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            with self._modules.importable():
+                return value(*arguments, **options)
+
+        return call

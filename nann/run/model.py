@@ -1,0 +1,55 @@
+"""What a model must offer to be exported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from nann.errors import InvalidFileError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@runtime_checkable
+class RetrievalModel(Protocol):
+    """A trained model: a user side, an item side and a scorer of the two.
+
+    B is the batch, n a number of items, N the corpus. All functions run in inference mode and can be
+    traced by `tf.function`.
+    """
+
+    @property
+    def user_features(self) -> Mapping[str, tf.TensorSpec]:
+        """Per user, without a batch dimension, for example `{"item_ids": int64 [L]}`.
+
+        Values are rows: 1 + the position of the id in `vocabulary/{feature}.npy`, 0 = missing.
+        """
+
+    @property
+    def user_state(self) -> Mapping[str, tf.TensorSpec]:
+        """What the scorer knows of one user, without a batch dimension: `{"comm_seq": float32 [L, E]}`."""
+
+    @property
+    def embedding_dim(self) -> int:
+        """D, the width of an item embedding."""
+
+    def embed_user(self, features: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+        """Features [B, ...] to user state [B, ...]; row 0 becomes exact zeros."""
+
+    def embed_item(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Features of n items (rows, [n]) to item embeddings float32 [n, D]."""
+
+    def score(self, user_state: Mapping[str, tf.Tensor], item_embs: tf.Tensor) -> tf.Tensor:
+        """State of ONE user and item embeddings float32 [n, D] to scores float32 [n]; higher is better."""
+
+
+def check_model(model: object) -> None:
+    """Raise InvalidFileError naming what `model` lacks of `RetrievalModel`."""
+    expected = ["user_features", "user_state", "embedding_dim", "embed_user", "embed_item", "score"]
+    missing = [name for name in expected if not hasattr(model, name)]
+    if missing:
+        raise InvalidFileError(
+            f"{type(model).__module__}:{type(model).__qualname__}: expected a retrieval model, found no "
+            f"{', '.join(missing)}. See nann.export.RetrievalModel."
+        )
