@@ -1,41 +1,41 @@
 # The sources of the ops, listed once for CMake; ops/BUILD lists the same and a test compares the two.
 set(NANN_CORE_SOURCES
-  core/beam_search.cc
-  core/candidate_pool.cc
-  core/float16.cc
-  core/graph.cc
-  core/matrix_program.cc
-  core/npy.cc
-  core/table.cc
-  core/tile_distance.cc
-  core/tile_graph.cc
-  core/tile_kernels.cc
-  core/tile_kernels_avx2.cc
-  core/tile_kernels_avx512.cc
-  core/tile_kernels_generic.cc
-  core/tile_lowering.cc
-  core/tile_program.cc
-  core/top_k.cc
+  core/index/float16.cc
+  core/index/graph.cc
+  core/index/npy.cc
+  core/index/table.cc
+  core/scorer/matrix_program.cc
+  core/scorer/tile_distance.cc
+  core/scorer/tile_graph.cc
+  core/scorer/tile_kernels.cc
+  core/scorer/tile_kernels_avx2.cc
+  core/scorer/tile_kernels_avx512.cc
+  core/scorer/tile_kernels_generic.cc
+  core/scorer/tile_lowering.cc
+  core/scorer/tile_program.cc
+  core/walk/beam_search.cc
+  core/walk/candidate_pool.cc
+  core/walk/top_k.cc
 )
 set(NANN_KERNEL_SOURCES
-  kernels/beam_search_kernel.cc
-  kernels/function_reader.cc
-  kernels/gather_kernel.cc
-  kernels/index_kernel.cc
-  kernels/index_resource.cc
-  kernels/lookup_kernel.cc
-  kernels/mapped_file.cc
-  kernels/metrics.cc
-  kernels/metrics_kernel.cc
-  kernels/native_scorer.cc
-  kernels/native_scorer_kernel.cc
-  kernels/score_items_kernel.cc
-  kernels/score_tiles.cc
-  kernels/scorer_compiler.cc
-  kernels/tile_scorer.cc
-  kernels/top_k_kernel.cc
-  kernels/user_compiler.cc
-  kernels/visited_set_kernel.cc
+  kernels/index/gather_kernel.cc
+  kernels/index/index_kernel.cc
+  kernels/index/index_resource.cc
+  kernels/index/lookup_kernel.cc
+  kernels/index/mapped_file.cc
+  kernels/metrics/metrics.cc
+  kernels/metrics/metrics_kernel.cc
+  kernels/scorer/function_reader.cc
+  kernels/scorer/native_scorer.cc
+  kernels/scorer/native_scorer_kernel.cc
+  kernels/scorer/score_items_kernel.cc
+  kernels/scorer/score_tiles.cc
+  kernels/scorer/scorer_compiler.cc
+  kernels/scorer/tile_scorer.cc
+  kernels/scorer/user_compiler.cc
+  kernels/walk/beam_search_kernel.cc
+  kernels/walk/top_k_kernel.cc
+  kernels/walk/visited_set_kernel.cc
 )
 set(NANN_DEF_SOURCES
   defs/beam_search_op.cc

@@ -10,8 +10,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "ops/core/graph.h"
-#include "ops/core/npy.h"
+#include "ops/core/index/graph.h"
+#include "ops/core/index/npy.h"
 
 namespace nann {
 

@@ -1,4 +1,4 @@
-#include "ops/core/async_loop.h"
+#include "ops/core/base/async_loop.h"
 
 #include <gtest/gtest.h>
 

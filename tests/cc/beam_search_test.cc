@@ -1,4 +1,4 @@
-#include "ops/core/beam_search.h"
+#include "ops/core/walk/beam_search.h"
 
 #include <gtest/gtest.h>
 

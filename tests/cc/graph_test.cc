@@ -1,4 +1,4 @@
-#include "ops/core/graph.h"
+#include "ops/core/index/graph.h"
 
 #include <gtest/gtest.h>
 

@@ -8,7 +8,7 @@
 #include <random>
 
 #include "arrays.h"
-#include "ops/core/beam_search.h"
+#include "ops/core/walk/beam_search.h"
 
 namespace nann {
 namespace {

@@ -1,4 +1,4 @@
-#include "ops/core/matrix_program.h"
+#include "ops/core/scorer/matrix_program.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "ops/core/npy.h"
+#include "ops/core/index/npy.h"
 
 #include <gtest/gtest.h>
 

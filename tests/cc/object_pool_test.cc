@@ -1,4 +1,4 @@
-#include "ops/core/object_pool.h"
+#include "ops/core/base/object_pool.h"
 
 #include <gtest/gtest.h>
 

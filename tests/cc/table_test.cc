@@ -1,4 +1,4 @@
-#include "ops/core/table.h"
+#include "ops/core/index/table.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "arrays.h"
-#include "ops/core/float16.h"
+#include "ops/core/index/float16.h"
 
 namespace nann {
 namespace {

@@ -1,4 +1,4 @@
-#include "ops/core/tile_kernels.h"
+#include "ops/core/scorer/tile_kernels.h"
 
 #include <gtest/gtest.h>
 

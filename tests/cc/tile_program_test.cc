@@ -1,4 +1,4 @@
-#include "ops/core/tile_program.h"
+#include "ops/core/scorer/tile_program.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "ops/core/top_k.h"
+#include "ops/core/walk/top_k.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "ops/core/visited_set.h"
+#include "ops/core/walk/visited_set.h"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,52 @@
+// Tables of embeddings that live in mapped memory, and gathering their rows as float32.
+#ifndef NANN_OPS_CORE_INDEX_TABLE_H_
+#define NANN_OPS_CORE_INDEX_TABLE_H_
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "npy.h"
+
+namespace nann {
+
+enum class TableType { kFloat32, kFloat16, kBfloat16, kInt64 };
+
+// A view of a table; thread-safe, it never changes. The memory belongs to somebody else.
+class Table {
+ public:
+  // A floating-point table is an array [rows, width]; bfloat16 is stored as uint16, NumPy having no such
+  // type. An int64 table is an array [rows] (a vocabulary). InvalidArgument names file, expected, found.
+  static absl::StatusOr<Table> Create(const NpyArray& array, TableType type);
+
+  TableType type() const { return type_; }
+  int64_t rows() const { return rows_; }
+  int64_t width() const { return width_; }
+  absl::Span<const int64_t> AsInt64() const {
+    return absl::Span<const int64_t>(static_cast<const int64_t*>(data_), rows_);
+  }
+
+  // The floats of a kFloat32 table.
+  absl::Span<const float> AsFloat32() const {
+    return absl::Span<const float>(static_cast<const float*>(data_), rows_ * width_);
+  }
+
+  // Writes row rows[i] to out[i * stride, i * stride + width()). Rows are in [0, rows()); the type is a
+  // floating one.
+  template <typename Row>
+  void Gather(absl::Span<const Row> rows, float* out, int64_t stride) const;
+  template <typename Row>
+  void Gather(absl::Span<const Row> rows, float* out) const {
+    Gather(rows, out, width_);
+  }
+
+ private:
+  TableType type_ = TableType::kFloat32;
+  int64_t rows_ = 0;
+  int64_t width_ = 0;
+  const void* data_ = nullptr;
+};
+
+}  // namespace nann
+
+#endif  // NANN_OPS_CORE_INDEX_TABLE_H_

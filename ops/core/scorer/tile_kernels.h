@@ -1,0 +1,120 @@
+// Arithmetic over a tile of rows, in one version an instruction set, chosen at run time.
+#ifndef NANN_OPS_CORE_SCORER_TILE_KERNELS_H_
+#define NANN_OPS_CORE_SCORER_TILE_KERNELS_H_
+
+#include <cstdint>
+#include <vector>
+
+namespace nann {
+
+// Matrices that are multiplied with are stored in strips of this many columns, and every row that a kernel
+// writes is this many floats wide or a multiple: kernels then need no code for the last few columns. What
+// lies beyond a row's width is unspecified. Rows are read up to the next multiple too.
+inline constexpr int64_t kStrip = 16;
+
+inline constexpr int64_t PaddedWidth(int64_t width) { return (width + kStrip - 1) / kStrip * kStrip; }
+
+// `stride` floats from one row to the next; 0 repeats one row.
+struct RowsView {
+  const float* data = nullptr;
+  int64_t stride = 0;
+};
+
+enum class Activation { kNone, kRelu, kPrelu };
+
+// One summand of a product: rows [rows, depth] times a packed matrix [depth, width].
+// float32: `packed` is strips of [depth][16]; bfloat16: of [pairs][16][2], an odd depth padded with zeros,
+// and `rows` holds bfloat16 rows of pairs.
+struct GemmTerm {
+  const void* rows = nullptr;
+  int64_t stride = 0;  // In elements of `rows`.
+  const void* packed = nullptr;
+  int64_t depth = 0;
+};
+
+// out = activation(sum of terms + sum of addends).
+struct Gemm {
+  int64_t rows = 0;
+  int64_t width = 0;
+  const GemmTerm* terms = nullptr;
+  int num_terms = 0;
+  const RowsView* addends = nullptr;
+  int num_addends = 0;
+  Activation activation = Activation::kNone;
+  const float* alpha = nullptr;  // PReLU: [padded width].
+  float* out = nullptr;
+  int64_t out_stride = 0;
+};
+
+enum class BinaryOp { kAdd, kSub, kMul, kDiv, kMax, kMin, kSquaredDifference };
+enum class UnaryOp {
+  kNeg,
+  kRelu,
+  kRelu6,
+  kSquare,
+  kSqrt,
+  kRsqrt,
+  kReciprocal,
+  kExp,
+  kSigmoid,
+  kTanh,
+  kErf,
+  kAbs
+};
+enum class ReduceOp { kSum, kMean, kMax, kMin };
+
+// The second operand is a row each (or one for all: stride 0), or one value a row.
+struct BinaryOperand {
+  RowsView view;
+  bool column = false;
+};
+
+// The kernels of one instruction set. Constant, so thread-safe. Every row of a result depends on the same row
+// of the operands only, and not on how many rows there are.
+struct TileKernels {
+  const char* name;
+  void (*gemm)(const Gemm& gemm);
+  // nullptr where the processor has no bfloat16 products. Products are exact, sums are float32.
+  void (*gemm_bfloat16)(const Gemm& gemm);
+  // Rounds rows [rows, width] to bfloat16, an odd width padded with a zero.
+  void (*to_bfloat16)(RowsView in, int64_t rows, int64_t width, uint16_t* out, int64_t out_stride);
+  void (*binary)(BinaryOp op, BinaryOperand a, BinaryOperand b, int64_t rows, int64_t width, float* out,
+                 int64_t out_stride);
+  void (*unary)(UnaryOp op, RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride);
+  void (*prelu)(RowsView in, const float* alpha, int64_t rows, int64_t width, float* out, int64_t out_stride);
+  void (*softmax)(RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride);
+  // One value a row.
+  void (*reduce)(ReduceOp op, RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride);
+  // out[i] = sum of row positions[i] of the table [*, width] times the query / of their squared differences.
+  void (*dot)(const float* query, const float* table, int64_t width, const int32_t* positions, int64_t n,
+              float* out);
+  void (*squared_distance)(const float* query, const float* table, int64_t width, const int32_t* positions,
+                           int64_t n, float* out);
+};
+
+// All that this processor can run, the best last.
+const std::vector<const TileKernels*>& SupportedTileKernels();
+
+inline const TileKernels& BestTileKernels() { return *SupportedTileKernels().back(); }
+
+// Packs b [depth, width] (or, transposed, [width, depth]), rows `stride` floats apart, into strips.
+void PackStrips(const float* b, int64_t stride, bool transposed, int64_t depth, int64_t width, float* out);
+void PackStripsBfloat16(const float* b, int64_t stride, bool transposed, int64_t depth, int64_t width,
+                        uint16_t* out);
+
+// Floats that a packed matrix takes.
+inline constexpr int64_t PackedSize(int64_t depth, int64_t width, bool bfloat16) {
+  return PaddedWidth(width) * (bfloat16 ? (depth + 1) / 2 : depth);
+}
+
+// To the nearest, ties to even; a NaN stays one.
+inline uint16_t RoundToBfloat16(float value) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof(bits));
+  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((bits >> 16) | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+}  // namespace nann
+
+#endif  // NANN_OPS_CORE_SCORER_TILE_KERNELS_H_

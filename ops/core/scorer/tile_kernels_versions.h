@@ -1,0 +1,18 @@
+// The versions of the tile kernels; SupportedTileKernels chooses among them.
+#ifndef NANN_OPS_CORE_SCORER_TILE_KERNELS_VERSIONS_H_
+#define NANN_OPS_CORE_SCORER_TILE_KERNELS_VERSIONS_H_
+
+#include "tile_kernels.h"
+
+namespace nann {
+
+const TileKernels& GenericTileKernels();
+#if defined(__x86_64__)
+const TileKernels& Avx2TileKernels();
+const TileKernels& Avx512TileKernels();
+const TileKernels& Avx512Bfloat16TileKernels();
+#endif
+
+}  // namespace nann
+
+#endif  // NANN_OPS_CORE_SCORER_TILE_KERNELS_VERSIONS_H_

@@ -1,0 +1,59 @@
+// The nodes a walk has seen on one level.
+#ifndef NANN_OPS_CORE_WALK_VISITED_SET_H_
+#define NANN_OPS_CORE_WALK_VISITED_SET_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+
+namespace nann {
+
+// One bit a node. Clearing costs what was inserted, not N, so that one set serves many searches.
+// Not thread-safe; copies are independent.
+class VisitedSet {
+ public:
+  explicit VisitedSet(int32_t num_items) : words_((static_cast<int64_t>(num_items) + 63) / 64) {}
+
+  // Returns whether the position (in [0, num_items)) was new.
+  bool Insert(int32_t position) {
+    uint64_t& word = words_[position >> 6];
+    const uint64_t bit = uint64_t{1} << (position & 63);
+    if (word & bit) return false;
+    word |= bit;
+    inserted_.push_back(position);
+    return true;
+  }
+
+  // Inserts positions and appends those that were new to `fresh`, in their order. Without a branch: whether a
+  // neighbour was seen before cannot be predicted.
+  void InsertAll(absl::Span<const int32_t> positions, std::vector<int32_t>* fresh) {
+    const size_t before = fresh->size();
+    fresh->resize(before + positions.size());
+    int32_t* to = fresh->data() + before;
+    for (int32_t position : positions) {
+      uint64_t& word = words_[position >> 6];
+      const uint64_t bit = uint64_t{1} << (position & 63);
+      *to = position;
+      to += (word & bit) == 0 ? 1 : 0;
+      word |= bit;
+    }
+    fresh->resize(to - fresh->data());
+    inserted_.insert(inserted_.end(), fresh->begin() + before, fresh->end());
+  }
+
+  void Clear() {
+    for (int32_t position : inserted_) words_[position >> 6] = 0;
+    inserted_.clear();
+  }
+
+  int64_t size() const { return static_cast<int64_t>(inserted_.size()); }
+
+ private:
+  std::vector<uint64_t> words_;
+  std::vector<int32_t> inserted_;
+};
+
+}  // namespace nann
+
+#endif  // NANN_OPS_CORE_WALK_VISITED_SET_H_

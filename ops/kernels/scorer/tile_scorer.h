@@ -1,0 +1,91 @@
+// Running a model's scorer over rows of item tables, a fixed number of rows at a time.
+#ifndef NANN_OPS_KERNELS_SCORER_TILE_SCORER_H_
+#define NANN_OPS_KERNELS_SCORER_TILE_SCORER_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../index/index_resource.h"
+#include "absl/types/span.h"
+#include "native_scorer.h"
+#include "tensorflow/core/framework/function.h"
+#include "tensorflow/core/framework/op_kernel.h"
+
+namespace nann {
+
+// The part of a kernel that knows its scorer: attributes `scorer`, `user_functions`, `native_scorer`,
+// `precision`, `item_tables`, `rescore_tables`, `tile_rows`. The scorer is a function without captures:
+//   (user tensors without their batch dimension..., float32[tile_rows, width] an item table...) ->
+//   float32[tile_rows]
+// Where there is a user function, the scorer takes what that makes of the user tensors. With `rescore_tables`
+// the native executor can score the same user tensors again, in float32, over those tables. Fixed tiles make
+// the answer independent of load and threads. Thread-safe: but for the native scorer, which guards itself, it
+// is constant once made.
+class TileScorer {
+ public:
+  using Done = std::function<void(const absl::Status&)>;
+
+  // Reads the attributes; check ctx->status() afterwards.
+  explicit TileScorer(tensorflow::OpKernelConstruction* ctx);
+
+  // A scorer made ready for one kernel invocation: its function instantiated, tables found. Not to be used
+  // beyond the scorer's life.
+  struct Ready {
+    tensorflow::FunctionLibraryRuntime* runtime = nullptr;
+    tensorflow::FunctionLibraryRuntime::Handle scorer = 0;
+    const tensorflow::NameAttrList* user_function = nullptr;  // Null: the scorer takes the user as it comes.
+    NativeScorer* native = nullptr;                           // Not null: in place of the function `scorer`.
+    NativeUser* native_user = nullptr;  // Not null: in place of the user function, where it can.
+    std::vector<const Table*> tables;
+    int64_t tile_rows = 0;
+  };
+  absl::StatusOr<Ready> Prepare(tensorflow::OpKernelContext* ctx, const Index& index) const;
+
+  // The scorer of the second, more exact pass; `native` is null where there is none.
+  absl::StatusOr<Ready> PrepareRescorer(const Index& index) const;
+
+ private:
+  tensorflow::NameAttrList scorer_;
+  std::vector<tensorflow::NameAttrList> user_functions_;
+  std::unique_ptr<NativeScorer> native_;
+  std::unique_ptr<NativeScorer> rescorer_;
+  std::unique_ptr<NativeUser> native_user_;
+  std::vector<std::string> table_names_;
+  std::vector<std::string> rescore_table_names_;
+  int64_t tile_rows_ = 0;
+};
+
+// What a scorer knows of one user.
+struct ScorerUser {
+  std::vector<tensorflow::Tensor> tensors;  // Of a function of TensorFlow.
+  std::shared_ptr<CompiledScorer> native;   // Null when there is none.
+  AlignedFloats packed;
+};
+
+// Makes `user` from one user's tensors, given without batch dimension: runs the user function and lays out
+// what the native executor reads. Calls `done` once, from any thread; `ctx`, `scorer` and `user` must live
+// until then.
+void BindUser(tensorflow::OpKernelContext* ctx, const TileScorer::Ready& scorer,
+              std::vector<tensorflow::Tensor> tensors, ScorerUser* user, TileScorer::Done done);
+
+// Lays out what the native executor reads of `user->tensors`, which the scorer takes as they are.
+absl::Status PackUser(const TileScorer::Ready& scorer, ScorerUser* user);
+
+// Scores `positions` for one user and calls `done` once, from any thread. The tiles are spread over as many
+// lanes as the device has intra-op threads that no other search of this process uses; no thread is ever
+// blocked. Cancellation is looked at before every tile. All arguments must live until `done`; `scores` holds
+// one a position.
+void ScoreTiles(tensorflow::OpKernelContext* ctx, const TileScorer::Ready& scorer, const ScorerUser& user,
+                absl::Span<const int32_t> positions, absl::Span<float> scores, TileScorer::Done done);
+
+// Row `row` of every [batch, ...] tensor in `batch`, aligned as TensorFlow's kernels expect.
+std::vector<tensorflow::Tensor> UserOfRow(const tensorflow::OpInputList& batch, int64_t row);
+
+// The batch size that all tensors of `user` share. InvalidArgument when there is none.
+absl::StatusOr<int64_t> BatchOf(const tensorflow::OpInputList& user);
+
+}  // namespace nann
+
+#endif  // NANN_OPS_KERNELS_SCORER_TILE_SCORER_H_
