@@ -23,7 +23,7 @@ CC_TESTS := -G Ninja -DCMAKE_BUILD_TYPE=Debug -DNANN_BUILD_OPS=OFF -DNANN_BUILD_
 help:
 	@echo 'make demo       data to served answers on MovieLens-100K, in $(RUN)'
 	@echo 'make test       all tests but the long ones'
-	@echo 'make lint       what CI checks besides the tests;  make format mends what can be mended'
+	@echo 'make lint       what CI checks besides the tests, and how large the code is;  make format mends what can be mended'
 	@echo 'make test-long  100,000 fuzz mutations, thread sanitizer, tests of minutes'
 	@echo 'make arm64-test the core and its tests for arm64, under qemu'
 	@echo 'make bazel-test bazel test //ops/..., and its library against the one of CMake'
@@ -62,6 +62,8 @@ lint: install $(BUILDIFIER)
 	$(BUILDIFIER) -mode=check -lint=warn $(BUILDIFIER_WARNINGS) $(BAZEL_FILES)
 	tools/link_tree build/tree
 	cd build/tree && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache nann
+	$(BIN)/pytest -q tests/unit/test_architecture.py
+	$(BIN)/python tools/code_figures.py
 
 format: install $(BUILDIFIER)
 	$(BIN)/ruff check --fix

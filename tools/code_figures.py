@@ -1,0 +1,45 @@
+"""code_figures.py [DIR]: how large the product's code is, and the longest of its parts, as lizard counts them.
+
+Lines of code leave out tests, documentation, blank lines, comments and docstrings. The length of a function is
+that of its text, with its comments and docstring.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import lizard
+
+FOLDERS = ("nann", "ops", "export", "serving", "training", "bench", "tools")
+LANGUAGES = {"Python": (".py",), "C++": (".cc", ".h", ".c")}
+
+
+def figures(root: Path, endings: tuple[str, ...]) -> str:
+    """One line about all files of one language below `root` that git tracks."""
+    tracked = subprocess.run(
+        ["git", "ls-files", *FOLDERS], cwd=root, capture_output=True, text=True, check=True
+    )
+    names = [
+        name for name in tracked.stdout.splitlines() if name.endswith(endings) and (root / name).is_file()
+    ]
+    files = {name: lizard.analyze_file(str(root / name)) for name in names}
+    functions = {f"{name}:{f.name}": f.length for name, file in files.items() for f in file.function_list}
+    lengths = sorted(functions.values())
+    lines = {name: (root / name).read_text().count("\n") for name in names}
+    longest, longest_file = max(functions, key=functions.__getitem__), max(lines, key=lines.__getitem__)
+    code = sum(file.nloc for file in files.values())
+    ninetieth = lengths[9 * (len(lengths) - 1) // 10]
+    return (
+        f"{code:,} lines of code in {len(files)} files; functions: median {statistics.median(lengths):g} lines, "
+        f"90th percentile {ninetieth}, longest {functions[longest]} ({longest}); "
+        f"longest file {lines[longest_file]} lines ({longest_file})"
+    )
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[1]
+    for language, endings in LANGUAGES.items():
+        print(f"{language}: {figures(folder, endings)}")
