@@ -1,7 +1,7 @@
-"""code_figures.py [DIR]: how large the product's code is, and the longest of its parts, as lizard counts them.
+"""code_figures.py [DIR]: how large the product's code is, and the longest of its parts, counted by lizard.
 
-Lines of code leave out tests, documentation, blank lines, comments and docstrings. The length of a function is
-that of its text, with its comments and docstring.
+Lines of code leave out tests, documentation, blank lines, comments and docstrings. The length of a function
+is that of its text, with its comments and docstring.
 """
 
 from __future__ import annotations
