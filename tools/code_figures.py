@@ -30,11 +30,11 @@ def figures(root: Path, endings: tuple[str, ...]) -> str:
     lengths = sorted(functions.values())
     lines = {name: (root / name).read_text().count("\n") for name in names}
     longest, longest_file = max(functions, key=functions.__getitem__), max(lines, key=lines.__getitem__)
-    code = sum(file.nloc for file in files.values())
+    code, median = sum(file.nloc for file in files.values()), statistics.median(lengths)
     ninetieth = lengths[9 * (len(lengths) - 1) // 10]
     return (
-        f"{code:,} lines of code in {len(files)} files; functions: median {statistics.median(lengths):g} lines, "
-        f"90th percentile {ninetieth}, longest {functions[longest]} ({longest}); "
+        f"{code:,} lines of code in {len(files)} files; functions: median {median:g} lines, 90th percentile "
+        f"{ninetieth}, longest {functions[longest]} ({longest}); "
         f"longest file {lines[longest_file]} lines ({longest_file})"
     )
 
