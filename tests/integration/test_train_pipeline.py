@@ -104,21 +104,18 @@ def test_the_run_folder_holds_what_the_contract_says(folder: Path) -> None:
     np.testing.assert_allclose(item_embs[rows - 1], expected, rtol=1e-5, atol=1e-6)
 
 
-def _assert_learned(result: dict[str, Any], record_property: Callable[[str, object], None]) -> None:
-    record_property(
-        "margin",
-        f"recall {result['recall_walk']:.2f}, needs more than {LEARNED} "
-        f"and 5 x {result['recall_popularity']:.2f} (popularity)",
+def _assert_learned(result: dict[str, Any], figure: Callable[[str], None]) -> None:
+    figure(
+        f"recall of the trained model: {result['recall_walk']:.2f}, more than {LEARNED} "
+        f"and 5 x popularity's {result['recall_popularity']:.2f} are asked for"
     )
     assert result["recall_walk"] > LEARNED
     assert result["recall_walk"] > 5 * result["recall_popularity"]
 
 
-def test_the_model_learned_more_than_popularity(
-    folder: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_the_model_learned_more_than_popularity(folder: Path, figure: Callable[[str], None]) -> None:
     result = _evaluate(folder / "run")
-    _assert_learned(result, record_property)
+    _assert_learned(result, figure)
     assert result["ratio"] == pytest.approx(result["recall_walk"] / result["recall_popularity"])
     assert result["ratio_low"] < result["ratio"] < result["ratio_high"]
     assert json.loads((folder / "run" / "evaluation.json").read_text()) == result
@@ -126,19 +123,14 @@ def test_the_model_learned_more_than_popularity(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_the_model_learns_from_any_seed(
-    tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
-) -> None:
+def test_the_model_learns_from_any_seed(tmp_path: Path, seed: int, figure: Callable[[str], None]) -> None:
     _train(tmp_path, seed=seed)
-    _assert_learned(_evaluate(tmp_path / "run"), record_property)
+    _assert_learned(_evaluate(tmp_path / "run"), figure)
 
 
 @pytest.mark.parametrize("fault", ["negated loss", "no learning"])
 def test_a_trainer_that_does_not_learn_is_seen(
-    tmp_path: Path,
-    fault: str,
-    monkeypatch: pytest.MonkeyPatch,
-    record_property: Callable[[str, object], None],
+    tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
 ) -> None:
     """The test of learning fails for these trainers, far below its threshold."""
     gradient = tf.GradientTape.gradient
@@ -151,7 +143,7 @@ def test_a_trainer_that_does_not_learn_is_seen(
     # A step of this length leaves every float32 weight as it was.
     _train(tmp_path, learning_rate=1e-30 if fault == "no learning" else 0.005)
     recall = _evaluate(tmp_path / "run")["recall_walk"]
-    record_property("margin", f"recall {recall:.2f}, needs less than {LEARNED / 2}")
+    figure(f"recall after {fault}: {recall:.2f}, less than {LEARNED / 2} is asked for")
     assert recall < LEARNED / 2
 
 
