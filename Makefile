@@ -102,7 +102,7 @@ bazel-test: install
 	tools/install_system_packages bazel
 	trap 'bazel shutdown' EXIT; bazel test //ops/... && $(BIN)/pytest tests/integration/bazel
 
-# Without an engine, and none to be had, the tests skip, or with REQUIRE_DOCKER=1 fail.
+# Without an engine, and none to be had, the tests skip, or with CI=1 fail.
 docker-test: install
 	-docker info >/dev/null 2>&1 || tools/install_system_packages dockerd
 	-tools/install_system_packages mmdebstrap

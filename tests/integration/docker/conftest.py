@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shlex
 import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import docker
 import pytest
@@ -24,7 +22,6 @@ from support.tiny_run import write_run
 # The release of Dockerfile.serving's own base image.
 _CODENAME = "bookworm"
 _BASE = "nann-test-base"
-FIGURES = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,23 +30,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.docker)
             # The first test of each image builds it.
             item.add_marker(pytest.mark.timeout(1200))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash.get(FIGURES, []):
-        terminalreporter.write_line(line)
-
-
-def cannot_run(why: str) -> NoReturn:
-    if os.environ.get("REQUIRE_DOCKER") == "1":
-        pytest.fail(f"REQUIRE_DOCKER=1, but {why}")
-    pytest.skip(why)
-
-
-@pytest.fixture(scope="session")
-def figure(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Print a line after the tests."""
-    return pytestconfig.stash.setdefault(FIGURES, []).append
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +41,7 @@ def client() -> Iterator[docker.DockerClient]:
             with contextlib.closing(docker.from_env(timeout=300)) as client:
                 yield client
     except NoEngine as error:
-        cannot_run(str(error))
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
@@ -69,13 +49,13 @@ def base_image(client: docker.DockerClient) -> str:
     """Debian's minimal system; made by mmdebstrap, a debootstrap that takes half the time."""
     if not client.images.list(_BASE):
         if shutil.which("mmdebstrap") is None:
-            cannot_run("mmdebstrap, which makes the base image, is not installed: apt-get install mmdebstrap")
+            pytest.skip("mmdebstrap, which makes the base image, is missing: apt-get install mmdebstrap")
         command = ["mmdebstrap", "--quiet", "--variant=minbase", _CODENAME, "-", debian_mirror(_CODENAME)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             client.api.import_image_from_stream(process.stdout, repository=_BASE, tag="latest")
         if process.returncode != 0:
             client.images.remove(_BASE)  # The half of a system; the next run shall not find it.
-            cannot_run(
+            pytest.skip(
                 f"the base image cannot be made: {shlex.join(command)} ended with {process.returncode}"
             )
     return _BASE
