@@ -12,9 +12,11 @@ import grpc
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from nann.serving.client import _errors, _messages, _tensors
+from nann.errors import InvalidInputError
+from nann.serving.client import _errors
 from nann.serving.client._metadata import parse_metadata
 from nann.serving.client._results import ModelMetadata, VersionStatus
+from nann.serving.protocol import messages, tensors
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
@@ -181,19 +183,19 @@ class Connection:
             spec.version.value = chosen
 
     def _predict_request(self, signature: str, inputs: bytes, version: Version) -> bytes:
-        request = _messages.PredictRequest()
+        request = messages.PredictRequest()
         self._fill_spec(request.model_spec, version)
         request.model_spec.signature_name = signature
         # Two serialized messages one after another are the message with the fields of both.
         return bytes(request.SerializeToString() + inputs)
 
     def _metadata_request(self, version: Version) -> bytes:
-        request = _messages.GetModelMetadataRequest(metadata_field=["signature_def"])
+        request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
         self._fill_spec(request.model_spec, version)
         return bytes(request.SerializeToString())
 
     def _status_request(self, version: int | None) -> bytes:
-        request = _messages.GetModelStatusRequest()
+        request = messages.GetModelStatusRequest()
         request.model_spec.name = self._model
         if version is not None:
             request.model_spec.version.value = version
@@ -201,21 +203,28 @@ class Connection:
 
     def _read_predict(self, wait: Wait) -> Outputs:
         try:
-            answer = self._receive(_PREDICT, wait, _messages.PredictResponse)
+            answer = self._receive(_PREDICT, wait, messages.PredictResponse)
         except _errors.RequestRejectedError:
             # The model may have been replaced by one of another shape; look again next time.
             with self._lock:
                 self._known_metadata.clear()
             raise
         answered_by = answer.model_spec.version.value if answer.model_spec.HasField("version") else None
-        arrays = {name: _tensors.decode(proto, name=name) for name, proto in answer.outputs.items()}
-        return arrays, answered_by
+        return {name: self._read_output(name, proto) for name, proto in answer.outputs.items()}, answered_by
+
+    def _read_output(self, name: str, proto: Any) -> NDArray[Any]:
+        try:
+            array = tensors.decode(proto)
+        except InvalidInputError as error:
+            raise self.bad_answer("Predict", f"output {name!r}: {error}") from error
+        # The caller owns its results and may write to them.
+        return array if array.flags.writeable else array.copy()
 
     def _read_metadata(self, wait: Wait) -> ModelMetadata:
-        return parse_metadata(self._receive(_METADATA, wait, _messages.GetModelMetadataResponse))
+        return parse_metadata(self._receive(_METADATA, wait, messages.GetModelMetadataResponse))
 
     def _read_status(self, wait: Wait) -> tuple[VersionStatus, ...]:
-        answer = self._receive(_STATUS, wait, _messages.GetModelStatusResponse)
+        answer = self._receive(_STATUS, wait, messages.GetModelStatusResponse)
         versions = [
             VersionStatus(
                 version=item.version,
@@ -280,9 +289,9 @@ class Connection:
 
 def encode_inputs(inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] = ()) -> bytes:
     """Return the part of a `PredictRequest` that is the same for every server."""
-    request = _messages.PredictRequest(output_filter=outputs)
+    request = messages.PredictRequest(output_filter=outputs)
     for name, array in inputs.items():
-        request.inputs[name].CopyFrom(_tensors.encode(array, name=name))
+        tensors.encode(array, request.inputs[name], name=name)
     return bytes(request.SerializeToString())
 
 
@@ -292,6 +301,6 @@ def _action(path: str) -> str:
 
 def _state_name(number: int) -> str:
     try:
-        return _messages.VersionState(number).name
+        return str(messages.VersionState(number).name)
     except ValueError:
         return f"state {number}"

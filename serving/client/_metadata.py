@@ -6,9 +6,9 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from nann.serving.client import _messages
 from nann.serving.client._errors import ResponseError
 from nann.serving.client._results import ModelMetadata, Signature, TensorSpec
+from nann.serving.protocol import messages
 
 
 def parse_metadata(answer: Any) -> ModelMetadata:
@@ -23,7 +23,7 @@ def parse_metadata(answer: Any) -> ModelMetadata:
             f"the metadata of model {name!r} hold no signature_def: {sorted(answer.metadata)}"
         )
     try:
-        signatures = _messages.SignatureDefMap.FromString(answer.metadata["signature_def"].value)
+        signatures = messages.SignatureDefMap.FromString(answer.metadata["signature_def"].value)
     except DecodeError as error:
         raise ResponseError(f"the signatures of model {name!r} cannot be read: {error}") from error
     return ModelMetadata(
@@ -44,7 +44,7 @@ def _specs(infos: Any) -> dict[str, TensorSpec]:
 
 def _type_name(number: int) -> str:
     try:
-        return _messages.DataType(number).name.lower()
+        return str(messages.DataType(number).name).lower()
     except ValueError:
         return f"type {number}"
 

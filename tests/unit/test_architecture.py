@@ -29,8 +29,9 @@ ARROWS = {
         "nann.version",
     },
     "nann.serving": set(),
-    "nann.serving.client": {"nann.serving.client"},
-    "nann.serving.server": {"nann.serving.server", "nann.ops"},
+    "nann.serving.client": {"nann.serving.client", "nann.serving.protocol"},
+    "nann.serving.protocol": {"nann.serving.protocol"},
+    "nann.serving.server": {"nann.serving.server", "nann.serving.protocol", "nann.ops"},
 }
 
 

@@ -18,7 +18,7 @@ from nann.serving.client import (
     ResponseError,
     UnavailableError,
 )
-from nann.serving.client import _messages as messages
+from nann.serving.protocol import messages
 from support.scripted_server import Handler, predict_answer, scripted_server
 
 
