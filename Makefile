@@ -18,7 +18,7 @@ CTEST := PATH="$(CURDIR)/$(BIN):$$PATH" ctest
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
 CC_TESTS := -G Ninja -DCMAKE_BUILD_TYPE=Debug -DNANN_BUILD_OPS=OFF -DNANN_BUILD_TESTS=ON
 
-.PHONY: help install peers lint format test test-py test-cc test-long arm64-test bazel-test docker-test image cross-version-test preload demo lock clean
+.PHONY: help install peers messages lint format test test-py test-cc test-long arm64-test bazel-test docker-test image cross-version-test preload demo lock clean
 
 help:
 	@echo 'make demo       data to served answers on MovieLens-100K, in $(RUN)'
@@ -126,6 +126,11 @@ preload: .venv/requirements
 	  build/cmake/preload-$(TENSORFLOW)/serving/tf_serving/libnann_preload.so \
 	  serving/tf_serving/entrypoint build/preload-$(TENSORFLOW)/
 	@echo 'Preload build/preload-$(TENSORFLOW)/libnann_preload.so; libnann_ops.so must lie beside it.'
+
+# The client's protocol messages, after a change of messages.proto.
+messages: install
+	$(BIN)/python -m grpc_tools.protoc -I serving/protocol \
+	  --descriptor_set_out=serving/protocol/messages.binpb messages.proto
 
 demo: install
 	$(BIN)/nann demo --run $(RUN)

@@ -1,1 +1,1 @@
-"""`client` speaks to a server and needs no TensorFlow; `server` is the embedded one."""
+"""`client` speaks to a server and needs no TensorFlow; `server` is the embedded one; both use `protocol`."""

@@ -1,8 +1,10 @@
-"""`nann query`: ask a running server, or one a shard, for a user's top items. Needs no TensorFlow."""
+"""`nann query`: asks a running server, or the servers of all shards, for a user's top items.
+
+It needs no TensorFlow.
+"""
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,7 +38,7 @@ def _hedge_after(text: str) -> float | Literal["p95"]:
     show_default=True,
     multiple=True,
     metavar="HOST:PORT[,...]",
-    help="gRPC address. Of a corpus in shards once for each shard; commas stand between replicas of a shard.",
+    help="gRPC address of the server. Repeat it for each shard; separate replicas of one shard by commas.",
 )
 @click.option("--model", default="nann", show_default=True, help="Name of the model on the server.")
 @click.option("--model-version", type=int, help="Version to ask.  [default: the newest]")
@@ -48,29 +50,35 @@ def _hedge_after(text: str) -> float | Literal["p95"]:
     type=_feature,
     metavar="NAME=N,N,...",
     multiple=True,
-    help="Another input of the model; repeatable.",
+    help="Another input of the model. Can be repeated.",
 )
 @click.option(
     "--comm-seq",
     type=click.Path(path_type=Path),
-    help="The embedded behaviour sequence, .npy of [L, E], or of several users [B, L, E] or [B, L*E].",
+    help="Embedded behaviour sequence: an .npy file with [L, E], or for several users [B, L, E] or [B, L*E].",
 )
 @click.option(
     "--level-topn",
     type=NUMBERS,
     default="100,200,200,200,200,200",
     show_default=True,
-    help="Beams: for the entry points, for each hop, and the number of results.",
+    help="Beams: one for the entry points, one per hop, and the number of results.",
 )
-@click.option("--exclude-ids", type=NUMBERS, help="Items not to return.")
-@click.option("--allow-partial", is_flag=True, help="Answer without the shards that do not.")
+@click.option("--exclude-ids", type=NUMBERS, help="Ids of items that are not returned.")
+@click.option("--allow-partial", is_flag=True, help="Return a result even if some shards do not answer.")
 @click.option(
     "--hedge-after",
     type=_hedge_after,
     metavar="SECONDS|p95",
-    help="When to ask another replica of a slow shard, too; p95 is where 95 % of its answers have come.",
+    help="When to ask another replica of a slow shard as well. p95: when 95 % of its answers have come.",
 )
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="s")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Time limit of the request in seconds.",
+)
 @json_option
 def command(
     *,
@@ -90,7 +98,7 @@ def command(
 ) -> None:
     """Ask a running server for the top items of a user.
 
-    The user is given by the ids of what they have done (--item-ids, --cate-ids) or by the embedded
+    Describe the user by the ids of the items they have seen (--item-ids, --cate-ids), or by the embedded
     sequence (--comm-seq).
     """
     by_ids = {"item_ids": item_ids, "cate_ids": cate_ids, **dict(features)}
@@ -117,12 +125,12 @@ def command(
         try:
             result = _ask(client, rows, comm_seq, call)
         except RequestRejectedError as error:
-            expected = re.search(r"level_topn: expected (\d+) values", str(error))
-            if expected is None:
+            if error.expected_beams is None:
                 raise
             raise InvalidInputError(
-                f"--level-topn: expected {expected[1]} values for this model's index (entry beam, one a hop, "
-                f"final k), found {len(level_topn)}; the export's nann_manifest.json has its own"
+                f"--level-topn: expected {error.expected_beams} values for this model's index (entry beam, "
+                f"one per hop, final k), found {len(level_topn)}; the export's nann_manifest.json has beams "
+                "that fit"
             ) from error
         milliseconds = (time.perf_counter() - started) * 1e3
     emit(as_json, _as_dict(result, milliseconds), lambda: _render(result, milliseconds))
@@ -139,12 +147,12 @@ def _ask(
         array = np.load(comm_seq)
     except (OSError, ValueError) as error:
         raise InvalidFileError(
-            f"{comm_seq}: expected an array [L, E], [B, L, E] or [B, L*E], saved by numpy.save: {error}"
+            f"{comm_seq}: expected an array [L, E], [B, L, E] or [B, L*E], saved with numpy.save: {error}"
         ) from error
     return client.top_k(array, **call)
 
 
-def _found(result: TopK, user: int) -> tuple[list[int], list[float]]:
+def _row(result: TopK, user: int) -> tuple[list[int], list[float]]:
     """Return a user's ids and scores without the padding."""
     is_item = result.ids[user] != -1
     return result.ids[user][is_item].tolist(), result.scores[user][is_item].tolist()
@@ -159,7 +167,7 @@ def _missing(result: TopK) -> tuple[MissingShard, ...]:
 def _as_dict(result: TopK, milliseconds: float) -> dict[str, Any]:
     users: list[dict[str, Any]] = []
     for user in range(len(result.ids)):
-        ids, scores = _found(result, user)
+        ids, scores = _row(result, user)
         users.append({"ids": ids, "scores": scores})
         if result.items_scored is not None:
             users[user]["items_scored"] = int(result.items_scored[user])
@@ -174,11 +182,11 @@ def _render(result: TopK, milliseconds: float) -> None:
     for user in range(len(result.ids)):
         title = f"User {user + 1}" if len(result.ids) > 1 else None
         table = Table("#", "item id", "score", title=title)
-        for rank, (item, score) in enumerate(zip(*_found(result, user), strict=True), start=1):
+        for rank, (item, score) in enumerate(zip(*_row(result, user), strict=True), start=1):
             table.add_row(str(rank), str(item), f"{score:.6g}")
         console.print(table)
         if result.items_scored is not None:
             console.print(f"{result.items_scored[user]} items scored")
     console.print(f"version {result.model_version}, {milliseconds:.1f} ms over gRPC")
-    for part in _missing(result):
-        console.print(f"without shard {part.shard}: {part.error}", soft_wrap=True)
+    for missing in _missing(result):
+        console.print(f"without shard {missing.shard}: {missing.error}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""How the client's own gRPC channel is set up."""
+"""The gRPC channels that the clients open."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ import grpc
 
 from nann.errors import InvalidInputError
 
+# Room for 1,000 users with a state of float32 [50, 200] each, 40 MB. gRPC alone allows 4 MiB.
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 # gRPC itself allows at most five attempts.
 _MAX_RETRIES = 4
-# gRPC by itself waits up to two minutes before it looks again for a server that is away.
+# gRPC alone waits up to two minutes before it tries again to connect to a server that was away.
 _MAX_RECONNECT_MILLISECONDS = 2_000
+
+
+def check_credentials(channel: object, credentials: grpc.ChannelCredentials | None) -> None:
+    """Raise InvalidInputError when the caller gives both a channel and credentials for one."""
+    if channel is not None and credentials is not None:
+        raise InvalidInputError("give `credentials` or a `channel` that has them, not both")
 
 
 def open_channel(
@@ -23,11 +31,13 @@ def open_channel(
     max_message_bytes: int,
     round_robin: bool = False,
 ) -> grpc.Channel:
-    """Return a channel that tries again, up to `retries` times and within the call's deadline, while the
-    server cannot be reached. Searches change nothing on the server, so asking twice is safe.
+    """Return a channel that sends a call again while the server cannot be reached.
 
-    With `round_robin` the requests to a name that has several addresses go to all of them in turn,
-    otherwise to the first that can be reached.
+    It does so up to `retries` times, within the deadline of the call. A search changes nothing on the server,
+    so sending it twice is safe.
+
+    With `round_robin`, requests to a name with several addresses go to all of them in turn, otherwise to the
+    first that can be reached.
     """
     if not 0 <= retries <= _MAX_RETRIES:
         raise InvalidInputError(f"retries: expected 0 to {_MAX_RETRIES}, got {retries}")
@@ -48,6 +58,7 @@ def open_channel(
 
 
 def _retries(attempts: int) -> dict[str, Any]:
+    # The first wait is short, so that the second attempt fits into the deadline of a request.
     policy = {
         "maxAttempts": attempts,
         "initialBackoff": "0.02s",

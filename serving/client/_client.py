@@ -1,41 +1,49 @@
-"""The client: one object for one model on one server."""
+"""The client of one model on one server."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from types import TracebackType
 from typing import Any
 
 import grpc
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nann.errors import InvalidInputError
 from nann.serving.client import _query
-from nann.serving.client._channel import open_channel
-from nann.serving.client._connection import Connection, Deadline, Version
-from nann.serving.client._errors import ResponseError
-from nann.serving.client._query import Ids
-from nann.serving.client._results import ModelMetadata, TopK, VersionStatus
+from nann.serving.client._answer import Answer
+from nann.serving.client._channel import MAX_MESSAGE_BYTES, check_credentials, open_channel
+from nann.serving.client._connection import Connection, Deadline, Version, encode_inputs
+from nann.serving.client._query import Query
+from nann.serving.client._results import MissingShard, ModelMetadata, TopK, VersionStatus
+from nann.serving.client._search_client import SearchClient
 
 
-class NannClient:
-    """Asks one model on one server, over gRPC. Thread-safe: share one client between threads.
+class NannClient(SearchClient[TopK]):
+    """Asks one model on one server, over gRPC. Thread-safe: threads may share a client.
 
-    The server is `nann serve` or any TensorFlow Serving that serves an export of this project.
+    The server is `nann serve`, or any TensorFlow Serving that serves an export of this project.
 
     Args:
       target: address of the gRPC port, "host:port".
-      model: the model's name on the server.
-      version: a version's number, a version's label, or None for the newest; each call may override it.
-      timeout: seconds a call may take; each call may override it.
-      channel: a channel of the caller's own (TLS, interceptors, load balancing); the caller closes it.
-        Without it the client opens one with `credentials`, `retries` and `max_message_bytes`.
-      credentials: for TLS, from `grpc.ssl_channel_credentials`; None is plain text.
-      compression: such as `grpc.Compression.Gzip`, for requests.
-      retries: how often to try again while the server cannot be reached, 0 to 4.
-      max_message_bytes: the largest request or answer; -1 is any size.
+      model: name of the model on the server.
+      version: number of a version, label of a version, or None for the newest. Each call may override it.
+      timeout: seconds that a call may take. Each call may override it.
+      channel: a channel of your own, for TLS, interceptors or load balancing; `close` leaves it open. Without
+        it the client opens a channel with `credentials`, `retries` and `max_message_bytes`.
+      credentials: for TLS, from `grpc.ssl_channel_credentials`; None means plain text.
+      compression: of requests, such as `grpc.Compression.Gzip`.
+      retries: how often a call is sent again while the server cannot be reached, 0 to 4.
+      max_message_bytes: size limit of a request and of an answer; -1 means no limit.
+
+    Raises:
+      InvalidInputError: an argument is out of range, or `channel` and `credentials` are both given.
+
+    Example:
+      >>> with NannClient(target, model="nann", timeout=10) as client:
+      ...     client.wait_ready(timeout=60)
+      ...     ids, scores = client.top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10])
+      >>> ids.shape
+      (1, 10)
     """
 
     def __init__(
@@ -49,127 +57,41 @@ class NannClient:
         credentials: grpc.ChannelCredentials | None = None,
         compression: grpc.Compression | None = None,
         retries: int = 2,
-        max_message_bytes: int = 64 * 1024 * 1024,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
-        if channel is not None and credentials is not None:
-            raise InvalidInputError("give `credentials` or a `channel` that has them, not both")
-        self._timeout = timeout
+        super().__init__(version=version, timeout=timeout)
+        check_credentials(channel, credentials)
         self._own_channel = None
         if channel is None:
             channel = self._own_channel = open_channel(
                 target, credentials=credentials, retries=retries, max_message_bytes=max_message_bytes
             )
-        self._connection = Connection(
-            channel, target=target, model=model, version=version, compression=compression
-        )
-
-    def __enter__(self) -> NannClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._connection = Connection(channel, target=target, model=model, compression=compression)
 
     def close(self) -> None:
-        """Close the connection; calls under way are cancelled. A channel of the caller's stays open."""
+        """Close the connection. Calls that are under way are cancelled; a `channel` of your own stays open.
+
+        Example:
+          >>> client = NannClient(target)
+          >>> client.close()
+        """
         if self._own_channel is not None:
             self._own_channel.close()
 
     def wait_ready(self, timeout: float) -> None:
-        """Wait until the server accepts connections, and check that it has the model available.
+        """Wait until the server accepts connections, and check that a version of the model is available.
+
+        Args:
+          timeout: seconds.
 
         Raises:
-          DeadlineExceededError: no connection within `timeout` seconds.
-          ModelNotFoundError: the server is there, but no version of the model is available.
+          DeadlineExceededError: the server did not answer in time.
+          ModelNotFoundError: the server answered, but no version of the model is available.
+
+        Example:
+          >>> client.wait_ready(timeout=60)
         """
-        deadline = Deadline(timeout)
-        self._connection.wait_connected(deadline)
-        self._connection.check_available(self._connection.status(None, deadline))
-
-    def top_k(
-        self,
-        comm_seq: ArrayLike | Mapping[str, ArrayLike],
-        level_topn: ArrayLike,
-        *,
-        exclude_ids: Ids | None = None,
-        timeout: float | None = None,
-        version: Version = None,
-        signature: str | None = None,
-    ) -> TopK:
-        """Return the best items of each user, given the user's state.
-
-        Args:
-          comm_seq: the embedded behaviour sequence, float16 or float32 [B, L, E] or [B, L*E], or of one
-            user [L, E] or [L*E]. A model whose user state has other names takes a mapping of name to
-            array, each with a leading batch dimension.
-          level_topn: beams, integers [n] for all users or [B, n]; see the export's manifest for n.
-          exclude_ids: item ids not to return: one row for all users, or a row (of any length) a user.
-          timeout: seconds, in place of the client's.
-          version: in place of the client's.
-          signature: default "serving_default" for float16 with neither exclusions nor beams by user,
-            "retrieve" otherwise.
-
-        Raises:
-          InvalidInputError: an argument has the wrong type or shape.
-          NannClientError: the call failed; see its subclasses.
-        """
-        deadline = self._deadline(timeout)
-        width = self._width(version, deadline)
-        query = _query.search_by_state(
-            comm_seq, level_topn, exclude_ids=exclude_ids, signature=signature, width=width
-        )
-        return self._search(query, version, deadline)
-
-    def top_k_by_ids(
-        self,
-        item_ids: Ids | None = None,
-        cate_ids: Ids | None = None,
-        *,
-        level_topn: ArrayLike,
-        exclude_ids: Ids | None = None,
-        timeout: float | None = None,
-        version: Version = None,
-        signature: str = "retrieve_by_ids",
-        **features: Ids,
-    ) -> TopK:
-        """Return the best items of each user, given the ids of what the user has done.
-
-        Args:
-          item_ids, cate_ids: integers [B, L] or [L], oldest first, as the caller knows them; 0 is missing.
-            Shorter rows are filled up with 0 at the front, as in training, to the length the model takes.
-          features: the inputs of a model that has others, by name, in the same way.
-
-        Other arguments and errors are those of `top_k`.
-        """
-        deadline = self._deadline(timeout)
-        width = self._width(version, deadline)
-        given = {"item_ids": item_ids, "cate_ids": cate_ids, **features}
-        query = _query.search_by_ids(
-            given, level_topn, exclude_ids=exclude_ids, signature=signature, width=width
-        )
-        return self._search(query, version, deadline)
-
-    def score(
-        self,
-        comm_seq: ArrayLike,
-        item_ids: ArrayLike,
-        *,
-        timeout: float | None = None,
-        version: Version = None,
-        signature: str = "score",
-    ) -> NDArray[np.float32]:
-        """Return the model's scores of given items, float32 [B, n]; -inf for an unknown id.
-
-        Args:
-          comm_seq: as for `top_k`.
-          item_ids: integers [n] for all users, or [B, n].
-        """
-        deadline = self._deadline(timeout)
-        width = self._width(version, deadline)
-        query = _query.score_of_items(comm_seq, item_ids, signature=signature, width=width)
-        outputs, _ = self._connection.predict(signature, query.inputs, version=version, deadline=deadline)
-        return _query.read_scores(query, outputs, self._bad_answer)
+        self._connection.start_wait_available(Deadline(timeout)).result()
 
     def predict(
         self,
@@ -180,34 +102,55 @@ class NannClient:
         timeout: float | None = None,
         version: Version = None,
     ) -> dict[str, NDArray[Any]]:
-        """Call any signature with arrays as they are; `outputs` picks some of its outputs, default all."""
+        """Call any signature of any model.
+
+        Args:
+          inputs: arrays by name. They are sent as they are.
+          outputs: names of the outputs to return; empty means all.
+
+        The other arguments and the errors are those of `top_k`.
+
+        Example:
+          >>> inputs = {"comm_seq": comm_seq.reshape(1, -1), "level_topn": np.int32([20, 30, 30, 30, 30, 10])}
+          >>> found = client.predict(inputs, signature="serving_default", outputs=["top_k"])
+          >>> found["top_k"].shape
+          (1, 10)
+        """
+        version, deadline = self._options(version, timeout)
         arrays = {name: np.asarray(value) for name, value in inputs.items()}
-        deadline = self._deadline(timeout)
-        return self._connection.predict(
-            signature, arrays, outputs=outputs, version=version, deadline=deadline
-        )[0]
+        with self._noticing_rejections():
+            call = self._connection.predict(signature, encode_inputs(arrays, outputs), version)
+            return call.result(deadline).outputs
 
     def metadata(self, *, version: Version = None, timeout: float | None = None) -> ModelMetadata:
-        """Return the signatures of the model, with the types and shapes of inputs and outputs."""
-        return self._connection.metadata(version, self._deadline(timeout))
+        """Return the signatures of the model, with the types and shapes of their inputs and outputs.
+
+        Example:
+          >>> client.metadata().signatures["retrieve"].inputs["level_topn"]
+          TensorSpec(dtype='int32', shape=(-1, -1))
+        """
+        return self._metadata(*self._options(version, timeout))
 
     def status(
         self, *, version: int | None = None, timeout: float | None = None
     ) -> tuple[VersionStatus, ...]:
-        """Return the versions of the model that the server knows, newest first."""
-        return self._connection.status(version, self._deadline(timeout))
+        """Return the versions of the model that the server knows, newest first; or only `version`.
 
-    def _deadline(self, timeout: float | None) -> Deadline:
-        return Deadline(self._timeout if timeout is None else timeout)
+        Example:
+          >>> [(status.version, status.state) for status in client.status()]
+          [(1, 'AVAILABLE')]
+        """
+        _, deadline = self._options(version, timeout)
+        return self._connection.status(version).result(deadline)
 
-    def _width(self, version: Version, deadline: Deadline) -> _query.Width:
-        return partial(self._connection.row_width, version=version, deadline=deadline)
+    def _ask(
+        self, query: Query, version: Version, deadline: Deadline, *, allow_partial: bool | None
+    ) -> tuple[list[Answer], tuple[MissingShard, ...]]:
+        call = self._connection.predict(query.signature, encode_inputs(query.inputs), version)
+        return [call.result(deadline)], ()
 
-    def _search(self, query: _query.Query, version: Version, deadline: Deadline) -> TopK:
-        outputs, answered_by = self._connection.predict(
-            query.signature, query.inputs, version=version, deadline=deadline
-        )
-        return _query.read_top_k(query, outputs, answered_by, self._bad_answer)
+    def _combine(self, query: Query, answers: list[Answer], missing: tuple[MissingShard, ...]) -> TopK:
+        return answers[0].top_k(query)
 
-    def _bad_answer(self, why: str) -> ResponseError:
-        return self._connection.bad_answer("Predict", why)
+    def _fetch_metadata(self, version: Version, deadline: Deadline) -> ModelMetadata:
+        return self._connection.metadata(version).result(deadline)

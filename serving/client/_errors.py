@@ -1,18 +1,27 @@
-"""What a call can raise. Every error names the server, the model, the status code and the next step."""
+"""The exceptions that a call can raise. Each message names server, model, status code and next step."""
 
 from __future__ import annotations
 
 from nann.errors import NannError
 
+_BEAM_COUNT = "level_topn: expected "
+
 
 class NannClientError(NannError):
-    """A call to a server failed.
+    """A call to a server failed. The other exceptions of this package are kinds of it.
 
     Attributes:
-      code: the gRPC status code's name, such as "NOT_FOUND"; None when the call itself succeeded.
-      target: the server's address.
-      model: the model asked for.
+      code: name of the gRPC status code, such as "NOT_FOUND"; None when the call itself succeeded.
+      target: address of the server.
+      model: name of the model.
       details: the server's own message.
+
+    Example:
+      >>> try:
+      ...     client.top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10], signature="no_such_signature")
+      ... except NannClientError as error:
+      ...     print(error.code, error.details)
+      FAILED_PRECONDITION Serving signature key "no_such_signature" not found.
     """
 
     def __init__(
@@ -32,27 +41,90 @@ class NannClientError(NannError):
 
 
 class DeadlineExceededError(NannClientError, TimeoutError):
-    """No answer came within the call's timeout."""
+    """No answer came within the timeout of the call.
+
+    Example:
+      >>> try:
+      ...     NannClient("localhost:1").wait_ready(timeout=0.1)
+      ... except DeadlineExceededError as error:
+      ...     print(error.code)
+      DEADLINE_EXCEEDED
+    """
 
 
 class UnavailableError(NannClientError, ConnectionError):
-    """The server could not be reached, or is shutting down."""
+    """The server cannot be reached, or is shutting down.
+
+    Example:
+      >>> try:
+      ...     NannClient("localhost:1", retries=0).status()
+      ... except UnavailableError as error:
+      ...     print(error.code, error.target)
+      UNAVAILABLE localhost:1
+    """
 
 
 class ModelNotFoundError(NannClientError, LookupError):
-    """The server has no available version of the model that was asked for."""
+    """The server has no available version of the model, or not the version that the call asked for.
+
+    Example:
+      >>> try:
+      ...     client.top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10], version=99)
+      ... except ModelNotFoundError as error:
+      ...     print(error.details)
+      Servable not found for request: Specific(nann, 99)
+    """
 
 
 class RequestRejectedError(NannClientError, ValueError):
-    """The server or the model refused the inputs."""
+    """The server or the model refused the inputs.
+
+    Example:
+      >>> try:
+      ...     client.top_k(comm_seq, level_topn=[20, 10])
+      ... except RequestRejectedError as error:
+      ...     print(error.code, error.expected_beams)
+      INVALID_ARGUMENT 6
+    """
+
+    @property
+    def expected_beams(self) -> int | None:
+        """How many values the model's `level_topn` has, when the request had another number; otherwise None.
+
+        Example:
+          >>> try:
+          ...     client.top_k(comm_seq, level_topn=[20, 10])
+          ... except RequestRejectedError as error:
+          ...     print(f"send {error.expected_beams} beams")
+          send 6 beams
+        """
+        # The server's message is "level_topn: expected 6 values a row (...), found 2".
+        count, separator, _ = self.details.removeprefix(_BEAM_COUNT).partition(" values a row")
+        return int(count) if separator and count.isdecimal() else None
 
 
 class ResponseError(NannClientError):
-    """The server answered with something that is not an answer to the request."""
+    """The server's answer is malformed, or is not what the signature promises.
+
+    Example:
+      >>> try:
+      ...     ShardedClient([target, target]).top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10])
+      ... except ResponseError as error:
+      ...     print("the same shard twice:", error)
+      the same shard twice: expected shards with disjoint items, found item ...
+    """
 
 
 class VersionMismatchError(NannClientError):
-    """Shards answered with different versions of the model, and have none of them in common."""
+    """The shards answered with different versions of the model, and have no version in common.
+
+    Example:
+      >>> with ShardedClient(shards) as sharded:
+      ...     try:
+      ...         ids, scores = sharded.top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10])
+      ...     except VersionMismatchError:
+      ...         print("a new version is being published to the shards; ask again later")
+    """
 
 
 _KINDS: dict[str, type[NannClientError]] = {
@@ -63,24 +135,64 @@ _KINDS: dict[str, type[NannClientError]] = {
     "FAILED_PRECONDITION": RequestRejectedError,
     "OUT_OF_RANGE": RequestRejectedError,
 }
-_NEXT_STEPS = {
-    "DEADLINE_EXCEEDED": "raise `timeout`, or ask for narrower beams in `level_topn`",
-    "UNAVAILABLE": "check that the server runs and that this is its gRPC port; `wait_ready` waits for it",
-    "NOT_FOUND": "see `status()` for the versions the server has, and the server's log for why one failed",
-    "INVALID_ARGUMENT": "compare the inputs with `metadata()`",
-    "FAILED_PRECONDITION": "see `metadata()` for the signatures that the model has",
-    "RESOURCE_EXHAUSTED": "ask for less at once, or raise `max_message_bytes`",
-    "UNIMPLEMENTED": "this server does not know the method; check that it is a TensorFlow Serving gRPC port",
-    "UNAUTHENTICATED": "pass `credentials` or a `channel` that has them",
-    "PERMISSION_DENIED": "pass `credentials` or a `channel` that has them",
-    "CANCELLED": "the call was cancelled, here or by the server's shutdown; ask again",
-}
+NO_ANSWER = "the server did not answer"
+# (code, beginning of the server's message, next step). The first line that fits counts; an empty beginning
+# fits every message. Where a code has several causes, only the message tells them apart.
+NEXT_STEPS = (
+    ("DEADLINE_EXCEEDED", NO_ANSWER, "is the server running? Check the address, or raise `timeout`"),
+    ("DEADLINE_EXCEEDED", "", "raise `timeout`, or ask for narrower beams in `level_topn`"),
+    (
+        "UNAVAILABLE",
+        "",
+        "check that the server runs and that this is its gRPC port; `wait_ready` waits for it",
+    ),
+    (
+        "NOT_FOUND",
+        "Op type not registered",
+        "the server runs without NANN's op library; start it with the library preloaded or compiled in",
+    ),
+    (
+        "NOT_FOUND",
+        "",
+        "see `status()` for the versions the server has, and the server's log for why one failed",
+    ),
+    (
+        "INVALID_ARGUMENT",
+        "Unrecognized servable version label",
+        "see the version labels in the server's model config file",
+    ),
+    ("INVALID_ARGUMENT", "Task size ", "the server batches requests up to a limit: send fewer users at once"),
+    ("INVALID_ARGUMENT", _BEAM_COUNT, "the export's nann_manifest.json has beams that fit its index"),
+    ("INVALID_ARGUMENT", "", "compare the inputs with `metadata()`"),
+    ("FAILED_PRECONDITION", "", "see `metadata()` for the signatures that the model has"),
+    (
+        "RESOURCE_EXHAUSTED",
+        "Server Threadpool Exhausted",
+        "the server has no free thread: send fewer requests at the same time, or start it with a larger "
+        "--grpc_max_threads",
+    ),
+    (
+        "RESOURCE_EXHAUSTED",
+        "SERVER: Received message larger than max",
+        "the request is larger than the server accepts: send fewer users at once",
+    ),
+    ("RESOURCE_EXHAUSTED", "", "send fewer users at once, or raise `max_message_bytes`"),
+    (
+        "UNIMPLEMENTED",
+        "",
+        "this server does not know the method; check that it is a TensorFlow Serving gRPC port",
+    ),
+    ("UNAUTHENTICATED", "", "pass `credentials` or a `channel` that has them"),
+    ("PERMISSION_DENIED", "", "pass `credentials` or a `channel` that has them"),
+    ("CANCELLED", "", "the call was cancelled, here or by the server's shutdown; ask again"),
+)
 
 
 def from_status(code: str, details: str, *, action: str, target: str, model: str) -> NannClientError:
-    """Return the error for a gRPC status; `action` says what was being asked, such as "Predict"."""
+    """Return the error for a gRPC status. `action` names the call, such as "Predict"."""
+    fitting = (step for row, beginning, step in NEXT_STEPS if row == code and details.startswith(beginning))
+    step = next(fitting, "see the server's log")
     kind = _KINDS.get(code, NannClientError)
-    step = _NEXT_STEPS.get(code, "see the server's log")
     return kind(
         f"{action} of model {model!r} at {target} failed with {code}: {details or 'no details'} ({step})",
         code=code,
@@ -91,7 +203,7 @@ def from_status(code: str, details: str, *, action: str, target: str, model: str
 
 
 def of_shard(error: NannClientError, shard: int, shards: int) -> NannClientError:
-    """Return the same error, its message headed by the shard's number."""
+    """Return the same error with a message that begins with the shard's number."""
     return type(error)(
         f"shard {shard} of {shards}: {error}",
         code=error.code,

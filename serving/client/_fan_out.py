@@ -1,4 +1,4 @@
-"""Several calls at once, each to one of several replicas: hedged when slow, moved on when it fails."""
+"""Several calls at the same time, each to one of several replicas, with hedging and failover."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from nann.serving.client._errors import NannClientError, RequestRejectedError, R
 
 T = TypeVar("T")
 
+# With fewer, the slowest answer would be the 95th percentile.
 _LEAST_LATENCIES = 20
+# Recent enough to follow a change of the load; ten answers lie beyond the percentile.
 _MOST_LATENCIES = 200
 
 
 class Latencies:
-    """How long the last answers took. Thread-safe."""
+    """The latencies of the last answers. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -31,7 +33,7 @@ class Latencies:
             self._seconds.append(seconds)
 
     def p95(self) -> float | None:
-        """The time within which 95 % of the last 200 answers came; None before 20 of them are there."""
+        """Return the time in seconds within which 95 % of the last 200 answers came; None before the 20th."""
         with self._lock:
             ordered = sorted(self._seconds)
         return ordered[len(ordered) * 95 // 100] if len(ordered) >= _LEAST_LATENCIES else None
@@ -44,16 +46,16 @@ class _Attempt(Generic[T]):
 
 
 class Group(Generic[T]):
-    """One answer wanted from any of several replicas. For one `fan_out`, in one thread.
+    """One request that any of several replicas may answer. For one `fan_out`, used by its thread only.
 
-    The replicas are asked in the order given. The next one is asked at once when one fails, and after
-    `hedge_after` seconds without an answer, the latter at most `hedges` times. The first answer counts;
-    the other calls are then cancelled. A request that a replica refuses is not sent to another.
+    The replicas are asked in the given order. The next one is asked at once when one fails, and after
+    `hedge_after` seconds without an answer, the latter at most `hedges` times. The first answer counts and
+    the other calls are cancelled. A request that one replica refuses is not sent to another.
 
     Args:
-      start: starts the call to a replica; it has a deadline of its own.
-      hedge_after: None is never.
-      latencies: where the times of answers are added.
+      start: starts the call to a replica. The call has a deadline of its own.
+      hedge_after: None means never.
+      latencies: receives the latency of the answer.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class Group(Generic[T]):
         return self.answer is not None or self.error is not None
 
     def start(self, ended: Callable[[_Attempt[T]], None]) -> None:
-        """Ask the next replica; `ended` is called when its call is over, in a thread of gRPC's."""
+        """Ask the next replica. `ended` is called when the call ends, in a thread of gRPC."""
         attempt = _Attempt(self._start_call(self._unasked.popleft()), time.monotonic())
         self._pending.append(attempt)
         self.hedge_at = None
@@ -90,12 +92,12 @@ class Group(Generic[T]):
         attempt.call.when_done(lambda: ended(attempt))
 
     def hedge(self, ended: Callable[[_Attempt[T]], None]) -> None:
-        """Ask the next replica because no answer has come for long."""
+        """Ask the next replica because no answer came in time."""
         self._hedges -= 1
         self.start(ended)
 
     def take(self, attempt: _Attempt[T], ended: Callable[[_Attempt[T]], None]) -> None:
-        """Take the result of a call that is over."""
+        """Take the result of a call that ended."""
         if self.is_done:
             return
         self._pending.remove(attempt)
@@ -124,18 +126,18 @@ class Group(Generic[T]):
 
 
 def fan_out(groups: Sequence[Group[T]], *, stop_at_failure: bool) -> None:
-    """Run all groups at the same time until each has an answer or an error.
+    """Run all groups at the same time until each one has an answer or an error.
 
-    With `stop_at_failure` all ends when one has failed; groups that were under way then have neither.
+    With `stop_at_failure` the first error ends the run. Groups that have not finished then have neither.
     """
     events: queue.SimpleQueue[tuple[Group[T], _Attempt[T]]] = queue.SimpleQueue()
 
-    def of(group: Group[T]) -> Callable[[_Attempt[T]], None]:
+    def reporting(group: Group[T]) -> Callable[[_Attempt[T]], None]:
         return lambda attempt: events.put((group, attempt))
 
     try:
         for group in groups:
-            group.start(of(group))
+            group.start(reporting(group))
         while waiting := [group for group in groups if not group.is_done]:
             due = min((group.hedge_at for group in waiting if group.hedge_at is not None), default=None)
             try:
@@ -143,9 +145,9 @@ def fan_out(groups: Sequence[Group[T]], *, stop_at_failure: bool) -> None:
             except queue.Empty:
                 for group in waiting:
                     if group.hedge_at is not None and group.hedge_at <= time.monotonic():
-                        group.hedge(of(group))
+                        group.hedge(reporting(group))
                 continue
-            group.take(attempt, of(group))
+            group.take(attempt, reporting(group))
             if stop_at_failure and group.error is not None:
                 return
     finally:

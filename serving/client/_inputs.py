@@ -1,4 +1,4 @@
-"""The caller's arrays to the shapes and types that the signatures take."""
+"""Converts the caller's arrays to the shapes and types of the signatures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _INT32 = np.iinfo(np.int32)
 
 
 def as_floats(values: ArrayLike, dtype: type[np.floating[Any]], *, name: str) -> NDArray[Any]:
-    """Return the array as `dtype`; a finite value that overflows in it is refused, not sent as infinity."""
+    """Return the array as `dtype`. A finite value that would become infinite is refused."""
     array = np.asarray(values)
     if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
         raise InvalidInputError(f"{name}: expected numbers, got dtype {array.dtype}; pass float16 or float32")
@@ -43,10 +43,10 @@ def as_ids(values: ArrayLike, *, name: str) -> NDArray[np.int64]:
 
 
 def flatten_state(array: NDArray[Any], *, width: int | None, name: str) -> NDArray[Any]:
-    """Return [B, width] of one user ([width] or [L, E]) or of many ([B, width] or [B, L, E]).
+    """Return [B, width], given one user ([width] or [L, E]) or several ([B, width] or [B, L, E]).
 
-    `width` is the signature's L*E; it tells one user's [L, E] from a batch's [B, L*E]. None: not known,
-    two dimensions are then a batch.
+    `width` is L*E of the signature. It distinguishes [L, E] of one user from [B, L*E] of several. With None
+    (not known), two dimensions are several users.
     """
     if array.ndim == 3:
         flat = array.reshape(array.shape[0], array.shape[1] * array.shape[2])
@@ -65,15 +65,15 @@ def _is_one_user(array: NDArray[Any], width: int) -> bool:
 
 
 def pad_ids(rows: Any, *, length: int | None, fill: int, name: str) -> NDArray[np.int64]:
-    """Return int64 [B, length] of one row or several, shorter ones filled up at the front with `fill`.
+    """Return int64 [B, length], given one row or several. Shorter rows are padded with `fill` at the front.
 
-    `length` None is the longest row's.
+    `length` None means the length of the longest row.
     """
     arrays = _id_rows(rows, name=name)
     longest = max((len(row) for row in arrays), default=0)
     if length is not None and longest > length:
         raise InvalidInputError(
-            f"{name}: the model takes {length} ids a user, got {longest}; send the last {length}"
+            f"{name}: the model takes {length} ids a user, got {longest}; send only the last {length}"
         )
     padded = np.full((len(arrays), longest if length is None else length), fill, np.int64)
     for target, row in zip(padded, arrays, strict=True):
@@ -82,21 +82,22 @@ def pad_ids(rows: Any, *, length: int | None, fill: int, name: str) -> NDArray[n
 
 
 def check_parallel(features: Mapping[str, Any], lengths: Mapping[str, int | None]) -> None:
-    """Raise InvalidInputError when features of one sequence have rows of different lengths.
+    """Raise InvalidInputError when two features of the same events have rows of different lengths.
 
-    Features for which the model takes equally many ids (`lengths`) describe the same events: filled up
-    each on its own, they would pair the wrong ones.
+    Features for which the model takes the same number of ids (`lengths`) describe the same events. Padded
+    separately, rows of different lengths would pair an id with the attribute of another event.
     """
     first: dict[int, tuple[str, list[int]]] = {}
     for name, rows in features.items():
         length = lengths[name]
         if length is None:
             continue
-        found = [len(row) for row in _id_rows(rows, name=name)]
-        other, expected = first.setdefault(length, (name, found))
-        if found != expected:
+        row_lengths = [len(row) for row in _id_rows(rows, name=name)]
+        other, expected = first.setdefault(length, (name, row_lengths))
+        if row_lengths != expected:
             raise InvalidInputError(
-                f"{name}: expected one id for each id of {other}, rows of {expected}; got rows of {found}"
+                f"{name}: expected one id for each id of {other}, rows of {expected}; "
+                f"got rows of {row_lengths}"
             )
 
 
@@ -106,7 +107,7 @@ def _id_rows(rows: Any, *, name: str) -> list[NDArray[np.int64]]:
     else:
         arrays = list(np.atleast_2d(as_ids(rows, name=name)))
     if any(row.ndim != 1 for row in arrays):
-        raise InvalidInputError(f"{name}: expected a row of ids, or a row a user; got deeper nesting")
+        raise InvalidInputError(f"{name}: expected a row of ids, or one row per user; got deeper nesting")
     return arrays
 
 
@@ -124,7 +125,7 @@ def as_level_topn(values: ArrayLike) -> NDArray[np.int32]:
 
 
 def repeat_rows(array: NDArray[Any], rows: int, *, name: str) -> NDArray[Any]:
-    """Return [rows, n] of [n], [1, n] or [rows, n]."""
+    """Return [rows, n], given [n], [1, n] or [rows, n]."""
     array = np.atleast_2d(array)
     if array.shape[0] not in (1, rows):
         raise InvalidInputError(

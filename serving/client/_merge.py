@@ -1,4 +1,4 @@
-"""The answers of shards with disjoint items, put together exactly."""
+"""Merges the answers of shards with disjoint items. The merge is exact."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ PAD_ID = -1
 def merge_top_k(
     ids: Sequence[NDArray[np.int64]], scores: Sequence[NDArray[np.float32]], results: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The best items of each user over all shards: the higher score first, the smaller id among equals.
+    """Return the best items of each user over all shards.
+
+    Higher scores come first, and among equal scores the smaller id.
 
     Args:
-      ids: for each shard int64 [B, k]; -1 pads.
-      scores: for each shard float32 [B, k].
-      results: int32 [] or [B], how many each user asked for; k of the answer is the largest.
+      ids: int64 [B, k] per shard; -1 is padding.
+      scores: float32 [B, k] per shard.
+      results: int32 [] or [B], how many items are returned per user; the result's k is the largest.
 
-    Returns ids and scores [B, k], padded by -1 and -inf.
+    Returns ids and scores [B, k], padded with -1 and -inf.
     """
     all_ids, all_scores = np.concatenate(ids, axis=1), np.concatenate(scores, axis=1)
     k = int(results.max())
-    # The last key counts first. Padding is no item, whatever its score.
+    # lexsort sorts by the last key first. Padding goes to the end, whatever its score.
     order = np.lexsort((all_ids, -all_scores, all_ids == PAD_ID), axis=1)[:, :k]
     best_ids = np.take_along_axis(all_ids, order, axis=1)
     best_scores = np.take_along_axis(all_scores, order, axis=1)
@@ -34,9 +36,9 @@ def merge_top_k(
 
 
 def repeated_id(ids: NDArray[np.int64]) -> int | None:
-    """An id that stands twice in a row of a merged answer, if any: its shards are not disjoint.
+    """Return an id that occurs twice in a row of a merged answer, or None. Its shards are not disjoint.
 
-    Equal items have equal scores, so that they stand next to each other.
+    The same item has the same score in both shards, so its two entries are neighbours.
     """
     again = ids[:, 1:][(ids[:, 1:] == ids[:, :-1]) & (ids[:, 1:] != PAD_ID)]
     return int(again[0]) if again.size else None

@@ -1,55 +1,64 @@
-"""The answer of GetModelMetadata as plain data classes."""
+"""The answers about a model's signatures and versions as plain data classes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf.message import DecodeError
-
-from nann.serving.client import _messages
-from nann.serving.client._errors import ResponseError
-from nann.serving.client._results import ModelMetadata, Signature, TensorSpec
+from nann.errors import InvalidInputError
+from nann.serving.client._results import ModelMetadata, Signature, TensorSpec, VersionStatus
+from nann.serving.protocol import messages
 
 
-def parse_metadata(answer: Any) -> ModelMetadata:
+def parse_metadata(response: Any) -> ModelMetadata:
     """Return the signatures in a `GetModelMetadataResponse`.
 
     Raises:
-      ResponseError: they are missing or cannot be read.
+      InvalidInputError, DecodeError: they are missing or malformed.
     """
-    name = answer.model_spec.name
-    if "signature_def" not in answer.metadata:
-        raise ResponseError(
-            f"the metadata of model {name!r} hold no signature_def: {sorted(answer.metadata)}"
-        )
-    try:
-        signatures = _messages.SignatureDefMap.FromString(answer.metadata["signature_def"].value)
-    except DecodeError as error:
-        raise ResponseError(f"the signatures of model {name!r} cannot be read: {error}") from error
+    if "signature_def" not in response.metadata:
+        raise InvalidInputError(f"expected metadata with signature_def, got {sorted(response.metadata)}")
+    signatures = messages.SignatureDefMap.FromString(response.metadata["signature_def"].value)
+    spec = response.model_spec
     return ModelMetadata(
-        name=name,
-        version=answer.model_spec.version.value if answer.model_spec.HasField("version") else None,
+        name=spec.name,
+        version=spec.version.value if spec.HasField("version") else None,
         signatures={
-            key: Signature(inputs=_specs(value.inputs), outputs=_specs(value.outputs))
-            for key, value in signatures.signature_def.items()
+            name: Signature(inputs=_specs(signature.inputs), outputs=_specs(signature.outputs))
+            for name, signature in signatures.signature_def.items()
         },
     )
 
 
+def parse_status(response: Any) -> tuple[VersionStatus, ...]:
+    """Return the versions in a `GetModelStatusResponse`, newest first."""
+    versions = [
+        VersionStatus(
+            version=entry.version,
+            state=_name(messages.VersionState, entry.state, "state"),
+            error_code=entry.status.error_code,
+            error_message=entry.status.error_message,
+        )
+        for entry in response.model_version_status
+    ]
+    return tuple(sorted(versions, key=lambda status: -status.version))
+
+
 def _specs(infos: Any) -> dict[str, TensorSpec]:
     return {
-        name: TensorSpec(dtype=_type_name(info.dtype), shape=_shape(info)) for name, info in infos.items()
+        name: TensorSpec(
+            dtype=_name(messages.DataType, info.dtype, "type").lower(), shape=_shape(info.tensor_shape)
+        )
+        for name, info in infos.items()
     }
 
 
-def _type_name(number: int) -> str:
+def _shape(proto: Any) -> tuple[int, ...] | None:
+    return None if proto.unknown_rank else tuple(dim.size for dim in proto.dim)
+
+
+def _name(enum: Any, number: int, kind: str) -> str:
+    """Return the name of a value, or its number where a newer server sends an unknown one."""
     try:
-        return _messages.DataType(number).name.lower()
+        return str(enum(number).name)
     except ValueError:
-        return f"type {number}"
-
-
-def _shape(info: Any) -> tuple[int, ...] | None:
-    if info.tensor_shape.unknown_rank:
-        return None
-    return tuple(dim.size for dim in info.tensor_shape.dim)
+        return f"{kind} {number}"

@@ -1,4 +1,4 @@
-"""What the callers' arguments become: the inputs of a signature, and the answer as a result."""
+"""From the arguments of a call to the inputs of a signature."""
 
 from __future__ import annotations
 
@@ -11,25 +11,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from nann.errors import InvalidInputError
 from nann.serving.client import _inputs
-from nann.serving.client._results import TopK
 
 DEFAULT_SIGNATURE = "serving_default"
 
-# One row of ids for all users, or a row, of any length, a user.
+# One row of ids for all users, or one row per user; rows may differ in length.
 Ids = ArrayLike | Sequence[Sequence[int]]
-# (signature, input) -> how many values a user's row has; None when the model does not say.
+# (signature, input) -> how many values the input has per user; None when the model does not say.
 Width = Callable[[str, str], int | None]
-# Why an answer is none -> the error to raise.
-BadAnswer = Callable[[str], Exception]
 
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """One request, as a model takes it.
+    """The inputs of one request.
 
-    inputs:  of the signature, by name.
-    users:   B.
-    results: int32 [n] for all users or [B]: how many each user asked for.
+    inputs:  arrays by name, as the signature takes them.
+    users:   B, the number of users.
+    results: int32 [] or [B], how many items are returned per user.
     """
 
     signature: str
@@ -46,7 +43,7 @@ def search_by_state(
     signature: str | None,
     width: Width,
 ) -> Query:
-    """A search for users given by their state."""
+    """Return the query of a search for users that are given by their state."""
     beams = _inputs.as_level_topn(level_topn)
     state = comm_seq if isinstance(comm_seq, Mapping) else {"comm_seq": comm_seq}
     arrays = {name: np.asarray(array) for name, array in state.items()}
@@ -69,7 +66,7 @@ def search_by_ids(
     signature: str,
     width: Width,
 ) -> Query:
-    """A search for users given by the ids of what they have done."""
+    """Return the query of a search for users that are given by ids."""
     beams = _inputs.as_level_topn(level_topn)
     rows = {name: value for name, value in features.items() if value is not None}
     if not rows:
@@ -83,38 +80,15 @@ def search_by_ids(
 
 
 def score_of_items(comm_seq: ArrayLike, item_ids: ArrayLike, *, signature: str, width: Width) -> Query:
-    """The scores of given items."""
+    """Return the query for the scores of given items."""
     state = _flatten(_inputs.as_floats(comm_seq, np.float32, name="comm_seq"), signature, width)
     ids = _inputs.repeat_rows(_inputs.as_ids(item_ids, name="item_ids"), len(state), name="item_ids")
     inputs = {"comm_seq": state, "item_ids": ids}
     return Query(signature, inputs, len(ids), np.array(ids.shape[1], np.int32))
 
 
-def read_top_k(
-    query: Query, outputs: Mapping[str, NDArray[Any]], version: int | None, bad_answer: BadAnswer
-) -> TopK:
-    """The answer to a search, after checking that it is what the signature promises."""
-    shape = (query.users, int(query.results.max()))
-    has_counts = "items_scored" in outputs
-    return TopK(
-        ids=_output(outputs, "top_k", np.int64, shape, bad_answer),
-        scores=_output(outputs, "scores", np.float32, shape, bad_answer),
-        items_scored=_output(outputs, "items_scored", np.int32, (query.users,), bad_answer)
-        if has_counts
-        else None,
-        model_version=version,
-    )
-
-
-def read_scores(
-    query: Query, outputs: Mapping[str, NDArray[Any]], bad_answer: BadAnswer
-) -> NDArray[np.float32]:
-    """The answer to `score_of_items`."""
-    return _output(outputs, "scores", np.float32, query.inputs["item_ids"].shape, bad_answer)
-
-
 def _flatten(state: NDArray[Any], signature: str, width: Width) -> NDArray[Any]:
-    """Return [B, L*E]; only two dimensions need the model's word on whether they are one user."""
+    """Return [B, L*E]. The model is asked for L*E only where two dimensions may be one user or several."""
     known = width(signature, "comm_seq") if state.ndim == 2 else None
     return _inputs.flatten_state(state, width=known, name="comm_seq")
 
@@ -123,7 +97,7 @@ def _search(
     signature: str, inputs: dict[str, NDArray[Any]], level_topn: NDArray[np.int32], exclude_ids: Ids | None
 ) -> Query:
     rows = {name: len(array) if array.ndim else 0 for name, array in inputs.items()}
-    users = max(rows.values())
+    users = max(rows.values(), default=0)
     if set(rows.values()) != {users} or users == 0:
         raise InvalidInputError(f"expected as many users in every input, at least one, got {rows}")
     if signature == DEFAULT_SIGNATURE:
@@ -138,20 +112,3 @@ def _search(
         padded = _inputs.pad_ids(excluded, length=None, fill=-1, name="exclude_ids")
         inputs["exclude_ids"] = _inputs.repeat_rows(padded, users, name="exclude_ids")
     return Query(signature, inputs, users, np.asarray(inputs["level_topn"][..., -1]))
-
-
-def _output(
-    outputs: Mapping[str, NDArray[Any]],
-    name: str,
-    dtype: type[Any],
-    shape: tuple[int, ...],
-    bad_answer: BadAnswer,
-) -> NDArray[Any]:
-    if name not in outputs:
-        raise bad_answer(f"no output {name!r} among {sorted(outputs)}")
-    array = outputs[name]
-    if array.dtype != dtype or array.shape != shape:
-        raise bad_answer(
-            f"output {name!r} is {array.dtype} {list(array.shape)}, expected {np.dtype(dtype)} {list(shape)}"
-        )
-    return array

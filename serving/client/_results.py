@@ -16,11 +16,17 @@ class TopK:
     """The best items of each user, best first. Unpacks as `ids, scores = result`.
 
     Attributes:
-      ids: int64 [B, k]; -1 pads a row in which fewer than k items were found.
-      scores: float32 [B, k]; -inf where `ids` is -1.
-      items_scored: int32 [B], items that the model scored for each user; None from a signature that
-        does not give it.
-      model_version: the version that answered.
+      ids: int64 [B, k]. -1 pads a row in which fewer than k items were found.
+      scores: float32 [B, k]. -inf where `ids` is -1.
+      items_scored: int32 [B], how many items the model scored for each user; None from a signature that does
+        not return it, such as "serving_default".
+      model_version: the version that answered; None when the server does not say.
+
+    Example:
+      >>> result = client.top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10])
+      >>> result.ids.shape, result.ids.dtype, result.scores.dtype, result.model_version
+      ((1, 10), dtype('int64'), dtype('float32'), 1)
+      >>> ids, scores = result
     """
 
     ids: NDArray[np.int64]
@@ -34,7 +40,19 @@ class TopK:
 
 @dataclass(frozen=True)
 class MissingShard:
-    """A shard that a result is without, and why."""
+    """A shard that is missing from a result, and the reason.
+
+    Attributes:
+      shard: the shard's number, counted from 0.
+      error: why it did not answer.
+
+    Example:
+      >>> with ShardedClient([shards[0], "localhost:1"], retries=0, allow_partial=True) as sharded:
+      ...     result = sharded.top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10])
+      >>> for missing in result.missing:
+      ...     print(missing.shard, missing.error.code)
+      1 UNAVAILABLE
+    """
 
     shard: int
     error: NannClientError
@@ -47,21 +65,41 @@ class ShardedTopK(TopK):
     `items_scored` is the sum over the shards.
 
     Attributes:
-      missing: the shards that did not answer; their items are not in the result.
+      missing: the shards that did not answer. Their items are not in the result.
+
+    Example:
+      >>> with ShardedClient(shards) as sharded:
+      ...     result = sharded.top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10])
+      >>> result.ids.shape, result.missing
+      ((1, 10), ())
     """
 
     missing: tuple[MissingShard, ...]
 
     @property
     def is_partial(self) -> bool:
-        """Whether a shard is missing."""
+        """Whether a shard is missing.
+
+        Example:
+          >>> with ShardedClient(shards) as sharded:
+          ...     sharded.top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10]).is_partial
+          False
+        """
         return bool(self.missing)
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Type and shape of an input or output: `dtype` as TensorFlow names it ("float", "int64"); -1 in
-    `shape` is any size; `shape` None is any rank."""
+    """Type and shape of an input or output.
+
+    Attributes:
+      dtype: the type's name in TensorFlow, such as "float" or "int64".
+      shape: -1 stands for any size; None for any rank.
+
+    Example:
+      >>> client.metadata().signatures["serving_default"].inputs["comm_seq"]
+      TensorSpec(dtype='half', shape=(-1, 40))
+    """
 
     dtype: str
     shape: tuple[int, ...] | None
@@ -69,7 +107,13 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Signature:
-    """One way to call a model."""
+    """The inputs and outputs of one way to call a model, by name.
+
+    Example:
+      >>> signature = client.metadata().signatures["score"]
+      >>> sorted(signature.inputs), sorted(signature.outputs)
+      (['comm_seq', 'item_ids'], ['scores'])
+    """
 
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
@@ -77,14 +121,30 @@ class Signature:
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What the server tells of a model's version."""
+    """What the server says about a version of a model.
+
+    Attributes:
+      name: of the model.
+      version: the version described; None when the server does not say.
+      signatures: the ways to call the model, by name.
+
+    Example:
+      >>> metadata = client.metadata()
+      >>> metadata.name, metadata.version, sorted(metadata.signatures)
+      ('nann', 1, ['retrieve', 'retrieve_by_ids', 'score', 'serving_default'])
+    """
 
     name: str
     version: int | None
     signatures: Mapping[str, Signature]
 
     def row_width(self, signature: str, name: str) -> int | None:
-        """How many values a user's row of an input has; None when the model does not say."""
+        """Return how many values an input has per user; None when the model does not say.
+
+        Example:
+          >>> client.metadata().row_width("retrieve_by_ids", "item_ids")
+          5
+        """
         known = self.signatures.get(signature)
         spec = known.inputs.get(name) if known is not None else None
         if spec is None or spec.shape is None or len(spec.shape) != 2 or spec.shape[1] < 0:
@@ -94,7 +154,18 @@ class ModelMetadata:
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """Where one version of a model is: `state` is START, LOADING, AVAILABLE, UNLOADING or END."""
+    """The state of one version of a model.
+
+    Attributes:
+      version: its number.
+      state: "START", "LOADING", "AVAILABLE", "UNLOADING" or "END".
+      error_code: number of the gRPC status code with which it failed; 0 when it did not fail.
+      error_message: why it failed.
+
+    Example:
+      >>> client.status()[0]
+      VersionStatus(version=1, state='AVAILABLE', error_code=0, error_message='')
+    """
 
     version: int
     state: str

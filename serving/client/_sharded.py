@@ -1,47 +1,57 @@
-"""The client of a corpus in shards: asks a server of each, and puts their answers together."""
+"""The client of a corpus in shards: asks a server of each, and merges their answers."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
+from collections.abc import Callable, Sequence
 
 import grpc
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from nann.errors import InvalidInputError
-from nann.serving.client import _errors, _merge, _query
-from nann.serving.client._channel import open_channel
+from nann.serving.client import _errors
+from nann.serving.client._answer import Answer
+from nann.serving.client._channel import MAX_MESSAGE_BYTES, check_credentials, open_channel
 from nann.serving.client._connection import Connection, Deadline, Version, encode_inputs
-from nann.serving.client._query import Ids, Query
+from nann.serving.client._merge import merge_top_k, repeated_id
+from nann.serving.client._query import Query
 from nann.serving.client._results import MissingShard, ModelMetadata, ShardedTopK
-from nann.serving.client._shard_set import Answers, HedgeAfter, Request, Shard, ShardSet
+from nann.serving.client._search_client import SearchClient
+from nann.serving.client._shard_set import HedgeAfter, Request, Shard, ShardSet
 
 
-class ShardedClient:
+class ShardedClient(SearchClient[ShardedTopK]):
     """Asks the shards of a corpus, as `nann export --shards` writes them, over gRPC. Thread-safe.
 
-    A request goes to all shards at once. Their answers are merged exactly: the higher score first, the
-    smaller item id among equals. All parts of a result are of one version of the model.
+    A request goes to all shards at once. Their answers are merged exactly: higher scores first, the smaller
+    item id first among equal scores. All parts of a result are of one version of the model.
 
     Args:
-      shards: for each shard the address of its server, or the addresses of its replicas. A name that has
-        several addresses, such as "dns:///shard-0:8500", stands for all of them in turn.
-      model: the model's name on the servers, or a name for each shard.
-      version: a version's number, a version's label, or None for the newest that all shards have; each call
+      shards: for each shard the address of its server, or the addresses of its replicas. A name with several
+        addresses, such as "dns:///shard-0:8500", means all of them in turn.
+      model: name of the model on the servers, or one name per shard.
+      version: number of a version, label of a version, or None for the newest that all shards have. Each call
         may override it.
-      timeout: seconds a call may take; each call may override it.
-      shard_timeout: seconds a shard may take, with all its replicas; None is all of `timeout`.
-      allow_partial: True lets a result be without the shards that did not answer, which it names in
-        `missing`. False makes the first failure of a shard that of the call. Each call may override it.
-      hedge_after: seconds after which another replica of a slow shard is asked as well and the first
-        answer counts; "p95" is the time in which 95 % of the shard's last 200 answers came; None is never.
-      channel: makes the channel to an address (TLS, interceptors); `close` closes it. Without it the client
-        opens channels with `credentials`, `retries` and `max_message_bytes`.
+      timeout: seconds that a call may take. Each call may override it.
+      shard_timeout: seconds that a shard may take, with all its replicas; None means all of `timeout`.
+      allow_partial: with True a result may lack the shards that did not answer; `missing` names them. With
+        False the first shard that fails makes the call fail. Each call may override it.
+      hedge_after: seconds after which another replica of a slow shard is asked as well; the first answer
+        counts. "p95" is the time within which 95 % of the shard's last 200 answers came. None means never.
+      channel: returns the channel to an address, for TLS or interceptors; `close` closes it. Without it the
+        client opens channels with `credentials`, `retries` and `max_message_bytes`.
       credentials, compression, max_message_bytes: as for `NannClient`.
-      retries: how often to try again, 0 to 4, while the only server of a shard cannot be reached. Of
-        several replicas the next one is asked instead.
+      retries: how often a call is sent again, 0 to 4, while the only server of a shard cannot be reached. For
+        a shard with several replicas the next one is asked instead.
+
+    Raises:
+      InvalidInputError: an argument is malformed or out of range.
+
+    Example:
+      >>> with ShardedClient(shards, model="nann", allow_partial=True, shard_timeout=5) as client:
+      ...     client.wait_ready(timeout=60)
+      ...     result = client.top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10])
+      >>> result.ids.shape, result.is_partial
+      ((1, 10), False)
     """
 
     def __init__(
@@ -58,19 +68,15 @@ class ShardedClient:
         credentials: grpc.ChannelCredentials | None = None,
         compression: grpc.Compression | None = None,
         retries: int = 2,
-        max_message_bytes: int = 64 * 1024 * 1024,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
-        if channel is not None and credentials is not None:
-            raise InvalidInputError("give `credentials` or a `channel` that has them, not both")
+        super().__init__(version=version, timeout=timeout)
+        check_credentials(channel, credentials)
         if isinstance(hedge_after, str) and hedge_after != "p95":
             raise InvalidInputError(f'hedge_after: expected seconds, "p95" or None, got {hedge_after!r}')
-        self._version = version
-        self._timeout = timeout
         self._shard_timeout = shard_timeout
         self._allow_partial = allow_partial
         self._channels: list[grpc.Channel] = []
-        self._lock = threading.Lock()
-        self._known_metadata: dict[Version, ModelMetadata] = {}
 
         def connect(target: str, name: str, is_only: bool) -> Connection:
             opened = (
@@ -85,7 +91,7 @@ class ShardedClient:
                 )
             )
             self._channels.append(opened)
-            return Connection(opened, target=target, model=name, version=None, compression=compression)
+            return Connection(opened, target=target, model=name, compression=compression)
 
         targets = _targets(shards)
         self._set = ShardSet(
@@ -95,130 +101,58 @@ class ShardedClient:
             ]
         )
 
-    def __enter__(self) -> ShardedClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Close the connections; calls under way are cancelled."""
+        """Close the connections. Calls that are under way are cancelled.
+
+        Example:
+          >>> client = ShardedClient(shards)
+          >>> client.close()
+        """
         for channel in self._channels:
             channel.close()
 
     def wait_ready(self, timeout: float) -> None:
-        """Wait until a replica of each shard accepts connections, and check that it has the model.
+        """Wait until a replica of each shard accepts connections and has a version of the model available.
+
+        Args:
+          timeout: seconds.
 
         Raises:
-          DeadlineExceededError: a shard has none within `timeout` seconds.
-          ModelNotFoundError: a shard's servers are there, but have no version of the model available.
+          DeadlineExceededError: no replica of a shard answered in time.
+          ModelNotFoundError: the servers of a shard answered, but have no version of the model available.
+
+        Example:
+          >>> client.wait_ready(timeout=60)
         """
         self._set.wait_available(Deadline(timeout))
 
-    def top_k(
-        self,
-        comm_seq: ArrayLike | Mapping[str, ArrayLike],
-        level_topn: ArrayLike,
-        *,
-        exclude_ids: Ids | None = None,
-        timeout: float | None = None,
-        version: Version = None,
-        signature: str | None = None,
-        allow_partial: bool | None = None,
-    ) -> ShardedTopK:
-        """Return the best items of each user over all shards, given the user's state.
-
-        Args:
-          level_topn: beams, as for `NannClient.top_k`, sent to every shard: for the work of one walk over
-            the whole corpus divide all but the last, the number of results, by the number of shards.
-          allow_partial: in place of the client's.
-
-        Other arguments are those of `NannClient.top_k`.
-
-        Raises:
-          InvalidInputError: an argument has the wrong type or shape.
-          VersionMismatchError: the shards have no version in common.
-          NannClientError: a shard failed, or, with `allow_partial`, all did. RequestRejectedError and
-            ResponseError are raised for any shard: they are no matter of availability.
-        """
-        deadline = self._deadline(timeout)
-        query = _query.search_by_state(
-            comm_seq,
-            level_topn,
-            exclude_ids=exclude_ids,
-            signature=signature,
-            width=self._width(version, deadline),
+    def _ask(
+        self, query: Query, version: Version, deadline: Deadline, *, allow_partial: bool | None
+    ) -> tuple[list[Answer], tuple[MissingShard, ...]]:
+        may_lack = self._allow_partial if allow_partial is None else allow_partial
+        found = self._set.predict(
+            Request(
+                signature=query.signature,
+                inputs=encode_inputs(query.inputs),
+                version=version,
+                deadline=deadline,
+                shard_timeout=self._shard_timeout,
+                stop_at_failure=not may_lack,
+            )
         )
-        return self._search(query, version, deadline, allow_partial)
+        errors = sorted(found.errors.items())
+        if errors and not (may_lack and found.answers):
+            number, error = errors[0]
+            raise _errors.of_shard(error, number, len(self._set.shards)) from error
+        answers = [answer for _, answer in sorted(found.answers.items())]
+        return answers, tuple(MissingShard(number, error) for number, error in errors)
 
-    def top_k_by_ids(
-        self,
-        item_ids: Ids | None = None,
-        cate_ids: Ids | None = None,
-        *,
-        level_topn: ArrayLike,
-        exclude_ids: Ids | None = None,
-        timeout: float | None = None,
-        version: Version = None,
-        signature: str = "retrieve_by_ids",
-        allow_partial: bool | None = None,
-        **features: Ids,
-    ) -> ShardedTopK:
-        """Return the best items of each user over all shards, given the ids of what the user has done.
-
-        The arguments are those of `NannClient.top_k_by_ids` and of `top_k`.
-        """
-        deadline = self._deadline(timeout)
-        query = _query.search_by_ids(
-            {"item_ids": item_ids, "cate_ids": cate_ids, **features},
-            level_topn,
-            exclude_ids=exclude_ids,
-            signature=signature,
-            width=self._width(version, deadline),
-        )
-        return self._search(query, version, deadline, allow_partial)
-
-    def score(
-        self,
-        comm_seq: ArrayLike,
-        item_ids: ArrayLike,
-        *,
-        timeout: float | None = None,
-        version: Version = None,
-        signature: str = "score",
-    ) -> NDArray[np.float32]:
-        """Return the model's scores of given items, float32 [B, n]; -inf for an id that no shard has.
-
-        The arguments are those of `NannClient.score`. All shards must answer.
-        """
-        deadline = self._deadline(timeout)
-        width = self._width(version, deadline)
-        query = _query.score_of_items(comm_seq, item_ids, signature=signature, width=width)
-        answers = self._ask(query, version, deadline, allow_partial=False)
-        # Every shard but the item's own says -inf.
-        best: NDArray[np.float32] = np.maximum.reduce(
-            [
-                _query.read_scores(query, outputs, self._set.shards[number].bad_answer)
-                for number, (outputs, _) in answers.outputs.items()
-            ]
-        )
-        return best
-
-    def _search(
-        self, query: Query, version: Version, deadline: Deadline, allow_partial: bool | None
-    ) -> ShardedTopK:
-        allow = self._allow_partial if allow_partial is None else allow_partial
-        answers = self._ask(query, version, deadline, allow_partial=allow)
-        parts = [
-            _query.read_top_k(query, outputs, answered_by, self._set.shards[number].bad_answer)
-            for number, (outputs, answered_by) in sorted(answers.outputs.items())
-        ]
-        ids, scores = _merge.merge_top_k(
+    def _combine(self, query: Query, answers: list[Answer], missing: tuple[MissingShard, ...]) -> ShardedTopK:
+        parts = [answer.top_k(query) for answer in answers]
+        ids, scores = merge_top_k(
             [part.ids for part in parts], [part.scores for part in parts], query.results
         )
-        repeated = _merge.repeated_id(ids)
+        repeated = repeated_id(ids)
         if repeated is not None:
             raise _errors.ResponseError(
                 f"expected shards with disjoint items, found item {repeated} in two of them; check that the "
@@ -230,46 +164,11 @@ class ShardedClient:
             scores=scores,
             items_scored=np.sum(counts, axis=0, dtype=np.int32) if len(counts) == len(parts) else None,
             model_version=parts[0].model_version,
-            missing=tuple(MissingShard(*item) for item in sorted(answers.errors.items())),
+            missing=missing,
         )
 
-    def _ask(self, query: Query, version: Version, deadline: Deadline, *, allow_partial: bool) -> Answers:
-        request = Request(
-            signature=query.signature,
-            inputs=encode_inputs(query.inputs),
-            version=self._version if version is None else version,
-            deadline=deadline,
-            shard_timeout=self._shard_timeout,
-            stop_at_failure=not allow_partial,
-        )
-        try:
-            answers = self._set.predict(request)
-        except _errors.RequestRejectedError:
-            # The model may have been replaced by one of another shape; look again next time.
-            with self._lock:
-                self._known_metadata.clear()
-            raise
-        if answers.errors and not (allow_partial and answers.outputs):
-            number, error = min(answers.errors.items())
-            raise _errors.of_shard(error, number, len(self._set.shards)) from error
-        return answers
-
-    def _width(self, version: Version, deadline: Deadline) -> _query.Width:
-        chosen = self._version if version is None else version
-
-        def width(signature: str, name: str) -> int | None:
-            with self._lock:
-                known = self._known_metadata.get(chosen)
-            if known is None:
-                known = self._set.metadata(chosen, deadline)
-                with self._lock:
-                    self._known_metadata[chosen] = known
-            return known.row_width(signature, name)
-
-        return width
-
-    def _deadline(self, timeout: float | None) -> Deadline:
-        return Deadline(self._timeout if timeout is None else timeout)
+    def _fetch_metadata(self, version: Version, deadline: Deadline) -> ModelMetadata:
+        return self._set.metadata(version, deadline)
 
 
 def _targets(shards: Sequence[str | Sequence[str]]) -> list[list[str]]:

@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from nann.serving.protocol.tensors import MAX_DIMENSIONS
 from nann.serving.server._json_writer import PrettyWriter, dump, format_float, quote
 from nann.serving.server._status import Code, StatusError, invalid_argument
-from nann.serving.server._tensor_proto import MAX_DIMENSIONS
 
 _BASE64_KEY = "b64"
 _BASE64 = re.compile(r"([A-Za-z0-9+/]*)(={0,2})")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow_serving.apis import predict_pb2
 
+from nann.errors import InvalidInputError
+from nann.serving.protocol import tensors
 from nann.serving.server._servable import Servable
 from nann.serving.server._status import Code, StatusError, invalid_argument
-from nann.serving.server._tensor_proto import from_proto, to_proto
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -33,7 +35,7 @@ def predict_proto(servable: Servable, request: Any, *, version: int, timeout_ms:
     response.model_spec.version.value = version
     response.model_spec.signature_name = name
     for alias, array in outputs.items():
-        to_proto(array, response.outputs[alias])
+        tensors.encode(array, response.outputs[alias], name=alias, one_by_one=True)
     return response
 
 
@@ -64,24 +66,29 @@ def _feeds(signature: Any, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]
     for alias, info in sorted(signature.inputs.items()):
         if alias in inputs:
             used.append(alias)
-            array = from_proto(inputs[alias])
+            proto = inputs[alias]
         elif alias in signature.defaults:
-            array = from_proto(signature.defaults[alias])
+            proto = signature.defaults[alias]
         else:
             raise invalid_argument(
                 f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default "
                 f"value provided. Inputs expected to be in the request {{{_join(inputs)}}}, or default input "
                 f"alias set: {_join(signature.defaults)}"
             )
-        if array is None:
-            raise invalid_argument(f"tensor parsing error: {alias}")
-        feeds[info.name] = array
+        feeds[info.name] = _array(alias, proto)
     if len(used) != len(inputs):
         raise invalid_argument(
             f"Inputs contains invalid name. Used request inputs: {','.join(used)}, "
             f"request input: {_join(inputs)}"
         )
     return feeds
+
+
+def _array(alias: str, proto: Any) -> NDArray[Any]:
+    try:
+        return tensors.decode(proto, ignore_surplus=True, bfloat16=tf.bfloat16.as_numpy_dtype)
+    except InvalidInputError as error:
+        raise invalid_argument(f"tensor parsing error: {alias}") from error
 
 
 def _check_input_count(signature: Any, inputs: Mapping[str, Any]) -> None:

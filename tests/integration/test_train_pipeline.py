@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from nann.cli import main
 from nann.export import GraphIndex, Level, write_index
 from nann.ops import IndexMeta
-from nann.training import load_model, read_dataset
+from nann.run import load_model
+from nann.training import read_dataset
 
 # Each user stays in one of 20 clusters. A model that reads the history ranks the user's cluster first:
 # its recall@20 is some 0.9. Popularity ranks the same items for everyone: its recall is 0.06.

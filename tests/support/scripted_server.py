@@ -10,8 +10,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from nann.serving.client import _messages as messages
-from nann.serving.client._tensors import encode
+from nann.serving.protocol import messages, tensors
 
 # (method, request, context) -> answer
 Handler = Callable[[str, bytes, grpc.ServicerContext], bytes]
@@ -47,5 +46,5 @@ def predict_answer(*, version: int | None = None, **outputs: Any) -> bytes:
     if version is not None:
         response.model_spec.version.value = version
     for name, array in outputs.items():
-        response.outputs[name].CopyFrom(encode(np.asarray(array)))
+        tensors.encode(np.asarray(array), response.outputs[name])
     return bytes(response.SerializeToString())

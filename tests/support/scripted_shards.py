@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 
 from nann.serving.client import ShardedClient
-from nann.serving.client import _messages as messages
+from nann.serving.protocol import messages
 from support.scripted_server import predict_answer, scripted_server
 
 USER = np.ones((1, 2, 3), np.float32)

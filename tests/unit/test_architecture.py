@@ -27,11 +27,12 @@ ARROWS = {
     "nann.training": {"nann.export", "nann.ops"},
     "nann.bench": {"nann.export", "nann.ops", "nann.serving.client", "nann.training"},
     "nann.serving": set(),
-    "nann.serving.client": set(),
-    "nann.serving.server": {"nann.ops"},
+    "nann.serving.client": {"nann.serving.protocol"},
+    "nann.serving.protocol": set(),
+    "nann.serving.server": {"nann.ops", "nann.serving.protocol"},
 }
-# The client is installed alone: of the ground floor it needs the errors only.
-ALONE = {"nann.serving.client": {"nann.errors"}}
+# The client and the protocol are installed alone: of the ground floor they need the errors only.
+ALONE = dict.fromkeys(("nann.serving.client", "nann.serving.protocol"), {"nann.errors"})
 
 
 @functools.cache
@@ -139,9 +140,9 @@ def test_the_supported_tensorflow_versions_stand_in_one_file() -> None:
     kinds = ("", ".cmake", ".py", ".sh", ".toml", ".txt")
     files = [ROOT / name for name in tracked.splitlines() if (ROOT / name).suffix in kinds]
     ranges = re.compile(r"tensorflow[\w-]*\s*[<>~!]=?\s*\d")
-    assert [path.name for path in files if path.is_file() and ranges.search(path.read_text())] == [
-        "pyproject.toml"
-    ]
+    # Files without an ending may be binary.
+    texts = [(path.name, path.read_text(errors="replace")) for path in files if path.is_file()]
+    assert [name for name, text in texts if ranges.search(text)] == ["pyproject.toml"]
 
 
 @pytest.mark.parametrize(

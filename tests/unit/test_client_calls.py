@@ -18,7 +18,7 @@ from nann.serving.client import (
     ResponseError,
     UnavailableError,
 )
-from nann.serving.client import _messages as messages
+from nann.serving.protocol import messages
 from support.scripted_server import Handler, predict_answer, scripted_server
 
 
@@ -182,5 +182,7 @@ def test_arguments_are_checked_before_a_call() -> None:
             client.top_k_by_ids(level_topn=[1])
         with pytest.raises(InvalidInputError, match=r"at least one, got \{'a': 0\}"):
             client.top_k({"a": np.float32(1)}, level_topn=[1])
+        with pytest.raises(InvalidInputError, match=r"at least one, got \{\}"):
+            client.top_k({}, level_topn=[1])
         with pytest.raises(InvalidInputError, match="as many users"):
             client.top_k({"a": np.ones((1, 3)), "b": np.ones((2, 3))}, level_topn=[1])

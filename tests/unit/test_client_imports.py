@@ -19,10 +19,10 @@ sys.meta_path.insert(0, Blocker())
 _USE = """
 import numpy as np
 from nann.serving.client import NannClient
-from nann.serving.client._messages import PredictRequest
-from nann.serving.client._tensors import decode, encode
+from nann.serving.protocol.messages import PredictRequest
+from nann.serving.protocol.tensors import decode, encode
 request = PredictRequest()
-request.inputs["x"].CopyFrom(encode(np.arange(3)))
+encode(np.arange(3), request.inputs["x"])
 assert decode(PredictRequest.FromString(request.SerializeToString()).inputs["x"]).tolist() == [0, 1, 2]
 NannClient("localhost:1").close()
 """
@@ -51,6 +51,9 @@ def test_loads_none_of_the_heavy_packages() -> None:
         "nann.version",
         "nann.serving",
         "nann.serving.client",
+        "nann.serving.protocol",
+        "nann.serving.protocol.messages",
+        "nann.serving.protocol.tensors",
     }
 
 

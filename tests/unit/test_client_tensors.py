@@ -1,4 +1,4 @@
-"""The client's own TensorProto code, with TensorFlow's as the reference."""
+"""How the client writes and reads `TensorProto`, with TensorFlow's code as the reference."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2
 
 from nann.errors import InvalidInputError
-from nann.serving.client import ResponseError
-from nann.serving.client._messages import DataType, TensorProto
-from nann.serving.client._tensors import decode, encode
+from nann.serving.client import NannClient, ResponseError
+from nann.serving.protocol import tensors
+from nann.serving.protocol.messages import DataType, PredictResponse, TensorProto
+from support.scripted_server import scripted_server
 
 _NUMPY_TYPES = [
     np.bool_,
@@ -38,6 +39,21 @@ _arrays = st.sampled_from(_NUMPY_TYPES).flatmap(lambda dtype: hnp.arrays(dtype, 
 _strings = hnp.arrays(object, _shapes, elements=st.binary(max_size=5), fill=st.nothing())
 
 
+def encode(array: Any, **options: Any) -> Any:
+    proto = TensorProto()
+    tensors.encode(array, proto, **options)
+    return proto
+
+
+def decode(proto: Any, *, name: str = "x") -> Any:
+    """What the client returns for a server's answer with this tensor."""
+    answer = PredictResponse()
+    answer.outputs[name].CopyFrom(proto)
+    data = answer.SerializeToString()
+    with scripted_server(lambda method, request, context: data) as target, NannClient(target) as client:
+        return client.predict({})[name]
+
+
 def _reference(proto: Any) -> Any:
     return tensor_pb2.TensorProto.FromString(proto.SerializeToString())
 
@@ -53,7 +69,7 @@ def test_tensorflow_reads_what_the_client_writes(array: Any) -> None:
 def test_client_reads_what_it_and_tensorflow_write(array: Any) -> None:
     by_tensorflow = TensorProto.FromString(tf.make_tensor_proto(array).SerializeToString())
     for proto in (encode(array), by_tensorflow):
-        got = decode(proto)
+        got = tensors.decode(proto)
         np.testing.assert_array_equal(got, array)
         assert got.dtype == array.dtype
 
@@ -61,11 +77,9 @@ def test_client_reads_what_it_and_tensorflow_write(array: Any) -> None:
 @settings(deadline=None)
 @given(st.one_of(_arrays, _strings))
 def test_client_reads_the_typed_fields_of_the_server(array: Any) -> None:
-    from nann.serving.server._tensor_proto import to_proto
-
-    proto = TensorProto.FromString(to_proto(array).SerializeToString())
+    proto = encode(array, one_by_one=True)
     assert not proto.tensor_content
-    np.testing.assert_array_equal(decode(proto), array)
+    np.testing.assert_array_equal(tensors.decode(proto), array)
 
 
 def test_bfloat16_goes_out_as_it_is_and_comes_back_as_float32() -> None:

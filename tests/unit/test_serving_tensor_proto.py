@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2
 
-from nann.serving.server._tensor_proto import _FIELDS, from_proto, to_proto
+from nann.errors import InvalidInputError
+from nann.serving.protocol import tensors
 
 _INT32 = st.integers(-(2**31), 2**31 - 1)
 _VALUES = {
@@ -28,7 +29,22 @@ _VALUES = {
     "uint32_val": st.integers(0, 2**32 - 1),
     "uint64_val": st.integers(0, 2**64 - 1),
 }
+_FIELDS = {tf.as_dtype(int(number)): field for number, (_, field) in tensors._TYPES.items()}
 _DTYPES = sorted(_FIELDS, key=lambda dtype: dtype.name)
+
+
+def from_proto(proto: Any) -> Any:
+    """The array as the server reads it, None where it is refused."""
+    try:
+        return tensors.decode(proto, ignore_surplus=True, bfloat16=tf.bfloat16.as_numpy_dtype)
+    except InvalidInputError:
+        return None
+
+
+def to_proto(array: Any) -> Any:
+    proto = tensor_pb2.TensorProto()
+    tensors.encode(array, proto, one_by_one=True)
+    return proto
 
 
 def _as_tensorflow_reads(proto: Any, dtype: Any) -> Any:

@@ -1,0 +1,216 @@
+"""The calls that every client has, whether it asks one server or several shards."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nann.serving.client import _query
+from nann.serving.client._answer import Answer
+from nann.serving.client._connection import Deadline, Version
+from nann.serving.client._errors import RequestRejectedError
+from nann.serving.client._query import Ids, Query
+from nann.serving.client._results import MissingShard, ModelMetadata, TopK
+
+Client = TypeVar("Client", bound="SearchClient[TopK]")
+Result = TypeVar("Result", bound=TopK, covariant=True)
+
+
+class SearchClient(ABC, Generic[Result]):
+    """Base of `NannClient` and `ShardedClient`."""
+
+    def __init__(self, *, version: Version, timeout: float) -> None:
+        self._version = version
+        self._timeout = timeout
+        # Threads may overwrite each other's entries: each one is valid.
+        self._known_metadata: dict[Version, ModelMetadata] = {}
+
+    def __enter__(self: Client) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connections. Calls that are under way are cancelled."""
+
+    @abstractmethod
+    def wait_ready(self, timeout: float) -> None:
+        """Wait until the model can be asked."""
+
+    def top_k(
+        self,
+        comm_seq: ArrayLike | Mapping[str, ArrayLike],
+        level_topn: ArrayLike,
+        *,
+        exclude_ids: Ids | None = None,
+        timeout: float | None = None,
+        version: Version = None,
+        signature: str | None = None,
+        allow_partial: bool | None = None,
+    ) -> Result:
+        """Return the best items of each user, given the user's state.
+
+        Args:
+          comm_seq: the embedded behaviour sequence, float16 or float32 [B, L, E] or [B, L*E], or of one user
+            [L, E] or [L*E]. For a model whose user state has other names: a mapping of name to array, each
+            with a leading batch dimension.
+          level_topn: beams, integers [n] for all users or [B, n]. The export's manifest has n and the
+            default beams. Every shard gets all of them: for the work of one walk over the whole corpus
+            divide all but the last, which is the number of results, by the number of shards.
+          exclude_ids: ids of items that are not returned: one row for all users, or one row of any length
+            per user.
+          timeout: seconds; overrides the client's.
+          version: a number or a label; overrides the client's.
+          signature: default "serving_default" for float16 without exclusions and without beams per user,
+            otherwise "retrieve".
+          allow_partial: overrides the client's. Has no effect on `NannClient`: one server has no parts.
+
+        Raises:
+          InvalidInputError: an argument has the wrong type or shape.
+          VersionMismatchError: the shards have no version in common.
+          NannClientError: the call failed, see its subclasses. `ShardedClient` raises it when a shard failed
+            or, with `allow_partial`, when all did. It raises RequestRejectedError and ResponseError for any
+            shard, because every shard would refuse the request.
+
+        Example:
+          >>> result = client.top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10], exclude_ids=[24, 31])
+          >>> result.ids.shape, result.scores.shape
+          ((1, 10), (1, 10))
+        """
+        version, deadline = self._options(version, timeout)
+        query = _query.search_by_state(
+            comm_seq,
+            level_topn,
+            exclude_ids=exclude_ids,
+            signature=signature,
+            width=self._width(version, deadline),
+        )
+        return self._search(query, version, deadline, allow_partial)
+
+    def top_k_by_ids(
+        self,
+        item_ids: Ids | None = None,
+        cate_ids: Ids | None = None,
+        *,
+        level_topn: ArrayLike,
+        exclude_ids: Ids | None = None,
+        timeout: float | None = None,
+        version: Version = None,
+        signature: str = "retrieve_by_ids",
+        allow_partial: bool | None = None,
+        **features: Ids,
+    ) -> Result:
+        """Return the best items of each user, given the ids of the items that the user has seen.
+
+        Args:
+          item_ids, cate_ids: integers [B, L] or [L], oldest first, in the caller's own ids; 0 means missing.
+            Shorter rows are padded with 0 at the front, as in training, to the length that the model takes.
+          features: the inputs of a model that has others, by name, in the same form.
+
+        The other arguments and the errors are those of `top_k`.
+
+        Example:
+          >>> result = client.top_k_by_ids([3, 1, 7], [100, 101, 100], level_topn=[20, 30, 30, 30, 30, 10])
+          >>> result.ids.shape, result.items_scored.shape
+          ((1, 10), (1,))
+        """
+        version, deadline = self._options(version, timeout)
+        query = _query.search_by_ids(
+            {"item_ids": item_ids, "cate_ids": cate_ids, **features},
+            level_topn,
+            exclude_ids=exclude_ids,
+            signature=signature,
+            width=self._width(version, deadline),
+        )
+        return self._search(query, version, deadline, allow_partial)
+
+    def score(
+        self,
+        comm_seq: ArrayLike,
+        item_ids: ArrayLike,
+        *,
+        timeout: float | None = None,
+        version: Version = None,
+        signature: str = "score",
+    ) -> NDArray[np.float32]:
+        """Return the model's scores of given items, float32 [B, n]; -inf for an id that is not in the corpus.
+
+        All shards must answer.
+
+        Args:
+          comm_seq: as for `top_k`, without a mapping.
+          item_ids: integers [n] for all users, or [B, n].
+
+        The other arguments and the errors are those of `top_k`.
+
+        Example:
+          >>> client.score(comm_seq, [3, 10, 999_999]).shape
+          (1, 3)
+        """
+        version, deadline = self._options(version, timeout)
+        query = _query.score_of_items(
+            comm_seq, item_ids, signature=signature, width=self._width(version, deadline)
+        )
+        with self._noticing_rejections():
+            answers, _ = self._ask(query, version, deadline, allow_partial=False)
+        # A shard answers -inf for the items of the others.
+        scores: NDArray[np.float32] = np.maximum.reduce([answer.scores(query) for answer in answers])
+        return scores
+
+    @abstractmethod
+    def _ask(
+        self, query: Query, version: Version, deadline: Deadline, *, allow_partial: bool | None
+    ) -> tuple[list[Answer], tuple[MissingShard, ...]]:
+        """Return the answers of all servers, and the shards that are missing."""
+
+    @abstractmethod
+    def _combine(self, query: Query, answers: list[Answer], missing: tuple[MissingShard, ...]) -> Result:
+        """Return the result of a search from the answers of all servers."""
+
+    @abstractmethod
+    def _fetch_metadata(self, version: Version, deadline: Deadline) -> ModelMetadata:
+        """Return the signatures of the model."""
+
+    def _search(
+        self, query: Query, version: Version, deadline: Deadline, allow_partial: bool | None
+    ) -> Result:
+        with self._noticing_rejections():
+            answers, missing = self._ask(query, version, deadline, allow_partial=allow_partial)
+        return self._combine(query, answers, missing)
+
+    def _options(self, version: Version, timeout: float | None) -> tuple[Version, Deadline]:
+        """Return the version to ask for and the deadline of a call."""
+        deadline = Deadline(self._timeout if timeout is None else timeout)
+        return self._version if version is None else version, deadline
+
+    def _width(self, version: Version, deadline: Deadline) -> _query.Width:
+        """Return a function that looks widths up in the signatures, which it fetches when it is called."""
+
+        def width(signature: str, name: str) -> int | None:
+            metadata = self._known_metadata.get(version) or self._metadata(version, deadline)
+            return metadata.row_width(signature, name)
+
+        return width
+
+    def _metadata(self, version: Version, deadline: Deadline) -> ModelMetadata:
+        metadata = self._known_metadata[version] = self._fetch_metadata(version, deadline)
+        return metadata
+
+    @contextmanager
+    def _noticing_rejections(self) -> Iterator[None]:
+        """Forget the signatures after a rejection: another model may have come with other shapes."""
+        try:
+            yield
+        except RequestRejectedError:
+            self._known_metadata.clear()
+            raise

@@ -1,0 +1,1 @@
+"""TensorFlow Serving's protocol without TensorFlow: the messages, and their tensors as NumPy arrays."""
