@@ -32,7 +32,7 @@ ARROWS = {
     "nann.serving.server": {"nann.ops", "nann.serving.protocol"},
 }
 # The client and the protocol are installed alone: of the ground floor they need the errors only.
-ALONE = dict.fromkeys(("nann.serving.client", "nann.serving.protocol"), {"nann.errors"})
+ALONE = {package: {"nann.errors"} for package in ("nann.serving.client", "nann.serving.protocol")}
 
 
 @functools.cache
