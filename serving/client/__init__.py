@@ -1,9 +1,11 @@
 """The client: asks a server for the top items of users. Needs no TensorFlow.
 
-from nann.serving.client import NannClient
-
-with NannClient("localhost:8500", model="nann") as client:
-    ids, scores = client.top_k(comm_seq, level_topn=[100, 200, 200, 200, 200, 200], timeout=0.2)
+Example:
+  >>> from nann.serving.client import NannClient
+  >>> with NannClient(target, model="nann") as client:
+  ...     ids, scores = client.top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10], timeout=10)
+  >>> ids.shape
+  (1, 10)
 """
 
 from nann.serving.client._client import NannClient as NannClient

@@ -130,8 +130,8 @@ class ModelMetadata:
 
     Example:
       >>> metadata = client.metadata()
-      >>> metadata.name, metadata.version, sorted(metadata.signatures)
-      ('nann', 1, ['retrieve', 'retrieve_by_ids', 'score', 'serving_default'])
+      >>> metadata.name, metadata.version, "retrieve_by_ids" in metadata.signatures
+      ('nann', 1, True)
     """
 
     name: str
