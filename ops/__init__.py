@@ -18,11 +18,8 @@ if TYPE_CHECKING:
     from nann.ops._beam_search import DEFAULT_MAX_WORK as DEFAULT_MAX_WORK
     from nann.ops._beam_search import DEFAULT_TILE_ROWS as DEFAULT_TILE_ROWS
     from nann.ops._beam_search import BeamSearchResult as BeamSearchResult
-    from nann.ops._beam_search import Executor as Executor
-    from nann.ops._beam_search import NativeScorerCheck as NativeScorerCheck
     from nann.ops._beam_search import Precision as Precision
     from nann.ops._beam_search import beam_search as beam_search
-    from nann.ops._beam_search import check_native_scorer as check_native_scorer
     from nann.ops._beam_search import score_items as score_items
     from nann.ops._composed_walk import composed_beam_search as composed_beam_search
     from nann.ops._index_resource import IndexResource as IndexResource
@@ -44,11 +41,8 @@ __getattr__ = lazy_names(
             "DEFAULT_MAX_WORK",
             "DEFAULT_TILE_ROWS",
             "BeamSearchResult",
-            "Executor",
-            "NativeScorerCheck",
             "Precision",
             "beam_search",
-            "check_native_scorer",
             "score_items",
         ),
         "nann.ops._composed_walk": ("composed_beam_search",),

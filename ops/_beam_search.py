@@ -14,7 +14,6 @@ from nann.ops._library import load_library
 DEFAULT_TILE_ROWS = 128
 DEFAULT_MAX_WORK = 2**22
 
-Executor = Literal["tensorflow", "native"]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -41,7 +40,7 @@ def beam_search(
     user_functions: Sequence[Any] = (),
     item_tables: Sequence[str] = ("item_embs",),
     tile_rows: int = DEFAULT_TILE_ROWS,
-    executor: Executor = "tensorflow",
+    program: bytes = b"",
     precision: Precision = "float32",
     rescore_tables: Sequence[str] = (),
     max_work: int = DEFAULT_MAX_WORK,
@@ -57,8 +56,8 @@ def beam_search(
     user_functions: none, or one frozen ConcreteFunction, run once a row: (user tensors of one user...) -> the
                  user tensors that the scorer takes in their place.
     item_tables: names of the index's item tables that the scorer reads, in its order.
-    executor:    "tensorflow" calls the function; "native" runs what it computes without TensorFlow, which
-                 raises InvalidArgumentError, naming the node, for a scorer that it does not know how to run.
+    program:     a scorer program (docs/scorer-program.md) that computes the same without TensorFlow, and is
+                 run in place of the functions; empty: TensorFlow runs these.
     precision:   of the native executor's matrix products; sums are float32 always.
     rescore_tables: tables as wide as `item_tables`, over which the native executor scores the best
                  k + k / 4 + 16 results again in float32 before the last top k.
@@ -82,7 +81,7 @@ def beam_search(
             max_work=max_work,
             expand=expand,
             rescore_tables=list(rescore_tables),
-            **_scorer_attributes(scorer, user_functions, item_tables, tile_rows, executor, precision),
+            **_scorer_attributes(scorer, user_functions, item_tables, tile_rows, program, precision),
         )
     )
 
@@ -96,12 +95,12 @@ def score_items(
     user_functions: Sequence[Any] = (),
     item_tables: Sequence[str] = ("item_embs",),
     tile_rows: int = DEFAULT_TILE_ROWS,
-    executor: Executor = "tensorflow",
+    program: bytes = b"",
     precision: Precision = "float32",
 ) -> tf.Tensor:
     """Score given items for each user, in the same tiles as `beam_search`.
 
-    user_state, scorer, user_functions, item_tables, executor, precision: as in `beam_search`.
+    user_state, scorer, user_functions, item_tables, program, precision: as in `beam_search`.
     positions: int32 [B, n] positions in the index; -1 means unknown.
 
     Returns float32 [B, n], -inf where the position is -1. Raises as `beam_search`.
@@ -110,34 +109,8 @@ def score_items(
         index=index.resource_handle,
         user_state=[tf.convert_to_tensor(tensor) for tensor in user_state],
         positions=positions,
-        **_scorer_attributes(scorer, user_functions, item_tables, tile_rows, executor, precision),
+        **_scorer_attributes(scorer, user_functions, item_tables, tile_rows, program, precision),
     )
-
-
-class NativeScorerCheck(NamedTuple):
-    """How the native executor would run a scorer.
-
-    problem:  why it cannot; None when it can.
-    in_place: whether the scorer is an inner product or a distance, whose items are read where they lie if
-              their table is float32.
-    """
-
-    problem: str | None
-    in_place: bool
-
-
-def check_native_scorer(scorer: Any, item_tables: int) -> NativeScorerCheck:
-    """Ask how the native executor would run `scorer`, a ConcreteFunction.
-
-    item_tables: how many of its inputs, the last ones, are tiles of item tables.
-    """
-    shapes = [tensor.shape for tensor in scorer.inputs]
-    found = load_library().nann_check_native_scorer(
-        native_scorer=scorer.function_def.SerializeToString(),
-        user_shapes=shapes[: len(shapes) - item_tables],
-        table_widths=[shape[1] for shape in shapes[len(shapes) - item_tables :]],
-    )
-    return NativeScorerCheck(found.problem.numpy().decode() or None, bool(found.in_place))
 
 
 def _scorer_attributes(
@@ -145,7 +118,7 @@ def _scorer_attributes(
     user_functions: Sequence[Any],
     item_tables: Sequence[str],
     tile_rows: int,
-    executor: Executor,
+    program: bytes,
     precision: Precision,
 ) -> dict[str, Any]:
     _check_function("scorer", scorer)
@@ -154,7 +127,7 @@ def _scorer_attributes(
     return {
         "scorer": scorer,
         "user_functions": list(user_functions),
-        "native_scorer": scorer.function_def.SerializeToString() if executor == "native" else b"",
+        "scorer_program": program,
         "precision": precision,
         "item_tables": list(item_tables),
         "tile_rows": tile_rows,

@@ -4,15 +4,13 @@ set(NANN_CORE_SOURCES
   core/index/graph.cc
   core/index/npy.cc
   core/index/table.cc
-  core/scorer/matrix_program.cc
-  core/scorer/tile_distance.cc
-  core/scorer/tile_graph.cc
+  core/scorer/executor_layout.cc
+  core/scorer/native_executor.cc
+  core/scorer/scorer_program.cc
   core/scorer/tile_kernels.cc
   core/scorer/tile_kernels_avx2.cc
   core/scorer/tile_kernels_avx512.cc
   core/scorer/tile_kernels_generic.cc
-  core/scorer/tile_lowering.cc
-  core/scorer/tile_program.cc
   core/walk/beam_search.cc
   core/walk/candidate_pool.cc
   core/walk/top_k.cc
@@ -25,14 +23,10 @@ set(NANN_KERNEL_SOURCES
   kernels/index/mapped_file.cc
   kernels/metrics/metrics.cc
   kernels/metrics/metrics_kernel.cc
-  kernels/scorer/function_reader.cc
   kernels/scorer/native_scorer.cc
-  kernels/scorer/native_scorer_kernel.cc
   kernels/scorer/score_items_kernel.cc
   kernels/scorer/score_tiles.cc
-  kernels/scorer/scorer_compiler.cc
   kernels/scorer/tile_scorer.cc
-  kernels/scorer/user_compiler.cc
   kernels/walk/beam_search_kernel.cc
   kernels/walk/top_k_kernel.cc
   kernels/walk/visited_set_kernel.cc
@@ -43,7 +37,6 @@ set(NANN_DEF_SOURCES
   defs/index_op.cc
   defs/lookup_op.cc
   defs/metrics_op.cc
-  defs/native_scorer_op.cc
   defs/top_k_op.cc
   defs/visited_set_op.cc
 )

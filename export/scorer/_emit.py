@@ -229,16 +229,8 @@ def _concat(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
 
 
 def _slice(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
-    """x[:, begin:end]: an axis that is taken whole is masked, as the native executor knows it."""
-    begin: Shape = node.attrs["begin"]
-    end = [b + n for b, n in zip(begin, Tensor(node).shape, strict=True)]
-    whole = sum(
-        1 << axis for axis, n in enumerate(node.inputs[0].shape) if (begin[axis], end[axis]) == (0, n)
-    )
-    bounds = [emitter.ints(each, node.name) for each in (begin, end, [1] * len(end))]
-    masks = {"begin_mask": whole, "end_mask": whole}
-    dtype = node.outputs[0].dtype
-    return emitter.op("StridedSlice", [inputs[0], *bounds], node.name, dtype, Index=tf.int32, **masks)
+    bounds = [emitter.ints(each, node.name) for each in (node.attrs["begin"], Tensor(node).shape)]
+    return emitter.op("Slice", [inputs[0], *bounds], node.name, node.outputs[0].dtype, Index=tf.int32)
 
 
 def _reduce(emitter: _Emitter, node: Node, inputs: list[str]) -> str:

@@ -295,6 +295,8 @@ def _matmul(r: Reading) -> Found:
     for labels, flag in zip((x_labels, y_labels), flags, strict=True):
         if r.attr(flag):
             labels[-2:] = labels[:-3:-1]
+    if len(r.shape) == 2 and x.size == r.shape[0]:  # A column times a row.
+        return mul(reshape(x, (r.shape[0], 1)), reshape(y, (1, r.shape[1])))
     return _product(x, x_labels, y, y_labels, [*range(2 - len(r.shape), 0), "row", "column"], r)
 
 
@@ -318,7 +320,7 @@ def _einsum(r: Reading) -> Found:
 def _product(x: Tensor, x_labels: Labels, y: Tensor, y_labels: Labels, out: Labels, r: Reading) -> Found:
     if not y.is_free:
         x, x_labels, y, y_labels = y, y_labels, x, x_labels
-    if not y.is_free or (x.is_free and r.operation.type != "MatMul"):
+    if not y.is_free or (x.is_free and max(x.rank, y.rank) > 2):
         return None
     found = contraction(x, x_labels, y, y_labels, out)
     return None if found is None else reshape(found, r.shape)

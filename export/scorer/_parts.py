@@ -12,6 +12,7 @@ import tensorflow as tf
 from nann.export.scorer._cut import table_width
 from nann.export.scorer._emit import to_function
 from nann.export.scorer._ir import Needs, Spec, Tensor, constant, source
+from nann.export.scorer._lowering import ScorerIr
 from nann.export.scorer._ops import broadcast, columns, concat, reshape
 from nann.export.scorer._read import ScorerGraph
 from nann.export.scorer._rewrite import substitute
@@ -28,6 +29,7 @@ class Parts:
     user_function: state tensors of one user -> user tensors; None: the state tensors are the user tensors.
     item_function: float32 [tile_rows, D] -> float32 [tile_rows, W], the rows of SCORER_TABLE; None: no table.
     function:      (user tensors..., a tile of each of `item_tables`...) -> float32 [tile_rows].
+    ir:            the same, as a graph.
     stored:        what the columns of SCORER_TABLE are, from the left.
     """
 
@@ -35,6 +37,7 @@ class Parts:
     item_function: Any | None
     function: Any
     item_tables: tuple[str, ...]
+    ir: ScorerIr
     stored: tuple[Tensor, ...]
     table_width: int
 
@@ -59,10 +62,9 @@ def build_parts(graph: ScorerGraph, plan: Plan, *, max_width: int) -> Parts:
             library=graph.library,
             finish=lambda outputs: outputs[0],
         )
-    return Parts(
-        user_function, item_function, _tile_function(graph, plan, user, stored, width, tables),
-        tuple(tables), stored, width,
-    )  # fmt: skip
+    ir = _tile_graph(graph, plan, user, stored, width, tables)
+    function = _tile_function(graph, ir, tables)
+    return Parts(user_function, item_function, function, tuple(tables), ir, stored, width)
 
 
 def _user_function(graph: ScorerGraph, plan: Plan) -> tuple[Any | None, tuple[Tensor, ...]]:
@@ -80,14 +82,14 @@ def _row(stored: Sequence[Tensor], tile_rows: int, width: int) -> Tensor:
     return concat([*parts, broadcast(constant(np.float32(0)), (tile_rows, rest))], 1)
 
 
-def _tile_function(
+def _tile_graph(
     graph: ScorerGraph,
     plan: Plan,
-    user: Sequence[Tensor],
+    user: tuple[Tensor, ...],
     stored: Sequence[Tensor],
     width: int,
     tables: Sequence[str],
-) -> Any:
+) -> ScorerIr:
     table = source(SCORER_TABLE, Spec(tf.float32, (graph.tile_rows, width)), Needs.ITEM)
     taken: dict[Tensor, Tensor] = {}
     begin = 0
@@ -96,14 +98,21 @@ def _tile_function(
         taken[each] = reshape(columns(table, begin, end), each.shape)
         begin = end
     output = substitute(plan.output, taken) if taken else plan.output
-    bound = {each: f"user_{number}" for number, each in enumerate(user)}
-    arguments = [(bound[each], _spec(each)) for each in user]
-    for name, tensor in ((ITEM_EMBS, graph.item), (SCORER_TABLE, table)):
-        if name in tables:
-            bound[tensor] = name
-            arguments.append((name, _spec(tensor)))
+    sources = {ITEM_EMBS: graph.item, SCORER_TABLE: table}
+    return ScorerIr(output, graph.user, user, tuple(sources[name] for name in tables))
+
+
+def _tile_function(graph: ScorerGraph, ir: ScorerIr, tables: Sequence[str]) -> Any:
+    bound = {each: f"user_{number}" for number, each in enumerate(ir.user)}
+    bound.update(zip(ir.tables, tables, strict=True))
+    arguments = [(name, _spec(each)) for each, name in bound.items()]
     return to_function(
-        "tile_part", arguments, [output], bound, library=graph.library, finish=lambda outputs: outputs[0]
+        "tile_part",
+        arguments,
+        [ir.output],
+        bound,
+        library=graph.library,
+        finish=lambda outputs: outputs[0],
     )
 
 

@@ -57,7 +57,7 @@ class Plan:
 def cheapest_plan(graph: ScorerGraph, *, max_width: int) -> Plan:
     """Rewrite the scorer and cut it; tables of at most `max_width` floats a row."""
     rows = RowAnalysis(graph.item)
-    clean = rewrite(graph.output, (*CLEANUP, *ACTIVATIONS), free_rules=CLEANUP)
+    clean = _clean(graph)
     simple = _planned(clean, graph.item, rows, max_width)
     best = _improved(_normal(clean), graph.item, rows, max_width)
     return min(simple, best, key=lambda plan: plan.ns_per_item)
@@ -87,6 +87,16 @@ def plan_as_traced(graph: ScorerGraph) -> Plan:
     """The scorer without a split: everything is computed for each tile."""
     work = work_of(node for node in topological([graph.output]) if node.needs)
     return Plan(graph.output, (graph.item,), graph.user, Work(), work, graph.tile_rows)
+
+
+def as_traced(graph: ScorerGraph) -> Tensor:
+    """The scores as the model computes them, without detours in shapes."""
+    return rewrite(_clean(graph), FINISH)
+
+
+def _clean(graph: ScorerGraph) -> Tensor:
+    rules = (*CLEANUP, *ACTIVATIONS)
+    return rewrite(graph.output, rules, free_rules=rules)
 
 
 def _normal(output: Tensor) -> Tensor:

@@ -12,10 +12,13 @@ import tensorflow as tf
 
 from nann.errors import InvalidInputError
 from nann.export.constants import MAX_CONSTANT_BYTES, freeze
+from nann.export.scorer._lower import lower
+from nann.export.scorer._lowering import NotLowerableError, ScorerIr
 from nann.export.scorer._parts import ITEM_EMBS
+from nann.export.scorer._read import NotSplittableError
 from nann.export.scorer._report import SplitReport
-from nann.export.scorer.split import split_function
-from nann.ops import Executor, Precision, check_native_scorer
+from nann.export.scorer.split import split_function, whole_scorer
+from nann.ops import Precision
 from nann.run import RetrievalModel
 
 
@@ -32,8 +35,9 @@ class Scorer:
     item_function: float32 [tile_rows, D] of item_embs -> float32 [tile_rows, W] of the item table "scorer";
                    None: there is no such table.
     report:        what the split did; None: there was none.
-    executor:      who runs `function`: TensorFlow, or the native executor.
-    executor_reason: why it is TensorFlow; None: it is not, or it was asked for.
+    ir:            user part and tile part as a graph; None: `function` is as the model has it.
+    program:       what the native executor runs in place of both functions; empty: TensorFlow runs them.
+    executor_reason: why there is no program; None: there is one, or none was asked for.
     in_place:      whether the native executor reads items where they lie: the walk then has no tiles.
     precision:     of the native executor's products while it walks.
     walk_tables:   what it reads meanwhile in place of `item_tables`, with which the results are then scored
@@ -48,13 +52,19 @@ class Scorer:
     user_function: Any | None = None
     item_function: Any | None = None
     report: SplitReport | None = None
-    executor: Executor = "tensorflow"
+    ir: ScorerIr | None = None
+    program: bytes = b""
     executor_reason: str | None = None
     in_place: bool = False
     precision: Precision = "float32"
     walk_tables: tuple[str, ...] = ()
     expand: int = 0
     jit: bool = False
+
+    @property
+    def executor(self) -> Literal["tensorflow", "native"]:
+        """Who computes scores."""
+        return "native" if self.program else "tensorflow"
 
     @property
     def user_functions(self) -> tuple[Any, ...]:
@@ -68,7 +78,7 @@ class Scorer:
             "user_functions": self.user_functions,
             "item_tables": self.item_tables,
             "tile_rows": self.tile_rows,
-            "executor": self.executor,
+            "program": self.program,
         }
 
     def search_options(self) -> dict[str, Any]:
@@ -118,6 +128,7 @@ def split_scorer(scorer: Scorer, *, num_items: int, item_table_bytes: int) -> Sc
         user_function=split.user_function,
         item_function=split.item_function,
         report=split.report,
+        ir=split.ir,
     )
 
 
@@ -130,16 +141,18 @@ def choose_executor(
     """
     if wanted == "tensorflow":
         return scorer
-    problem, is_distance = check_native_scorer(scorer.function, len(scorer.item_tables))
-    if problem is None:
-        types = {np.load(tables[name], mmap_mode="r").dtype for name in scorer.item_tables}
-        return replace(scorer, executor="native", in_place=is_distance and types == {np.dtype(np.float32)})
-    if wanted == "native":
+    try:
+        program = lower(scorer.ir or whole_scorer(scorer.function))
+    except (NotLowerableError, NotSplittableError) as error:
+        if wanted == "auto":
+            return replace(scorer, executor_reason=str(error))
         raise InvalidInputError(
-            f"executor: expected a scorer that the native executor can run, found {problem}. Export with "
+            f"executor: expected a scorer that the native executor can run, found {error}. Export with "
             f"--executor auto: TensorFlow then runs this one."
-        )
-    return replace(scorer, executor_reason=problem)
+        ) from error
+    types = {np.load(tables[name], mmap_mode="r").dtype for name in scorer.item_tables}
+    in_place = program.is_similarity() and types == {np.dtype(np.float32)}
+    return replace(scorer, program=program.to_bytes(), in_place=in_place)
 
 
 def jit_scorer(scorer: Scorer) -> Scorer:

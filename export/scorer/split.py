@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nann.export.scorer._lowering import ScorerIr
 from nann.export.scorer._parts import ITEM_EMBS as ITEM_EMBS
 from nann.export.scorer._parts import SCORER_TABLE as SCORER_TABLE
 from nann.export.scorer._parts import build_parts
 from nann.export.scorer._read import NotSplittableError, read_scorer
 from nann.export.scorer._report import SplitReport as SplitReport
 from nann.export.scorer._report import not_split, report_of
-from nann.export.scorer._search import cheapest_plan, plan_as_traced
+from nann.export.scorer._search import as_traced, cheapest_plan, plan_as_traced
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class SplitScorer:
                    SCORER_TABLE; None where there is none.
     function:      (user tensors..., float32 [tile_rows, width] of each of `item_tables`...)
                    -> float32 [tile_rows].
+    ir:            user part and tile part as a graph; None: the scorer is as it was.
     """
 
     user_function: Any | None
@@ -30,6 +32,7 @@ class SplitScorer:
     function: Any
     item_tables: tuple[str, ...]
     report: SplitReport
+    ir: ScorerIr | None = None
 
 
 def split_function(function: Any, *, max_table_width: int) -> SplitScorer:
@@ -49,4 +52,12 @@ def split_function(function: Any, *, max_table_width: int) -> SplitScorer:
         return SplitScorer(None, None, function, (ITEM_EMBS,), not_split("nothing would be saved", width))
     parts = build_parts(graph, after, max_width=max_table_width)
     report = report_of(graph, before, after, stored=parts.stored, table_width=parts.table_width)
-    return SplitScorer(parts.user_function, parts.item_function, parts.function, parts.item_tables, report)
+    return SplitScorer(
+        parts.user_function, parts.item_function, parts.function, parts.item_tables, report, parts.ir
+    )
+
+
+def whole_scorer(function: Any) -> ScorerIr:
+    """A frozen scorer as a graph, not split. Raises NotSplittableError."""
+    graph = read_scorer(function)
+    return ScorerIr(as_traced(graph), graph.user, graph.user, (graph.item,))

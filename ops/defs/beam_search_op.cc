@@ -22,6 +22,7 @@ REGISTER_OP("Nann>BeamSearch")
     .Attr("user_types: list(type) >= 1")
     .Attr("scorer: func")
     .Attr("user_functions: list(func) = []")
+    .Attr("scorer_program: string = ''")
     .Attr("native_scorer: string = ''")
     .Attr("precision: {'float32', 'bfloat16'} = 'float32'")
     .Attr("item_tables: list(string) >= 1")
@@ -67,12 +68,14 @@ scorer: a function without captures: (<user_types>[...] of one user, float32[til
   float32[tile_rows].
 user_functions: none, or one function without captures, run once a row of the batch: (<user_types>[...] of one
   user) -> the tensors that the scorer takes in their place.
-native_scorer: empty, or the serialized FunctionDef of `scorer`, which the native executor then runs in its
-  place; InvalidArgument when it cannot.
+scorer_program: empty, or a scorer program (docs/scorer-program.md) that computes what `scorer` does, after
+  `user_functions` or in place of both; the native executor then runs it, and TensorFlow no function.
+  InvalidArgument, when the op is made, for one that cannot be run.
+native_scorer: not read; exports of nann 0.1.0 have it.
 precision: of the native executor's matrix products; their sums are float32 always.
 item_tables: the item tables whose rows the scorer takes, in this order.
 rescore_tables: none, or tables as wide as `item_tables`: the native executor then scores the best k + k / 4 + 16
-  results again in float32, over these tables, before the last top k.
+  results again in float32, over these tables, before the last top k. TensorFlow reads these alone.
 tile_rows: rows a call of the scorer.
 max_work: the cap on batch x sum of level_topn.
 expand: 0 walks as the design's section 4 has it. More is the adaptive walk: a level's widest beam says how
@@ -87,6 +90,7 @@ REGISTER_OP("Nann>ScoreItems")
     .Attr("user_types: list(type) >= 1")
     .Attr("scorer: func")
     .Attr("user_functions: list(func) = []")
+    .Attr("scorer_program: string = ''")
     .Attr("native_scorer: string = ''")
     .Attr("precision: {'float32', 'bfloat16'} = 'float32'")
     .Attr("item_tables: list(string) >= 1")
@@ -110,6 +114,7 @@ positions: int32[batch, n]. Positions in the index; -1 means unknown.
 scores: float32[batch, n]. -infinity where the position is -1.
 scorer: as in `Nann>BeamSearch`.
 user_functions: as in `Nann>BeamSearch`.
+scorer_program: as in `Nann>BeamSearch`.
 native_scorer: as in `Nann>BeamSearch`.
 precision: as in `Nann>BeamSearch`.
 item_tables: as in `Nann>BeamSearch`.

@@ -239,8 +239,10 @@ TEST_P(TileKernelsTest, DistancesReadTheRowsOfPositions) {
     std::vector<int32_t> positions;
     for (int32_t i = 0; i < 25; ++i) positions.push_back(i * 7 % 40);
     std::vector<float> dot(25), distance(25);
-    kernels().dot(query.data(), table.data(), width, positions.data(), 25, dot.data());
-    kernels().squared_distance(query.data(), table.data(), width, positions.data(), 25, distance.data());
+    kernels().table_similarity(SimilarityOp::kDot, query.data(), table.data(), width, positions.data(), 25,
+                               dot.data());
+    kernels().table_similarity(SimilarityOp::kSquaredDistance, query.data(), table.data(), width,
+                               positions.data(), 25, distance.data());
     for (int i = 0; i < 25; ++i) {
       double product = 0, squares = 0;
       for (int64_t j = 0; j < width; ++j) {

@@ -8,6 +8,9 @@ import tensorflow as tf
 
 import nann.ops
 from nann.export.constants import freeze
+from nann.export.scorer._lower import lower
+from nann.export.scorer._lowering import NotLowerableError
+from nann.export.scorer.split import whole_scorer
 from support.graphs import DIM, random_corpus
 
 TILE_ROWS = 8
@@ -54,14 +57,37 @@ def squared_distance(keys, items):
     return -tf.reduce_sum(tf.square(items - keys[:1]), axis=1)
 
 
+def user_after_item(keys, items):
+    """Computes of the user what no user function does, and scales items by it."""
+    return items[:, 0] * tf.nn.relu(keys)[0, 0] + tf.reduce_mean(keys @ MATRIX)
+
+
+def beside_the_user(keys, items):
+    joined = tf.concat([items, tf.repeat(keys[:1], items.shape[0], axis=0)], axis=1)
+    return tf.reduce_sum(tf.nn.relu(joined), axis=1)
+
+
+def pairs(keys, items):
+    """As DIN: each item with each of the user's rows."""
+    both = tf.nn.sigmoid(items[:, tf.newaxis] * keys + tf.abs(items[:, tf.newaxis] - keys))
+    weights = tf.nn.softmax(tf.tensordot(both, VECTOR[:DIM], 1))
+    return tf.reduce_max(tf.where(weights > 0.2, weights, tf.reduce_min(both, axis=2)), axis=1)
+
+
 DISTANCES = [inner_product, squared_distance]
-SCORERS = [attention, layer_norm, perceptron, many_functions, *DISTANCES]
+SCORERS = [
+    attention, layer_norm, perceptron, many_functions, user_after_item, beside_the_user, pairs, *DISTANCES,
+]  # fmt: skip
 
 
 def frozen(function, user_shape=(4, DIM)):
     signature = [tf.TensorSpec(user_shape), tf.TensorSpec([TILE_ROWS, DIM])]
     traced = tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
     return freeze(traced, what="score")
+
+
+def program_of(scorer):
+    return lower(whole_scorer(scorer)).to_bytes()
 
 
 def split_first_key(function):
@@ -95,7 +121,8 @@ def test_both_executors_score_alike(index, function, precision, tolerance) -> No
         return nann.ops.score_items(index, [users], positions, scorer=scorer, tile_rows=TILE_ROWS, **options)
 
     expected = scores(frozen(function)).numpy()
-    native = {"user_functions": user_functions, "executor": "native", "precision": precision}
+    program = program_of(frozen(function))
+    native = {"user_functions": user_functions, "program": program, "precision": precision}
     known = positions >= 0
     scale = np.abs(expected[known]).max()
     np.testing.assert_allclose(
@@ -111,10 +138,8 @@ def test_both_executors_walk_alike(index) -> None:
     level_topn = np.array([3, 9, 9, 9, 9, 12], np.int32)
     scorer = frozen(attention)
     answers = [
-        nann.ops.beam_search(
-            index, [users], level_topn, scorer=scorer, tile_rows=TILE_ROWS, executor=executor
-        )
-        for executor in ("tensorflow", "native")
+        nann.ops.beam_search(index, [users], level_topn, scorer=scorer, tile_rows=TILE_ROWS, program=program)
+        for program in (b"", program_of(scorer))
     ]
     np.testing.assert_array_equal(answers[0].items_scored, answers[1].items_scored)
     np.testing.assert_allclose(answers[0].scores, answers[1].scores, rtol=1e-5, atol=1e-6)
@@ -128,8 +153,8 @@ def test_both_executors_walk_alike(index) -> None:
         (lambda keys, items: tf.math.cumsum(items, axis=1)[:, 0], "an operation that the native executor"),
         (lambda keys, items: tf.reduce_sum(items, axis=0)[:1] + items[:, 0], "another axis than the columns"),
         (
-            lambda keys, items: items[:, 0] * tf.nn.relu(keys)[0, 0],
-            "of a tensor that is the same for all items",
+            lambda keys, items: items * tf.concat([keys, keys], 0)[:, :1] @ MATRIX[:, 0:1],
+            "an operand of the user that differs from item to item",
         ),
         (lambda keys, items: tf.transpose(items)[0], "an operation that the native executor does not know"),
         (lambda keys, items: tf.reshape(tf.reshape(items, [-1])[:TILE_ROWS], [-1]), "mixes rows and columns"),
@@ -141,31 +166,69 @@ def test_a_scorer_that_it_cannot_run_is_refused_with_its_node(index, function, m
     positions = np.zeros((1, 2), np.int32)
     scorer = frozen(function)
     nann.ops.score_items(index, [users], positions, scorer=scorer, tile_rows=TILE_ROWS)  # TensorFlow can.
-    with pytest.raises(
-        tf.errors.InvalidArgumentError, match=f"native executor cannot run it: node .*{message}"
-    ):
-        nann.ops.score_items(index, [users], positions, scorer=scorer, tile_rows=TILE_ROWS, executor="native")
+    with pytest.raises(NotLowerableError, match=f"node .*{message}"):
+        program_of(scorer)
 
 
 @pytest.mark.parametrize("function", SCORERS, ids=lambda f: f.__name__)
 def test_an_export_can_ask_first(function) -> None:
-    scorer, _ = split_first_key(function)
-    assert nann.ops.check_native_scorer(scorer, 1) == (None, function in DISTANCES)
-    problem, in_place = nann.ops.check_native_scorer(frozen(lambda keys, items: tf.transpose(items)[0]), 1)
-    assert problem == "node transpose (Transpose): an operation that the native executor does not know"
-    assert not in_place
+    assert lower(whole_scorer(frozen(function))).is_similarity() == (function in DISTANCES)
+    with pytest.raises(NotLowerableError) as problem:
+        program_of(frozen(lambda keys, items: tf.transpose(items)[0]))
+    assert str(problem.value) == (
+        "node transpose (Transpose): an operation that the native executor does not know"
+    )
 
 
-def test_a_damaged_native_scorer_is_refused(index) -> None:
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda program: b"\xff\xff\xff", "3 bytes that do not begin as a scorer program does"),
+        (lambda program: program[:-4], "[0-9]+ bytes, expected .* as the header has it"),
+        (lambda program: program[:8] + b"\2" + program[9:], "version 2, this library runs version 1"),
+    ],
+)
+def test_a_damaged_program_is_refused(index, damage, message) -> None:
     scorer = frozen(attention)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="expected a serialized FunctionDef"):
-        nann.ops.load_library().nann_score_items(
-            index=index.resource_handle,
-            user_state=[np.zeros((1, 4, DIM), np.float32)],
-            positions=np.zeros((1, 2), np.int32),
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match=f"scorer_program: expected a program that can be run, found {message}",
+    ):
+        nann.ops.score_items(
+            index,
+            [np.zeros((1, 4, DIM), np.float32)],
+            np.zeros((1, 2), np.int32),
             scorer=scorer,
-            native_scorer=b"\xff\xff\xff",
-            item_tables=["item_embs"],
+            program=damage(program_of(scorer)),
+            tile_rows=TILE_ROWS,
+        )
+
+
+@pytest.mark.parametrize(
+    ("users", "tables", "message"),
+    [
+        (
+            np.zeros((1, 5, DIM), np.float32),
+            ["item_embs"],
+            r"expected float32 \[4, 3\] .* found float \[5,3\]",
+        ),
+        (np.zeros((1, 4, DIM), np.int32), ["item_embs"], r"expected float32 \[4, 3\] .* found int32 \[4,3\]"),
+        (np.zeros((1, 4, DIM), np.float32), ["wide"], "expected a table of width 3 .* found width 9"),
+    ],
+)
+def test_what_does_not_fit_a_program_is_refused(tmp_path, users, tables, message) -> None:
+    files = random_corpus(3, num_items=50, degree=8, sparsity=0.0).write(tmp_path)
+    np.save(tmp_path / "wide.npy", np.zeros((50, 9), np.float32))
+    files["item_tables"] = {**files["item_tables"], "wide": tmp_path / "wide.npy"}
+    scorer = frozen(attention)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        nann.ops.score_items(
+            nann.ops.IndexResource(**files),
+            [users],
+            np.zeros((1, 2), np.int32),
+            scorer=scorer,
+            program=program_of(scorer),
+            item_tables=tables,
             tile_rows=TILE_ROWS,
         )
 
@@ -181,7 +244,8 @@ def test_bfloat16_results_scored_again_are_float32s(tmp_path) -> None:
     files["item_tables"] = {**files["item_tables"], "narrow": tmp_path / "narrow.npy"}
     index = nann.ops.IndexResource(**files)
     users = rng.normal(size=(3, 4, DIM)).astype(np.float32)
-    native = {"scorer": frozen(attention), "tile_rows": TILE_ROWS, "executor": "native"}
+    scorer = frozen(attention)
+    native = {"scorer": scorer, "tile_rows": TILE_ROWS, "program": program_of(scorer)}
     level_topn = np.array([3, 50, 50, 50, 50, 9], np.int32)
     exact = nann.ops.beam_search(index, [users], level_topn, **native)
     narrow = {**native, "precision": "bfloat16", "item_tables": ["narrow"]}
@@ -205,7 +269,7 @@ def test_time_is_counted_by_part(index, executor) -> None:
         scorer=scorer,
         user_functions=user_functions,
         tile_rows=TILE_ROWS,
-        executor=executor,
+        program=program_of(scorer) if executor == "native" else b"",
     )
     after = nann.ops.metrics()
     for part in ("user", "walk", "gather", "scorer"):

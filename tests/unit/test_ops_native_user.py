@@ -7,6 +7,8 @@ import pytest
 import tensorflow as tf
 
 import nann.ops
+from nann.export.scorer._lower import lower
+from nann.export.scorer.split import split_function
 from support.graphs import DIM, random_corpus
 
 EVENTS, TILE_ROWS = 5, 8
@@ -67,34 +69,33 @@ def index(tmp_path_factory):
 def test_the_users_part_is_as_tensorflow_has_it(index, function, native) -> None:
     events = RNG.normal(size=(4, EVENTS, DIM)).astype(np.float32)
     events[:, :2] = 0.0
-    user = tf.function(
-        function, input_signature=[tf.TensorSpec([EVENTS, DIM])], autograph=False
-    ).get_concrete_function()
-    shape = user.outputs[0].shape
+    shape = function(tf.zeros([EVENTS, DIM])).shape
     # Each number of the user's matrix weighs differently in the scores of many random items.
     weights = RNG.normal(size=(1, shape[1])).astype(np.float32)
-    scorer = tf.function(
-        lambda matrix, items: tf.reduce_sum(tf.matmul(items, matrix) * weights, axis=1),
-        input_signature=[tf.TensorSpec(shape), tf.TensorSpec([TILE_ROWS, DIM])],
+    whole = tf.function(
+        lambda events, items: tf.reduce_sum(tf.matmul(items, function(events)) * weights, axis=1),
+        input_signature=[tf.TensorSpec([EVENTS, DIM]), tf.TensorSpec([TILE_ROWS, DIM])],
         autograph=False,
     ).get_concrete_function()
+    split = split_function(whole, max_table_width=0)
+    assert split.ir is not None
     positions = np.tile(np.arange(50, dtype=np.int32), (4, 1))
 
-    def scores(executor: str):
+    def scores(program: bytes):
         before = nann.ops.metrics()["/nann/tensorflow_users"]
         found = nann.ops.score_items(
             index,
             [events],
             positions,
-            scorer=scorer,
-            user_functions=[user],
+            scorer=split.function,
+            user_functions=[split.user_function],
             tile_rows=TILE_ROWS,
-            executor=executor,
+            program=program,
         )
         return found.numpy(), nann.ops.metrics()["/nann/tensorflow_users"] - before
 
-    expected, by_tensorflow = scores("tensorflow")
+    expected, by_tensorflow = scores(b"")
     assert by_tensorflow == 4
-    found, by_tensorflow = scores("native")
+    found, by_tensorflow = scores(lower(split.ir).to_bytes())
     assert by_tensorflow == (0 if native else 4)
     np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())

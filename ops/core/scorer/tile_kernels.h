@@ -46,7 +46,21 @@ struct Gemm {
   int64_t out_stride = 0;
 };
 
-enum class BinaryOp { kAdd, kSub, kMul, kDiv, kMax, kMin, kSquaredDifference };
+// Comparisons give 1 where they hold, else 0. The order of these enumerations is part of the format of scorer
+// programs (docs/scorer-program.md).
+enum class BinaryOp {
+  kAdd,
+  kSub,
+  kMul,
+  kDiv,
+  kMax,
+  kMin,
+  kSquaredDifference,
+  kEqual,
+  kNotEqual,
+  kGreater,
+  kGreaterEqual
+};
 enum class UnaryOp {
   kNeg,
   kRelu,
@@ -63,8 +77,12 @@ enum class UnaryOp {
 };
 enum class ReduceOp { kSum, kMean, kMax, kMin };
 
-// The second operand is a row each (or one for all: stride 0), or one value a row.
-struct BinaryOperand {
+// Of two vectors: sum of products, sum of squared differences, and both times -1.
+enum class SimilarityOp { kDot, kNegativeDot, kSquaredDistance, kNegativeSquaredDistance };
+
+// An operand of an elementwise kernel: whole rows (stride 0: the same row for all), or, as a column, one
+// value per row, which is repeated over the columns.
+struct Operand {
   RowsView view;
   bool column = false;
 };
@@ -78,18 +96,22 @@ struct TileKernels {
   void (*gemm_bfloat16)(const Gemm& gemm);
   // Rounds rows [rows, width] to bfloat16, an odd width padded with a zero.
   void (*to_bfloat16)(RowsView in, int64_t rows, int64_t width, uint16_t* out, int64_t out_stride);
-  void (*binary)(BinaryOp op, BinaryOperand a, BinaryOperand b, int64_t rows, int64_t width, float* out,
+  void (*binary)(BinaryOp op, Operand a, Operand b, int64_t rows, int64_t width, float* out,
+                 int64_t out_stride);
+  // a where the condition is not 0, else b.
+  void (*select)(Operand condition, Operand a, Operand b, int64_t rows, int64_t width, float* out,
                  int64_t out_stride);
   void (*unary)(UnaryOp op, RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride);
   void (*prelu)(RowsView in, const float* alpha, int64_t rows, int64_t width, float* out, int64_t out_stride);
   void (*softmax)(RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride);
   // One value a row.
   void (*reduce)(ReduceOp op, RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride);
-  // out[i] = sum of row positions[i] of the table [*, width] times the query / of their squared differences.
-  void (*dot)(const float* query, const float* table, int64_t width, const int32_t* positions, int64_t n,
-              float* out);
-  void (*squared_distance)(const float* query, const float* table, int64_t width, const int32_t* positions,
-                           int64_t n, float* out);
+  // One value per row: its similarity to `query` [width].
+  void (*similarity)(SimilarityOp op, const float* query, RowsView in, int64_t rows, int64_t width,
+                     float* out, int64_t out_stride);
+  // out[i] = similarity of `query` to row positions[i] of the table [*, width].
+  void (*table_similarity)(SimilarityOp op, const float* query, const float* table, int64_t width,
+                           const int32_t* positions, int64_t n, float* out);
 };
 
 // All that this processor can run, the best last.

@@ -43,8 +43,8 @@ constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
 
 void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks); }
 
-constexpr TileKernels kKernels = {"avx2", RunGemm, nullptr, nullptr, Binary,         Unary,
-                                  Prelu,  Softmax, Reduce,  Dot,     SquaredDistance};
+constexpr TileKernels kKernels = {"avx2", RunGemm, nullptr, nullptr, Binary,     Select,
+                                  Unary,  Prelu,   Softmax, Reduce,  Similarity, TableSimilarity};
 
 }  // namespace
 

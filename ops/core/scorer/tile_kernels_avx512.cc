@@ -99,11 +99,11 @@ NANN_BFLOAT16_KERNEL void ToBfloat16(RowsView in, int64_t rows, int64_t width, u
   }
 }
 
-constexpr TileKernels kKernels = {"avx512", RunGemm, nullptr, nullptr, Binary,         Unary,
-                                  Prelu,    Softmax, Reduce,  Dot,     SquaredDistance};
+constexpr TileKernels kKernels = {"avx512", RunGemm, nullptr, nullptr, Binary,     Select,
+                                  Unary,    Prelu,   Softmax, Reduce,  Similarity, TableSimilarity};
 constexpr TileKernels kBfloat16Kernels = {"avx512_bf16", RunGemm, RunBfloat16Gemm, ToBfloat16,
-                                          Binary,        Unary,   Prelu,           Softmax,
-                                          Reduce,        Dot,     SquaredDistance};
+                                          Binary,        Select,  Unary,           Prelu,
+                                          Softmax,       Reduce,  Similarity,      TableSimilarity};
 
 }  // namespace
 

@@ -46,8 +46,8 @@ constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
 
 void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks); }
 
-constexpr TileKernels kKernels = {"generic", RunGemm, nullptr, nullptr, Binary,         Unary,
-                                  Prelu,     Softmax, Reduce,  Dot,     SquaredDistance};
+constexpr TileKernels kKernels = {"generic", RunGemm, nullptr, nullptr, Binary,     Select,
+                                  Unary,     Prelu,   Softmax, Reduce,  Similarity, TableSimilarity};
 
 }  // namespace
 

@@ -131,8 +131,8 @@ NANN_KERNEL void CoverWithBlocks(const Gemm& gemm, const BlockFunction (*blocks)
   }
 }
 
-// Row operands of BinaryOperand as vectors.
-NANN_SIMD Vec LoadOperand(const BinaryOperand& operand, int64_t row, int64_t column) {
+// An operand's floats from a column on.
+NANN_SIMD Vec LoadOperand(const Operand& operand, int64_t row, int64_t column) {
   const float* data = operand.view.data + row * operand.view.stride;
   return operand.column ? Set(data[0]) : Load(data + column);
 }
@@ -146,8 +146,8 @@ NANN_SIMD Vec LoadOperand(const BinaryOperand& operand, int64_t row, int64_t col
   }                                                                               \
   return
 
-NANN_KERNEL void Binary(BinaryOp op, BinaryOperand a, BinaryOperand b, int64_t rows, int64_t width,
-                        float* out, int64_t out_stride) {
+NANN_KERNEL void Binary(BinaryOp op, Operand a, Operand b, int64_t rows, int64_t width, float* out,
+                        int64_t out_stride) {
   switch (op) {
     case BinaryOp::kAdd:
       NANN_BINARY_LOOP(x + y);
@@ -163,9 +163,27 @@ NANN_KERNEL void Binary(BinaryOp op, BinaryOperand a, BinaryOperand b, int64_t r
       NANN_BINARY_LOOP(Smaller(x, y));
     case BinaryOp::kSquaredDifference:
       NANN_BINARY_LOOP((x - y) * (x - y));
+    case BinaryOp::kEqual:
+      NANN_BINARY_LOOP((x == y ? Set(1.0f) : Set(0.0f)));
+    case BinaryOp::kNotEqual:
+      NANN_BINARY_LOOP((x != y ? Set(1.0f) : Set(0.0f)));
+    case BinaryOp::kGreater:
+      NANN_BINARY_LOOP((x > y ? Set(1.0f) : Set(0.0f)));
+    case BinaryOp::kGreaterEqual:
+      NANN_BINARY_LOOP((x >= y ? Set(1.0f) : Set(0.0f)));
   }
 }
 #undef NANN_BINARY_LOOP
+
+NANN_KERNEL void Select(Operand condition, Operand a, Operand b, int64_t rows, int64_t width, float* out,
+                        int64_t out_stride) {
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t column = 0; column < width; column += kWidth) {
+      const Vec x = LoadOperand(a, row, column), y = LoadOperand(b, row, column);
+      Store(out + row * out_stride + column, LoadOperand(condition, row, column) != Set(0.0f) ? x : y);
+    }
+  }
+}
 
 #define NANN_UNARY_LOOP(expression)                              \
   for (int64_t row = 0; row < rows; ++row) {                     \
@@ -287,8 +305,37 @@ NANN_KERNEL void Softmax(RowsView in, int64_t rows, int64_t width, float* out, i
   for (; row < rows; ++row) SoftmaxRows<1>(in, row, width, out, out_stride);
 }
 
-// Distances to rows that lie anywhere in a big table: the rows of some positions further on are fetched
-// meanwhile, into the second-level cache, for the first has too few misses under way.
+template <bool kDistance>
+NANN_SIMD Vec Accumulate(Vec x, Vec y, Vec sums) {
+  return kDistance ? MultiplyAdd(x - y, x - y, sums) : MultiplyAdd(x, y, sums);
+}
+
+// Two sums side by side: they do not wait for each other.
+template <bool kDistance>
+NANN_SIMD float SimilarityOf(const float* query, const float* item, int64_t width) {
+  const int64_t whole = width / (2 * kWidth) * (2 * kWidth);
+  Vec even = Set(0.0f), odd = Set(0.0f);
+  for (int64_t j = 0; j < whole; j += 2 * kWidth) {
+    even = Accumulate<kDistance>(Load(query + j), Load(item + j), even);
+    odd = Accumulate<kDistance>(Load(query + j + kWidth), Load(item + j + kWidth), odd);
+  }
+  float sum = SumOf(even + odd);
+  for (int64_t j = whole; j < width; ++j) {
+    sum += kDistance ? (query[j] - item[j]) * (query[j] - item[j]) : query[j] * item[j];
+  }
+  return sum;
+}
+
+template <bool kDistance>
+NANN_KERNEL void SimilarityOfRows(float sign, const float* query, RowsView in, int64_t rows, int64_t width,
+                                  float* out, int64_t out_stride) {
+  for (int64_t row = 0; row < rows; ++row) {
+    out[row * out_stride] = sign * SimilarityOf<kDistance>(query, in.data + row * in.stride, width);
+  }
+}
+
+// Rows that lie anywhere in a big table: the rows of some positions further on are fetched meanwhile, into
+// the second-level cache, because the first has too few misses under way.
 constexpr int64_t kAhead = 24;
 constexpr int kSecondLevel = 2;
 
@@ -296,34 +343,31 @@ NANN_SIMD void Prefetch(const float* row, int64_t width) {
   for (int64_t i = 0; i < width; i += 16) __builtin_prefetch(row + i, 0, kSecondLevel);
 }
 
-#define NANN_DISTANCE_LOOP(accumulate, accumulate_one)                                         \
-  const int64_t whole = width / (2 * kWidth) * (2 * kWidth);                                   \
-  for (int64_t i = 0; i < n && i < kAhead; ++i) Prefetch(table + positions[i] * width, width); \
-  for (int64_t i = 0; i < n; ++i) {                                                            \
-    if (i + kAhead < n) Prefetch(table + positions[i + kAhead] * width, width);                \
-    const float* item = table + positions[i] * width;                                          \
-    Vec even = Set(0.0f), odd = Set(0.0f);                                                     \
-    for (int64_t j = 0; j < whole; j += 2 * kWidth) {                                          \
-      Vec x = Load(query + j), y = Load(item + j);                                             \
-      even = accumulate(even);                                                                 \
-      x = Load(query + j + kWidth), y = Load(item + j + kWidth);                               \
-      odd = accumulate(odd);                                                                   \
-    }                                                                                          \
-    float sum = SumOf(even + odd);                                                             \
-    for (int64_t j = whole; j < width; ++j) sum += accumulate_one;                             \
-    out[i] = sum;                                                                              \
+template <bool kDistance>
+NANN_KERNEL void SimilarityOfPositions(float sign, const float* query, const float* table, int64_t width,
+                                       const int32_t* positions, int64_t n, float* out) {
+  for (int64_t i = 0; i < n && i < kAhead; ++i) Prefetch(table + positions[i] * width, width);
+  for (int64_t i = 0; i < n; ++i) {
+    if (i + kAhead < n) Prefetch(table + positions[i + kAhead] * width, width);
+    out[i] = sign * SimilarityOf<kDistance>(query, table + positions[i] * width, width);
   }
-
-#define NANN_DOT(sum) MultiplyAdd(x, y, sum)
-#define NANN_SQUARE(sum) MultiplyAdd(x - y, x - y, sum)
-
-NANN_KERNEL void Dot(const float* query, const float* table, int64_t width, const int32_t* positions,
-                     int64_t n, float* out){NANN_DISTANCE_LOOP(NANN_DOT, query[j] * item[j])}
-
-NANN_KERNEL void SquaredDistance(const float* query, const float* table, int64_t width,
-                                 const int32_t* positions, int64_t n, float* out) {
-  NANN_DISTANCE_LOOP(NANN_SQUARE, (query[j] - item[j]) * (query[j] - item[j]))
 }
-#undef NANN_DISTANCE_LOOP
-#undef NANN_DOT
-#undef NANN_SQUARE
+
+NANN_SIMD bool IsDistance(SimilarityOp op) {
+  return op == SimilarityOp::kSquaredDistance || op == SimilarityOp::kNegativeSquaredDistance;
+}
+NANN_SIMD float SignOf(SimilarityOp op) {
+  return op == SimilarityOp::kNegativeDot || op == SimilarityOp::kNegativeSquaredDistance ? -1.0f : 1.0f;
+}
+
+NANN_KERNEL void Similarity(SimilarityOp op, const float* query, RowsView in, int64_t rows, int64_t width,
+                            float* out, int64_t out_stride) {
+  const auto run = IsDistance(op) ? SimilarityOfRows<true> : SimilarityOfRows<false>;
+  run(SignOf(op), query, in, rows, width, out, out_stride);
+}
+
+NANN_KERNEL void TableSimilarity(SimilarityOp op, const float* query, const float* table, int64_t width,
+                                 const int32_t* positions, int64_t n, float* out) {
+  const auto run = IsDistance(op) ? SimilarityOfPositions<true> : SimilarityOfPositions<false>;
+  run(SignOf(op), query, table, width, positions, n, out);
+}

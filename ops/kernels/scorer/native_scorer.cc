@@ -4,65 +4,81 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "scorer_compiler.h"
+#include "absl/strings/str_join.h"
 
 namespace nann {
 namespace {
+
+using tensorflow::Tensor;
 
 // A multiple of the rows that every version of the kernels takes at once. Short tiles spread a hop evenly
 // over the threads; the speed of a tile is the same from 30 rows on.
 constexpr int64_t kMostTileRows = 48;
 
-std::vector<tensorflow::TensorShape> ShapesOf(const std::vector<tensorflow::Tensor>& tensors) {
-  std::vector<tensorflow::TensorShape> shapes;
-  for (const tensorflow::Tensor& tensor : tensors) shapes.push_back(tensor.shape());
-  return shapes;
+// Memory that is kept for later requests: more than this many at once are rare.
+constexpr size_t kIdle = 64;
+
+NativeExecutor::Options OptionsOf(int64_t tile_rows, bool bfloat16) {
+  NativeExecutor::Options options;
+  options.tile_rows = std::min(tile_rows, kMostTileRows);
+  options.bfloat16 = bfloat16;
+  return options;
+}
+
+bool HasDims(const Tensor& tensor, absl::Span<const uint32_t> dims) {
+  if (tensor.dtype() != tensorflow::DT_FLOAT || tensor.dims() != static_cast<int>(dims.size())) return false;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    if (tensor.dim_size(static_cast<int>(i)) != dims[i]) return false;
+  }
+  return true;
 }
 
 }  // namespace
 
-std::shared_ptr<CompiledUser> NativeUser::For(const std::vector<tensorflow::Tensor>& user) {
-  std::vector<tensorflow::TensorShape> shapes = ShapesOf(user);
-  absl::MutexLock lock(&mu_);
-  if (refused_) return nullptr;
-  if (compiled_ != nullptr && compiled_->input_shapes == shapes) return compiled_;
-  absl::StatusOr<UserProgram> program = CompileUser(function_, shapes);
-  refused_ = !program.ok();
-  compiled_ = refused_ ? nullptr : std::make_shared<CompiledUser>(*std::move(program), std::move(shapes));
-  return compiled_;
-}
+NativeScorer::NativeScorer(std::shared_ptr<const ScorerProgram> program, int64_t tile_rows, bool bfloat16)
+    : executor_(std::move(program), OptionsOf(tile_rows, bfloat16)),
+      users_(kIdle, [this] { return std::make_unique<AlignedFloats>(executor_.MakeUser()); }),
+      packed_(kIdle, [this] { return std::make_unique<AlignedFloats>(executor_.MakePacked()); }),
+      scratch_(kIdle, [this] { return std::make_unique<AlignedFloats>(executor_.MakeScratch()); }) {}
 
-absl::StatusOr<std::shared_ptr<CompiledScorer>> NativeScorer::For(const std::vector<tensorflow::Tensor>& user,
-                                                                  const std::vector<const Table*>& tables) {
-  std::vector<tensorflow::TensorShape> shapes = ShapesOf(user);
-  {
-    absl::MutexLock lock(&mu_);
-    if (compiled_ != nullptr && compiled_->user_shapes == shapes) return compiled_;
-  }
-  absl::StatusOr<std::shared_ptr<CompiledScorer>> compiled = Compile(std::move(shapes), tables);
-  if (!compiled.ok()) return compiled;
-  absl::MutexLock lock(&mu_);
-  compiled_ = *compiled;
-  return compiled;
-}
-
-absl::StatusOr<std::shared_ptr<CompiledScorer>> NativeScorer::Compile(
-    std::vector<tensorflow::TensorShape> user_shapes, const std::vector<const Table*>& tables) const {
-  std::vector<int64_t> widths;
-  for (const Table* table : tables) widths.push_back(table->width());
-  const auto explain = [](const absl::Status& status) {
+absl::Status NativeScorer::CheckTables(const std::vector<const Table*>& tables) const {
+  for (const Instruction& instruction : executor_.program().instructions()) {
+    if (instruction.opcode != Opcode::kTable) continue;
+    const size_t index = instruction.parameters[0];
+    if (index < tables.size() && tables[index]->width() == instruction.shape.columns) continue;
     return absl::InvalidArgumentError(
-        absl::StrCat("scorer: the native executor cannot run it: ", status.message(),
-                     ". Export with the executor `tensorflow` or `auto`."));
-  };
-  const absl::StatusOr<TileGraph> graph = CompileScorer(scorer_, user_shapes, widths);
-  if (!graph.ok()) return explain(graph.status());
-  TileProgram::Options options;
-  options.tile_rows = std::min(tile_rows_, kMostTileRows);
-  options.bfloat16 = bfloat16_;
-  absl::StatusOr<TileProgram> program = TileProgram::Compile(*graph, options);
-  if (!program.ok()) return explain(program.status());
-  return std::make_shared<CompiledScorer>(*std::move(program), std::move(user_shapes));
+        absl::StrCat("item_tables[", index, "]: expected a table of width ", instruction.shape.columns,
+                     " as the scorer program's, found ",
+                     index < tables.size() ? absl::StrCat("width ", tables[index]->width()) : "none"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NativeScorer::RunUser(const std::vector<Tensor>& tensors, Memory* user) const {
+  std::vector<const float*> floats(tensors.size(), nullptr);
+  for (const Instruction& instruction : executor_.program().instructions()) {
+    if (instruction.opcode != Opcode::kInput) continue;
+    const size_t index = instruction.parameters[0];
+    const absl::Span<const uint32_t> dims = absl::MakeConstSpan(instruction.parameters).subspan(1);
+    if (index >= tensors.size() || !HasDims(tensors[index], dims)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "user_state[", index, "]: expected float32 [", absl::StrJoin(dims, ", "),
+          "] per user as the scorer program's, found ",
+          index < tensors.size() ? absl::StrCat(tensorflow::DataTypeString(tensors[index].dtype()), " ",
+                                                tensors[index].shape().DebugString())
+                                 : "none"));
+    }
+    floats[index] = tensors[index].flat<float>().data();
+  }
+  *user = users_.Borrow();
+  executor_.RunUser(floats, user->get());
+  return absl::OkStatus();
+}
+
+NativeScorer::Memory NativeScorer::Pack(const AlignedFloats& user) const {
+  Memory packed = packed_.Borrow();
+  executor_.Pack(user, packed.get());
+  return packed;
 }
 
 }  // namespace nann

@@ -45,7 +45,7 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
         positions_(positions),
         scores_(scores),
         done_(std::move(done)),
-        tile_rows_(user.native != nullptr ? user.native->program.tile_rows() : scorer.tile_rows) {}
+        tile_rows_(scorer.native != nullptr ? scorer.native->executor().tile_rows() : scorer.tile_rows) {}
 
   void Start() {
     const int64_t tiles = (positions_.size() + tile_rows_ - 1) / tile_rows_;
@@ -68,7 +68,7 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
   };
 
   void RunLane() {
-    if (user_.native != nullptr) return RunNativeLane();
+    if (scorer_.native != nullptr) return RunNativeLane();
     auto lane = std::make_shared<Lane>();
     lane->args = user_.tensors;
     for (const Table* table : scorer_.tables) {
@@ -88,9 +88,9 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
   // The native executor never waits for anything.
   void RunNativeLane() {
     {
-      const TileProgram& program = user_.native->program;
-      const bool in_place = program.ScoresInPlace(scorer_.tables);
-      ObjectPool<AlignedFloats>::Loan scratch = user_.native->scratch.Borrow();
+      const NativeExecutor& executor = scorer_.native->executor();
+      const bool in_place = executor.ScoresInPlace(scorer_.tables);
+      const NativeScorer::Memory scratch = scorer_.native->BorrowScratch();
       PartTimes times;
       int64_t begin, rows;
       while (ClaimTile(&begin, &rows)) {
@@ -98,11 +98,12 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
         float* scores = scores_.data() + begin;
         if (in_place) {
           times.Spend(Part::kScorer,
-                      [&] { program.ScoreInPlace(user_.packed, scorer_.tables, tile, scores); });
+                      [&] { executor.ScoreInPlace(*user_.native, scorer_.tables, tile, scores); });
           continue;
         }
-        times.Spend(Part::kGather, [&] { program.Gather(scorer_.tables, tile, scratch.get()); });
-        times.Spend(Part::kScorer, [&] { program.Score(user_.packed, rows, scratch.get(), scores); });
+        times.Spend(Part::kGather, [&] { executor.Gather(scorer_.tables, tile, scratch.get()); });
+        times.Spend(Part::kScorer,
+                    [&] { executor.Score(*user_.native, *user_.packed, rows, scratch.get(), scores); });
       }
     }
     EndLane();
@@ -128,7 +129,7 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
   // The last tiles of the native executor are short, so that all lanes end together (guided self-scheduling,
   // Polychronopoulos and Kuck 1987). A function of TensorFlow takes tiles of one size only.
   int64_t RowsOfTile(int64_t left) const {
-    if (user_.native == nullptr || lanes_ == 1) return std::min(tile_rows_, left);
+    if (scorer_.native == nullptr || lanes_ == 1) return std::min(tile_rows_, left);
     const int64_t share = left / (2 * lanes_) / kLeastTileRows * kLeastTileRows;
     return std::min({tile_rows_, std::max(share, kLeastTileRows), left});
   }

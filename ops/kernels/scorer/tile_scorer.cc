@@ -3,11 +3,12 @@
 #include <chrono>
 #include <utility>
 
+#include "../../core/base/status_macros.h"
 #include "../metrics/metrics.h"
-#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "scorer_function.h"
 #include "tensorflow/core/framework/tensor_util.h"
+#include "tensorflow/core/platform/logging.h"
 
 namespace nann {
 
@@ -15,11 +16,28 @@ using tensorflow::FunctionLibraryRuntime;
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 
+namespace {
+
+// Exports that carry `native_scorer`, a serialized FunctionDef, were made before there were scorer programs.
+void WarnOfEarlierExport() {
+  static const bool warned = [] {
+    LOG(WARNING)
+        << "This model was exported by nann 0.1.0 or before: its scorer runs "
+           "as a TensorFlow function, which gives the same answers and takes longer. Export it again "
+           "with `nann export`.";
+    return true;
+  }();
+  (void)warned;
+}
+
+}  // namespace
+
 TileScorer::TileScorer(tensorflow::OpKernelConstruction* ctx) {
-  std::string native_scorer, precision;
+  std::string program, earlier_program, precision;
   OP_REQUIRES_OK(ctx, ctx->GetAttr("scorer", &scorer_));
   OP_REQUIRES_OK(ctx, ctx->GetAttr("user_functions", &user_functions_));
-  OP_REQUIRES_OK(ctx, ctx->GetAttr("native_scorer", &native_scorer));
+  OP_REQUIRES_OK(ctx, ctx->GetAttr("scorer_program", &program));
+  OP_REQUIRES_OK(ctx, ctx->GetAttr("native_scorer", &earlier_program));
   OP_REQUIRES_OK(ctx, ctx->GetAttr("precision", &precision));
   OP_REQUIRES_OK(ctx, ctx->GetAttr("item_tables", &table_names_));
   OP_REQUIRES_OK(ctx, ctx->GetAttr("tile_rows", &tile_rows_));
@@ -28,18 +46,25 @@ TileScorer::TileScorer(tensorflow::OpKernelConstruction* ctx) {
   OP_REQUIRES(ctx, user_functions_.size() <= 1,
               absl::InvalidArgumentError(
                   absl::StrCat("user_functions: expected at most 1, found ", user_functions_.size())));
-  if (native_scorer.empty()) return;
-  tensorflow::FunctionDef function;
-  OP_REQUIRES(ctx, function.ParseFromString(native_scorer),
-              absl::InvalidArgumentError("native_scorer: expected a serialized FunctionDef, found " +
-                                         std::to_string(native_scorer.size()) + " bytes that are none"));
-  if (!rescore_table_names_.empty()) rescorer_ = std::make_unique<NativeScorer>(function, tile_rows_, false);
-  native_ = std::make_unique<NativeScorer>(std::move(function), tile_rows_, precision == "bfloat16");
-  const FunctionLibraryRuntime* runtime = ctx->function_library();
-  if (runtime == nullptr || user_functions_.empty()) return;
-  const tensorflow::FunctionDef* user =
-      runtime->GetFunctionLibraryDefinition()->Find(user_functions_.front().name());
-  if (user != nullptr) native_user_ = std::make_unique<NativeUser>(*user);
+  if (!program.empty()) {
+    OP_REQUIRES_OK(ctx, ReadProgram(program, precision == "bfloat16"));
+    return;
+  }
+  if (!earlier_program.empty()) WarnOfEarlierExport();
+  // A function of TensorFlow walks over the exact tables at once.
+  if (!rescore_table_names_.empty()) table_names_ = rescore_table_names_;
+}
+
+absl::Status TileScorer::ReadProgram(const std::string& bytes, bool bfloat16) {
+  NANN_ASSIGN_OR_RETURN(ScorerProgram parsed, ScorerProgram::Parse(bytes));
+  if (parsed.after_user_function() && user_functions_.empty()) {
+    return absl::InvalidArgumentError(
+        "scorer_program: expected a user function that it comes after, found none");
+  }
+  const auto program = std::make_shared<const ScorerProgram>(std::move(parsed));
+  native_ = std::make_unique<NativeScorer>(program, tile_rows_, bfloat16);
+  if (!rescore_table_names_.empty()) rescorer_ = std::make_unique<NativeScorer>(program, tile_rows_, false);
+  return absl::OkStatus();
 }
 
 namespace {
@@ -47,9 +72,8 @@ namespace {
 absl::Status FindTables(const Index& index, const std::vector<std::string>& names,
                         std::vector<const Table*>* tables) {
   for (const std::string& name : names) {
-    absl::StatusOr<const Table*> table = index.ItemTable(name);
-    if (!table.ok()) return table.status();
-    tables->push_back(*table);
+    NANN_ASSIGN_OR_RETURN(const Table* table, index.ItemTable(name));
+    tables->push_back(table);
   }
   return absl::OkStatus();
 }
@@ -62,18 +86,18 @@ absl::StatusOr<TileScorer::Ready> TileScorer::Prepare(OpKernelContext* ctx, cons
   Ready ready;
   ready.runtime = runtime;
   ready.native = native_.get();
-  ready.native_user = native_user_.get();
   ready.tile_rows = tile_rows_;
+  NANN_RETURN_IF_ERROR(FindTables(index, table_names_, &ready.tables));
+  if (!user_functions_.empty()) ready.user_function = &user_functions_.front();
+  if (native_ != nullptr) {
+    if (!native_->executor().program().after_user_function()) ready.user_function = nullptr;
+    NANN_RETURN_IF_ERROR(native_->CheckTables(ready.tables));
+    return ready;
+  }
   // A look-up but for the first time. The handles are not kept: a session may run this kernel under another
   // runtime, even one that lies where a former one lay.
-  if (native_ == nullptr) {
-    const absl::Status instantiated =
-        runtime->Instantiate(scorer_.name(), tensorflow::AttrSlice(&scorer_.attr()), {}, &ready.scorer);
-    if (!instantiated.ok()) return instantiated;
-  }
-  if (!user_functions_.empty()) ready.user_function = &user_functions_.front();
-  const absl::Status found = FindTables(index, table_names_, &ready.tables);
-  if (!found.ok()) return found;
+  NANN_RETURN_IF_ERROR(
+      runtime->Instantiate(scorer_.name(), tensorflow::AttrSlice(&scorer_.attr()), {}, &ready.scorer));
   return ready;
 }
 
@@ -81,45 +105,19 @@ absl::StatusOr<TileScorer::Ready> TileScorer::PrepareRescorer(const Index& index
   Ready ready;
   ready.native = rescorer_.get();
   ready.tile_rows = tile_rows_;
-  const absl::Status found = FindTables(index, rescore_table_names_, &ready.tables);
-  if (!found.ok()) return found;
+  if (rescorer_ == nullptr) return ready;
+  NANN_RETURN_IF_ERROR(FindTables(index, rescore_table_names_, &ready.tables));
+  NANN_RETURN_IF_ERROR(rescorer_->CheckTables(ready.tables));
   return ready;
-}
-
-absl::Status PackUser(const TileScorer::Ready& scorer, ScorerUser* user) {
-  if (scorer.native == nullptr) return absl::OkStatus();
-  absl::StatusOr<std::shared_ptr<CompiledScorer>> compiled = scorer.native->For(user->tensors, scorer.tables);
-  if (!compiled.ok()) return compiled.status();
-  user->native = *std::move(compiled);
-  std::vector<const float*> floats;
-  for (const Tensor& tensor : user->tensors) {
-    // A tensor of another type is one that the compiled scorer does not read.
-    floats.push_back(tensor.dtype() == tensorflow::DT_FLOAT ? tensor.flat<float>().data() : nullptr);
-  }
-  user->packed = user->native->program.Bind(floats);
-  return absl::OkStatus();
 }
 
 namespace {
 
-// Replaces the user's tensors by what the user function makes of them. Returns false where TensorFlow has to.
-bool RunNativeUser(const TileScorer::Ready& scorer, ScorerUser* user) {
-  const auto is_float = [](const Tensor& tensor) { return tensor.dtype() == tensorflow::DT_FLOAT; };
-  if (scorer.native_user == nullptr || !absl::c_all_of(user->tensors, is_float)) return false;
-  const std::shared_ptr<CompiledUser> compiled = scorer.native_user->For(user->tensors);
-  if (compiled == nullptr) return false;
-  std::vector<const float*> inputs;
-  for (const Tensor& tensor : user->tensors) inputs.push_back(tensor.flat<float>().data());
-  std::vector<Tensor> results;
-  std::vector<float*> outputs;
-  for (const tensorflow::TensorShape& shape : compiled->part.output_shapes) {
-    results.emplace_back(tensorflow::DT_FLOAT, shape);
-    outputs.push_back(results.back().flat<float>().data());
-  }
-  const ObjectPool<AlignedFloats>::Loan scratch = compiled->scratch.Borrow();
-  compiled->part.program.Run(inputs, scratch.get(), absl::MakeSpan(outputs));
-  user->tensors = std::move(results);
-  return true;
+absl::Status RunNativeUser(const TileScorer::Ready& scorer, ScorerUser* user) {
+  if (scorer.native == nullptr) return absl::OkStatus();
+  NANN_RETURN_IF_ERROR(scorer.native->RunUser(user->tensors, &user->native));
+  user->packed = scorer.native->Pack(*user->native);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -129,12 +127,11 @@ void BindUser(OpKernelContext* ctx, const TileScorer::Ready& scorer, std::vector
   user->tensors = std::move(tensors);
   const auto started = std::chrono::steady_clock::now();
   const auto finish = [&scorer, user, started, done = std::move(done)](absl::Status status) {
-    if (status.ok()) status = PackUser(scorer, user);
+    if (status.ok()) status = RunNativeUser(scorer, user);
     CountTime(Part::kUser, std::chrono::steady_clock::now() - started);
     done(status);
   };
   if (scorer.user_function == nullptr) return finish(absl::OkStatus());
-  if (RunNativeUser(scorer, user)) return finish(absl::OkStatus());
   CountTensorflowUser();
   FunctionLibraryRuntime::Handle function;
   const absl::Status instantiated = scorer.runtime->Instantiate(

@@ -15,14 +15,14 @@
 
 namespace nann {
 
-// The part of a kernel that knows its scorer: attributes `scorer`, `user_functions`, `native_scorer`,
+// The part of a kernel that knows its scorer: attributes `scorer`, `user_functions`, `scorer_program`,
 // `precision`, `item_tables`, `rescore_tables`, `tile_rows`. The scorer is a function without captures:
 //   (user tensors without their batch dimension..., float32[tile_rows, width] an item table...) ->
 //   float32[tile_rows]
-// Where there is a user function, the scorer takes what that makes of the user tensors. With `rescore_tables`
-// the native executor can score the same user tensors again, in float32, over those tables. Fixed tiles make
-// the answer independent of load and threads. Thread-safe: but for the native scorer, which guards itself, it
-// is constant once made.
+// Where there is a user function, the scorer takes what that makes of the user tensors. A scorer program
+// computes the same scores without TensorFlow, and is then run in place of the function. With
+// `rescore_tables` it can score the same user tensors again, in float32, over those tables. Fixed tiles make
+// the answer independent of load and threads. Constant once made, so thread-safe.
 class TileScorer {
  public:
   using Done = std::function<void(const absl::Status&)>;
@@ -36,8 +36,7 @@ class TileScorer {
     tensorflow::FunctionLibraryRuntime* runtime = nullptr;
     tensorflow::FunctionLibraryRuntime::Handle scorer = 0;
     const tensorflow::NameAttrList* user_function = nullptr;  // Null: the scorer takes the user as it comes.
-    NativeScorer* native = nullptr;                           // Not null: in place of the function `scorer`.
-    NativeUser* native_user = nullptr;  // Not null: in place of the user function, where it can.
+    const NativeScorer* native = nullptr;                     // Not null: in place of the function `scorer`.
     std::vector<const Table*> tables;
     int64_t tile_rows = 0;
   };
@@ -47,31 +46,30 @@ class TileScorer {
   absl::StatusOr<Ready> PrepareRescorer(const Index& index) const;
 
  private:
+  absl::Status ReadProgram(const std::string& bytes, bool bfloat16);
+
   tensorflow::NameAttrList scorer_;
   std::vector<tensorflow::NameAttrList> user_functions_;
-  std::unique_ptr<NativeScorer> native_;
-  std::unique_ptr<NativeScorer> rescorer_;
-  std::unique_ptr<NativeUser> native_user_;
+  std::unique_ptr<const NativeScorer> native_;
+  std::unique_ptr<const NativeScorer> rescorer_;
   std::vector<std::string> table_names_;
   std::vector<std::string> rescore_table_names_;
   int64_t tile_rows_ = 0;
 };
 
-// What a scorer knows of one user.
+// What a scorer knows of one user. The memory is the native executor's: what its user section computed, and
+// matrices as tiles are multiplied with them.
 struct ScorerUser {
-  std::vector<tensorflow::Tensor> tensors;  // Of a function of TensorFlow.
-  std::shared_ptr<CompiledScorer> native;   // Null when there is none.
-  AlignedFloats packed;
+  std::vector<tensorflow::Tensor> tensors;
+  NativeScorer::Memory native;
+  NativeScorer::Memory packed;
 };
 
-// Makes `user` from one user's tensors, given without batch dimension: runs the user function and lays out
-// what the native executor reads. Calls `done` once, from any thread; `ctx`, `scorer` and `user` must live
-// until then.
+// Makes `user` from one user's tensors, given without batch dimension: runs the user function, and the user
+// section of a scorer program. Calls `done` once, from any thread; `ctx`, `scorer` and `user` must live until
+// then.
 void BindUser(tensorflow::OpKernelContext* ctx, const TileScorer::Ready& scorer,
               std::vector<tensorflow::Tensor> tensors, ScorerUser* user, TileScorer::Done done);
-
-// Lays out what the native executor reads of `user->tensors`, which the scorer takes as they are.
-absl::Status PackUser(const TileScorer::Ready& scorer, ScorerUser* user);
 
 // Scores `positions` for one user and calls `done` once, from any thread. The tiles are spread over as many
 // lanes as the device has intra-op threads that no other search of this process uses; no thread is ever

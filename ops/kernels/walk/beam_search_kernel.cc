@@ -214,7 +214,8 @@ class Walker : public std::enable_shared_from_this<Walker> {
       row_ = -1;
     }
     if (row_ < 0) return BeginRow(std::move(next));
-    if (user_.native != nullptr && user_.native->program.ScoresInPlace(run_->scorer().tables)) {
+    const NativeScorer* native = run_->scorer().native;
+    if (native != nullptr && native->executor().ScoresInPlace(run_->scorer().tables)) {
       WalkDirect();
       next();
       return true;
@@ -234,16 +235,10 @@ class Walker : public std::enable_shared_from_this<Walker> {
 
   bool RescoreRow(std::function<void()> next) {
     rescored_ = true;
-    rescore_user_.tensors = user_.tensors;
-    const absl::Status packed = PackUser(run_->rescorer(), &rescore_user_);
-    if (!packed.ok()) {
-      GiveUp(packed);
-      next();
-      return true;
-    }
+    user_.packed = run_->rescorer().native->Pack(*user_.native);
     const absl::Span<const int32_t> positions = search_->KeepResults(run_->RescoreCount(row_));
     frontier_scores_.resize(positions.size());
-    ScoreTiles(run_->ctx(), run_->rescorer(), rescore_user_, positions, absl::MakeSpan(frontier_scores_),
+    ScoreTiles(run_->ctx(), run_->rescorer(), user_, positions, absl::MakeSpan(frontier_scores_),
                [self = shared_from_this(), next = std::move(next)](const absl::Status& status) {
                  if (status.ok()) {
                    self->search_->Rescore(self->frontier_scores_);
@@ -258,7 +253,7 @@ class Walker : public std::enable_shared_from_this<Walker> {
   // All hops at once: a distance costs less than handing a tile to another thread would.
   void WalkDirect() {
     tensorflow::CancellationManager* cancellation = run_->ctx()->cancellation_manager();
-    const CompiledScorer& scorer = *user_.native;
+    const NativeExecutor& executor = run_->scorer().native->executor();
     PartTimes times;
     while (!search_->done()) {
       if (cancellation != nullptr && cancellation->IsCancelled()) {
@@ -266,8 +261,8 @@ class Walker : public std::enable_shared_from_this<Walker> {
       }
       frontier_scores_.resize(search_->frontier().size());
       times.Spend(Part::kScorer, [&] {
-        scorer.program.ScoreInPlace(user_.packed, run_->scorer().tables, search_->frontier(),
-                                    frontier_scores_.data());
+        executor.ScoreInPlace(*user_.native, run_->scorer().tables, search_->frontier(),
+                              frontier_scores_.data());
       });
       times.Spend(Part::kWalk, [&] { search_->Advance(frontier_scores_); });
     }
@@ -303,7 +298,6 @@ class Walker : public std::enable_shared_from_this<Walker> {
   ObjectPool<BeamSearch>::Loan search_;
   int64_t row_ = -1;
   ScorerUser user_;
-  ScorerUser rescore_user_;
   bool rescored_ = false;
   std::vector<float> frontier_scores_;
 };

@@ -1,0 +1,31 @@
+"""From a scorer's graph to the program that the native executor runs.
+
+A rule finds what of the graph one instruction computes (a sum of products with its activation, say) and names
+the tensors that it is computed from. A new instruction is a rule here, a case in
+ops/core/scorer/native_executor.cc, and a line in docs/scorer-program.md.
+"""
+
+from __future__ import annotations
+
+from nann.export.scorer._ir import Tensor
+from nann.export.scorer._lower_ops import operation
+from nann.export.scorer._lower_products import similarity, sum_of_products
+from nann.export.scorer._lowering import Lowering, NotLowerableError, ScorerIr, Step
+from nann.export.scorer._program import ProgramWriter
+
+
+def lower(ir: ScorerIr) -> ProgramWriter:
+    """The program of a scorer: its user part too, or, where that is not known, after the user function.
+
+    Raises NotLowerableError.
+    """
+    try:
+        return Lowering(ir, _rule, after_user_function=False).run()
+    except NotLowerableError:
+        if ir.user == ir.state:
+            raise
+        return Lowering(ir.after_user_function(), _rule, after_user_function=True).run()
+
+
+def _rule(lowering: Lowering, tensor: Tensor) -> Step:
+    return similarity(lowering, tensor) or sum_of_products(lowering, tensor) or operation(lowering, tensor)

@@ -1,0 +1,235 @@
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <tuple>
+#include <utility>
+
+#include "native_executor.h"
+
+namespace nann {
+
+// Gives every value of a program its place: memory is used again once nothing reads what was there, slices
+// are views, and the right sides of products are packed: constants here, what the user section computes by
+// Pack.
+class ExecutorLayout {
+ public:
+  explicit ExecutorLayout(NativeExecutor* executor)
+      : executor_(*executor), instructions_(executor->program_->instructions()) {}
+
+  void Lay() {
+    const int count = static_cast<int>(instructions_.size());
+    executor_.places_.resize(count);
+    executor_.packed_.resize(count);
+    buffers_of_.assign(count, -1);
+    FindConstantRows();
+    for (int value = 0; value < count; ++value) LayValue(value);
+    ReadAt(executor_.program_->output(), kEnd);
+    PlaceBuffers(Place::kUser, &executor_.user_floats_);
+    PlaceBuffers(Place::kTile, &executor_.scratch_floats_);
+    for (int value = 0; value < count; ++value) {
+      if (buffers_of_[value] >= 0) executor_.places_[value].offset += buffers_[buffers_of_[value]].offset;
+    }
+    for (const auto& [place, buffer] : packed_buffers_) place->offset = buffers_[buffer].offset;
+    executor_.narrow_offset_ = executor_.scratch_floats_;
+    executor_.scratch_floats_ += narrow_floats_;
+    PackConstants();
+    FindSimilarity();
+  }
+
+ private:
+  using Place = NativeExecutor::Place;
+  static constexpr int kEnd = std::numeric_limits<int>::max();
+
+  // Memory of a value from the instruction that makes it to the last that reads it.
+  struct Buffer {
+    Place::Space space;
+    int64_t size;
+    int first, last;
+    int64_t offset = 0;
+  };
+
+  // A constant that is only multiplied with is only packed; others lie there in rows too.
+  void FindConstantRows() {
+    constant_rows_.assign(instructions_.size(), false);
+    constant_rows_.back() = true;
+    for (const Instruction& instruction : instructions_) {
+      const bool is_gemm = instruction.opcode == Opcode::kGemm;
+      for (size_t i = 0; i < instruction.operands.size(); ++i) {
+        const bool is_matrix = is_gemm && i % 2 == 1 && static_cast<int>(i) < 2 * instruction.num_terms();
+        if (!is_matrix) constant_rows_[instruction.operands[i]] = true;
+      }
+    }
+  }
+
+  static int64_t Aligned(int64_t floats) { return PaddedWidth(floats); }
+
+  void LayValue(int value) {
+    const Instruction& instruction = instructions_[value];
+    const ValueShape& shape = instruction.shape;
+    for (int operand : instruction.operands) Read(operand, value);
+    switch (instruction.opcode) {
+      case Opcode::kConstant:
+        executor_.places_[value] = {Place::kConstant, constant_floats_, PaddedWidth(shape.columns)};
+        if (constant_rows_[value]) constant_floats_ += Aligned(shape.Floats());
+        return;
+      case Opcode::kSlice:
+        executor_.places_[value] = executor_.places_[instruction.operands[0]];
+        executor_.places_[value].offset += instruction.parameters[0];
+        buffers_of_[value] = buffers_of_[instruction.operands[0]];
+        return;
+      case Opcode::kInput:
+        executor_.inputs_.push_back(value);
+        break;
+      case Opcode::kTable:
+        executor_.tables_.push_back(value);
+        break;
+      case Opcode::kGemm:
+        LayMatrices(value);
+        [[fallthrough]];
+      default:
+        (shape.per_item ? executor_.tile_section_ : executor_.user_section_).push_back(value);
+    }
+    const bool filled_first = instruction.opcode == Opcode::kInput || instruction.opcode == Opcode::kTable;
+    const int64_t rows = shape.rows * (shape.per_item ? executor_.options_.tile_rows : 1);
+    const Place::Space space = shape.per_item ? Place::kTile : Place::kUser;
+    buffers_of_[value] =
+        NewBuffer(space, rows * PaddedWidth(shape.columns) + kStrip, filled_first ? -1 : value);
+    executor_.places_[value] = {space, 0, PaddedWidth(shape.columns)};
+  }
+
+  // What tiles read of the user stays until the last tile.
+  void Read(int operand, int reader) {
+    const bool by_tile = instructions_[reader].shape.per_item && !instructions_[operand].shape.per_item;
+    ReadAt(operand, by_tile ? kEnd : reader);
+  }
+
+  void ReadAt(int operand, int time) {
+    if (buffers_of_[operand] < 0) return;
+    int& last = buffers_[buffers_of_[operand]].last;
+    last = std::max(last, time);
+  }
+
+  int NewBuffer(Place::Space space, int64_t size, int time) {
+    buffers_.push_back({space, Aligned(size), time, time});
+    return static_cast<int>(buffers_.size()) - 1;
+  }
+
+  // -------------------------------------------------------------------- right sides of products
+
+  void LayMatrices(int value) {
+    const Instruction& gemm = instructions_[value];
+    executor_.packed_[value].resize(gemm.num_terms());
+    int64_t narrow = kStrip;
+    for (int t = 0; t < gemm.num_terms(); ++t) {
+      const bool constant = instructions_[gemm.matrix(t)].opcode == Opcode::kConstant;
+      Place* place = &executor_.packed_[value][t];
+      if (constant || gemm.shape.per_item) {
+        *place = PackedOnce(gemm.matrix(t), gemm.transposed(t), constant, gemm.shape.per_item);
+      } else {
+        // The user section packs it where it multiplies.
+        const int64_t size = MatrixFloats(gemm.matrix(t), gemm.transposed(t), false);
+        place->space = Place::kUser;
+        packed_buffers_.emplace_back(place, NewBuffer(Place::kUser, size, value));
+      }
+      const int64_t rows = executor_.options_.tile_rows * gemm.shape.rows;
+      narrow += rows * PaddedWidth(instructions_[gemm.left(t)].shape.columns) / 2;
+    }
+    if (executor_.native_bfloat16_ && gemm.shape.per_item) narrow_floats_ = std::max(narrow_floats_, narrow);
+  }
+
+  int64_t MatrixFloats(int value, bool transposed, bool bfloat16) const {
+    const ValueShape& shape = instructions_[value].shape;
+    const int64_t depth = transposed ? shape.columns : shape.rows;
+    return PackedSize(depth, transposed ? shape.rows : shape.columns, bfloat16);
+  }
+
+  // What several products multiply with is packed once.
+  Place PackedOnce(int value, bool transposed, bool constant, bool for_tiles) {
+    const auto key = std::make_tuple(value, transposed, for_tiles);
+    const auto [known, is_new] = packed_once_.try_emplace(key);
+    if (!is_new) return known->second;
+    int64_t& end = constant ? constant_floats_ : executor_.packed_floats_;
+    known->second = {constant ? Place::kConstant : Place::kPacked, end, 0};
+    end += Aligned(MatrixFloats(value, transposed, for_tiles && executor_.native_bfloat16_));
+    if (!constant) {
+      executor_.packings_.push_back({value, transposed, known->second});
+      ReadAt(value, kEnd);
+    }
+    return known->second;
+  }
+
+  void PackConstants() {
+    auto constants = std::make_shared<AlignedFloats>(constant_floats_);
+    for (size_t value = 0; value < instructions_.size(); ++value) {
+      if (instructions_[value].opcode != Opcode::kConstant || !constant_rows_[value]) continue;
+      const RowsView from = ConstantRows(static_cast<int>(value));
+      const Place& place = executor_.places_[value];
+      for (int64_t row = 0; row < instructions_[value].shape.rows; ++row) {
+        std::copy_n(from.data + row * from.stride, from.stride,
+                    constants->data() + place.offset + row * place.stride);
+      }
+    }
+    for (const auto& [key, place] : packed_once_) {
+      const auto [value, transposed, for_tiles] = key;
+      if (place.space != Place::kConstant) continue;
+      executor_.PackMatrix(ConstantRows(value), instructions_[value].shape, transposed,
+                           for_tiles && executor_.options_.bfloat16, constants->data() + place.offset);
+    }
+    executor_.constants_ = std::move(constants);
+  }
+
+  RowsView ConstantRows(int value) const {
+    return {executor_.program_->ConstantOf(value), instructions_[value].shape.columns};
+  }
+
+  // -------------------------------------------------------------------- buffers
+
+  // In the order of their birth, each in the first gap that is free while it lives.
+  void PlaceBuffers(Place::Space space, int64_t* floats) {
+    std::vector<const Buffer*> placed;
+    for (Buffer& buffer : buffers_) {
+      if (buffer.space != space) continue;
+      std::vector<std::pair<int64_t, int64_t>> taken;
+      for (const Buffer* other : placed) {
+        if (other->first <= buffer.last && buffer.first <= other->last) {
+          taken.emplace_back(other->offset, other->offset + other->size);
+        }
+      }
+      std::sort(taken.begin(), taken.end());
+      for (const auto& [begin, end] : taken) {
+        if (buffer.offset + buffer.size <= begin) break;
+        buffer.offset = std::max(buffer.offset, end);
+      }
+      placed.push_back(&buffer);
+      *floats = std::max(*floats, buffer.offset + buffer.size);
+    }
+  }
+
+  // A program that does nothing but compare a table's rows with a vector needs no tiles.
+  void FindSimilarity() {
+    const Instruction& score = instructions_.back();
+    if (score.opcode != Opcode::kSimilarity || executor_.tile_section_.size() != 1) return;
+    const Instruction& table = instructions_[score.operands[0]];
+    if (table.opcode != Opcode::kTable) return;
+    executor_.similarity_ = {static_cast<int>(table.parameters[0]), score.operands[1],
+                             static_cast<SimilarityOp>(score.function)};
+  }
+
+  NativeExecutor& executor_;
+  const std::vector<Instruction>& instructions_;
+  std::vector<Buffer> buffers_;
+  std::vector<int> buffers_of_;  // Per value; -1 of constants.
+  std::vector<bool> constant_rows_;
+  std::vector<std::pair<Place*, int>> packed_buffers_;
+  std::map<std::tuple<int, bool, bool>, Place> packed_once_;
+  int64_t constant_floats_ = 0;
+  int64_t narrow_floats_ = 0;
+};
+
+NativeExecutor::NativeExecutor(std::shared_ptr<const ScorerProgram> program, const Options& options)
+    : program_(std::move(program)), options_(options) {
+  native_bfloat16_ = options_.bfloat16 && options_.kernels->gemm_bfloat16 != nullptr;
+  ExecutorLayout(this).Lay();
+}
+
+}  // namespace nann

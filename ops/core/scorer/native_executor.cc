@@ -1,0 +1,255 @@
+#include "native_executor.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace nann {
+namespace {
+
+void CopyRows(RowsView from, int64_t rows, int64_t columns, float* to, int64_t to_stride) {
+  for (int64_t row = 0; row < rows; ++row) {
+    std::memcpy(to + row * to_stride, from.data + row * from.stride, columns * sizeof(float));
+  }
+}
+
+// The same floats in rows of another width.
+void Reshape(RowsView from, int64_t from_columns, int64_t floats, float* to, int64_t columns,
+             int64_t to_stride) {
+  for (int64_t i = 0; i < floats; ++i) {
+    to[i / columns * to_stride + i % columns] = from.data[i / from_columns * from.stride + i % from_columns];
+  }
+}
+
+void Transpose(RowsView from, int64_t rows, int64_t columns, float* to, int64_t to_stride) {
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t column = 0; column < columns; ++column) {
+      to[row * to_stride + column] = from.data[column * from.stride + row];
+    }
+  }
+}
+
+}  // namespace
+
+const float* NativeExecutor::In(const Place& place, const Memory& memory) const {
+  switch (place.space) {
+    case Place::kConstant:
+      return memory.constants + place.offset;
+    case Place::kUser:
+      return memory.user + place.offset;
+    case Place::kPacked:
+      return memory.packed + place.offset;
+    case Place::kTile:
+      break;
+  }
+  return memory.out + place.offset;
+}
+
+RowsView NativeExecutor::View(int value, const Memory& memory) const {
+  return {In(places_[value], memory), places_[value].stride};
+}
+
+// Calls kernel(operands, first row, rows) for blocks of the result's rows: once, or, where an operand's rows
+// are repeated otherwise than by a stride of 0, once per item.
+template <typename Kernel>
+void NativeExecutor::ForBlocks(absl::Span<const int> operands, const ValueShape& shape, const Memory& memory,
+                               Kernel kernel) const {
+  constexpr size_t kMostOperands = 3;
+  const bool at_once = std::all_of(operands.begin(), operands.end(), [&](int operand) {
+    const ValueShape& from = At(operand).shape;
+    return from.per_item == shape.per_item ? from.rows == shape.rows || !shape.per_item : from.rows == 1;
+  });
+  const int64_t blocks = shape.per_item && !at_once ? memory.items : 1;
+  const int64_t rows = at_once ? Rows(shape, memory) : shape.rows;
+  for (int64_t block = 0; block < blocks; ++block) {
+    Operand views[kMostOperands];
+    for (size_t i = 0; i < operands.size(); ++i) {
+      const ValueShape& from = At(operands[i]).shape;
+      views[i].view = View(operands[i], memory);
+      views[i].column = from.columns < shape.columns;
+      if (from.per_item) views[i].view.data += block * from.rows * views[i].view.stride;
+      const bool one_row = from.rows == 1 && !(from.per_item && at_once);
+      if (one_row) views[i].view.stride = 0;
+    }
+    kernel(views, block * rows, rows);
+  }
+}
+
+void NativeExecutor::PackMatrix(RowsView from, const ValueShape& shape, bool transposed, bool bfloat16,
+                                float* to) const {
+  const int64_t depth = transposed ? shape.columns : shape.rows;
+  const int64_t width = transposed ? shape.rows : shape.columns;
+  if (bfloat16 && native_bfloat16_) {
+    PackStripsBfloat16(from.data, from.stride, transposed, depth, width, reinterpret_cast<uint16_t*>(to));
+    return;
+  }
+  PackStrips(from.data, from.stride, transposed, depth, width, to);
+  if (!bfloat16) return;
+  for (int64_t i = 0; i < PackedSize(depth, width, false); ++i) {
+    const uint32_t bits = static_cast<uint32_t>(RoundToBfloat16(to[i])) << 16;
+    std::memcpy(to + i, &bits, sizeof(bits));
+  }
+}
+
+void NativeExecutor::RunGemm(int value, const Memory& memory) const {
+  const Instruction& instruction = At(value);
+  const bool bfloat16 = instruction.shape.per_item && native_bfloat16_;
+  Gemm gemm;
+  gemm.rows = Rows(instruction.shape, memory);
+  gemm.width = instruction.shape.columns;
+  GemmTerm terms[kMaxSummands];
+  uint16_t* narrow = reinterpret_cast<uint16_t*>(memory.out + narrow_offset_);
+  for (int t = 0; t < instruction.num_terms(); ++t) {
+    const RowsView left = View(instruction.left(t), memory);
+    const int64_t depth = At(instruction.left(t)).shape.columns;
+    const Place& packed = packed_[value][t];
+    if (packed.space == Place::kUser) {
+      const int matrix = instruction.matrix(t);
+      PackMatrix(View(matrix, memory), At(matrix).shape, instruction.transposed(t), false,
+                 memory.out + packed.offset);
+    }
+    terms[t] = {left.data, left.stride, In(packed, memory), depth};
+    if (bfloat16) {
+      const int64_t stride = PaddedWidth(depth);
+      options_.kernels->to_bfloat16(left, gemm.rows, depth, narrow, stride);
+      terms[t].rows = narrow;
+      terms[t].stride = stride;
+      narrow += gemm.rows * stride;
+    }
+  }
+  RowsView addends[kMaxSummands];
+  for (int addend : instruction.addends()) {
+    addends[gemm.num_addends] = View(addend, memory);
+    if (!(At(addend).shape == instruction.shape)) addends[gemm.num_addends].stride = 0;
+    ++gemm.num_addends;
+  }
+  gemm.terms = terms;
+  gemm.num_terms = instruction.num_terms();
+  gemm.addends = addends;
+  gemm.activation = static_cast<Activation>(instruction.function);
+  if (instruction.has_slope()) gemm.alpha = View(instruction.slope(), memory).data;
+  gemm.out = Out(value, memory);
+  gemm.out_stride = places_[value].stride;
+  (bfloat16 ? options_.kernels->gemm_bfloat16 : options_.kernels->gemm)(gemm);
+}
+
+void NativeExecutor::RunConcat(int value, const Memory& memory) const {
+  const Instruction& instruction = At(value);
+  const int64_t stride = places_[value].stride;
+  float* out = Out(value, memory);
+  for (const int& part : instruction.operands) {
+    const int64_t columns = At(part).shape.columns;
+    ForBlocks({&part, 1}, instruction.shape, memory, [&](const Operand* from, int64_t first, int64_t rows) {
+      CopyRows(from->view, rows, columns, out + first * stride, stride);
+    });
+    out += columns;
+  }
+}
+
+void NativeExecutor::Run(int value, const Memory& memory) const {
+  const TileKernels& kernels = *options_.kernels;
+  const Instruction& instruction = At(value);
+  const ValueShape& shape = instruction.shape;
+  const uint32_t function = instruction.function;
+  if (instruction.opcode == Opcode::kGemm) return RunGemm(value, memory);
+  if (instruction.opcode == Opcode::kConcat) return RunConcat(value, memory);
+  float* out = Out(value, memory);
+  const int64_t stride = places_[value].stride, columns = shape.columns;
+  const int operand = instruction.operands[0];
+  const ValueShape& from = At(operand).shape;
+  const RowsView in = View(operand, memory);
+  const int64_t rows = Rows(from, memory);
+  switch (instruction.opcode) {
+    case Opcode::kBinary:
+      return ForBlocks(instruction.operands, shape, memory, [&](const Operand* o, int64_t first, int64_t n) {
+        kernels.binary(static_cast<BinaryOp>(function), o[0], o[1], n, columns, out + first * stride, stride);
+      });
+    case Opcode::kSelect:
+      return ForBlocks(instruction.operands, shape, memory, [&](const Operand* o, int64_t first, int64_t n) {
+        kernels.select(o[0], o[1], o[2], n, columns, out + first * stride, stride);
+      });
+    case Opcode::kUnary:
+      return kernels.unary(static_cast<UnaryOp>(function), in, rows, columns, out, stride);
+    case Opcode::kPrelu:
+      return kernels.prelu(in, View(instruction.operands[1], memory).data, rows, columns, out, stride);
+    case Opcode::kSoftmax:
+      return kernels.softmax(in, rows, columns, out, stride);
+    case Opcode::kReduce:
+      return kernels.reduce(static_cast<ReduceOp>(function), in, rows, from.columns, out, stride);
+    case Opcode::kSimilarity:
+      return kernels.similarity(static_cast<SimilarityOp>(function),
+                                View(instruction.operands[1], memory).data, in, rows, from.columns, out,
+                                stride);
+    case Opcode::kReshape:
+      return Reshape(in, from.columns, rows * from.columns, out, columns, stride);
+    case Opcode::kTranspose:
+      for (int64_t item = 0; item < (shape.per_item ? memory.items : 1); ++item) {
+        Transpose({in.data + item * from.rows * in.stride, in.stride}, shape.rows, columns,
+                  out + item * shape.rows * stride, stride);
+      }
+      return;
+    case Opcode::kInput:
+    case Opcode::kTable:
+    case Opcode::kConstant:
+    case Opcode::kSlice:
+    case Opcode::kGemm:
+    case Opcode::kConcat:
+      return;  // In no section, or above.
+  }
+}
+
+void NativeExecutor::RunUser(absl::Span<const float* const> tensors, AlignedFloats* user) const {
+  Memory memory;
+  memory.constants = constants_->data();
+  memory.user = memory.out = user->data();
+  for (int value : inputs_) {
+    const ValueShape& shape = At(value).shape;
+    CopyRows({tensors[At(value).parameters[0]], shape.columns}, shape.rows, shape.columns, Out(value, memory),
+             places_[value].stride);
+  }
+  for (int value : user_section_) Run(value, memory);
+}
+
+void NativeExecutor::Pack(const AlignedFloats& user, AlignedFloats* packed) const {
+  Memory memory;
+  memory.constants = constants_->data();
+  memory.user = user.data();
+  for (const Packing& packing : packings_) {
+    PackMatrix(View(packing.value, memory), At(packing.value).shape, packing.transposed, options_.bfloat16,
+               packed->data() + packing.place.offset);
+  }
+}
+
+void NativeExecutor::Gather(absl::Span<const Table* const> tables, absl::Span<const int32_t> positions,
+                            AlignedFloats* scratch) const {
+  for (int value : tables_) {
+    tables[At(value).parameters[0]]->Gather(positions, scratch->data() + places_[value].offset,
+                                            places_[value].stride);
+  }
+}
+
+void NativeExecutor::Score(const AlignedFloats& user, const AlignedFloats& packed, int64_t rows,
+                           AlignedFloats* scratch, float* scores) const {
+  Memory memory;
+  memory.constants = constants_->data();
+  memory.user = user.data();
+  memory.packed = packed.data();
+  memory.out = scratch->data();
+  memory.items = rows;
+  for (int value : tile_section_) Run(value, memory);
+  RowsView output = View(program_->output(), memory);
+  if (!At(program_->output()).shape.per_item) output.stride = 0;
+  for (int64_t row = 0; row < rows; ++row) scores[row] = output.data[row * output.stride];
+}
+
+void NativeExecutor::ScoreInPlace(const AlignedFloats& user, absl::Span<const Table* const> tables,
+                                  absl::Span<const int32_t> positions, float* scores) const {
+  Memory memory;
+  memory.constants = constants_->data();
+  memory.user = user.data();
+  const Table& table = *tables[similarity_->table];
+  options_.kernels->table_similarity(similarity_->op, View(similarity_->query, memory).data,
+                                     table.AsFloat32().data(), table.width(), positions.data(),
+                                     static_cast<int64_t>(positions.size()), scores);
+}
+
+}  // namespace nann

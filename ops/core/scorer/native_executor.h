@@ -1,0 +1,135 @@
+// Runs scorer programs with the kernels of this processor.
+#ifndef NANN_OPS_CORE_SCORER_NATIVE_EXECUTOR_H_
+#define NANN_OPS_CORE_SCORER_NATIVE_EXECUTOR_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "../index/table.h"
+#include "absl/types/span.h"
+#include "aligned_floats.h"
+#include "scorer_program.h"
+#include "tile_kernels.h"
+
+namespace nann {
+
+// A program made ready to run: every value has a place in memory, constant matrices are packed for the
+// kernels. Immutable, so thread-safe. A score depends on its item and the user only, not on the other items
+// of its tile.
+//
+// Once per request:  RunUser, then Pack.
+// For every tile:    Gather, then Score. Any number of threads may score tiles of one user, each with a
+// scratch
+//                    of its own.
+class NativeExecutor {
+ public:
+  struct Options {
+    int64_t tile_rows = 128;  // At least 1.
+    // Products over tiles of bfloat16 (sums stay float32) where the processor has them; elsewhere float32
+    // products with matrices rounded to bfloat16. The user section is always float32.
+    bool bfloat16 = false;
+    const TileKernels* kernels = &BestTileKernels();
+  };
+
+  NativeExecutor(std::shared_ptr<const ScorerProgram> program, const Options& options);
+
+  const ScorerProgram& program() const { return *program_; }
+  int64_t tile_rows() const { return options_.tile_rows; }
+
+  // Memory of one user, of its packed matrices, and of one tile.
+  AlignedFloats MakeUser() const { return AlignedFloats(user_floats_); }
+  AlignedFloats MakePacked() const { return AlignedFloats(packed_floats_); }
+  AlignedFloats MakeScratch() const { return AlignedFloats(scratch_floats_); }
+
+  // Runs the user section. `tensors[i]` holds the floats of input tensor i, row by row. What it computes does
+  // not depend on the options: executors of one program share it.
+  void RunUser(absl::Span<const float* const> tensors, AlignedFloats* user) const;
+
+  // Lays out the user's matrices that tiles are multiplied with.
+  void Pack(const AlignedFloats& user, AlignedFloats* packed) const;
+
+  // Reads a tile: rows `positions`, at most tile_rows() of them, of every table.
+  void Gather(absl::Span<const Table* const> tables, absl::Span<const int32_t> positions,
+              AlignedFloats* scratch) const;
+
+  // Scores the first `rows` items of the tile that was gathered.
+  void Score(const AlignedFloats& user, const AlignedFloats& packed, int64_t rows, AlignedFloats* scratch,
+             float* scores) const;
+
+  // Whether the score is an inner product or a distance of a table's row and a vector of the user.
+  bool is_similarity() const { return similarity_.has_value(); }
+  // Whether items can be scored where they lie, without a tile.
+  bool ScoresInPlace(absl::Span<const Table* const> tables) const {
+    return is_similarity() && tables[similarity_->table]->type() == TableType::kFloat32;
+  }
+  // Scores any number of items, if ScoresInPlace.
+  void ScoreInPlace(const AlignedFloats& user, absl::Span<const Table* const> tables,
+                    absl::Span<const int32_t> positions, float* scores) const;
+
+ private:
+  friend class ExecutorLayout;
+
+  // Where a value, or a packed matrix, is.
+  struct Place {
+    enum Space { kConstant, kUser, kPacked, kTile };
+    Space space = kConstant;
+    int64_t offset = 0;
+    int64_t stride = 0;  // From row to row; of a packed matrix unused.
+  };
+
+  struct Similarity {
+    int table = 0;
+    int query = 0;
+    SimilarityOp op = SimilarityOp::kDot;
+  };
+
+  // A matrix of the user that Pack lays out.
+  struct Packing {
+    int value = 0;
+    bool transposed = false;
+    Place place;
+  };
+
+  // The arenas of one run; `out` is the one that is written: the user's, or a tile's scratch.
+  struct Memory {
+    const float* constants = nullptr;
+    const float* user = nullptr;
+    const float* packed = nullptr;
+    float* out = nullptr;
+    int64_t items = 1;
+  };
+
+  const Instruction& At(int value) const { return program_->instructions()[value]; }
+  const float* In(const Place& place, const Memory& memory) const;
+  RowsView View(int value, const Memory& memory) const;
+  float* Out(int value, const Memory& memory) const { return memory.out + places_[value].offset; }
+  // Rows of a value, over all items of the tile.
+  static int64_t Rows(const ValueShape& shape, const Memory& memory) {
+    return shape.rows * (shape.per_item ? memory.items : 1);
+  }
+  template <typename Kernel>
+  void ForBlocks(absl::Span<const int> operands, const ValueShape& shape, const Memory& memory,
+                 Kernel kernel) const;
+  void Run(int value, const Memory& memory) const;
+  void RunGemm(int value, const Memory& memory) const;
+  void RunConcat(int value, const Memory& memory) const;
+  void PackMatrix(RowsView from, const ValueShape& shape, bool transposed, bool bfloat16, float* to) const;
+
+  std::shared_ptr<const ScorerProgram> program_;
+  Options options_;
+  bool native_bfloat16_ = false;
+  std::vector<Place> places_;                                       // Per value.
+  std::vector<std::vector<Place>> packed_;                          // Per value: of a kGemm, its right sides.
+  std::vector<int> user_section_, tile_section_, tables_, inputs_;  // Values.
+  std::vector<Packing> packings_;
+  std::shared_ptr<const AlignedFloats> constants_;
+  int64_t user_floats_ = 0, packed_floats_ = 0, scratch_floats_ = 0;
+  int64_t narrow_offset_ = 0;  // bfloat16 copies of left sides, behind the tile's values.
+  std::optional<Similarity> similarity_;
+};
+
+}  // namespace nann
+
+#endif  // NANN_OPS_CORE_SCORER_NATIVE_EXECUTOR_H_

@@ -1,0 +1,204 @@
+// Damages scorer programs, word by word and byte by byte, and runs those that are still accepted: every
+// outcome but an error or scores is a defect. Meant to run under AddressSanitizer and
+// UndefinedBehaviorSanitizer.
+//
+//   program_fuzz MUTATIONS [SEED]
+#include <cstdio>
+#include <cstdlib>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <random>
+
+#include "arrays.h"
+#include "ops/core/scorer/native_executor.h"
+#include "program_builder.h"
+
+namespace nann {
+namespace {
+
+constexpr int64_t kItems = 7, kTileRows = 3;
+constexpr uint32_t kMostInputs = 16;  // A program that reads others is refused where the op runs it.
+
+// As an export has it: the user's keys and mask, attention, and a network with PReLU.
+ProgramBuilder Attention() {
+  ProgramBuilder b;
+  const uint32_t events = b.Input(0, {5, 6}), items = b.Table(0, 6), more = b.Table(1, 3);
+  const std::vector<float> numbers(64, 0.25f);
+  const uint32_t weights = b.Constant(6, 6, std::vector<float>(36, 0.5f));
+  const uint32_t present =
+      b.Reduce(ReduceOp::kMax, b.Binary(BinaryOp::kNotEqual, events, b.Constant(1, 1, {0})));
+  const uint32_t mask = b.Reshape(b.Binary(BinaryOp::kSub, present, b.Constant(1, 1, {1})), 1, 5);
+  const uint32_t keys =
+      b.Gemm(1, {events, weights, b.Constant(1, 6, std::vector<float>(6, 1.0f))}, 0, Activation::kRelu);
+  const uint32_t logits = b.Gemm(1, {items, keys, mask}, 1);
+  const uint32_t attended = b.Gemm(1, {b.Softmax(logits), events});
+  const uint32_t joined = b.Concat({attended, b.Slice(items, 1, 4), more});
+  const uint32_t slope = b.Constant(1, 4, {0.1f, 0.2f, 0.3f, 0.4f});
+  const uint32_t hidden = b.Gemm(2,
+                                 {joined, b.Constant(13, 4, std::vector<float>(52, 0.1f)), more,
+                                  b.Constant(4, 3, std::vector<float>(12, 0.3f)), slope, slope},
+                                 2, Activation::kPrelu);
+  b.Similarity(SimilarityOp::kNegativeDot, b.Prelu(hidden, slope), b.Constant(1, 4, {1, 2, 3, 4}));
+  return b;
+}
+
+// Values of three axes, and every instruction that the other has not.
+ProgramBuilder Pairs() {
+  ProgramBuilder b;
+  const uint32_t item = b.Table(0, 6), user = b.Input(0, {4, 6}), query = b.Input(1, {6});
+  const uint32_t pairs = b.Binary(BinaryOp::kSquaredDifference, item, user);
+  const uint32_t turned = b.Transpose(b.Unary(UnaryOp::kTanh, pairs));
+  const uint32_t chosen = b.Select(b.Binary(BinaryOp::kGreater, item, query), item, query);
+  const uint32_t sums = b.Reduce(ReduceOp::kMean, turned);
+  const uint32_t wide = b.Concat({b.Reshape(sums, 1, 6), chosen, b.Slice(b.Reshape(turned, 1, 24), 3, 9)});
+  const uint32_t scored = b.Similarity(SimilarityOp::kSquaredDistance, chosen, query);
+  b.Binary(BinaryOp::kDiv, b.Reduce(ReduceOp::kMin, wide), scored);
+  return b;
+}
+
+ProgramBuilder InnerProduct() {
+  ProgramBuilder b;
+  const uint32_t items = b.Table(0, 9);
+  b.Similarity(SimilarityOp::kDot, items, b.Unary(UnaryOp::kNeg, b.Input(0, {9})));
+  return b;
+}
+
+void Mutate(std::mt19937* random, std::string* bytes) {
+  const auto below = [&](size_t n) { return (*random)() % n; };
+  switch (below(6)) {
+    case 0:  // Flip a bit.
+      if (!bytes->empty()) (*bytes)[below(bytes->size())] ^= static_cast<char>(1 << below(8));
+      break;
+    case 1:  // Cut off the end.
+      bytes->resize(below(bytes->size() + 1));
+      break;
+    case 2:  // Put something in.
+      bytes->insert(below(bytes->size() + 1), 1 + below(9), static_cast<char>((*random)()));
+      break;
+    default: {  // Another word: a small number, which may well be right, or any.
+      if (bytes->size() < 8) return;
+      const uint32_t word = below(8) == 0 ? static_cast<uint32_t>((*random)()) : below(20);
+      std::memcpy(bytes->data() + below(bytes->size() / 4) * 4, &word, sizeof(word));
+    }
+  }
+}
+
+ProgramLimits SmallLimits() {
+  ProgramLimits limits;
+  limits.constant_floats = limits.user_floats = limits.item_floats = 1 << 16;
+  limits.user_work = limits.item_work = 1 << 20;
+  return limits;
+}
+
+// Inputs and tables as a program wants them, no float larger. None where the op would refuse to run it.
+class World {
+ public:
+  static std::unique_ptr<World> Of(const ScorerProgram& program) {
+    auto world = std::make_unique<World>();
+    world->tensors_.resize(kMostInputs);
+    world->floats_.resize(kMostInputs);
+    world->rows_.resize(kMostInputs);
+    world->tables_.resize(kMostInputs);
+    for (const Instruction& instruction : program.instructions()) {
+      const ValueShape& shape = instruction.shape;
+      if (instruction.opcode != Opcode::kInput && instruction.opcode != Opcode::kTable) continue;
+      const uint32_t index = instruction.parameters[0];
+      if (index >= kMostInputs) return nullptr;
+      const bool is_table = instruction.opcode == Opcode::kTable;
+      std::vector<float>& floats = (is_table ? world->rows_ : world->tensors_)[index];
+      const size_t size = (is_table ? kItems : shape.rows) * shape.columns;
+      if (!floats.empty() && floats.size() != size) return nullptr;
+      for (size_t i = floats.size(); i < size; ++i) floats.push_back(static_cast<float>(i % 5) - 2.0f);
+      if (!is_table) continue;
+      NpyArray array;
+      array.shape = {kItems, shape.columns};
+      array.dtype = DType::kFloat32;
+      array.data = reinterpret_cast<const char*>(floats.data());
+      world->tables_[index] = *Table::Create(array, TableType::kFloat32);
+    }
+    return world;
+  }
+
+  void Run(const NativeExecutor& executor) const {
+    std::vector<const float*> tensors;
+    std::vector<const Table*> tables;
+    for (const std::vector<float>& tensor : tensors_) tensors.push_back(tensor.data());
+    for (const Table& table : tables_) tables.push_back(&table);
+    AlignedFloats user = executor.MakeUser(), packed = executor.MakePacked(),
+                  scratch = executor.MakeScratch();
+    executor.RunUser(tensors, &user);
+    executor.Pack(user, &packed);
+    const std::vector<int32_t> positions = {6, 0, 3};
+    std::vector<float> scores(positions.size());
+    for (size_t rows = 1; rows <= positions.size(); ++rows) {
+      const absl::Span<const int32_t> tile = absl::MakeConstSpan(positions).subspan(0, rows);
+      executor.Gather(tables, tile, &scratch);
+      executor.Score(user, packed, rows, &scratch, scores.data());
+      if (executor.ScoresInPlace(tables)) executor.ScoreInPlace(user, tables, tile, scores.data());
+    }
+  }
+
+ private:
+  std::vector<std::vector<float>> tensors_, floats_, rows_;
+  std::vector<Table> tables_;
+};
+
+// Returns how many executors ran it.
+int RunEverywhere(const std::shared_ptr<const ScorerProgram>& program) {
+  const std::unique_ptr<World> world = World::Of(*program);
+  if (world == nullptr) return 0;
+  int runs = 0;
+  for (const TileKernels* kernels : SupportedTileKernels()) {
+    for (bool bfloat16 : {false, true}) {
+      NativeExecutor::Options options;
+      options.tile_rows = kTileRows;
+      options.bfloat16 = bfloat16;
+      options.kernels = kernels;
+      world->Run(NativeExecutor(program, options));
+      ++runs;
+    }
+  }
+  return runs;
+}
+
+int Run(int64_t mutations, uint32_t seed) {
+  std::mt19937 random(seed);
+  const std::string good[] = {Attention().Bytes(), Pairs().Bytes(), InnerProduct().Bytes()};
+  for (const std::string& bytes : good) {
+    absl::StatusOr<ScorerProgram> program = ScorerProgram::Parse(bytes, SmallLimits());
+    if (!program.ok() || RunEverywhere(std::make_shared<const ScorerProgram>(*std::move(program))) == 0) {
+      std::fprintf(stderr, "a good program is refused: %s\n", program.status().ToString().c_str());
+      return 1;
+    }
+  }
+  int64_t accepted = 0;
+  for (int64_t i = 0; i < mutations; ++i) {
+    std::string bytes = good[random() % std::size(good)];
+    const int damages = 1 + static_cast<int>(random() % 3);
+    for (int d = 0; d < damages; ++d) Mutate(&random, &bytes);
+    absl::StatusOr<ScorerProgram> program = ScorerProgram::Parse(bytes, SmallLimits());
+    if (!program.ok()) {
+      if (program.status().message().substr(0, 16) == "scorer_program: ") continue;
+      std::fprintf(stderr, "mutation %ld: the error names no input: %s\n", static_cast<long>(i),
+                   program.status().ToString().c_str());
+      return 1;
+    }
+    ++accepted;
+    RunEverywhere(std::make_shared<const ScorerProgram>(*std::move(program)));
+  }
+  std::printf("%ld mutations, %ld of them still valid programs, the rest refused\n",
+              static_cast<long>(mutations), static_cast<long>(accepted));
+  return 0;
+}
+
+}  // namespace
+}  // namespace nann
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: program_fuzz MUTATIONS [SEED]\n");
+    return 2;
+  }
+  return nann::Run(std::atoll(argv[1]), argc > 2 ? static_cast<uint32_t>(std::atoll(argv[2])) : 1);
+}

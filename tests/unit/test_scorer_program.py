@@ -1,0 +1,221 @@
+"""Scorer programs: what they are lowered to, that both sides know the same format, and the same scores."""
+
+from __future__ import annotations
+
+import enum
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import nann.ops
+from nann.export.scorer import SplitScorer, freeze_scorer, split_function
+from nann.export.scorer import _program as program_module
+from nann.export.scorer._lower import lower
+from nann.export.scorer._lowering import NotLowerableError
+from nann.export.scorer._program import Activation, Opcode, ProgramWriter
+from nann.export.scorer.split import whole_scorer
+from nann.training._model import ModelConfig, ReferenceModel
+from support.graphs import random_corpus
+from support.random_scorer import RandomModel
+from support.splitting import FunctionModel, split
+
+ROOT = Path(__file__).parents[2]
+L, D = 5, 8
+TILE_ROWS, ITEMS = 7, 24
+
+
+# ---------------------------------------------------------------------- the format
+
+
+def _enumerations(path: Path) -> dict[str, list[str]]:
+    """Of a C++ header: name -> names of its values as Python has them."""
+    found = re.findall(r"enum class (\w+) \{([^}]*)\}", path.read_text())
+    return {
+        name: [re.sub(r"(?<=[a-z])(?=[A-Z])", "_", each[1:]).upper() for each in re.findall(r"k\w+", values)]
+        for name, values in found
+    }
+
+
+def _in_python() -> dict[str, list[str]]:
+    found = {}
+    for name, kind in vars(program_module).items():
+        if isinstance(kind, type) and issubclass(kind, enum.IntEnum) and kind is not enum.IntEnum:
+            assert [each.value for each in kind] == list(range(len(kind)))
+            found[name] = [each.name for each in kind]
+    return found
+
+
+def test_both_sides_number_alike() -> None:
+    core = ROOT / "ops/core/scorer"
+    native = _enumerations(core / "scorer_program.h") | _enumerations(core / "tile_kernels.h")
+    assert native == _in_python()
+    header = (core / "scorer_program.h").read_text()
+    assert f"kVersion = {program_module.VERSION};" in header
+    assert f"kMaxSummands = {program_module.MAX_SUMMANDS};" in header
+
+
+def test_the_page_describes_every_instruction_and_function() -> None:
+    page = (ROOT / "docs/scorer-program.md").read_text()
+    described = re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)
+    assert described == [(str(each.value), each.name.lower()) for each in Opcode]
+    for name, values in _in_python().items():
+        if name != "Opcode":
+            assert ", ".join(f"{n} {value.lower()}" for n, value in enumerate(values)) in page.replace(
+                "\n", " "
+            )
+    assert f"version {program_module.VERSION}" in page
+
+
+# ---------------------------------------------------------------------- lowering
+
+
+def opcodes(program: ProgramWriter, *, per_item: bool) -> list[str]:
+    """Instructions that compute, of tiles or of the user."""
+    passive = (Opcode.CONSTANT, Opcode.INPUT, Opcode.TABLE)
+    return [
+        each.opcode.name
+        for each in program.instructions
+        if each.opcode not in passive and each.shape.per_item == per_item
+    ]
+
+
+def test_the_reference_model_is_few_instructions() -> None:
+    scorer = freeze_scorer(ReferenceModel(ModelConfig(items=20, categories=5)), tile_rows=32)
+    result = split_function(scorer.function, max_table_width=4096)
+    assert result.ir is not None
+    program = lower(result.ir)
+    assert not program.after_user_function
+    tile = [each for each in opcodes(program, per_item=True) if each != "SLICE"]
+    assert tile == ["GEMM", "SOFTMAX", "GEMM", "BINARY", "GEMM", "GEMM", "GEMM", "SIMILARITY"]
+    gemms = [each for each in program.instructions if each.opcode == Opcode.GEMM]
+    assert [each.parameters[0] for each in gemms if each.shape.per_item] == [1, 1, 2, 1, 1]
+    activated = [each.function != Activation.NONE for each in gemms if each.shape.per_item]
+    assert activated == [False, False, True, True, True]
+
+
+def test_a_layer_is_one_instruction() -> None:
+    kernel, bias = np.ones((D, 16), np.float32), np.arange(16, dtype=np.float32)
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        taste = tf.matmul(tf.nn.relu(user["events"]), kernel)
+        hidden = tf.nn.relu(tf.matmul(item * user["taste"], kernel) + bias)
+        return tf.reduce_sum(hidden * tf.reduce_max(taste, 0), -1)
+
+    result = split(score, events=[L, D], taste=[D])
+    assert result.ir is not None
+    program = lower(result.ir)
+    assert opcodes(program, per_item=True) == ["GEMM", "SIMILARITY"]
+    assert not program.is_similarity()
+
+
+def test_an_inner_product_is_read_in_place() -> None:
+    result = split(
+        lambda user, item: -tf.linalg.matvec(item, tf.reduce_mean(user["events"], 0)), events=[L, D]
+    )
+    assert result.ir is not None
+    program = lower(result.ir)
+    assert opcodes(program, per_item=True) == ["SIMILARITY"]
+    assert program.is_similarity()
+
+
+def test_what_is_not_known_of_the_user_stays_with_tensorflow() -> None:
+    result = split(lambda user, item: tf.linalg.matvec(item, tf.sin(user["taste"])), taste=[D])
+    assert result.ir is not None
+    assert lower(result.ir).after_user_function
+
+
+def test_what_is_not_known_of_the_items_is_named() -> None:
+    result = split(
+        lambda user, item: tf.linalg.matvec(tf.sin(tf.multiply(item, user["taste"])), user["taste"]),
+        taste=[D],
+    )
+    assert result.ir is not None
+    with pytest.raises(NotLowerableError, match=r"node Sin.* \(Sin\): an operation that the native executor"):
+        lower(result.ir)
+
+
+def test_a_scorer_of_thousands_of_levels_is_lowered() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        x = item
+        for _ in range(1500):
+            x = tf.tanh(x) * user["taste"]
+        return tf.reduce_sum(x, -1)
+
+    scorer = freeze_scorer(FunctionModel(score, taste=[D]), tile_rows=TILE_ROWS)
+    assert len(lower(whole_scorer(scorer.function)).instructions) > 3000
+
+
+# ---------------------------------------------------------------------- the same scores
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_random_programs_score_as_tensorflow(data: Any) -> None:
+    _check_random_program(lambda n: data.draw(st.integers(0, n - 1)))
+
+
+@pytest.mark.slow
+def test_many_random_programs_score_as_tensorflow() -> None:
+    compared = 0
+    for seed in range(400):
+        random = np.random.default_rng(seed)
+        compared += _check_random_program(lambda n, random=random: int(random.integers(n)))
+    assert compared > 300
+
+
+def _check_random_program(choose: Callable[[int], int]) -> bool:
+    """Whether there was a program, whose scores then were those of the functions."""
+    model = RandomModel(choose, operations=1 + choose(60))
+    function = freeze_scorer(model, tile_rows=TILE_ROWS).function
+    result = split_function(function, max_table_width=(4096, 0, 16, 48)[choose(4)])
+    if result.ir is None:
+        return False
+    try:
+        program = lower(result.ir)
+    except NotLowerableError:
+        return False
+    state = [np.stack(each) for each in zip(*(model.state(seed).values() for seed in range(2)), strict=True)]
+    expected, found = _scores(result, state, b""), _scores(result, state, program.to_bytes())
+    np.testing.assert_allclose(found, expected, atol=2e-5 * max(1e-30, np.abs(expected).max()))
+    return True
+
+
+def _scores(result: SplitScorer, state: list[Any], program: bytes) -> Any:
+    corpus = random_corpus(1, num_items=ITEMS, degree=3, sparsity=0.0)
+    width = (
+        result.item_function.inputs[0].shape[1]
+        if result.item_function
+        else result.function.inputs[-1].shape[1]
+    )
+    embs = np.random.default_rng(2).normal(size=(ITEMS, width)).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        files = corpus.write(Path(folder))
+        tables = {"item_embs": embs}
+        if result.item_function is not None:
+            tiles = np.concatenate([embs, embs])[: -(-ITEMS // TILE_ROWS) * TILE_ROWS].reshape(
+                -1, TILE_ROWS, width
+            )
+            tables["scorer"] = np.concatenate(
+                [np.asarray(result.item_function(tf.constant(t))) for t in tiles]
+            )[:ITEMS]
+        for name, table in tables.items():
+            np.save(Path(folder) / f"{name}.npy", table)
+        files["item_tables"] = {name: Path(folder) / f"{name}.npy" for name in tables}
+        return nann.ops.score_items(
+            nann.ops.IndexResource(**files),
+            state,
+            np.tile(np.arange(ITEMS, dtype=np.int32), (2, 1)),
+            scorer=result.function,
+            user_functions=[] if result.user_function is None else [result.user_function],
+            item_tables=result.item_tables,
+            tile_rows=TILE_ROWS,
+            program=program,
+        ).numpy()
