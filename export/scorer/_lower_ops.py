@@ -84,11 +84,6 @@ def _constant(lowering: Lowering, tensor: Tensor) -> Step:
     return Step((), lambda _: lowering.program.constant(values.reshape(shape.rows, shape.columns)))
 
 
-@_lowers("source")
-def _source(lowering: Lowering, tensor: Tensor) -> Step:
-    refuse(tensor, "an input that the scorer's user function should have taken")
-
-
 @_lowers("add")
 def _add(lowering: Lowering, tensor: Tensor) -> Step:
     terms = [(each.inputs[0], BinaryOp.SUB) if _ops.is_negation(each) else (each, BinaryOp.ADD)
@@ -279,8 +274,3 @@ def _reduced(lowering: Lowering, tensor: Tensor, function: ReduceOp | None, axes
 def _reshape(lowering: Lowering, tensor: Tensor) -> Step:
     shape = lowering.shape(tensor)
     return Step(tensor.inputs[:1], lambda values: lowering.as_shape(values[0], shape))
-
-
-@_lowers("dot")
-def _dot(lowering: Lowering, tensor: Tensor) -> Step:
-    refuse(tensor, "a matrix product over the items of a tile")

@@ -96,7 +96,7 @@ def _addends(
     addends: list[Tensor] = []
     others: list[tuple[Tensor, BinaryOp]] = []
     for summand in summands:
-        if _ops.is_negation(summand):
+        if _ops.is_negation(summand) and not summand.is_free:
             others.append((lowering.operand(summand.inputs[0], base), BinaryOp.SUB))
             continue
         each = lowering.operand(summand, base)

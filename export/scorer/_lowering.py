@@ -159,12 +159,14 @@ class Lowering:
 
     def without_items(self, x: Tensor, reader: Tensor) -> Tensor:
         """A free tensor that was repeated for each item, once."""
+        if x.shape[0] == 1:
+            return _ops.reshape(x, x.shape[1:])
         if x.value is not None and (x.value == x.value[:1]).all():
             return constant(x.value[0])
-        if x.op == "broadcast" and (x.inputs[0].rank < x.rank or x.inputs[0].shape[0] == 1):
-            narrow = x.inputs[0]
-            if narrow.rank == x.rank:
-                narrow = _ops.reshape(narrow, narrow.shape[1:])
+        narrow = x.inputs[0] if x.op == "broadcast" else x
+        if narrow.rank == x.rank and narrow.shape[0] == 1:
+            narrow = _ops.reshape(narrow, narrow.shape[1:])
+        if narrow.rank < x.rank:
             return _ops.broadcast(narrow, x.shape[1:])
         refuse(reader, "an operand of the user that differs from item to item")
 
@@ -176,9 +178,7 @@ class Lowering:
             if x.rank != reader.rank:
                 refuse(reader, "an elementwise operation that lines up the items with another axis")
             return x
-        if x.rank < reader.rank or x.shape[0] == 1 != self.tile_rows:
-            return x
-        return self.without_items(x, reader)
+        return x if x.rank < reader.rank else self.without_items(x, reader)
 
     # ------------------------------------------------------------------ instructions
 

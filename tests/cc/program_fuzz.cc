@@ -5,8 +5,8 @@
 //   program_fuzz MUTATIONS [SEED]
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <iterator>
-#include <map>
 #include <memory>
 #include <random>
 
@@ -97,7 +97,6 @@ class World {
   static std::unique_ptr<World> Of(const ScorerProgram& program) {
     auto world = std::make_unique<World>();
     world->tensors_.resize(kMostInputs);
-    world->floats_.resize(kMostInputs);
     world->rows_.resize(kMostInputs);
     world->tables_.resize(kMostInputs);
     for (const Instruction& instruction : program.instructions()) {
@@ -140,7 +139,7 @@ class World {
   }
 
  private:
-  std::vector<std::vector<float>> tensors_, floats_, rows_;
+  std::vector<std::vector<float>> tensors_, rows_;
   std::vector<Table> tables_;
 };
 

@@ -153,6 +153,24 @@ def test_a_scorer_of_thousands_of_levels_is_lowered() -> None:
     assert len(lower(whole_scorer(scorer.function)).instructions) > 3000
 
 
+@pytest.mark.parametrize("tile_rows", [1, 2])
+def test_tiles_of_one_item_are_lowered_as_others(tile_rows: int) -> None:
+    """Where the tile is of one item, an axis of size 1 may be the items or not."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        n = item.shape[0]
+        joined = tf.concat([item, tf.tile(user["taste"][tf.newaxis], [n, 1]), tf.ones([n, 3])], -1)
+        pairs = tf.maximum(joined[:, tf.newaxis], tf.reduce_max(user["events"]))
+        return tf.reduce_sum(tf.tanh(pairs) * joined[:, tf.newaxis], [1, 2]) + tf.maximum(
+            user["taste"][:1], 0.5
+        )
+
+    scorer = freeze_scorer(FunctionModel(score, events=[L, D], taste=[D]), tile_rows=tile_rows)
+    program = lower(whole_scorer(scorer.function))
+    assert opcodes(program, per_item=True).count("CONCAT") == 1
+    assert program.instructions[-1].shape.per_item
+
+
 # ---------------------------------------------------------------------- the same scores
 
 

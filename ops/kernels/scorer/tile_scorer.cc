@@ -1,6 +1,7 @@
 #include "tile_scorer.h"
 
 #include <chrono>
+#include <mutex>
 #include <utility>
 
 #include "../../core/base/status_macros.h"
@@ -20,14 +21,12 @@ namespace {
 
 // Exports that carry `native_scorer`, a serialized FunctionDef, were made before there were scorer programs.
 void WarnOfEarlierExport() {
-  static const bool warned = [] {
+  static std::once_flag once;
+  std::call_once(once, [] {
     LOG(WARNING)
-        << "This model was exported by nann 0.1.0 or before: its scorer runs "
-           "as a TensorFlow function, which gives the same answers and takes longer. Export it again "
-           "with `nann export`.";
-    return true;
-  }();
-  (void)warned;
+        << "This model was exported by nann 0.1.0 or before: its scorer runs as a TensorFlow function, "
+           "which gives the same answers and takes longer. Export it again with `nann export`.";
+  });
 }
 
 }  // namespace
