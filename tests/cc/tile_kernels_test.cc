@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <random>
@@ -258,10 +257,12 @@ TEST_P(TileKernelsTest, DistancesReadTheRowsOfPositions) {
 INSTANTIATE_TEST_SUITE_P(AllVersions, TileKernelsTest, testing::ValuesIn(SupportedTileKernels()),
                          [](const auto& info) { return std::string(info.param->name); });
 
-TEST(BestTileKernelsTest, TheEnvironmentNamesTheBest) {
-  // No other test of this program calls BestTileKernels(), which reads the variable once.
-  ASSERT_EQ(setenv("NANN_MAX_CPU_ISA", "generic", 1), 0);
-  EXPECT_STREQ(BestTileKernels().name, "generic");
+TEST(BestTileKernelsTest, AreTheLastThatAreSupportedUpToTheNamedOnes) {
+  for (const TileKernels* kernels : SupportedTileKernels()) {
+    EXPECT_EQ(&BestTileKernels(kernels->name), kernels);
+  }
+  EXPECT_EQ(&BestTileKernels(nullptr), SupportedTileKernels().back());
+  EXPECT_EQ(&BestTileKernels("avx10"), SupportedTileKernels().back());
 }
 
 TEST(Bfloat16Test, RoundsToNearestEven) {
