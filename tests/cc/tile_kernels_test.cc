@@ -259,6 +259,14 @@ TEST_P(TileKernelsTest, DistancesReadTheRowsOfPositions) {
 INSTANTIATE_TEST_SUITE_P(AllVersions, TileKernelsTest, testing::ValuesIn(SupportedTileKernels()),
                          [](const auto& info) { return std::string(info.param->name); });
 
+TEST(BestTileKernelsTest, AreTheLastThatAreSupportedUpToTheNamedOnes) {
+  for (const TileKernels* kernels : SupportedTileKernels()) {
+    EXPECT_EQ(&BestTileKernels(kernels->name), kernels);
+  }
+  EXPECT_EQ(&BestTileKernels(nullptr), SupportedTileKernels().back());
+  EXPECT_EQ(&BestTileKernels("avx10"), SupportedTileKernels().back());
+}
+
 TEST(Bfloat16Test, RoundsToNearestEven) {
   EXPECT_EQ(Bfloat16(1.0f), 1.0f);
   EXPECT_EQ(Bfloat16(1.0f + 1.0f / 256), 1.0f);               // Halfway, down to even.

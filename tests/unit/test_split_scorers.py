@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -72,6 +73,21 @@ def _check_random_scorer(choose: Callable[[int], int]) -> None:
     result = split_function(function, max_table_width=(4096, 0, 16, 48)[choose(4)])
     for seed in range(2):
         assert largest_difference(function, result, list(model.state(seed).values())) <= 1e-5
+
+
+def test_a_wrong_split_is_told_from_rounding() -> None:
+    """Where a score is the small difference of two large numbers, rounding alone is more than 1e-5 of it."""
+    other = tf.Variable(WIDE + 1e-3 * np.random.default_rng(1).normal(size=WIDE.shape))
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        x = tf.nn.relu(tf.matmul(item, KERNEL))
+        return tf.linalg.matvec(x @ WIDE, user["long"]) - tf.linalg.matvec(x @ other, user["long"])
+
+    scorer = frozen(score, long=[512])
+    right = split_function(scorer.function, max_table_width=4096)
+    assert largest_difference(scorer.function, right) <= 1e-5
+    wrong = replace(right, item_function=lambda items: 2 * right.item_function(items))
+    assert largest_difference(scorer.function, wrong) > 1e-4
 
 
 def test_the_reference_model() -> None:

@@ -1,6 +1,8 @@
 #include "tile_kernels.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 
 #include "tile_kernels_versions.h"
 
@@ -32,6 +34,18 @@ std::vector<const TileKernels*> Supported() {
 const std::vector<const TileKernels*>& SupportedTileKernels() {
   static const auto* const kernels = new std::vector<const TileKernels*>(Supported());
   return *kernels;
+}
+
+const TileKernels& BestTileKernels(const char* most) {
+  for (const TileKernels* kernels : SupportedTileKernels()) {
+    if (most != nullptr && std::strcmp(kernels->name, most) == 0) return *kernels;
+  }
+  return *SupportedTileKernels().back();
+}
+
+const TileKernels& BestTileKernels() {
+  static const TileKernels& best = BestTileKernels(std::getenv("NANN_MAX_CPU_ISA"));
+  return best;
 }
 
 void PackStrips(const float* b, int64_t stride, bool transposed, int64_t depth, int64_t width, float* out) {

@@ -117,7 +117,13 @@ struct TileKernels {
 // All that this processor can run, the best last.
 const std::vector<const TileKernels*>& SupportedTileKernels();
 
-inline const TileKernels& BestTileKernels() { return *SupportedTileKernels().back(); }
+// The best of them, at most the version named `most`. nullptr, or a name that this processor lacks, is no
+// limit.
+const TileKernels& BestTileKernels(const char* most);
+
+// The best up to the one that the environment variable NANN_MAX_CPU_ISA names, so that one machine can
+// compute what others do. The variable is read once, at the first call.
+const TileKernels& BestTileKernels();
 
 // Packs b [depth, width] (or, transposed, [width, depth]), rows `stride` floats apart, into strips.
 void PackStrips(const float* b, int64_t stride, bool transposed, int64_t depth, int64_t width, float* out);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from nann.export._verify import loaded
 from nann.export.scorer import Scorer, jit_scorer
 from nann.training._model import ModelConfig, ReferenceModel
 from support.tiny_model import D, E, L, TinyModel
-from support.tiny_run import write_run
+from support.tiny_run import N, write_run
 
 BEAMS = [10, 30, 40, 40, 40, 25]
 
@@ -29,12 +30,12 @@ class CumulativeModel(TinyModel):
         return super().score(user_state, tf.math.cumsum(item_embs, axis=1))
 
 
-class SteepModel(TinyModel):
-    """Scores whose differences products of bfloat16 lose, but not a table of float16."""
+class PositiveModel(TinyModel):
+    """A sum of positive products."""
 
     def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
         user = tf.reduce_mean(user_state["comm_seq"], axis=0, keepdims=True)
-        return tf.matmul(tf.nn.relu(item_embs * user + 300.0), tf.ones([D, 1]))[:, 0]
+        return tf.matmul(tf.nn.relu(item_embs * user), tf.ones([D, 1]))[:, 0]
 
 
 class ProductModel(TinyModel):
@@ -44,11 +45,20 @@ class ProductModel(TinyModel):
         return tf.linalg.matvec(item_embs, tf.reduce_mean(user_state["comm_seq"], axis=0)[:D])
 
 
-class LargeModel(SteepModel):
-    """The same scores from a table of numbers that float16 has not."""
+# Numbers that differ in bits which float16 keeps and bfloat16 does not: 4 and up to three 256ths more. A walk
+# by float16 is the one by float32 to the last bit; to bfloat16 all items are the same.
+STEEP = 4 + np.random.default_rng(8).integers(0, 4, (N, D)).astype(np.float32) / 256
 
-    def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
-        return super().score({"comm_seq": user_state["comm_seq"] * 1e-6}, item_embs * 1e6)
+
+@pytest.fixture(scope="module")
+def runs(shared_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs by what their embeddings are; float16 has no number of the `large` ones."""
+    folder = tmp_path_factory.mktemp("steep")
+    return {
+        "random": shared_run,
+        "steep": write_run(folder / "steep", embs=STEEP),
+        "large": write_run(folder / "large", embs=STEEP * 2**20),
+    }
 
 
 def manifest_of(model_dir: Path) -> Any:
@@ -148,19 +158,27 @@ def test_a_narrow_walk_has_the_scores_of_float32(
 
 
 @pytest.mark.parametrize(
-    ("model", "accuracy", "chosen", "tried"),
+    ("run", "model", "accuracy", "chosen", "tried"),
     [
-        (TinyModel, 0.8, "bfloat16", {"bfloat16"}),
-        (ProductModel, 0.8, "float32", set()),
-        (SteepModel, 0.999, "float16", {"bfloat16", "float16"}),
-        (LargeModel, 0.999, "float32", {"bfloat16"}),
+        ("random", TinyModel, 0.8, "bfloat16", {"bfloat16"}),
+        ("random", ProductModel, 0.8, "float32", set()),
+        ("steep", PositiveModel, 0.999, "float16", {"bfloat16", "float16"}),
+        ("large", PositiveModel, 0.999, "float32", {"bfloat16"}),
     ],
 )
 def test_the_fastest_precision_that_is_accurate_is_chosen(
-    shared_run: Path, tmp_path: Path, model: Any, accuracy: float, chosen: str, tried: set[str]
+    runs: dict[str, Path],
+    tmp_path: Path,
+    run: str,
+    model: Any,
+    accuracy: float,
+    chosen: str,
+    tried: set[str],
+    figure: Callable[[str], None],
 ) -> None:
     tuning = Tuning(precision="auto", accuracy=accuracy)
-    result = export_model(shared_run, tmp_path / "1", model=model(), level_topn=BEAMS, tuning=tuning)
+    result = export_model(runs[run], tmp_path / "1", model=model(), level_topn=BEAMS, tuning=tuning)
+    figure(f"{run} embeddings, {model.__name__}: agreements {result['precision']['agreements']}")
     assert result["executor"] == "native"
     assert result["precision"]["precision"] == chosen
     assert result["precision"]["agreements"].keys() == tried
@@ -173,12 +191,25 @@ def test_the_fastest_precision_that_is_accurate_is_chosen(
 
 
 @pytest.mark.parametrize(
-    ("model", "precision", "error", "message"),
+    ("run", "model", "precision", "error", "message"),
     [
-        (SteepModel, "bfloat16", VerificationError, r"expected bfloat16 to find 99\.9% of float32's results"),
-        (ProductModel, "bfloat16", InvalidInputError, "found a distance, which is computed in float32"),
         (
-            LargeModel,
+            "steep",
+            PositiveModel,
+            "bfloat16",
+            VerificationError,
+            r"expected bfloat16 to find 99\.9% of float32's results",
+        ),
+        (
+            "random",
+            ProductModel,
+            "bfloat16",
+            InvalidInputError,
+            "found a distance, which is computed in float32",
+        ),
+        (
+            "large",
+            PositiveModel,
             "float16",
             InvalidInputError,
             r"expected numbers up to 65,504 .*, found [1-9],\d{3},\d{3}",
@@ -186,11 +217,17 @@ def test_the_fastest_precision_that_is_accurate_is_chosen(
     ],
 )
 def test_a_precision_that_loses_too_much_is_refused(
-    shared_run: Path, tmp_path: Path, model: Any, precision: Any, error: type[Exception], message: str
+    runs: dict[str, Path],
+    tmp_path: Path,
+    run: str,
+    model: Any,
+    precision: Any,
+    error: type[Exception],
+    message: str,
 ) -> None:
     tuning = Tuning(precision=precision, accuracy=0.999)
     with pytest.raises(error, match=message):
-        export_model(shared_run, tmp_path / "1", model=model(), level_topn=BEAMS, tuning=tuning)
+        export_model(runs[run], tmp_path / "1", model=model(), level_topn=BEAMS, tuning=tuning)
     assert not (tmp_path / "1").exists()
 
 

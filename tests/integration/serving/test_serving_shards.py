@@ -201,7 +201,12 @@ def test_users_who_ask_for_less_get_less(addresses: dict[int, Shards], users: An
 
 @pytest.mark.parametrize("shards", [1, 2, 4])
 def test_agreement_with_brute_force_is_that_of_the_whole(
-    shards: int, addresses: dict[int, Shards], others: Any, runs: tuple[Path, Path], users: Any
+    shards: int,
+    addresses: dict[int, Shards],
+    others: Any,
+    runs: tuple[Path, Path],
+    users: Any,
+    figure: Callable[[str], None],
 ) -> None:
     """As many of the best items as the walk over all items finds, and no more items scored for it."""
     ids = np.load(runs[0] / "embeddings/item_ids.npy")
@@ -218,6 +223,10 @@ def test_agreement_with_brute_force_is_that_of_the_whole(
         )
 
     assert found.items_scored is not None
+    figure(
+        f"{shards} shards: agreement {agreement(found):.4f}, the whole's {agreement(whole):.4f} "
+        f"and 0.99 are asked for; {found.items_scored.sum()} items scored, at most {whole.items_scored.sum()}"
+    )
     assert found.items_scored.sum() <= whole.items_scored.sum() < 0.5 * N * USERS
     assert agreement(found) >= agreement(whole) > 0.99
 
