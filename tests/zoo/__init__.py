@@ -1,0 +1,134 @@
+"""Retrieval scorers as scientists in production write them in Keras 3 and TensorFlow, with seeded weights.
+
+Written for ranking code, not for this project; that is the point. `ZOO["din"]()` makes a model,
+`write_run("din", folder)` the RUN of it that `nann index` and `nann export` take.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from zoo import attention, crosses, experts, features, numerics, plain, saved, sequences, towers
+from zoo.base import ITEM_IDS, N, vocabulary
+
+# A few roundings of the model's own type, relative to the largest score.
+_FLOAT16, _BFLOAT16 = 4 * 2.0**-10, 4 * 2.0**-7
+
+
+@dataclass(frozen=True)
+class Factory:
+    """Makes one member.
+
+    model:     its class, which run.json names.
+    tolerance: how near its export's scores must be to its own, relative to the largest.
+    quick:     whether `make test` exports it.
+    """
+
+    model: type[Any]
+    tolerance: float = 1e-5
+    quick: bool = False
+
+    def __call__(self) -> Any:
+        """The model with its seeded weights."""
+        return self.model()
+
+
+ZOO: dict[str, Factory] = {
+    "din": Factory(attention.DIN, quick=True),
+    "din_dice": Factory(attention.DINWithDice),
+    "din_subclassed": Factory(attention.DINSubclassed),
+    "dien": Factory(attention.DIEN),
+    "dien_unrolled": Factory(attention.DIENUnrolled),
+    "target_attention": Factory(attention.TargetAttention),
+    "bst": Factory(attention.BST),
+    "sim": Factory(attention.SIM),
+    "hstu": Factory(attention.HSTU),
+    "sasrec": Factory(sequences.SASRec),
+    "bert4rec": Factory(sequences.BERT4Rec),
+    "encoder_subclassed": Factory(sequences.EncoderSubclassed),
+    "gru4rec": Factory(sequences.GRU4Rec),
+    "lstm_user": Factory(sequences.LSTMUser),
+    "caser": Factory(sequences.Caser),
+    "comirec": Factory(sequences.ComiRec),
+    "mind": Factory(sequences.MIND),
+    "last_events": Factory(sequences.LastEvents),
+    "two_tower": Factory(towers.TwoTower, quick=True),
+    "cosine_towers": Factory(towers.CosineTowers),
+    "cosine_one_user": Factory(towers.CosineOneUser),
+    "sequential_towers": Factory(towers.SequentialTowers),
+    "mixture_of_logits": Factory(towers.MixtureOfLogits),
+    "neumf": Factory(towers.NeuMF, quick=True),
+    "dcn_v2": Factory(crosses.DCNv2, quick=True),
+    "dcn_low_rank": Factory(crosses.DCNLowRank),
+    "fm": Factory(crosses.FM),
+    "ffm": Factory(crosses.FFM),
+    "deepfm": Factory(crosses.DeepFM),
+    "xdeepfm": Factory(crosses.XDeepFM),
+    "autoint": Factory(crosses.AutoInt),
+    "pnn": Factory(crosses.PNN),
+    "fibinet": Factory(crosses.FiBiNET),
+    "final_mlp": Factory(crosses.FinalMLP),
+    "mmoe": Factory(experts.MMoE),
+    "ple": Factory(experts.PLE),
+    "user_gated_experts": Factory(experts.UserGatedExperts),
+    "two_tasks_subclassed": Factory(experts.TwoTasksSubclassed),
+    "profile_rows": Factory(features.ProfileRows),
+    "string_lookups": Factory(features.StringLookups, quick=True),
+    "feature_space": Factory(features.FeatureSpaceUser),
+    "raw_integers": Factory(features.RawIntegers),
+    "open_length": Factory(features.OpenLength),
+    "item_columns": Factory(features.ItemColumns),
+    "item_bias": Factory(features.ItemBias),
+    "batch_score": Factory(features.BatchScore),
+    "mixed_float16": Factory(numerics.MixedFloat16, tolerance=_FLOAT16),
+    "mixed_bfloat16": Factory(numerics.MixedBfloat16, tolerance=_BFLOAT16),
+    "float16": Factory(numerics.Float16, tolerance=_FLOAT16),
+    "norms": Factory(numerics.Norms),
+    "activations": Factory(numerics.Activations),
+    "squared_distance": Factory(numerics.SquaredDistance),
+    "einsum": Factory(plain.EinsumScorer, quick=True),
+    "einsum_functions": Factory(saved.EinsumFunctions),
+    "einsum_signatures": Factory(saved.EinsumSignatures),
+    "din_archive": Factory(saved.DINArchive),
+    "gru4rec_archive": Factory(saved.GRU4RecArchive),
+    "string_lookups_archive": Factory(saved.StringLookupsArchive),
+}
+
+
+def write_run(name: str, run_dir: Path) -> Any:
+    """Write the RUN of a member, without an index; returns the model whose weights it holds."""
+    model = ZOO[name]()
+    for folder in ("embeddings", "vocabulary"):
+        (run_dir / folder).mkdir(parents=True, exist_ok=True)
+    model.save(run_dir)
+    embs, state = item_side(model)
+    np.save(run_dir / "embeddings/item_ids.npy", ITEM_IDS)
+    np.save(run_dir / "embeddings/item_embs.npy", embs)
+    for column, values in state.items():
+        np.save(run_dir / f"embeddings/item_state_{column}.npy", values)
+    for feature, size in model.vocabularies.items():
+        np.save(run_dir / f"vocabulary/{feature}.npy", vocabulary(feature, size))
+    (run_dir / "run.json").write_text(json.dumps({"format": 1, "model": _named(model)}))
+    return model
+
+
+def _named(model: Any) -> str:
+    if hasattr(model, "saved_model"):
+        return f"saved_model:{model.saved_model}"
+    return f"{type(model).__module__}:{type(model).__qualname__}"
+
+
+def item_side(model: Any) -> tuple[Any, dict[str, Any]]:
+    """Embeddings float32 [N, D] and item state [N, ...] of the corpus, by the model's own functions."""
+    features = {name: tf.constant(values) for name, values in model.item_features().items()}
+    embedded = model.embed_item(features)
+    embs, state = embedded if isinstance(embedded, tuple) else (embedded, {})
+    embs = tf.cast(embs, tf.float32).numpy()
+    assert embs.shape == (N, model.embedding_dim)
+    return embs, {name: np.asarray(values) for name, values in state.items()}
