@@ -14,8 +14,8 @@ from nann.errors import InvalidFileError
 from nann.export._user_side import table_chunks
 from nann.export.index.files import GraphIndex
 from nann.export.items import CHUNK_ROWS, Items
-from nann.files import link_or_copy, load_array
-from nann.ops.index_meta import index_file_names
+from nann.files import describe_array, link_array, link_or_copy, load_array, write_array_in_chunks
+from nann.ops.index_meta import INDEX_JSON, index_file_names
 from nann.run import RetrievalModel
 
 ITEM_IDS = "item_ids.npy"
@@ -49,9 +49,10 @@ def gather_assets(
     folder.mkdir(parents=True)
     assets = Assets(folder)
     for name in index_file_names(graph.meta):
-        link_or_copy(index_dir / name, folder / name)
-    link_or_copy(items.ids_path, folder / ITEM_IDS)
-    link_or_copy(items.embs_path, folder / ITEM_EMBS)
+        link = link_or_copy if name == INDEX_JSON else link_array
+        link(index_dir / name, folder / name)
+    link_array(items.ids_path, folder / ITEM_IDS)
+    link_array(items.embs_path, folder / ITEM_EMBS)
     assets.item_tables["item_embs"] = folder / ITEM_EMBS
     np.save(folder / ITEM_ID_ORDER, np.argsort(items.ids).astype(np.int32))
     for feature in vocabulary_features(model):
@@ -60,7 +61,7 @@ def gather_assets(
         _check_vocabulary(source)
         assets.vocabularies[feature] = table
         assets.user_tables[table] = folder / f"user_table_{table}.npy"
-        link_or_copy(source, assets.user_tables[table])
+        link_array(source, assets.user_tables[table])
     for table, source in tables.items():
         assets.user_tables[table] = folder / f"user_table_{table}.npy"
         _write_table(assets.user_tables[table], source)
@@ -76,9 +77,7 @@ def _check_vocabulary(path: Path) -> None:
     next_step = "Write it again with `nann train`: a model is exported with the vocabulary it was trained on."
     ids: npt.NDArray[Any] = load_array(path, next_step=next_step)
     if ids.dtype != np.int64 or ids.ndim != 1:
-        raise InvalidFileError(
-            f"{path}: expected int64 [V], found {ids.dtype} {list(ids.shape)}. {next_step}"
-        )
+        raise InvalidFileError(f"{path}: expected int64 [V], found {describe_array(ids)}. {next_step}")
     if (ids[1:] <= ids[:-1]).any():
         at = int(np.flatnonzero(ids[1:] <= ids[:-1])[0])
         raise InvalidFileError(
@@ -94,7 +93,5 @@ def _check_vocabulary(path: Path) -> None:
 def _write_table(path: Path, source: Any) -> None:
     """Write a variable as .npy, a chunk at a time."""
     dtype = np.float16 if source.dtype.base_dtype.name == "float16" else np.float32
-    file = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=tuple(source.shape.as_list()))
-    for start, chunk in table_chunks(source, CHUNK_ROWS):
-        file[start : start + len(chunk)] = chunk
-    file.flush()
+    shape = tuple(source.shape.as_list())
+    write_array_in_chunks(path, table_chunks(source, CHUNK_ROWS), dtype=dtype, shape=shape)

@@ -244,9 +244,9 @@ def _unused_name(name: str, taken: dict[str, Any]) -> str:
     return unused
 
 
-def table_chunks(source: Any, rows: int) -> Iterator[tuple[int, Any]]:
-    """(first row, float32 or float16 array [<= rows, width]) of a table, never all of it at once."""
+def table_chunks(source: Any, rows: int) -> Iterator[Any]:
+    """The rows of a table as float32 or float16 arrays [<= rows, width], never all of it at once."""
     for start in range(0, source.shape[0], rows):
         # Not a slice: that reads the whole variable first, and copies it once it was trained sparsely.
         part = tf.gather(source, tf.range(start, min(start + rows, source.shape[0])))
-        yield start, (tf.cast(part, tf.float32) if part.dtype == tf.bfloat16 else part).numpy()
+        yield (tf.cast(part, tf.float32) if part.dtype == tf.bfloat16 else part).numpy()

@@ -11,13 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError
-from nann.files import load_array
+from nann.files import describe_array, load_array, write_array_in_chunks
 from nann.progress import OnProgress
 
 # Rows read at a time: 64 columns of float32 are 16 MB, small beside any corpus, large beside a call.
 CHUNK_ROWS = 65_536
 _SHOWN = 5
-_NEXT_STEP = "Write the embeddings again with `nann embed`."
+_NEXT_STEP = (
+    "docs/your-model.md says what RUN/embeddings holds; `nann embed` writes it for a model of `nann train`."
+)
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,7 @@ def read_items(run_dir: str | Path, *, on_progress: OnProgress | None = None) ->
     _check_ids(ids_path, ids)
     if embs.dtype not in (np.float32, np.float16) or embs.ndim != 2 or embs.shape[1] == 0:
         raise InvalidFileError(
-            f"{embs_path}: expected float32 or float16 [N, D], found {embs.dtype} {list(embs.shape)}. "
-            f"{_NEXT_STEP}"
+            f"{embs_path}: expected float32 or float16 [N, D], found {describe_array(embs)}. {_NEXT_STEP}"
         )
     if embs.shape[0] != ids.shape[0]:
         raise InvalidFileError(
@@ -76,20 +77,16 @@ def write_part_of_run(target: Path, run_dir: Path, items: Items, rows: npt.NDArr
     folder = target / "embeddings"
     folder.mkdir(parents=True)
     np.save(folder / items.ids_path.name, items.ids[rows])
-    embs = np.lib.format.open_memmap(
-        folder / items.embs_path.name, mode="w+", dtype=items.embs.dtype, shape=(rows.size, items.dim)
+    chunks = (items.embs[rows[start : start + CHUNK_ROWS]] for start in range(0, rows.size, CHUNK_ROWS))
+    write_array_in_chunks(
+        folder / items.embs_path.name, chunks, dtype=items.embs.dtype, shape=(rows.size, items.dim)
     )
-    for start in range(0, rows.size, CHUNK_ROWS):
-        embs[start : start + CHUNK_ROWS] = items.embs[rows[start : start + CHUNK_ROWS]]
-    embs.flush()
     (target / "vocabulary").symlink_to((run_dir / "vocabulary").resolve())
 
 
 def _check_ids(path: Path, ids: npt.NDArray[Any]) -> None:
     if ids.dtype != np.int64 or ids.ndim != 1:
-        raise InvalidFileError(
-            f"{path}: expected int64 [N], found {ids.dtype} {list(ids.shape)}. {_NEXT_STEP}"
-        )
+        raise InvalidFileError(f"{path}: expected int64 [N], found {describe_array(ids)}. {_NEXT_STEP}")
     if ids.size == 0:
         raise InvalidFileError(f"{path}: expected at least one item, found none. {_NEXT_STEP}")
     ordered = np.sort(ids)
