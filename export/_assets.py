@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError
+from nann.export._inputs import Inputs
 from nann.export._user_side import table_chunks
-from nann.export.index.files import GraphIndex
-from nann.export.items import CHUNK_ROWS, Items
+from nann.export.items import CHUNK_ROWS
 from nann.files import describe_array, link_array, link_or_copy, load_array, write_array_in_chunks
 from nann.ops.index_meta import INDEX_JSON, index_file_names
 from nann.run import RetrievalModel
@@ -32,30 +32,37 @@ class Assets:
     user_tables: dict[str, Path] = field(default_factory=dict)
     vocabularies: dict[str, str] = field(default_factory=dict)  # feature -> user table
 
+    def open_item_tables(self) -> dict[str, npt.NDArray[Any]]:
+        """The item tables, mapped."""
+        return {name: np.load(path, mmap_mode="r") for name, path in self.item_tables.items()}
 
-def gather_assets(
-    folder: Path,
-    run_dir: Path,
-    items: Items,
-    graph: GraphIndex,
-    model: RetrievalModel,
-    tables: Mapping[str, Any],
-) -> Assets:
+    def open_vocabularies(self) -> dict[str, npt.NDArray[np.int64]]:
+        """The vocabulary of each feature that has one, mapped."""
+        return {
+            feature: np.load(self.user_tables[table], mmap_mode="r")
+            for feature, table in self.vocabularies.items()
+        }
+
+
+def gather_assets(folder: Path, inputs: Inputs, tables: Mapping[str, Any]) -> Assets:
     """Fill `folder` with the corpus, the index, the vocabularies of RUN and the user tables of the model.
 
-    `graph` has passed `check_graph_fits`. Raises InvalidFileError when a vocabulary does not fit.
+    tables: name -> the variable or tensor [rows, width] that becomes a user table.
+
+    Raises InvalidFileError when a vocabulary is missing or damaged.
     """
+    run_dir, items = inputs.folder, inputs.items
     index_dir = run_dir / "index"
     folder.mkdir(parents=True)
     assets = Assets(folder)
-    for name in index_file_names(graph.meta):
+    for name in index_file_names(inputs.graph.meta):
         link = link_or_copy if name == INDEX_JSON else link_array
         link(index_dir / name, folder / name)
     link_array(items.ids_path, folder / ITEM_IDS)
     link_array(items.embs_path, folder / ITEM_EMBS)
     assets.item_tables["item_embs"] = folder / ITEM_EMBS
     np.save(folder / ITEM_ID_ORDER, np.argsort(items.ids).astype(np.int32))
-    for feature in vocabulary_features(model):
+    for feature in vocabulary_features(inputs.model.model):
         table = f"{feature}_vocabulary"
         source = run_dir / "vocabulary" / f"{feature}.npy"
         _check_vocabulary(source)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from nann.errors import InvalidInputError, VerificationError
+from nann.export._options import ACCURACY, WantedPrecision
 from nann.export._samples import Sample
 from nann.export.agreement import overlap
 from nann.export.items import CHUNK_ROWS
@@ -18,11 +19,9 @@ from nann.export.scorer import Scorer
 from nann.files import write_array_in_chunks
 from nann.ops import IndexResource, Precision, beam_search
 
-Wanted = Literal["auto", "float32", "bfloat16", "float16"]
 Narrow = Literal["bfloat16", "float16"]
 # What `auto` tries, the fastest first.
 _NARROW: tuple[Narrow, ...] = ("bfloat16", "float16")
-ACCURACY = 0.99
 ANY_WORK = 2**40  # A measurement may ask for more than a request.
 
 
@@ -93,7 +92,7 @@ def narrowed(scorer: Scorer, precision: Narrow) -> Scorer:
 
 def choose_precision(
     scorer: Scorer,
-    wanted: Wanted,
+    wanted: WantedPrecision,
     *,
     accuracy: float,
     tables: dict[str, Path],

@@ -12,12 +12,11 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.grappler import tf_optimizer
 
 from nann.errors import InvalidInputError
+from nann.export._options import TABLE_BYTES
 from nann.export.constants import MAX_CONSTANT_BYTES, captured, freeze
 from nann.ops import load_library
 from nann.run import RetrievalModel
 
-# Smaller tables are constants of the graph: a file and a page of memory each would cost more.
-TABLE_BYTES = 2**20
 _INDEX = "nann_index"
 _TABLE_TYPES = (tf.float32, tf.float16, tf.bfloat16)
 

@@ -89,11 +89,10 @@ def _check_ids(path: Path, ids: npt.NDArray[Any]) -> None:
         raise InvalidFileError(f"{path}: expected int64 [N], found {describe_array(ids)}. {_NEXT_STEP}")
     if ids.size == 0:
         raise InvalidFileError(f"{path}: expected at least one item, found none. {_NEXT_STEP}")
-    ordered = np.sort(ids)
-    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    repeated = repeated_ids(ids)
     if repeated.size:
         raise InvalidFileError(
-            f"{path}: expected each id once, found {repeated.size} ids more than once: {_some(repeated)}. "
+            f"{path}: expected each id once, found {repeated.size} ids more than once: {some_ids(repeated)}. "
             f"Keep one row for each id, in item_embs.npy too."
         )
     if (ids == -1).any():
@@ -121,6 +120,13 @@ def _check_finite(items: Items, on_progress: OnProgress | None) -> None:
         )
 
 
-def _some(values: npt.NDArray[Any]) -> str:
-    shown = ", ".join(str(value) for value in values[:_SHOWN].tolist())
-    return shown + (", ..." if values.size > _SHOWN else "")
+def some_ids(ids: npt.NDArray[Any]) -> str:
+    """The first of `ids`, for messages: "0, 1, 2, 3, 4, ..."."""
+    shown = ", ".join(str(item) for item in ids[:_SHOWN].tolist())
+    return shown + (", ..." if ids.size > _SHOWN else "")
+
+
+def repeated_ids(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The ids that stand more than once in `ids`, ascending."""
+    ordered = np.sort(ids)
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from nann.cli import main
-from nann.export import build_index, export_model, export_shards, verify_model
+from nann.export import ExportOptions, build_index, export_model, export_shards, verify_model
 from support.tiny_model import D
 from support.tiny_run import N
 
@@ -38,7 +38,7 @@ def fortran_run(run: Path) -> Path:
 @pytest.mark.parametrize("reorder", [False, True])
 def test_arrays_in_fortran_order_are_exported(fortran_run: Path, tmp_path: Path, reorder: bool) -> None:
     out = tmp_path / "nann/1"
-    export_model(fortran_run, out, reorder=reorder)
+    export_model(fortran_run, out, ExportOptions(reorder=reorder))
     verify_model(out, run_dir=fortran_run)
     ids, embs = (np.load(fortran_run / f"embeddings/item_{name}.npy") for name in ("ids", "embs"))
     order = np.argsort(ids)
