@@ -52,21 +52,15 @@ def export(
     reorder: bool = True,
 ) -> Path:
     """Export to models/NAME-TUNING/1, over what is there; near items get near positions."""
-    from nann.export import Tuning, export_model
+    from nann.export import ExportOptions, Tuning, export_model
 
     tuned = dict(tuning or {})
     name += "".join(f"-{value}" for _, value in sorted(tuned.items()))
     out = models / name / "1"
-    export_model(
-        run,
-        out,
-        model=model,
-        level_topn=level_topn,
-        max_work=_MAX_WORK,
-        tuning=Tuning(**tuned),
-        reorder=reorder,
-        overwrite=True,
+    options = ExportOptions(
+        level_topn=level_topn, max_work=_MAX_WORK, tuning=Tuning(**tuned), reorder=reorder
     )
+    export_model(run, out, options, model=model, overwrite=True)
     return out
 
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from nann.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nann.export._savedmodel import export_model as export_model
-    from nann.export._savedmodel import verify_model as verify_model
+    from nann.export._export_model import export_model as export_model
+    from nann.export._options import ExportOptions as ExportOptions
+    from nann.export._options import Tuning as Tuning
     from nann.export._shards import export_shards as export_shards
     from nann.export._shards import shard_dirs as shard_dirs
     from nann.export._shards import shard_level_topn as shard_level_topn
     from nann.export._shards import shard_of_items as shard_of_items
-    from nann.export._tuning import Tuning as Tuning
+    from nann.export._verify_model import verify_model as verify_model
     from nann.export.index.build import build_index as build_index
     from nann.export.index.build import index_from_faiss as index_from_faiss
     from nann.export.index.build import index_from_original as index_from_original
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
 __getattr__ = lazy_names(
     __name__,
     {
-        "nann.export._savedmodel": ("export_model", "verify_model"),
+        "nann.export._export_model": ("export_model",),
+        "nann.export._options": ("ExportOptions", "Tuning"),
         "nann.export._shards": ("export_shards", "shard_dirs", "shard_level_topn", "shard_of_items"),
-        "nann.export._tuning": ("Tuning",),
+        "nann.export._verify_model": ("verify_model",),
         "nann.export.index.build": ("build_index", "index_from_faiss", "index_from_original"),
         "nann.export.index.faiss_graph": ("convert_faiss_index",),
         "nann.export.index.files": ("GraphIndex", "Level", "read_index", "write_index"),

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError
+from nann.export._inputs import Inputs
 from nann.export._user_side import table_chunks
-from nann.export.index.files import GraphIndex
-from nann.export.items import CHUNK_ROWS, Items
-from nann.files import link_or_copy, load_array
-from nann.ops.index_meta import index_file_names
+from nann.export.items import CHUNK_ROWS
+from nann.files import describe_array, link_array, link_or_copy, load_array, write_array_in_chunks
+from nann.ops.index_meta import INDEX_JSON, index_file_names
 from nann.run import RetrievalModel
 
 ITEM_IDS = "item_ids.npy"
@@ -32,35 +32,43 @@ class Assets:
     user_tables: dict[str, Path] = field(default_factory=dict)
     vocabularies: dict[str, str] = field(default_factory=dict)  # feature -> user table
 
+    def open_item_tables(self) -> dict[str, npt.NDArray[Any]]:
+        """The item tables, mapped."""
+        return {name: np.load(path, mmap_mode="r") for name, path in self.item_tables.items()}
 
-def gather_assets(
-    folder: Path,
-    run_dir: Path,
-    items: Items,
-    graph: GraphIndex,
-    model: RetrievalModel,
-    tables: Mapping[str, Any],
-) -> Assets:
+    def open_vocabularies(self) -> dict[str, npt.NDArray[np.int64]]:
+        """The vocabulary of each feature that has one, mapped."""
+        return {
+            feature: np.load(self.user_tables[table], mmap_mode="r")
+            for feature, table in self.vocabularies.items()
+        }
+
+
+def gather_assets(folder: Path, inputs: Inputs, tables: Mapping[str, Any]) -> Assets:
     """Fill `folder` with the corpus, the index, the vocabularies of RUN and the user tables of the model.
 
-    `graph` has passed `check_graph_fits`. Raises InvalidFileError when a vocabulary does not fit.
+    tables: name -> the variable or tensor [rows, width] that becomes a user table.
+
+    Raises InvalidFileError when a vocabulary is missing or damaged.
     """
+    run_dir, items = inputs.folder, inputs.items
     index_dir = run_dir / "index"
     folder.mkdir(parents=True)
     assets = Assets(folder)
-    for name in index_file_names(graph.meta):
-        link_or_copy(index_dir / name, folder / name)
-    link_or_copy(items.ids_path, folder / ITEM_IDS)
-    link_or_copy(items.embs_path, folder / ITEM_EMBS)
+    for name in index_file_names(inputs.graph.meta):
+        link = link_or_copy if name == INDEX_JSON else link_array
+        link(index_dir / name, folder / name)
+    link_array(items.ids_path, folder / ITEM_IDS)
+    link_array(items.embs_path, folder / ITEM_EMBS)
     assets.item_tables["item_embs"] = folder / ITEM_EMBS
     np.save(folder / ITEM_ID_ORDER, np.argsort(items.ids).astype(np.int32))
-    for feature in vocabulary_features(model):
+    for feature in vocabulary_features(inputs.model.model):
         table = f"{feature}_vocabulary"
         source = run_dir / "vocabulary" / f"{feature}.npy"
         _check_vocabulary(source)
         assets.vocabularies[feature] = table
         assets.user_tables[table] = folder / f"user_table_{table}.npy"
-        link_or_copy(source, assets.user_tables[table])
+        link_array(source, assets.user_tables[table])
     for table, source in tables.items():
         assets.user_tables[table] = folder / f"user_table_{table}.npy"
         _write_table(assets.user_tables[table], source)
@@ -76,9 +84,7 @@ def _check_vocabulary(path: Path) -> None:
     next_step = "Write it again with `nann train`: a model is exported with the vocabulary it was trained on."
     ids: npt.NDArray[Any] = load_array(path, next_step=next_step)
     if ids.dtype != np.int64 or ids.ndim != 1:
-        raise InvalidFileError(
-            f"{path}: expected int64 [V], found {ids.dtype} {list(ids.shape)}. {next_step}"
-        )
+        raise InvalidFileError(f"{path}: expected int64 [V], found {describe_array(ids)}. {next_step}")
     if (ids[1:] <= ids[:-1]).any():
         at = int(np.flatnonzero(ids[1:] <= ids[:-1])[0])
         raise InvalidFileError(
@@ -94,7 +100,5 @@ def _check_vocabulary(path: Path) -> None:
 def _write_table(path: Path, source: Any) -> None:
     """Write a variable as .npy, a chunk at a time."""
     dtype = np.float16 if source.dtype.base_dtype.name == "float16" else np.float32
-    file = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=tuple(source.shape.as_list()))
-    for start, chunk in table_chunks(source, CHUNK_ROWS):
-        file[start : start + len(chunk)] = chunk
-    file.flush()
+    shape = tuple(source.shape.as_list())
+    write_array_in_chunks(path, table_chunks(source, CHUNK_ROWS), dtype=dtype, shape=shape)

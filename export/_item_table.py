@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,32 +10,39 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import VerificationError
+from nann.export._assets import Assets
 from nann.export._samples import Sample
 from nann.export._verify import RELATIVE_TOLERANCE, relative_difference
 from nann.export.items import Items
-from nann.export.scorer import Scorer
+from nann.export.scorer import SCORER_TABLE, Scorer
+from nann.files import write_array_in_chunks
 
 # Tiles that one call of TensorFlow computes: with tiles of 128, 16 MB of a table that is 256 floats wide.
 _TILES_AT_ONCE = 128
 _COMPARED_ITEMS = 1024
 
 
-def write_item_table(
-    path: Path, items: Items, scorer: Scorer, on_progress: Callable[[int, int], None]
+def add_item_table(
+    assets: Assets, items: Items, scorer: Scorer, on_progress: Callable[[int, int], None]
 ) -> None:
-    """Write the item table of a scorer that has one as .npy, a chunk at a time."""
-    assert scorer.item_function is not None
+    """Compute the item table of a scorer that has one into `assets`, a chunk of items at a time."""
+    if scorer.item_function is None:
+        return
     width = scorer.item_function.outputs[0].shape[1]
-    file = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(items.num_items, width))
     compute = _over_tiles(scorer, items.dim)
     rows = _TILES_AT_ONCE * scorer.tile_rows
-    tiles = np.zeros((rows, items.dim), np.float32)
-    for start, chunk in items.chunks(rows):
-        tiles[: len(chunk)] = chunk
-        computed = compute(tiles.reshape(_TILES_AT_ONCE, scorer.tile_rows, items.dim)).numpy()
-        file[start : start + len(chunk)] = computed.reshape(rows, width)[: len(chunk)]
-        on_progress(start + len(chunk), items.num_items)
-    file.flush()
+
+    def chunks() -> Iterator[npt.NDArray[np.float32]]:
+        tiles = np.zeros((rows, items.dim), np.float32)
+        for start, chunk in items.chunks(rows):
+            tiles[: len(chunk)] = chunk
+            computed = compute(tiles.reshape(_TILES_AT_ONCE, scorer.tile_rows, items.dim)).numpy()
+            yield computed.reshape(rows, width)[: len(chunk)]
+            on_progress(start + len(chunk), items.num_items)
+
+    path = assets.folder / f"item_table_{SCORER_TABLE}.npy"
+    write_array_in_chunks(path, chunks(), dtype=np.float32, shape=(items.num_items, width))
+    assets.item_tables[SCORER_TABLE] = path
 
 
 def check_split(

@@ -11,17 +11,17 @@ import numpy as np
 import tensorflow as tf
 
 from nann.errors import InvalidInputError, VerificationError
+from nann.export._options import ACCURACY, WantedPrecision
 from nann.export._samples import Sample
 from nann.export.agreement import overlap
 from nann.export.items import CHUNK_ROWS
 from nann.export.scorer import Scorer
+from nann.files import write_array_in_chunks
 from nann.ops import IndexResource, Precision, beam_search
 
-Wanted = Literal["auto", "float32", "bfloat16", "float16"]
 Narrow = Literal["bfloat16", "float16"]
 # What `auto` tries, the fastest first.
 _NARROW: tuple[Narrow, ...] = ("bfloat16", "float16")
-ACCURACY = 0.99
 ANY_WORK = 2**40  # A measurement may ask for more than a request.
 
 
@@ -51,17 +51,13 @@ def write_narrow_table(source: Path, target: Path, precision: Narrow) -> None:
     Raises InvalidInputError, with nothing written, for numbers that float16 has not.
     """
     table = np.load(source, mmap_mode="r")
-    starts = range(0, len(table), CHUNK_ROWS)
+    chunks = [table[start : start + CHUNK_ROWS] for start in range(0, len(table), CHUNK_ROWS)]
     if precision == "float16":
-        _check_float16(max(float(np.abs(table[start : start + CHUNK_ROWS]).max()) for start in starts))
-    dtype = np.float16 if precision == "float16" else np.uint16
-    file = np.lib.format.open_memmap(target, mode="w+", dtype=dtype, shape=table.shape)
-    for start in starts:
-        chunk = np.asarray(table[start : start + CHUNK_ROWS])
-        if precision == "bfloat16":
-            chunk = tf.bitcast(tf.cast(chunk, tf.bfloat16), tf.uint16).numpy()
-        file[start : start + CHUNK_ROWS] = chunk
-    file.flush()
+        _check_float16(max(float(np.abs(chunk).max()) for chunk in chunks))
+        write_array_in_chunks(target, chunks, dtype=np.float16, shape=table.shape)
+    else:
+        narrow = (tf.bitcast(tf.cast(chunk, tf.bfloat16), tf.uint16).numpy() for chunk in chunks)
+        write_array_in_chunks(target, narrow, dtype=np.uint16, shape=table.shape)
 
 
 def _check_float16(largest: float) -> None:
@@ -96,7 +92,7 @@ def narrowed(scorer: Scorer, precision: Narrow) -> Scorer:
 
 def choose_precision(
     scorer: Scorer,
-    wanted: Wanted,
+    wanted: WantedPrecision,
     *,
     accuracy: float,
     tables: dict[str, Path],

@@ -7,6 +7,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError, InvalidInputError
-from nann.export._savedmodel import export_model
-from nann.export.index.build import build_index
+from nann.export._export_model import export_run
+from nann.export._inputs import NamedModel, named_model
+from nann.export._options import ExportOptions
+from nann.export.index.build import DEFAULT_SEED, build_index
 from nann.export.items import Items, read_items, write_part_of_run
 from nann.export.manifest import read_manifest
 from nann.files import link_or_copy, staged_directory
 from nann.ops.index_meta import INDEX_JSON, IndexMeta, default_level_topn, read_meta
-from nann.progress import OnProgress
-from nann.run import RetrievalModel, load_model
+from nann.progress import OnProgress, ignore_progress
+from nann.run import RetrievalModel
 
 MAX_SHARDS = 10_000
 ASSIGNMENT = "splitmix64(item_id) mod count"
@@ -65,74 +68,106 @@ def shard_level_topn(meta: IndexMeta, shards: int) -> list[int]:
 def export_shards(
     run_dir: str | Path,
     out_dir: str | Path,
+    options: ExportOptions | None = None,
     *,
     shards: int,
     model: RetrievalModel | None = None,
-    level_topn: Sequence[int] | None = None,
     threads: int | None = None,
+    overwrite: bool = False,
     on_progress: OnProgress | None = None,
-    **options: Any,
 ) -> dict[str, Any]:
     """Export the run `run_dir` as `shards` SavedModels whose items are disjoint and together all.
 
-    out_dir:    names the set, such as MODELS/nann/1; the shards are MODELS/nann-0-of-4/1 and so on.
-    level_topn: the beams recorded as default in each shard; None is `shard_level_topn`.
-    threads:    of faiss; 1 makes the graphs repeatable, None is all processors.
-    options:    further options of `export_model`, but not `overwrite`: so many folders cannot be replaced
-                in one step.
+    out_dir:   names the set, such as MODELS/nann/1; the shards are MODELS/nann-0-of-4/1 and so on.
+    options:   of each shard; None is `ExportOptions()`. Beams that are not given are `shard_level_topn`.
+    model:     the trained model; None is the one that run.json names.
+    threads:   threads of faiss; 1 makes the graphs repeatable, None is all processors.
+    overwrite: refused: so many folders cannot be replaced in one step.
 
-    Each shard has an HNSW graph of its own, with the parameters, levels and hops of RUN/index, so that a
-    request has as many beams as one for the whole corpus. Tables of the user side are the same files in
-    all shards. All shards are written and verified before the first appears; the first shard appears
+    Each shard has an HNSW graph of its own, with metric, parameters, levels, hops and seed of RUN/index, so
+    that a request has as many beams as one for the whole corpus. Tables of the user side are the same files
+    in all shards. All shards are written and verified before the first appears; the first shard appears
     last. Returns a summary. Raises what `export_model` raises.
+
+    Example:
+
+    >>> result = export_shards("RUN", "MODELS/nann/1", shards=2)
+    >>> result["models"], result["items_of_shard"]
+    (['MODELS/nann-0-of-2/1', 'MODELS/nann-1-of-2/1'], [246, 254])
     """
     run_dir, targets = Path(run_dir), shard_dirs(out_dir, shards)
-    _check_options(targets, options)
-    items = read_items(run_dir, on_progress=on_progress)
+    report = on_progress or ignore_progress
+    _check_targets(targets, overwrite)
+    items = read_items(run_dir, on_progress=report)
     meta = _read_parameters(run_dir)
     rows_of_shard = _split(items, shards)
-    model = load_model(run_dir) if model is None else model
-    beams = shard_level_topn(meta, shards) if level_topn is None else level_topn
+    options = options or ExportOptions()
+    if options.level_topn is None:
+        options = replace(options, level_topn=shard_level_topn(meta, shards))
+    source = _Source(run_dir, items, meta, named_model(run_dir, model), options, threads)
     export_id = uuid.uuid4().hex
+    entry = {
+        "count": shards,
+        "assignment": ASSIGNMENT,
+        "num_items_of_all": items.num_items,
+        "export_id": export_id,
+    }
     summaries = []
     with contextlib.ExitStack() as stack:
         # Unwound from the last to the first: what publishes shard 0 runs when all others are in place.
         staged = [stack.enter_context(staged_directory(target, replace=False)) for target in targets]
         for shard, rows in enumerate(rows_of_shard):
-            if on_progress is not None:
-                on_progress("export shards", shard, shards)
-            with tempfile.TemporaryDirectory(dir=staged[shard].parent, prefix=".run-") as part:
-                write_part_of_run(Path(part), run_dir, items, rows)
-                _build_graph(Path(part), meta, threads, on_progress)
-                summary = export_model(
-                    part,
-                    staged[shard],
-                    model=model,
-                    level_topn=beams,
-                    shard={
-                        "index": shard,
-                        "count": shards,
-                        "assignment": ASSIGNMENT,
-                        "num_items_of_all": items.num_items,
-                        "export_id": export_id,
-                    },
-                    on_progress=on_progress,
-                    **options,
-                )
-            summaries.append(summary)
+            report("export shards", shard, shards)
+            summaries.append(source.export(rows, staged[shard], {"index": shard, **entry}, report))
             if shard > 0:
                 _share_user_tables(staged[0], staged[shard])
-    if on_progress is not None:
-        on_progress("export shards", shards, shards)
+    report("export shards", shards, shards)
     return _summary(targets, items, export_id, summaries)
 
 
-def _check_options(targets: Sequence[Path], options: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class _Source:
+    """What the shards are made of."""
+
+    run_dir: Path
+    items: Items
+    meta: IndexMeta
+    model: NamedModel
+    options: ExportOptions
+    threads: int | None
+
+    def export(
+        self, rows: npt.NDArray[np.int64], target: Path, shard: dict[str, Any], on_progress: OnProgress
+    ) -> dict[str, Any]:
+        """Export these rows of the corpus, with a graph of their own, by way of a temporary run."""
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".run-") as folder:
+            part = Path(folder)
+            write_part_of_run(part, self.run_dir, self.items, rows)
+            self._build_graph(part, on_progress)
+            return export_run(part, target, self.model, self.options, shard=shard, on_progress=on_progress)
+
+    def _build_graph(self, part: Path, on_progress: OnProgress) -> None:
+        meta = self.meta
+        build_index(
+            part,
+            metric=meta.metric,
+            # An imported graph may have an odd M; links by inner product and by distance share an even one.
+            m=meta.m + meta.m % 2 if meta.metric == "ip" else meta.m,
+            ef_construction=meta.ef_construction,
+            start_level=meta.start_level,
+            hops_per_level=meta.hops_per_level,
+            seed=DEFAULT_SEED if meta.seed is None else meta.seed,
+            threads=self.threads,
+            on_progress=on_progress,
+        )
+
+
+def _check_targets(targets: Sequence[Path], overwrite: bool) -> None:
     if not 1 <= len(targets) <= MAX_SHARDS:
         raise InvalidInputError(
             f"shards: expected 1..{MAX_SHARDS}, found {len(targets)}. Choose one in this range."
         )
-    if options.get("overwrite"):
+    if overwrite:
         raise InvalidInputError(
             "overwrite: expected none for shards, which cannot all be replaced in one step. Export to the "
             "next version."
@@ -166,18 +201,6 @@ def _split(items: Items, shards: int) -> list[npt.NDArray[np.int64]]:
             f"{shards} ({items.num_items} items in all). Choose fewer shards."
         )
     return np.split(np.argsort(shard_of, kind="stable"), np.cumsum(counts)[:-1])
-
-
-def _build_graph(part: Path, meta: IndexMeta, threads: int | None, on_progress: OnProgress | None) -> None:
-    build_index(
-        part,
-        m=meta.m,
-        ef_construction=meta.ef_construction,
-        start_level=meta.start_level,
-        hops_per_level=meta.hops_per_level,
-        threads=threads,
-        on_progress=on_progress,
-    )
 
 
 def _share_user_tables(first: Path, other: Path) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from nann.errors import InvalidInputError
 from nann.export._assets import ITEM_ID_ORDER, ITEM_IDS, Assets
 from nann.export._calibrate import CalibrationReport, calibrate
-from nann.export._precision import ACCURACY, PrecisionReport, Wanted, choose_precision
+from nann.export._options import Tuning
+from nann.export._precision import PrecisionReport, choose_precision
 from nann.export._samples import Sample
 from nann.export.scorer import Scorer, choose_executor, jit_scorer
 from nann.ops import IndexResource
@@ -20,49 +19,6 @@ from nann.ops import IndexResource
 # Candidates a hop of the adaptive walk. A few are right where a distance is computed at once; many make hops
 # of enough tiles to be worth another thread (docs/speed.md).
 _EXPAND_IN_PLACE, _EXPAND = 8, 32
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What the caller of an export wants.
-
-    executor:         who runs the scorer; "auto": the native executor where it can, else TensorFlow.
-    jit:              TensorFlow runs it, compiled by XLA.
-    precision:        of what steers the native executor's walk; "float16" is of its tables, "bfloat16" of its
-                      products too; "auto": bfloat16, else float16, where accurate enough.
-    accuracy:         least share of float32's results that a narrow precision must find.
-    walk:             "fixed" is design section 4; "adaptive" expands the best until no better is near.
-    expand:           candidates a hop of the adaptive walk; None: 8 for distances that are computed where
-                      items lie, 32 for other scorers.
-    target_agreement: widen or narrow the default beams of level 0 until they find this share of what
-                      scoring every item finds; None: leave them.
-    users:            sample users to measure with.
-    """
-
-    executor: Literal["auto", "native", "tensorflow"] = "auto"
-    precision: Wanted = "float32"
-    accuracy: float = ACCURACY
-    walk: Literal["fixed", "adaptive"] = "fixed"
-    expand: int | None = None
-    target_agreement: float | None = None
-    users: int = 16
-    jit: bool = False
-
-    def __post_init__(self) -> None:
-        shares = {"accuracy": self.accuracy, "target_agreement": self.target_agreement or 1.0}
-        for name, share in shares.items():
-            if not 0.0 < share <= 1.0:
-                raise InvalidInputError(
-                    f"{name}: expected more than 0 and at most 1, found {share}. Correct it."
-                )
-        for name, count in {"expand": self.expand, "users": self.users}.items():
-            if count is not None and count < 1:
-                raise InvalidInputError(f"{name}: expected at least 1, found {count}. Correct it.")
-        if self.jit and self.executor == "native":
-            raise InvalidInputError(
-                "jit: expected TensorFlow to run the scorer, found the executor native. "
-                "Leave out one of the two."
-            )
 
 
 @dataclass(frozen=True)

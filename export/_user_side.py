@@ -12,12 +12,11 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.grappler import tf_optimizer
 
 from nann.errors import InvalidInputError
+from nann.export._options import TABLE_BYTES
 from nann.export.constants import MAX_CONSTANT_BYTES, captured, freeze
 from nann.ops import load_library
 from nann.run import RetrievalModel
 
-# Smaller tables are constants of the graph: a file and a page of memory each would cost more.
-TABLE_BYTES = 2**20
 _INDEX = "nann_index"
 _TABLE_TYPES = (tf.float32, tf.float16, tf.bfloat16)
 
@@ -244,9 +243,9 @@ def _unused_name(name: str, taken: dict[str, Any]) -> str:
     return unused
 
 
-def table_chunks(source: Any, rows: int) -> Iterator[tuple[int, Any]]:
-    """(first row, float32 or float16 array [<= rows, width]) of a table, never all of it at once."""
+def table_chunks(source: Any, rows: int) -> Iterator[Any]:
+    """The rows of a table as float32 or float16 arrays [<= rows, width], never all of it at once."""
     for start in range(0, source.shape[0], rows):
         # Not a slice: that reads the whole variable first, and copies it once it was trained sparsely.
         part = tf.gather(source, tf.range(start, min(start + rows, source.shape[0])))
-        yield start, (tf.cast(part, tf.float32) if part.dtype == tf.bfloat16 else part).numpy()
+        yield (tf.cast(part, tf.float32) if part.dtype == tf.bfloat16 else part).numpy()

@@ -11,13 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError
-from nann.files import load_array
+from nann.files import describe_array, load_array, write_array_in_chunks
 from nann.progress import OnProgress
 
 # Rows read at a time: 64 columns of float32 are 16 MB, small beside any corpus, large beside a call.
 CHUNK_ROWS = 65_536
 _SHOWN = 5
-_NEXT_STEP = "Write the embeddings again with `nann embed`."
+_NEXT_STEP = (
+    "docs/your-model.md says what RUN/embeddings holds; `nann embed` writes it for a model of `nann train`."
+)
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,7 @@ def read_items(run_dir: str | Path, *, on_progress: OnProgress | None = None) ->
     _check_ids(ids_path, ids)
     if embs.dtype not in (np.float32, np.float16) or embs.ndim != 2 or embs.shape[1] == 0:
         raise InvalidFileError(
-            f"{embs_path}: expected float32 or float16 [N, D], found {embs.dtype} {list(embs.shape)}. "
-            f"{_NEXT_STEP}"
+            f"{embs_path}: expected float32 or float16 [N, D], found {describe_array(embs)}. {_NEXT_STEP}"
         )
     if embs.shape[0] != ids.shape[0]:
         raise InvalidFileError(
@@ -76,27 +77,22 @@ def write_part_of_run(target: Path, run_dir: Path, items: Items, rows: npt.NDArr
     folder = target / "embeddings"
     folder.mkdir(parents=True)
     np.save(folder / items.ids_path.name, items.ids[rows])
-    embs = np.lib.format.open_memmap(
-        folder / items.embs_path.name, mode="w+", dtype=items.embs.dtype, shape=(rows.size, items.dim)
+    chunks = (items.embs[rows[start : start + CHUNK_ROWS]] for start in range(0, rows.size, CHUNK_ROWS))
+    write_array_in_chunks(
+        folder / items.embs_path.name, chunks, dtype=items.embs.dtype, shape=(rows.size, items.dim)
     )
-    for start in range(0, rows.size, CHUNK_ROWS):
-        embs[start : start + CHUNK_ROWS] = items.embs[rows[start : start + CHUNK_ROWS]]
-    embs.flush()
     (target / "vocabulary").symlink_to((run_dir / "vocabulary").resolve())
 
 
 def _check_ids(path: Path, ids: npt.NDArray[Any]) -> None:
     if ids.dtype != np.int64 or ids.ndim != 1:
-        raise InvalidFileError(
-            f"{path}: expected int64 [N], found {ids.dtype} {list(ids.shape)}. {_NEXT_STEP}"
-        )
+        raise InvalidFileError(f"{path}: expected int64 [N], found {describe_array(ids)}. {_NEXT_STEP}")
     if ids.size == 0:
         raise InvalidFileError(f"{path}: expected at least one item, found none. {_NEXT_STEP}")
-    ordered = np.sort(ids)
-    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    repeated = repeated_ids(ids)
     if repeated.size:
         raise InvalidFileError(
-            f"{path}: expected each id once, found {repeated.size} ids more than once: {_some(repeated)}. "
+            f"{path}: expected each id once, found {repeated.size} ids more than once: {some_ids(repeated)}. "
             f"Keep one row for each id, in item_embs.npy too."
         )
     if (ids == -1).any():
@@ -124,6 +120,13 @@ def _check_finite(items: Items, on_progress: OnProgress | None) -> None:
         )
 
 
-def _some(values: npt.NDArray[Any]) -> str:
-    shown = ", ".join(str(value) for value in values[:_SHOWN].tolist())
-    return shown + (", ..." if values.size > _SHOWN else "")
+def some_ids(ids: npt.NDArray[Any]) -> str:
+    """The first of `ids`, for messages: "0, 1, 2, 3, 4, ..."."""
+    shown = ", ".join(str(item) for item in ids[:_SHOWN].tolist())
+    return shown + (", ..." if ids.size > _SHOWN else "")
+
+
+def repeated_ids(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The ids that stand more than once in `ids`, ascending."""
+    ordered = np.sort(ids)
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])

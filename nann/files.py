@@ -10,7 +10,7 @@ import os
 import shutil
 import tokenize
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,10 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 # How file systems say that they cannot link: other device, not permitted, too many links, not supported.
 _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES)
+# What TensorFlow's file patterns give a meaning to.
+_PATTERN_CHARACTERS = frozenset("*?[]\\")
+# Read and written at a time: small beside memory, large beside the cost of a call.
+_CHUNK_BYTES = 2**24
 # What NumPy raises for a damaged .npy file; its header is parsed as Python.
 _DAMAGED_NPY = (
     ValueError,
@@ -72,6 +76,24 @@ def staged_file(target: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(staged, target)
     finally:
         staged.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def without_patterns(folder: Path) -> Iterator[Path]:
+    """Yield a name of `folder` that TensorFlow can load from, whatever characters its path has.
+
+    TensorFlow looks for checkpoints, also for those inside a SavedModel, by file patterns: it does not find
+    them below a folder that is called `a[b]` or `a\\b`. The yielded name is that of an open file descriptor
+    (Linux), valid in this process until the block ends. A path without such characters is yielded as it is.
+    """
+    if _PATTERN_CHARACTERS.isdisjoint(str(folder)):
+        yield folder
+        return
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -125,6 +147,51 @@ def load_array(path: str | os.PathLike[str], *, next_step: str) -> npt.NDArray[A
     if not isinstance(array, np.ndarray):
         raise InvalidFileError(f"{path}: expected one .npy array, found an archive. {next_step}")
     return array
+
+
+def describe_array(array: npt.NDArray[Any]) -> str:
+    """Type and shape for messages: "float32 of shape [500, 8]", "big-endian int64 of shape [60]"."""
+    order = "" if array.dtype.isnative else "big-endian "
+    return f"{order}{array.dtype.name} of shape {list(array.shape)}"
+
+
+def write_array_in_chunks(
+    path: Path,
+    chunks: Iterable[npt.NDArray[Any]],
+    *,
+    dtype: npt.DTypeLike,
+    shape: tuple[int, ...],
+) -> None:
+    """Write `chunks`, consecutive rows of an array of `shape`, as .npy; memory is that of one chunk."""
+    file = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+    row = 0
+    for chunk in chunks:
+        file[row : row + len(chunk)] = chunk
+        row += len(chunk)
+    file.flush()
+
+
+def link_array(source: Path, target: Path) -> None:
+    """Make `target` an .npy file with the array of `source` [n, ...] that the op library can map.
+
+    The library maps what `numpy.save` writes for a C-contiguous little-endian array. Such a file is linked
+    by `link_or_copy`; any other is written anew, a chunk at a time.
+    """
+    array = np.load(source, mmap_mode="r", allow_pickle=False)
+    if _can_be_mapped(source, array):
+        link_or_copy(source, target)
+        return
+    rows = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
+    chunks = (array[start : start + rows] for start in range(0, len(array), rows))
+    write_array_in_chunks(target, chunks, dtype=array.dtype.newbyteorder("<"), shape=array.shape)
+
+
+def _can_be_mapped(path: Path, array: Any) -> bool:
+    """Whether the header has the form that the library reads, with nothing behind the data."""
+    with path.open("rb") as file:
+        header = file.read(array.offset).decode("latin1")
+    expected = (f"'descr': '{array.dtype.newbyteorder('<').str}'", "'fortran_order': False", "'shape': (")
+    return all(part in header for part in expected) and path.stat().st_size == array.offset + array.nbytes
 
 
 def link_or_copy(source: Path, target: Path) -> None:

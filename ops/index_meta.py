@@ -31,6 +31,7 @@ class IndexMeta:
     `metric` says by which closeness of embeddings nodes were linked: one of `METRICS`, Euclidean distance, or
     inner product (alone, or beside links by distance). The walk itself asks the scorer only.
     `hops_per_level[l]` is the number of hops of level l, for l = 0..start_level-1.
+    `seed` drew the levels of the nodes; None where that is not known, as for an imported index.
     """
 
     format_version: int
@@ -41,6 +42,7 @@ class IndexMeta:
     ef_construction: int
     start_level: int
     hops_per_level: tuple[int, ...]
+    seed: int | None = None
 
     @property
     def level_topn_length(self) -> int:
@@ -116,6 +118,11 @@ def _check_meta(path: Path, document: dict[str, Any]) -> IndexMeta:
     ):
         raise InvalidFileError(
             f"{path}: expected hops_per_level to be {levels} integers 1..1000, found {hops!r}. {BUILD_AGAIN}"
+        )
+    seed = document.setdefault("seed", None)  # Older indexes do not name it.
+    if seed is not None and not (_is_int(seed) and 0 <= seed <= largest):
+        raise InvalidFileError(
+            f"{path}: expected seed to be an integer 0..{largest} or null, found {seed!r}. {BUILD_AGAIN}"
         )
     names = [field.name for field in dataclasses.fields(IndexMeta)]
     return IndexMeta(**{**{name: document[name] for name in names}, "hops_per_level": tuple(hops)})

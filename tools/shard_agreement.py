@@ -20,7 +20,7 @@ from typing import Any, Literal
 import click
 import numpy as np
 
-from nann.export import Tuning, export_model, export_shards, shard_dirs
+from nann.export import ExportOptions, Tuning, export_model, export_shards, shard_dirs
 from nann.run import load_model
 from nann.serving.client import NannClient, ShardedClient
 from nann.training import read_dataset
@@ -29,15 +29,15 @@ _SECONDS = 600
 _VERSION = "1"
 
 
-def exported(run: Path, models: Path, counts: list[int], tuning: Tuning) -> dict[str, Path]:
+def exported(run: Path, models: Path, counts: list[int], options: ExportOptions) -> dict[str, Path]:
     """Model name -> base path, of the whole ("whole") and of each shard ("0-of-4")."""
     base_paths = {"whole": models / "whole"}
     if not base_paths["whole"].exists():
-        export_model(run, base_paths["whole"] / _VERSION, tuning=tuning)
+        export_model(run, base_paths["whole"] / _VERSION, options)
     for count in counts:
         folders = [folder.parent for folder in shard_dirs(models / "nann" / _VERSION, count)]
         if not folders[0].exists():
-            export_shards(run, models / "nann" / _VERSION, shards=count, tuning=tuning)
+            export_shards(run, models / "nann" / _VERSION, options, shards=count)
         base_paths |= {f"{shard}-of-{count}": folder for shard, folder in enumerate(folders)}
     return base_paths
 
@@ -111,7 +111,7 @@ def main(
 ) -> None:
     """Print one JSON line for each number of shards and each beam, which the shards divide among them."""
     models.mkdir(parents=True, exist_ok=True)
-    base_paths = exported(run, models, list(counts), Tuning(walk=walk))
+    base_paths = exported(run, models, list(counts), ExportOptions(tuning=Tuning(walk=walk)))
     states = user_states(run, users)
     ids = np.load(run / "embeddings/item_ids.npy")
     hops = sum(json.loads((run / "index/index.json").read_text())["hops_per_level"])

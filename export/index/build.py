@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from nann.progress import OnProgress
 # faiss prepares a lock for every node on each call: calls must be few, and yet show progress.
 _MOST_CALLS = 200
 _LEAST_ROWS_A_CALL = 1_000
+# The seed of faiss, so that an index built here has the levels of one built by faiss itself.
+DEFAULT_SEED = 12345
 # By what the graphs are made whose links an index of a metric has.
 _LINKS = {"l2": ("l2",), "ip": ("ip", "l2")}
 
@@ -32,7 +35,7 @@ def build_index(
     ef_construction: int = 100,
     start_level: int | None = None,
     hops_per_level: tuple[int, ...] | None = None,
-    seed: int = 12345,
+    seed: int = DEFAULT_SEED,
     threads: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> GraphIndex:
@@ -76,6 +79,7 @@ def build_index(
 
     # The same number of neighbours and the same seed give all the same levels.
     graph = functools.reduce(union_of_graphs, [link(by, m // len(kinds)) for by in kinds])
+    graph = replace(graph, meta=replace(graph.meta, seed=seed))
     write_index(Path(run_dir) / "index", graph)
     return graph
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nann.errors import InvalidFileError, InvalidInputError
 from nann.export.index.files import GraphIndex, Level
-from nann.export.items import CHUNK_ROWS, Items
+from nann.export.items import CHUNK_ROWS, Items, repeated_ids, some_ids
 from nann.ops.index_meta import FORMAT_VERSION, IndexMeta, default_hops
 from nann.progress import OnProgress
 
@@ -196,13 +196,19 @@ def _check_against_items(index: Any, items: Items, name: str) -> None:
 def _match_ids(id_map: npt.NDArray[np.int64], items: Items, name: str) -> npt.NDArray[np.int64]:
     """For each position the node of the index that holds its item."""
     by_id, by_map = np.argsort(items.ids), np.argsort(id_map)
-    different = np.flatnonzero(items.ids[by_id] != id_map[by_map])
-    if different.size:
-        missing = np.setdiff1d(items.ids, id_map)
+    if not np.array_equal(items.ids[by_id], id_map[by_map]):
+        # There are as many vectors as items: for each foreign or repeated id, one of an item is missing.
+        differences = {
+            "missing": np.setdiff1d(items.ids, id_map),
+            "foreign": np.setdiff1d(id_map, items.ids),
+            "repeated": repeated_ids(id_map),
+        }
+        found = ", ".join(
+            f"{ids.size} {what} ({some_ids(ids)})" for what, ids in differences.items() if ids.size
+        )
         raise InvalidInputError(
-            f"{name}: expected the ids of {items.ids_path}, each once, found {different.size} that differ"
-            + (f" (id {missing[0]} is not in the index)" if missing.size else "")
-            + ". Build the index over these items."
+            f"{name}: expected the ids of {items.ids_path}, each once, found {found}. "
+            f"Build the index over these items."
         )
     nodes = np.empty(items.num_items, np.int64)
     nodes[by_id] = by_map

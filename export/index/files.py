@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from nann.errors import InvalidFileError
 from nann.export.items import Items
-from nann.files import load_array, staged_directory, write_json
+from nann.files import describe_array, load_array, staged_directory, write_json
 from nann.ops.index_meta import (
     BUILD_AGAIN,
     ENTER_POINTS,
@@ -92,8 +92,7 @@ def _read_vector(path: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     array = load_array(path, next_step=BUILD_AGAIN)
     if array.dtype != dtype or array.ndim != 1:
         raise InvalidFileError(
-            f"{path}: expected {dtype} of rank 1, found {array.dtype} of shape {list(array.shape)}. "
-            f"{BUILD_AGAIN}"
+            f"{path}: expected {dtype} of rank 1, found {describe_array(array)}. {BUILD_AGAIN}"
         )
     return array
 

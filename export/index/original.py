@@ -11,7 +11,7 @@ import numpy.typing as npt
 from nann.errors import InvalidFileError
 from nann.export.index.files import GraphIndex, Level
 from nann.export.items import Items
-from nann.files import load_array
+from nann.files import describe_array, load_array
 from nann.ops.index_meta import (
     ENTER_POINTS,
     FORMAT_VERSION,
@@ -77,8 +77,7 @@ def _read_integers(path: Path) -> npt.NDArray[Any]:
     array = load_array(path, next_step=_NEXT_STEP)
     if array.dtype not in (np.int64, np.int32) or array.ndim != 1:
         raise InvalidFileError(
-            f"{path}: expected int64 or int32 of rank 1, found {array.dtype} {list(array.shape)}. "
-            f"{_NEXT_STEP}"
+            f"{path}: expected int64 or int32 of rank 1, found {describe_array(array)}. {_NEXT_STEP}"
         )
     return array
 

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,8 +22,18 @@ from nann.progress import OnProgress
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _stderr = Console(stderr=True)
-# Without markup: paths and titles may hold square brackets.
-console = Console(markup=False)
+# Paths and titles are printed as they are: square brackets are no markup, colons enclose no emoji.
+console = Console(markup=False, emoji=False)
+
+
+def shell_command(*words: object) -> str:
+    """The command of these words as a user can copy it into a shell, whatever characters its paths have."""
+    return shlex.join(str(word) for word in words)
+
+
+def print_text(text: str) -> None:
+    """Print lines without wrapping them, so that the commands and paths in them can be copied."""
+    console.print(text, soft_wrap=True, highlight=False)
 
 
 def json_option(function: Function) -> Function:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import NannError
-from nann.files import write_json
+from nann.files import without_patterns, write_json
 from nann.progress import OnProgress
 from nann.serving.client import NannClient
 from nann.training import Dataset, Evaluation
@@ -89,7 +89,7 @@ def run_demo(run_dir: Path, on_progress: OnProgress) -> DemoResult:
 
     Writes `run_dir/demo.json` and leaves the export under `run_dir/models/nann/1`.
     """
-    from nann.export import build_index, export_model, verify_model
+    from nann.export import ExportOptions, build_index, export_model, verify_model
     from nann.training import EvaluateOptions, embed, evaluate, prepare_data, train
 
     data_dir, model_dir = run_dir / "data", run_dir / "models" / "nann" / "1"
@@ -106,7 +106,9 @@ def run_demo(run_dir: Path, on_progress: OnProgress) -> DemoResult:
     )
     options = EvaluateOptions(k=K, level_topn=LEVEL_TOPN, brute_force=True, max_users=0)
     evaluation = evaluate(run_dir, options, on_progress=on_progress)
-    export_model(run_dir, model_dir, level_topn=LEVEL_TOPN, overwrite=True, on_progress=on_progress)
+    export_model(
+        run_dir, model_dir, ExportOptions(level_topn=LEVEL_TOPN), overwrite=True, on_progress=on_progress
+    )
     verify_model(model_dir, run_dir=run_dir, on_progress=on_progress)
 
     states = _user_states(run_dir, dataset, TIMED_REQUESTS)
@@ -136,7 +138,8 @@ def _in_process_search(model_dir: Path) -> Callable[[Array], object]:
     """The exported signature, called in this process."""
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(model_dir))
+    with without_patterns(model_dir) as folder:
+        loaded = tf.saved_model.load(str(folder))
 
     def search(state: Array) -> object:
         # `loaded` owns the index: it must live as long as its signatures.

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nann.cli._console import console, emit, import_tensorflow, json_option, progress
+from nann.cli._console import emit, import_tensorflow, json_option, print_text, progress, shell_command
 from nann.cli._numbers import NUMBERS
 
 
@@ -129,13 +129,13 @@ def command(
     import_tensorflow()
     import nann.export as nann_export
 
-    options: dict[str, Any] = {
-        "level_topn": beams,
-        "tile_rows": tile_rows,
-        "split": split,
-        "item_table_bytes": item_table_bytes,
-        "reorder": reorder,
-        "tuning": nann_export.Tuning(
+    options = nann_export.ExportOptions(
+        level_topn=beams,
+        tile_rows=tile_rows,
+        split=split,
+        item_table_bytes=item_table_bytes,
+        reorder=reorder,
+        tuning=nann_export.Tuning(
             executor=executor,  # type: ignore[arg-type]  # click has checked the choices.
             jit=jit,
             precision=precision,  # type: ignore[arg-type]
@@ -144,27 +144,26 @@ def command(
             expand=expand,
             target_agreement=target_agreement,
         ),
-        "overwrite": overwrite,
-    }
+    )
     with progress(as_json) as on_progress:
+        of_call: dict[str, Any] = {"overwrite": overwrite, "on_progress": on_progress}
         if shards is None:
-            result = nann_export.export_model(run_dir, out_dir, **options, on_progress=on_progress)
+            result = nann_export.export_model(run_dir, out_dir, options, **of_call)
         else:
             result = nann_export.export_shards(
-                run_dir, out_dir, shards=shards, threads=threads, **options, on_progress=on_progress
+                run_dir, out_dir, options, shards=shards, threads=threads, **of_call
             )
     emit(as_json, result, lambda: _render(result) if shards is None else _render_shards(result))
 
 
 def _render(result: dict[str, Any]) -> None:
     verified = result["verified"]
-    console.print(
+    print_text(
         f"{result['model']}: {result['num_items']:,} items, signatures {', '.join(verified['signatures'])}. "
         f"The answers are those of the reference search, scores within "
         f"{verified['largest_relative_difference']:.0e}.\n"
         f"{_split_text(result)}{_tuning_text(result)}"
-        f"Next: nann serve --model_name nann --model_base_path {Path(result['model']).parent}",
-        soft_wrap=True,
+        f"Next: {_serve_command(Path(result['model']))}"
     )
 
 
@@ -218,10 +217,13 @@ def _tuning_text(result: dict[str, Any]) -> str:
 def _render_shards(result: dict[str, Any]) -> None:
     models = [Path(model) for model in result["models"]]
     for model, items in zip(models, result["items_of_shard"], strict=True):
-        console.print(f"{model}: {items:,} items", soft_wrap=True)
-    console.print(
+        print_text(f"{model}: {items:,} items")
+    print_text(
         f"{len(models)} shards of {result['num_items']:,} items. Each answers as the reference search over "
         f"its own, scores within {result['verified']['largest_relative_difference']:.0e}.\n"
-        f"Next, a server for each: nann serve --model_name nann --model_base_path {models[0].parent}",
-        soft_wrap=True,
+        f"Next, a server for each: {_serve_command(models[0])}"
     )
+
+
+def _serve_command(model: Path) -> str:
+    return shell_command("nann", "serve", "--model_name", "nann", "--model_base_path", model.parent)

@@ -51,6 +51,12 @@ def load_model(run_dir: str | Path) -> RetrievalModel:
     return cast(RetrievalModel, _ModelOfRun(model, modules) if modules.found else model)
 
 
+def class_name(model: RetrievalModel) -> str:
+    """The class of `model` as run.json names one: `module:Class`."""
+    model_class = type(model._model if isinstance(model, _ModelOfRun) else model)
+    return f"{model_class.__module__}:{model_class.__qualname__}"
+
+
 class _RunModules:
     """The modules that lie in one run folder, kept out of `sys.modules` while no code of the run runs."""
 

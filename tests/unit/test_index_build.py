@@ -129,6 +129,7 @@ def test_one_thread_and_one_seed_give_one_index(run: Path) -> None:
     faiss.omp_set_num_threads(2)
     np.testing.assert_array_equal(first.levels[0].values, second.levels[0].values)
     assert not np.array_equal(first.enter_points, other.enter_points)
+    assert (first.meta.seed, read_index(run / "index").meta.seed) == (5, 6)
 
 
 def test_an_inner_product_finds_more_in_a_graph_for_inner_products(
@@ -197,10 +198,18 @@ def test_a_faiss_file_of_a_plain_index(run: Path, embs: npt.NDArray[np.float32],
     assert _rows(read_index(run / "index"), 0) == _rows_by_loop(index, 0)
 
 
-def _other_ids(embs: npt.NDArray[np.float32]) -> Any:
+def _with_ids(embs: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]) -> Any:
     index = faiss.IndexIDMap(faiss.IndexHNSWFlat(D, 4))
-    index.add_with_ids(embs, np.arange(N))
+    index.add_with_ids(embs, ids)
     return index
+
+
+def _ids_but(**changes: int) -> npt.NDArray[np.int64]:
+    """The ids of `run`, with others at some rows: `_ids_but(row_7=5)`."""
+    ids = np.arange(N, dtype=np.int64) * 3 + 100
+    for row, item in changes.items():
+        ids[int(row.removeprefix("row_"))] = item
+    return ids
 
 
 @pytest.mark.parametrize(
@@ -209,7 +218,19 @@ def _other_ids(embs: npt.NDArray[np.float32]) -> Any:
         (lambda embs: _faiss_index(np.ascontiguousarray(embs[:, :4])), "expected dimension 8 .* found 4"),
         (lambda embs: _faiss_index(embs[:-1]), "expected 600 vectors .* found 599"),
         (lambda embs: _faiss_index(embs[::-1].copy()), "expected the vectors of .* first at row 0"),
-        (_other_ids, "expected the ids of .* found 600 that differ"),
+        (
+            lambda embs: _with_ids(embs, np.arange(N)),
+            r"expected the ids of .* found 433 missing \(601, 604, 607, 610, 613, \.\.\.\), "
+            r"433 foreign \(0, 1, 2, 3, 4, \.\.\.\)\. Build",
+        ),
+        (
+            lambda embs: _with_ids(embs, _ids_but(row_7=5)),
+            r"expected the ids of .* found 1 missing \(121\), 1 foreign \(5\)\. Build",
+        ),
+        (
+            lambda embs: _with_ids(embs, _ids_but(row_7=100)),
+            r"expected the ids of .* found 1 missing \(121\), 1 repeated \(100\)\. Build",
+        ),
         (lambda embs: faiss.IndexFlatL2(D), "expected IndexHNSWFlat.* found IndexFlatL2"),
         (lambda embs: faiss.IndexHNSWFlat(D, 4, faiss.METRIC_L1), "expected the metric L2 or inner product"),
     ],

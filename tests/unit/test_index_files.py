@@ -111,6 +111,7 @@ _DAMAGES: list[tuple[Callable[[Path], None], str]] = [
     (_json(num_items=0), r"index\.json: expected num_items to be an integer 1\.\."),
     (_json(num_items=True), r"index\.json: expected num_items to be an integer"),
     (_json(num_items=5), r"row_splits\.npy: expected 6 offsets .* found 5"),
+    (_json(seed=-1), r"index\.json: expected seed to be an integer 0\.\..* found -1"),
     (_json(dim="8"), r"index\.json: expected dim to be an integer"),
     (_json(metric="cosine"), r"index\.json: expected metric 'l2' or 'ip', found 'cosine'"),
     (_json(hops_per_level=[3]), r"index\.json: expected hops_per_level to be 2 integers"),

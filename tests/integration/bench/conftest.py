@@ -16,12 +16,12 @@ from support.served import BEAMS, Served
 @pytest.fixture(scope="session")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export that tests only read."""
-    from nann.export import export_model
+    from nann.export import ExportOptions, export_model
     from support.tiny_run import write_run
 
     folder = tmp_path_factory.mktemp("bench")
     run = write_run(folder / "run")
-    export_model(run, folder / "models" / "nann" / "1", level_topn=BEAMS, table_bytes=0)
+    export_model(run, folder / "models" / "nann" / "1", ExportOptions(level_topn=BEAMS, table_bytes=0))
     return folder / "models" / "nann" / "1"
 
 

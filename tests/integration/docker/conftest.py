@@ -100,10 +100,10 @@ def embedded(image: Callable[..., str], client: docker.DockerClient, figure: Cal
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The base path of a tiny export."""
-    from nann.export import export_model
+    from nann.export import ExportOptions, export_model
 
     folder = tmp_path_factory.mktemp("docker")
-    export_model(write_run(folder / "run"), folder / "models" / "nann" / "1", table_bytes=0)
+    export_model(write_run(folder / "run"), folder / "models" / "nann" / "1", ExportOptions(table_bytes=0))
     return folder / "models" / "nann"
 
 

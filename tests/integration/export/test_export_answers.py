@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
-from nann.export import export_model, read_index
+from nann.export import ExportOptions, export_model, read_index
 from nann.export._verify import loaded
 from nann.export.index.oracle import beam_search
 from nann.ops import library_path
@@ -142,7 +142,7 @@ print(json.dumps({"ids": found["top_k"].tolist(), "scores": found["scores"].toli
 def test_a_moved_export_answers_without_our_python_and_its_sources(
     run: Path, tmp_path: Path, subprocess_env: dict[str, str]
 ) -> None:
-    export_model(run, tmp_path / "models/nann/1", table_bytes=0)
+    export_model(run, tmp_path / "models/nann/1", ExportOptions(table_bytes=0))
     state = _state(1)
     expected = _oracle(run, TinyModel(), {"comm_seq": state[0]}, BEAMS)
     shutil.rmtree(run)
@@ -290,7 +290,7 @@ def test_bad_inputs_are_refused(
 
 def test_the_work_of_a_request_is_capped(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "models/1"
-    assert export_model(run, out, level_topn=[30] * 6, max_work=200)["verified"]["users"] == 1
+    assert export_model(run, out, ExportOptions(level_topn=[30] * 6, max_work=200))["verified"]["users"] == 1
     with loaded(out) as model:
         inputs = {"comm_seq": np.zeros((1, L * E), np.float16)}
         model.run("serving_default", {**inputs, "level_topn": _beams(*[20] * 6)})

@@ -19,7 +19,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from nann.cli import main
 from nann.errors import InvalidFileError, InvalidInputError, VerificationError
-from nann.export import build_index, export_model, verify_model
+from nann.export import ExportOptions, build_index, export_model, verify_model
 from nann.export._verify import loaded
 from support.tiny_model import D, TinyModel, TwoStatesModel
 from support.tiny_run import N, write_run
@@ -140,13 +140,13 @@ def test_an_export_that_answers_otherwise_is_not_published(run: Path, tmp_path: 
     with pytest.raises(
         VerificationError, match="serving_default: expected the answer of the reference search"
     ):
-        export_model(run, tmp_path / "models/1", model=_FickleModel(), level_topn=[10] * 6)
+        export_model(run, tmp_path / "models/1", ExportOptions(level_topn=[10] * 6), model=_FickleModel())
     assert _names(tmp_path / "models") == []
 
 
 _KILLED = """
 import os, signal, sys
-from nann.export import export_model
+from nann.export import ExportOptions, export_model
 def on_progress(stage, done, total):
     if stage == sys.argv[3] and done == total:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -238,11 +238,11 @@ def test_what_does_not_fit_together_is_refused(run: Path, tmp_path: Path) -> Non
     with pytest.raises(InvalidFileError, match=r"item_embs\.npy: expected dimension 9 .* found 8"):
         export_model(run, tmp_path / "1", model=Wide())
     with pytest.raises(InvalidInputError, match="max_work of at least 1100"):
-        export_model(run, tmp_path / "1", max_work=1099)
+        export_model(run, tmp_path / "1", ExportOptions(max_work=1099))
     with pytest.raises(InvalidInputError, match="tile_rows of at least 1"):
-        export_model(run, tmp_path / "1", tile_rows=0)
+        export_model(run, tmp_path / "1", ExportOptions(tile_rows=0))
     with pytest.raises(InvalidInputError, match="level_topn: expected 6 integers"):
-        export_model(run, tmp_path / "1", level_topn=[1, 2])
+        export_model(run, tmp_path / "1", ExportOptions(level_topn=[1, 2]))
     np.save(run / "vocabulary/cate_ids.npy", np.array([3, 2], np.int64))
     with pytest.raises(
         InvalidFileError, match=r"cate_ids\.npy: expected ids in ascending order.* found 3 at \[0\]"

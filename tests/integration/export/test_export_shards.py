@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -17,10 +18,12 @@ from click.testing import CliRunner
 from nann.cli import main
 from nann.errors import InvalidFileError, InvalidInputError
 from nann.export import (
+    ExportOptions,
     Tuning,
     build_index,
     export_model,
     export_shards,
+    index_from_faiss,
     read_index,
     shard_dirs,
     shard_level_topn,
@@ -44,7 +47,9 @@ def run_with_levels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def exported(run_with_levels: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     models = tmp_path_factory.mktemp("models")
-    return models, export_shards(run_with_levels, models / "nann/7", shards=SHARDS, table_bytes=0)
+    return models, export_shards(
+        run_with_levels, models / "nann/7", ExportOptions(table_bytes=0), shards=SHARDS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +106,47 @@ def test_graphs_are_built_as_the_index_of_the_run(shard_models: list[Path]) -> N
         assert np.diff(graph.levels[0].row_splits).min() > 0
 
 
+@pytest.mark.parametrize("metric", ["l2", "ip"])
+def test_a_set_of_one_shard_is_the_export_of_the_whole(tmp_path: Path, metric: str) -> None:
+    """Nothing that index and export were asked for is lost on the way to a shard."""
+    run = write_run(tmp_path / "run")
+    (run / "own_model.py").write_text("from support.tiny_model import TinyModel as Model\n")
+    (run / "run.json").write_text('{"format": 1, "model": "own_model:Model"}')
+    build_index(
+        run, metric=metric, m=6, ef_construction=33, start_level=1, hops_per_level=(2,), seed=7, threads=1
+    )
+    options = ExportOptions(
+        level_topn=[10, 30, 40, 25],
+        tile_rows=32,
+        max_work=1000,
+        table_bytes=0,
+        item_table_bytes=0,
+        reorder=True,
+        tuning=Tuning(walk="adaptive", expand=4, precision="bfloat16", accuracy=0.5, users=3),
+    )
+    export_model(run, tmp_path / "nann/1", options)
+    (shard,) = export_shards(run, tmp_path / "nann/1", options, shards=1, threads=1)["models"]
+    whole, part = _manifest(tmp_path / "nann/1"), _manifest(Path(shard))
+    assert part.pop("shard")["num_items_of_all"] == whole["index"]["num_items"]
+    assert whole.pop("shard") is None
+    for manifest in (whole, part):
+        # TensorFlow numbers what it traces, and the warm-up names the model.
+        manifest["files"] = {name: sums for name, sums in manifest["files"].items() if name[:7] == "assets/"}
+    assert part == whole
+    assert whole["model"]["class"] == "own_model:Model"
+
+
+def test_an_imported_graph_of_inner_products_is_built_anew_for_each_shard(run: Path, tmp_path: Path) -> None:
+    embs = np.load(run / "embeddings/item_embs.npy")
+    index = faiss.IndexHNSWFlat(embs.shape[1], 5, faiss.METRIC_INNER_PRODUCT)
+    index.add(embs)
+    faiss.write_index(index, str(tmp_path / "ip.faiss"))
+    index_from_faiss(run, tmp_path / "ip.faiss")
+    for model in export_shards(run, tmp_path / "nann/1", shards=2)["models"]:
+        meta = read_index(Path(model) / "assets").meta
+        assert (meta.metric, meta.m) == ("ip", 6)  # Half of the links by inner product: an even number.
+
+
 def test_each_shard_is_an_export_of_its_own(run_with_levels: Path, shard_models: list[Path]) -> None:
     for shard, model in enumerate(shard_models):
         verify_model(model, run_dir=run_with_levels)
@@ -139,14 +185,16 @@ def test_default_beams_share_out_the_work(shared_run: Path) -> None:
 
 
 def test_beams_for_a_target_are_the_widest_of_all_shards(shared_run: Path, tmp_path: Path) -> None:
-    result = export_shards(shared_run, tmp_path / "nann/1", shards=2, tuning=Tuning(target_agreement=0.9))
+    result = export_shards(
+        shared_run, tmp_path / "nann/1", ExportOptions(tuning=Tuning(target_agreement=0.9)), shards=2
+    )
     measured = [_manifest(Path(model))["level_topn"] for model in result["models"]]
     assert result["level_topn"] == np.max(measured, axis=0).tolist()
 
 
 _KILLED = """
 import os, signal, sys
-from nann.export import export_shards
+from nann.export import ExportOptions, export_shards
 from nann import files
 
 run, out, when, after = sys.argv[1:]

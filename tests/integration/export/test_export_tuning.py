@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from nann.errors import InvalidInputError, VerificationError
-from nann.export import Tuning, export_model, verify_model
+from nann.export import ExportOptions, Tuning, export_model, verify_model
 from nann.export._calibrate import CalibrationReport, narrowest
 from nann.export._verify import loaded
 from nann.export.scorer import Scorer, jit_scorer
@@ -61,6 +61,11 @@ def runs(shared_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     }
 
 
+def tuned(**tuning: Any) -> ExportOptions:
+    """The beams of these tests, and this tuning."""
+    return ExportOptions(level_topn=BEAMS, tuning=Tuning(**tuning))
+
+
 def manifest_of(model_dir: Path) -> Any:
     return json.loads((model_dir / "assets.extra/nann_manifest.json").read_text())
 
@@ -77,8 +82,8 @@ def answers(model_dir: Path, beams: list[int]) -> dict[str, Any]:
 
 
 def test_both_executors_answer_alike(shared_run: Path, tmp_path: Path) -> None:
-    native = export_model(shared_run, tmp_path / "m/1", level_topn=BEAMS)
-    plain = export_model(shared_run, tmp_path / "m/2", level_topn=BEAMS, tuning=Tuning(executor="tensorflow"))
+    native = export_model(shared_run, tmp_path / "m/1", tuned())
+    plain = export_model(shared_run, tmp_path / "m/2", tuned(executor="tensorflow"))
     assert (native["executor"], plain["executor"]) == ("native", "tensorflow")
     found, expected = answers(tmp_path / "m/1", BEAMS), answers(tmp_path / "m/2", BEAMS)
     np.testing.assert_array_equal(np.sort(found["top_k"]), np.sort(expected["top_k"]))
@@ -86,8 +91,8 @@ def test_both_executors_answer_alike(shared_run: Path, tmp_path: Path) -> None:
 
 
 def test_a_compiled_scorer_answers_alike(shared_run: Path, tmp_path: Path) -> None:
-    jit = export_model(shared_run, tmp_path / "m/1", level_topn=BEAMS, tuning=Tuning(jit=True))
-    export_model(shared_run, tmp_path / "m/2", level_topn=BEAMS)
+    jit = export_model(shared_run, tmp_path / "m/1", tuned(jit=True))
+    export_model(shared_run, tmp_path / "m/2", tuned())
     assert (jit["executor"], jit["jit"]) == ("tensorflow", True)
     assert manifest_of(tmp_path / "m/1")["scorer"]["jit"]
     assert b"_XlaMustCompile" in (tmp_path / "m/1/saved_model.pb").read_bytes()
@@ -108,9 +113,11 @@ def test_what_is_not_compiled_is_refused() -> None:
 
 
 def test_what_the_native_executor_cannot_run_is_left_to_tensorflow(shared_run: Path, tmp_path: Path) -> None:
-    result = export_model(shared_run, tmp_path / "1", model=CumulativeModel(), level_topn=BEAMS)
+    result = export_model(shared_run, tmp_path / "1", tuned(), model=CumulativeModel())
     # The split leaves such an operation where it is only when it cannot be a column of the item table.
-    unsplit = export_model(shared_run, tmp_path / "2", model=CumulativeModel(), level_topn=BEAMS, split=False)
+    unsplit = export_model(
+        shared_run, tmp_path / "2", ExportOptions(level_topn=BEAMS, split=False), model=CumulativeModel()
+    )
     assert unsplit["executor"] == "tensorflow"
     assert "Cumsum" in unsplit["executor_reason"]
     assert result["verified"]["largest_relative_difference"] < 1e-5
@@ -118,9 +125,8 @@ def test_what_the_native_executor_cannot_run_is_left_to_tensorflow(shared_run: P
         export_model(
             shared_run,
             tmp_path / "3",
+            ExportOptions(split=False, tuning=Tuning(executor="native")),
             model=CumulativeModel(),
-            split=False,
-            tuning=Tuning(executor="native"),
         )
     assert not (tmp_path / "3").exists()
 
@@ -130,7 +136,7 @@ def test_the_reference_model_runs_natively(tmp_path: Path) -> None:
     model = ReferenceModel(
         ModelConfig(items=60, categories=7, sequence_length=L, feature_dim=E // 2, embedding_dim=D)
     )
-    result = export_model(write_run(tmp_path / "run"), tmp_path / "1", model=model, level_topn=BEAMS)
+    result = export_model(write_run(tmp_path / "run"), tmp_path / "1", tuned(), model=model)
     assert (result["executor"], result["executor_reason"]) == ("native", None)
     assert result["split"]["reason"] is None
 
@@ -139,9 +145,9 @@ def test_the_reference_model_runs_natively(tmp_path: Path) -> None:
 def test_a_narrow_walk_has_the_scores_of_float32(
     shared_run: Path, tmp_path: Path, precision: Any, stored: str
 ) -> None:
-    export_model(shared_run, tmp_path / "1", level_topn=BEAMS)
-    tuning = Tuning(precision=precision, accuracy=0.8)
-    narrow = export_model(shared_run, tmp_path / "2", level_topn=BEAMS, tuning=tuning)["precision"]
+    export_model(shared_run, tmp_path / "1", tuned())
+    options = tuned(precision=precision, accuracy=0.8)
+    narrow = export_model(shared_run, tmp_path / "2", options)["precision"]
     assert narrow["precision"] == precision
     assert narrow["agreements"][precision] >= 0.8
     tables = manifest_of(tmp_path / "2")["tables"]["item"]
@@ -176,8 +182,8 @@ def test_the_fastest_precision_that_is_accurate_is_chosen(
     tried: set[str],
     figure: Callable[[str], None],
 ) -> None:
-    tuning = Tuning(precision="auto", accuracy=accuracy)
-    result = export_model(runs[run], tmp_path / "1", model=model(), level_topn=BEAMS, tuning=tuning)
+    options = tuned(precision="auto", accuracy=accuracy)
+    result = export_model(runs[run], tmp_path / "1", options, model=model())
     figure(f"{run} embeddings, {model.__name__}: agreements {result['precision']['agreements']}")
     assert result["executor"] == "native"
     assert result["precision"]["precision"] == chosen
@@ -225,15 +231,15 @@ def test_a_precision_that_loses_too_much_is_refused(
     error: type[Exception],
     message: str,
 ) -> None:
-    tuning = Tuning(precision=precision, accuracy=0.999)
+    options = tuned(precision=precision, accuracy=0.999)
     with pytest.raises(error, match=message):
-        export_model(runs[run], tmp_path / "1", model=model(), level_topn=BEAMS, tuning=tuning)
+        export_model(runs[run], tmp_path / "1", options, model=model())
     assert not (tmp_path / "1").exists()
 
 
 def test_the_adaptive_walk_is_exported_and_verified(shared_run: Path, tmp_path: Path) -> None:
-    tuning = Tuning(walk="adaptive", expand=4)
-    result = export_model(shared_run, tmp_path / "1", level_topn=BEAMS, tuning=tuning)
+    options = tuned(walk="adaptive", expand=4)
+    result = export_model(shared_run, tmp_path / "1", options)
     assert result["expand"] == 4
     verify_model(tmp_path / "1", run_dir=shared_run)
     verify_model(tmp_path / "1")
@@ -242,8 +248,8 @@ def test_the_adaptive_walk_is_exported_and_verified(shared_run: Path, tmp_path: 
 def test_a_reordered_export_answers_the_same(tmp_path: Path) -> None:
     """Positions are internal: with ids as the tie-break, only they change."""
     run = write_run(tmp_path / "run", items=2000)
-    export_model(run, tmp_path / "m/1", level_topn=BEAMS)
-    export_model(run, tmp_path / "m/2", level_topn=BEAMS, reorder=True)
+    export_model(run, tmp_path / "m/1", tuned())
+    export_model(run, tmp_path / "m/2", ExportOptions(level_topn=BEAMS, reorder=True))
     plain, reordered = answers(tmp_path / "m/1", BEAMS), answers(tmp_path / "m/2", BEAMS)
     np.testing.assert_array_equal(plain["items_scored"], reordered["items_scored"])
     np.testing.assert_array_equal(np.sort(plain["top_k"]), np.sort(reordered["top_k"]))
@@ -255,7 +261,9 @@ def test_a_reordered_export_answers_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("walk", ["fixed", "adaptive"])
 def test_beams_are_widened_to_the_wanted_agreement(shared_run: Path, tmp_path: Path, walk: Any) -> None:
     tuning = Tuning(walk=walk, target_agreement=0.9)
-    result = export_model(shared_run, tmp_path / "1", level_topn=[10, 30, 1, 1, 1, 25], tuning=tuning)
+    result = export_model(
+        shared_run, tmp_path / "1", ExportOptions(level_topn=[10, 30, 1, 1, 1, 25], tuning=tuning)
+    )
     assert result["calibration"]["agreement"] >= 0.9
     assert result["level_topn"] == result["calibration"]["level_topn"]
     assert result["level_topn"][:2] == [10, 30]
@@ -280,8 +288,8 @@ def test_the_narrowest_beam_is_searched_for() -> None:
 def test_the_adaptive_walk_expands_what_suits_the_scorer(
     shared_run: Path, tmp_path: Path, model: Any, expand: int
 ) -> None:
-    tuning = Tuning(walk="adaptive")
-    result = export_model(shared_run, tmp_path / "1", model=model(), level_topn=BEAMS, tuning=tuning)
+    options = tuned(walk="adaptive")
+    result = export_model(shared_run, tmp_path / "1", options, model=model())
     assert result["expand"] == expand
 
 

@@ -99,7 +99,7 @@ def _rewritten(model: Any, tmp_path: Path, table_bytes: int = ROWS * WIDTH * 2) 
     tables = {}
     for name, source in user_side.tables.items():
         tables[name] = tmp_path / f"{name}.npy"
-        np.save(tables[name], np.concatenate([chunk for _, chunk in table_chunks(source, 7)]))
+        np.save(tables[name], np.concatenate(list(table_chunks(source, 7))))
     index = _index(tmp_path, tables)
     return list(tables), lambda rows: tf.nest.flatten(user_side.function(rows, index.resource_handle))[0]
 

@@ -24,10 +24,10 @@ def shim() -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from nann.export import export_model
+    from nann.export import ExportOptions, export_model
 
     folder = tmp_path_factory.mktemp("preload")
-    export_model(write_run(folder / "run"), folder / "models" / "1", table_bytes=0)
+    export_model(write_run(folder / "run"), folder / "models" / "1", ExportOptions(table_bytes=0))
     return folder / "models" / "1"
 
 

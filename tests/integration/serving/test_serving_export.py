@@ -24,10 +24,10 @@ LEVEL_TOPN = [20, 30, 30, 30, 30, 10]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Any:
-    from nann.export import export_model
+    from nann.export import ExportOptions, export_model
 
     folder = tmp_path_factory.mktemp("served")
-    export_model(write_run(folder / "run"), folder / "models" / "nann" / "1", table_bytes=0)
+    export_model(write_run(folder / "run"), folder / "models" / "nann" / "1", ExportOptions(table_bytes=0))
     process = serve("--model_name", "nann", "--model_base_path", str(folder / "models" / "nann"))
     yield process.wait_ready()
     process.close()

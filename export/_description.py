@@ -1,0 +1,92 @@
+"""What an export says of itself: the content of its manifest, and the summary that its caller gets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nann.export._assets import Assets
+from nann.export._inputs import Inputs
+from nann.export._options import ExportOptions
+from nann.export._tuning import Tuned
+from nann.version import __version__
+
+
+def describe(
+    inputs: Inputs,
+    tuned: Tuned,
+    assets: Assets,
+    options: ExportOptions,
+    *,
+    split_difference: float,
+    shard: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The content of the manifest, without the sums of the files.
+
+    split_difference: the largest difference of a score by the split scorer, relative to the largest score.
+    shard:            which part of a corpus this is; None is all of it.
+    """
+    model, graph, scorer = inputs.model.model, inputs.graph, tuned.scorer
+    calibration, split = tuned.calibration, scorer.report
+    return {
+        "nann_version": __version__,
+        "tensorflow_version": tf.__version__,
+        "numpy_version": np.__version__,
+        "model": {
+            "class": inputs.model.name,
+            "embedding_dim": model.embedding_dim,
+            "user_state": _specs(model.user_state),
+            "user_features": _specs(model.user_features),
+            "vocabularies": assets.vocabularies,
+        },
+        "index": {**dataclasses.asdict(graph.meta), "enter_points": int(graph.enter_points.size)},
+        "scorer": {
+            "executor": scorer.executor,
+            "executor_reason": scorer.executor_reason,
+            "jit": scorer.jit,
+            "precision": dataclasses.asdict(tuned.precision),
+            "expand": scorer.expand,
+            "calibration": None if calibration is None else dataclasses.asdict(calibration),
+            "tile_rows": scorer.tile_rows,
+            "item_tables": list(scorer.item_tables),
+            "max_work": options.max_work,
+            "split": None
+            if split is None
+            else {**split.to_json(), "largest_relative_difference": split_difference},
+        },
+        "tables": {"item": _files(assets.item_tables), "user": _files(assets.user_tables)},
+        "level_topn": inputs.beams.tolist(),
+        "shard": None if shard is None else dict(shard),
+    }
+
+
+def _specs(tensors: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
+    return {name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in tensors.items()}
+
+
+def _files(tables: Mapping[str, Path]) -> dict[str, Any]:
+    return {name: _table_entry(path) for name, path in tables.items()}
+
+
+def _table_entry(path: Path) -> dict[str, Any]:
+    array = np.load(path, mmap_mode="r")
+    return {"file": f"assets/{path.name}", "dtype": array.dtype.name, "shape": list(array.shape)}
+
+
+def summarize(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What the caller of an export reads of `describe`'s content."""
+    return {
+        "num_items": content["index"]["num_items"],
+        "dim": content["index"]["dim"],
+        "level_topn": content["level_topn"],
+        "user_tables": sorted(content["tables"]["user"]),
+        **{
+            name: content["scorer"][name]
+            for name in ("split", "executor", "executor_reason", "jit", "precision", "expand", "calibration")
+        },
+    }

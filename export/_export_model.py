@@ -1,0 +1,145 @@
+"""Checkpoint, embeddings and index become one SavedModel that needs no Python."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nann.errors import InvalidInputError
+from nann.export._assets import gather_assets
+from nann.export._description import describe, summarize
+from nann.export._inputs import Inputs, NamedModel, check_work, named_model, read_inputs
+from nann.export._item_table import add_item_table, check_split
+from nann.export._options import ExportOptions
+from nann.export._samples import Sample, sample_from_model
+from nann.export._savedmodel import write_savedmodel
+from nann.export._tuning import tune
+from nann.export._user_side import UserSide, rewrite_user_side
+from nann.export._verify_model import compare_with_model
+from nann.export._warmup import write_warmup
+from nann.export.manifest import write_manifest
+from nann.export.scorer import Scorer, freeze_scorer, split_scorer
+from nann.files import staged_directory
+from nann.ops import load_library
+from nann.progress import OnProgress, ignore_progress
+from nann.run import RetrievalModel
+
+
+def export_model(
+    run_dir: str | Path,
+    out_dir: str | Path,
+    options: ExportOptions | None = None,
+    *,
+    model: RetrievalModel | None = None,
+    overwrite: bool = False,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """Export the run `run_dir` as the SavedModel `out_dir`, a version folder such as MODELS/nann/1.
+
+    options:   None is `ExportOptions()`.
+    model:     the trained model; None is the one that run.json names.
+    overwrite: replace an export that is there, in one step.
+
+    The export is written beside `out_dir`, checked against the NumPy oracle scored by the original model, and
+    then renamed. Returns a summary. Raises InvalidFileError and InvalidInputError for what goes in,
+    VerificationError when the answers differ.
+
+    Example:
+
+    >>> result = export_model("RUN", "MODELS/nann/1", ExportOptions(tuning=Tuning(walk="adaptive")))
+    >>> result["num_items"], result["level_topn"], result["verified"]["signatures"]
+    (500, [100, 200, 200, 200, 200, 200], ['retrieve', 'retrieve_by_ids', 'score', 'serving_default'])
+    """
+    run_dir, out_dir = Path(run_dir), Path(out_dir)
+    _check_out_dir(out_dir, overwrite)
+    return export_run(
+        run_dir,
+        out_dir,
+        named_model(run_dir, model),
+        options or ExportOptions(),
+        overwrite=overwrite,
+        on_progress=on_progress or ignore_progress,
+    )
+
+
+def export_run(
+    run_dir: Path,
+    out_dir: Path,
+    model: NamedModel,
+    options: ExportOptions,
+    *,
+    overwrite: bool = False,
+    shard: Mapping[str, Any] | None = None,
+    on_progress: OnProgress,
+) -> dict[str, Any]:
+    """`export_model` for a loaded model; `shard` is the manifest's entry about the part of a corpus."""
+    load_library()
+    # As an absolute path: the name of its parent is the model's.
+    models_dir = Path(os.path.realpath(out_dir)).parent
+    with contextlib.ExitStack() as stack:
+        inputs = stack.enter_context(
+            read_inputs(run_dir, model, options, beside=models_dir, on_progress=on_progress)
+        )
+        staged = stack.enter_context(staged_directory(out_dir, replace=overwrite))
+        on_progress("write model", 0, 1)
+        original, scorer = _freeze_and_split(inputs, options)
+        user_side = _user_side(inputs, options)
+        assets = gather_assets(staged / "assets", inputs, {} if user_side is None else user_side.tables)
+        add_item_table(assets, inputs.items, scorer, partial(on_progress, "compute item table"))
+        vocabularies = assets.open_vocabularies()
+
+        def sample_users(users: int) -> Sample:
+            return sample_from_model(model.model, vocabularies, users=users)
+
+        tuned = tune(
+            scorer,
+            options.tuning,
+            assets=assets,
+            level_topn=inputs.beams.tolist(),
+            sample_users=sample_users,
+            on_progress=on_progress,
+        )
+        inputs = replace(inputs, beams=np.asarray(tuned.level_topn, np.int32))
+        work = check_work(inputs.beams, options.max_work)
+        write_savedmodel(staged, model.model, tuned.scorer, user_side, assets, max_work=options.max_work)
+        sample = sample_users(2 if 2 * work <= options.max_work else 1)
+        difference = check_split(original, tuned.scorer, sample, inputs.items, assets.open_item_tables())
+        write_warmup(staged, models_dir.name, sample, inputs.beams.tolist())
+        on_progress("write model", 1, 1)
+        verified = compare_with_model(staged, inputs, tuned, sample, partial(on_progress, "verify"))
+        content = describe(inputs, tuned, assets, options, split_difference=difference, shard=shard)
+        write_manifest(staged, content, partial(on_progress, "sum files"))
+    return {"model": str(out_dir), **summarize(content), "verified": verified}
+
+
+def _check_out_dir(out_dir: Path, overwrite: bool) -> None:
+    if out_dir.exists() and not (out_dir.is_dir() and (overwrite or not any(out_dir.iterdir()))):
+        raise InvalidInputError(
+            f"{out_dir}: expected no such folder, found one. Export to the next version, or pass --overwrite."
+        )
+
+
+def _freeze_and_split(inputs: Inputs, options: ExportOptions) -> tuple[Scorer, Scorer]:
+    """The scorer as the model has it, and the one to export."""
+    frozen = freeze_scorer(
+        inputs.model.model, tile_rows=options.tile_rows, max_constant_bytes=options.max_constant_bytes
+    )
+    if not options.split:
+        return frozen, frozen
+    split = split_scorer(frozen, num_items=inputs.items.num_items, item_table_bytes=options.item_table_bytes)
+    return frozen, split
+
+
+def _user_side(inputs: Inputs, options: ExportOptions) -> UserSide | None:
+    if not inputs.model.model.user_features:
+        return None
+    return rewrite_user_side(
+        inputs.model.model, table_bytes=options.table_bytes, max_constant_bytes=options.max_constant_bytes
+    )

@@ -1,0 +1,114 @@
+"""What the caller of an export chooses: `ExportOptions`, and `Tuning` for what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nann.errors import InvalidInputError
+from nann.export.constants import MAX_CONSTANT_BYTES
+from nann.ops import DEFAULT_MAX_WORK, DEFAULT_TILE_ROWS
+
+WantedPrecision = Literal["auto", "float32", "bfloat16", "float16"]
+
+# A narrow precision swaps a few of the worst results for items that score almost the same.
+ACCURACY = 0.99
+# Smaller tables are constants of the graph: a file and a page of memory each would cost more.
+TABLE_BYTES = 2**20
+# For a million items 1,024 floats per item, more than any scorer that was measured has.
+ITEM_TABLE_BYTES = 4 * 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """Who runs the scorer, in what precision and by which walk; some of it is chosen by measuring.
+
+    executor:         "native" runs the scorer without TensorFlow, "tensorflow" calls its function, "auto" is
+                      the native executor wherever it can run the scorer.
+    precision:        of the numbers that steer the native executor's walk: "float16" stores the scorer's
+                      tables in float16, "bfloat16" stores them and multiplies in bfloat16, "auto" tries
+                      bfloat16, then float16. Results are scored again in float32.
+    accuracy:         least share of float32's results that a narrow precision must find.
+    walk:             "fixed" does the hops of the index; "adaptive" expands the best candidates until all of
+                      them are expanded.
+    expand:           candidates per hop of the adaptive walk; None is 8 for an inner product or a distance,
+                      32 for any other scorer.
+    target_agreement: widen or narrow the beams of level 0 until the walk finds this share of what scoring
+                      every item finds; None leaves them as they are.
+    users:            number of sample users to measure with.
+    jit:              let XLA compile the scorer, which TensorFlow then runs.
+
+    Raises InvalidInputError for a value out of range, and for `jit` with the native executor.
+    """
+
+    executor: Literal["auto", "native", "tensorflow"] = "auto"
+    precision: WantedPrecision = "float32"
+    accuracy: float = ACCURACY
+    walk: Literal["fixed", "adaptive"] = "fixed"
+    expand: int | None = None
+    target_agreement: float | None = None
+    users: int = 16
+    jit: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("accuracy", "target_agreement"):
+            share = getattr(self, name)
+            if share is not None and not 0.0 < share <= 1.0:
+                raise InvalidInputError(
+                    f"{name}: expected more than 0 and at most 1, found {share}. Correct it."
+                )
+        _check_at_least(1, expand=self.expand, users=self.users)
+        if self.jit and self.executor == "native":
+            raise InvalidInputError(
+                "jit: expected TensorFlow to run the scorer, found the executor native. "
+                "Leave out one of the two."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """How a run is exported; the defaults suit most models.
+
+    level_topn:         the beams recorded as default and used for warm-up and verification; requests bring
+                        their own. None is 100 entry points, 200 per hop, 200 results; for a shard all but the
+                        last are divided by the number of shards.
+    tile_rows:          items that the scorer is run on at once.
+    max_work:           largest work of one request: batch x sum of its beams.
+    table_bytes:        tables of the user side of at least this size become mapped files.
+    max_constant_bytes: largest variable that may become a constant of the graph.
+    split:              run the user's part of the scorer once per request, and read the items' part from a
+                        table that the export computes (docs/scorer-split.md); False leaves the scorer as the
+                        model has it.
+    item_table_bytes:   largest size of that table; 0 makes none.
+    reorder:            give near items near positions, for the processor's caches (docs/measured.md); the
+                        corpus and the index are then written anew in place of links to the run's files.
+    tuning:             who runs the scorer, in what precision and by which walk.
+
+    Raises InvalidInputError for a value out of range.
+    """
+
+    level_topn: Sequence[int] | None = None
+    tile_rows: int = DEFAULT_TILE_ROWS
+    max_work: int = DEFAULT_MAX_WORK
+    table_bytes: int = TABLE_BYTES
+    max_constant_bytes: int = MAX_CONSTANT_BYTES
+    split: bool = True
+    item_table_bytes: int = ITEM_TABLE_BYTES
+    reorder: bool = False
+    tuning: Tuning = field(default_factory=Tuning)
+
+    def __post_init__(self) -> None:
+        _check_at_least(1, tile_rows=self.tile_rows, max_work=self.max_work)
+        _check_at_least(
+            0,
+            table_bytes=self.table_bytes,
+            max_constant_bytes=self.max_constant_bytes,
+            item_table_bytes=self.item_table_bytes,
+        )
+
+
+def _check_at_least(least: int, **counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and count < least:
+            raise InvalidInputError(f"expected {name} of at least {least}, found {count}. Correct it.")

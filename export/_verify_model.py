@@ -1,0 +1,91 @@
+"""Checking an export on disk: its files, that it loads, and its answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nann.export._assets import ITEM_IDS
+from nann.export._inputs import Inputs
+from nann.export._samples import Sample, random_sample, sample_from_model
+from nann.export._tuning import Tuned
+from nann.export._verify import ExpectedWalk, check_answers, loaded, scorer_of_export, scorer_of_model
+from nann.export.index.files import read_index
+from nann.export.manifest import check_sums, read_manifest
+from nann.progress import OnProgress, ignore_progress
+from nann.run import RetrievalModel, load_model
+
+
+def verify_model(
+    model_dir: str | Path, *, run_dir: str | Path | None = None, on_progress: OnProgress | None = None
+) -> dict[str, Any]:
+    """Check an export: the sum of every file, that it loads, and its answers.
+
+    With `run_dir` the answers are compared with the reference search scored by the run's own model,
+    else scored by the export's own `score`. Returns a summary. Raises InvalidFileError, VerificationError.
+    """
+    model_dir = Path(model_dir)
+    report = on_progress or ignore_progress
+    manifest = read_manifest(model_dir)
+    check_sums(model_dir, manifest, partial(report, "sum files"))
+    graph = read_index(model_dir / "assets")
+    item_ids = np.load(model_dir / "assets" / ITEM_IDS, mmap_mode="r")
+    with loaded(model_dir) as exported:
+        if run_dir is None:
+            states = {
+                name: (spec["shape"], spec["dtype"]) for name, spec in manifest["model"]["user_state"].items()
+            }
+            sample, scorer = random_sample(states), scorer_of_export(exported, item_ids)
+        else:
+            model = load_model(run_dir)
+            sample = _sample_of_export(model, model_dir, manifest)
+            embs = np.load(model_dir / manifest["tables"]["item"]["item_embs"]["file"], mmap_mode="r")
+            scorer = scorer_of_model(model, embs, manifest["scorer"]["tile_rows"])
+        verified = check_answers(
+            exported,
+            graph,
+            item_ids,
+            sample,
+            manifest["level_topn"],
+            scorer,
+            _expected_walk(manifest["scorer"].get("expand", 0), manifest["scorer"].get("precision")),
+            partial(report, "verify"),
+        )
+    return {"model": str(model_dir), "files": len(manifest["files"]), "verified": verified}
+
+
+def compare_with_model(
+    model_dir: Path, inputs: Inputs, tuned: Tuned, sample: Sample, on_progress: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Compare the answers of a new export with the reference search scored by the original model."""
+    with loaded(model_dir) as exported:
+        return check_answers(
+            exported,
+            inputs.graph,
+            inputs.items.ids,
+            sample,
+            inputs.beams.tolist(),
+            scorer_of_model(inputs.model.model, inputs.items.embs, tuned.scorer.tile_rows),
+            _expected_walk(tuned.scorer.expand, dataclasses.asdict(tuned.precision)),
+            on_progress,
+        )
+
+
+def _sample_of_export(model: RetrievalModel, model_dir: Path, manifest: dict[str, Any]) -> Sample:
+    files = manifest["tables"]["user"]
+    vocabularies = {
+        feature: np.load(model_dir / files[table]["file"], mmap_mode="r")
+        for feature, table in manifest["model"]["vocabularies"].items()
+    }
+    return sample_from_model(model, vocabularies)
+
+
+def _expected_walk(expand: int, precision: Any) -> ExpectedWalk:
+    # Manifests before bfloat16 name the precision alone.
+    narrow = isinstance(precision, dict) and precision["precision"] != "float32"
+    return ExpectedWalk(expand, precision["accuracy"] if narrow else None)
