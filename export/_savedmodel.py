@@ -20,12 +20,13 @@ from nann.export._samples import Sample, random_sample, sample_from_model
 from nann.export._signatures import SignatureBuilder, check_names
 from nann.export._tuning import Tuned, Tuning, tune
 from nann.export._user_side import TABLE_BYTES, UserSide, rewrite_user_side
-from nann.export._verify import ExpectedWalk, check_answers, loaded, scorer_of_export, scorer_of_model
+from nann.export._verify import ExpectedWalk, check_answers, scorer_of_export, scorer_of_model
 from nann.export._warmup import write_warmup
 from nann.export.constants import MAX_CONSTANT_BYTES
 from nann.export.index.files import GraphIndex, check_graph_fits, read_index
 from nann.export.index.reorder import reordered_run
 from nann.export.items import Items, read_items
+from nann.export.loaded import loaded
 from nann.export.manifest import check_sums, read_manifest, write_manifest
 from nann.export.scorer import SCORER_TABLE, Scorer, freeze_scorer, split_scorer
 from nann.files import staged_directory
