@@ -72,6 +72,7 @@ class _RunModules:
             others = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in tops}
             for name in others:
                 del sys.modules[name]
+            known = set(sys.modules)
             sys.modules.update(self.found)
             sys.path.insert(0, str(self._folder))
             importlib.invalidate_caches()  # The folder may be younger than Python's last look at it.
@@ -79,7 +80,8 @@ class _RunModules:
                 yield
             finally:
                 sys.path.remove(str(self._folder))
-                self.found = {name: module for name, module in sys.modules.items() if self._is_ours(module)}
+                new = {name: sys.modules[name] for name in set(sys.modules) - known}
+                self.found = {name: module for name, module in new.items() if self._is_ours(module)}
                 for name in self.found:
                     del sys.modules[name]
                 sys.modules.update(others)
