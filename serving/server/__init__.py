@@ -11,4 +11,5 @@ from nann.serving.server._server import Ports as Ports
 from nann.serving.server._server import Server as Server
 from nann.serving.server._server import ServerOptions as ServerOptions
 from nann.serving.server._server import default_threads as default_threads
+from nann.serving.server._status import Code as Code
 from nann.serving.server._status import StatusError as StatusError

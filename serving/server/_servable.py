@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.client import pywrap_tf_session
 
-from nann.serving.server._status import Code, StatusError, not_found
+from nann.serving.server._status import Code, StatusError, as_status, not_found
 
 _SAVED_MODEL_FILE = "saved_model.pb"
 
@@ -48,7 +49,7 @@ class Servable:
         """Load the SavedModel in `path`.
 
         Raises:
-          StatusError: it cannot be read or initialised.
+          Exception: it cannot be read or initialised; `as_status` gives the code and the text.
         """
         _check_saved_model(path, options.tags)
         self._graph = tf.Graph()
@@ -58,9 +59,9 @@ class Servable:
                 meta_graph = tf.compat.v1.saved_model.loader.load(
                     self._session, list(options.tags), str(path)
                 )
-        except BaseException as error:
+        except BaseException:
             self.close()
-            raise _as_status(error) from error
+            raise
         self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
         self._tensors: dict[str, Any] = {}
 
@@ -89,7 +90,7 @@ class Servable:
             # Scalars come as NumPy scalars, or as bytes.
             return [np.asarray(value, object if isinstance(value, bytes) else None) for value in values]
         except Exception as error:
-            raise _as_status(error) from error
+            raise as_status(error) from error
         finally:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
@@ -125,27 +126,17 @@ class Servable:
 def _check_saved_model(path: Path, tags: Sequence[str]) -> None:
     """Report what is wrong with the main file in the words of TensorFlow's C++ loader."""
     file = path / _SAVED_MODEL_FILE
-    if not file.is_file():
+    try:
+        saved_model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise not_found(
             "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
             f"`{_SAVED_MODEL_FILE}`)\nSpecified file path: {path}"
-        )
-    try:
-        saved_model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    except Exception as error:
+        ) from error
+    except DecodeError as error:
         raise StatusError(Code.DATA_LOSS, f"Can't parse {file} as binary proto") from error
     if not any(set(graph.meta_info_def.tags) == set(tags) for graph in saved_model.meta_graphs):
         raise not_found(
             f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To inspect "
             "available tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
         )
-
-
-def _as_status(error: BaseException) -> StatusError:
-    if isinstance(error, StatusError):
-        return error
-    if isinstance(error, tf.errors.OpError):
-        return StatusError(Code(error.error_code), error.message)
-    if not isinstance(error, Exception):
-        raise error
-    return StatusError(Code.UNKNOWN, f"{type(error).__name__}: {error}")

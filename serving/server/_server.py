@@ -16,7 +16,6 @@ from nann.serving.server._grpc import start_grpc
 from nann.serving.server._manager import ManagerOptions, ModelManager
 from nann.serving.server._rest import RestApi, RestServer
 from nann.serving.server._servable import Servable, SessionOptions
-from nann.serving.server._status import StatusError
 from nann.serving.server._warmup import warm_up
 
 
@@ -103,12 +102,12 @@ class Server:
             grpc_stopped.wait()
         self._manager.stop()
 
-    def _load(self, model: ModelConfig, version: int, path: Path) -> Servable:
+    def _load(self, name: str, version: int, path: Path) -> Servable:
         servable = Servable(path, self._options.session)
         if self._options.enable_model_warmup:
             try:
                 warm_up(servable, path, version=version)
-            except StatusError:
+            except BaseException:
                 servable.close()
                 raise
         return servable

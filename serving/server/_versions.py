@@ -1,8 +1,8 @@
-"""Which versions of a model are on disk, and where each loaded one is in its life."""
+"""The versions of models: where each one is in its life."""
 
 from __future__ import annotations
 
-import re
+import threading
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -10,12 +10,9 @@ from pathlib import Path
 from nann.serving.server._servable import Servable
 from nann.serving.server._status import StatusError
 
-_NUMBER = re.compile(r"\s*\+?[0-9]+\s*")
-_MAX_VERSION = 2**63 - 1
-
 
 class State(IntEnum):
-    """A version's state, numbered as `tensorflow.serving.ModelVersionStatus.State`."""
+    """The state of a version, with the numbers of `tensorflow.serving.ModelVersionStatus.State`."""
 
     START = 10
     LOADING = 20
@@ -24,43 +21,45 @@ class State(IntEnum):
     END = 50
 
 
-@dataclass
-class Version:
-    """One version of one model. The manager's lock guards every field."""
-
-    number: int
-    path: Path
-    state: State = State.START
-    error: StatusError | None = None
-    servable: Servable | None = None
-    # Requests that use the servable right now.
-    leases: int = 0
-    failed_loads: int = 0
-    # On the monotonic clock, in seconds.
-    next_load: float = field(default=0.0)
-
-    @property
-    def is_waiting_to_load(self) -> bool:
-        return self.state is State.START or (self.state is State.LOADING and self.failed_loads > 0)
-
-
 @dataclass(frozen=True)
 class VersionStatus:
-    """What is told of a version."""
+    """What the server tells about a version."""
 
     number: int
     state: State
     error: StatusError | None
+    is_aspired: bool
 
 
-def find_versions(base_path: Path) -> dict[int, Path]:
-    """Return the versions under a base path: entries whose whole name is a number, "00041" being 41.
+@dataclass(eq=False)
+class Version:
+    """One version of one model, from the moment it is aspired until it is unloaded.
 
-    Raises:
-      OSError: the folder is missing or cannot be read.
+    "Aspired" is TensorFlow Serving's word for: it should be served. The lock of the manager guards the
+    fields that change. `dropped` is an event, so that the loader can wait for it without that lock.
     """
-    found: dict[int, Path] = {}
-    for path in sorted(base_path.iterdir()):
-        if _NUMBER.fullmatch(path.name) and (number := int(path.name)) <= _MAX_VERSION:
-            found[number] = path
-    return found
+
+    model: str
+    number: int
+    path: Path
+    state: State = State.START
+    # Why it could not be loaded; set when the loader gave up.
+    error: StatusError | None = None
+    servable: Servable | None = None
+    # The number of requests that use the servable now.
+    leases: int = 0
+    # The last load failed, and the loader waits before it tries again.
+    is_retrying: bool = False
+    # Set while the version is not aspired.
+    dropped: threading.Event = field(default_factory=threading.Event)
+
+    def __str__(self) -> str:
+        return f"model {self.model} version {self.number}"
+
+    @property
+    def is_aspired(self) -> bool:
+        return not self.dropped.is_set()
+
+    @property
+    def status(self) -> VersionStatus:
+        return VersionStatus(self.number, self.state, self.error, self.is_aspired)

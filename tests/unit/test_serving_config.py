@@ -8,7 +8,7 @@ import pytest
 
 from nann.errors import InvalidFileError, InvalidInputError, NannError
 from nann.serving.server import All, Latest, Specific, read_model_config_file
-from nann.serving.server._versions import find_versions
+from nann.serving.server._source import find_versions
 
 
 def _read(tmp_path: Path, text: str) -> list[object]:
