@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +14,7 @@ from nann.errors import VerificationError
 from nann.export._samples import Arrays, Sample
 from nann.export.index import oracle
 from nann.export.index.files import GraphIndex
-from nann.ops import load_library
+from nann.export.loaded import LoadedModel
 from nann.run import RetrievalModel
 
 RELATIVE_TOLERANCE = 1e-5
@@ -46,47 +43,6 @@ class ExpectedWalk:
         if self.expand:
             return oracle.adaptive_search(graph, item_ids, score, beams, excluded, expand=self.expand)
         return oracle.beam_search(graph, item_ids, score, beams, excluded)
-
-
-class LoadedModel:
-    """An export loaded as a server loads it: a session, nothing of Python but the op library."""
-
-    def __init__(self, session: Any, signatures: Any) -> None:
-        self._session = session
-        self._signatures = signatures
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the signatures."""
-        return sorted(name for name in self._signatures if not name.startswith("__"))
-
-    def run(self, signature: str, inputs: Arrays) -> Arrays:
-        """Outputs of a signature by name."""
-        info = self._signatures[signature]
-        feed = {info.inputs[name].name: value for name, value in inputs.items()}
-        outputs: Arrays = self._session.run({name: out.name for name, out in info.outputs.items()}, feed)
-        return outputs
-
-
-@contextlib.contextmanager
-def loaded(model_dir: Path) -> Iterator[LoadedModel]:
-    """Load an export; VerificationError says why it cannot be."""
-    load_library()
-    graph = tf.Graph()
-    with contextlib.closing(tf.compat.v1.Session(graph=graph)) as session:
-        try:
-            with _quiet(), graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(model_dir))
-        except (tf.errors.OpError, OSError, RuntimeError) as error:
-            raise VerificationError(
-                f"{model_dir}: expected a model that loads, found: {error}. Export it again."
-            ) from error
-        try:
-            yield LoadedModel(session, meta_graph.signature_def)
-        except tf.errors.OpError as error:
-            raise VerificationError(
-                f"{model_dir}: expected answers, found: {error.message}. {_NEXT_STEP}"
-            ) from error
 
 
 def check_answers(
@@ -332,15 +288,3 @@ def _check_scores(
                 f"score: expected the scores of the model and -inf for an unknown id, found a difference of "
                 f"{worst:.1e} of the largest, and {found[user, -1]} (sample user {user}). {_NEXT_STEP}"
             )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the notice that this way of loading is deprecated: it is the one that servers use."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

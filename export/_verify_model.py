@@ -14,8 +14,9 @@ from nann.export._assets import ITEM_IDS
 from nann.export._inputs import Inputs
 from nann.export._samples import Sample, random_sample, sample_from_model
 from nann.export._tuning import Tuned
-from nann.export._verify import ExpectedWalk, check_answers, loaded, scorer_of_export, scorer_of_model
+from nann.export._verify import ExpectedWalk, check_answers, scorer_of_export, scorer_of_model
 from nann.export.index.files import read_index
+from nann.export.loaded import loaded
 from nann.export.manifest import check_sums, read_manifest
 from nann.progress import OnProgress, ignore_progress
 from nann.run import RetrievalModel, load_model

@@ -34,6 +34,16 @@ def read_manifest(model_dir: Path) -> dict[str, Any]:
     return manifest
 
 
+def describe_scorer(manifest: dict[str, Any]) -> dict[str, str]:
+    """How the export walks, by name: executor, precision, walk (fixed or adaptive)."""
+    scorer = manifest["scorer"]
+    return {
+        "executor": scorer["executor"],
+        "precision": scorer["precision"]["precision"],
+        "walk": "adaptive" if scorer["expand"] else "fixed",
+    }
+
+
 def check_sums(model_dir: Path, manifest: dict[str, Any], on_progress: Callable[[int, int], None]) -> None:
     """Raise VerificationError naming the first file that is missing, new or changed."""
     expected: dict[str, Any] = manifest["files"]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from nann.bench._large_model import export_large, in_process_of_its_own, load_large, write_large_run
+from nann.bench.table.large_model import export_large, load_large, watched_in_new_process, write_large_run
 
 
 @click.command()
@@ -26,9 +26,9 @@ def main(items: int, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     write_large_run(folder / "run", items)
     model_dir = folder / "models/large/1"
-    exported, export_peak = in_process_of_its_own(export_large, folder / "run", model_dir, items)
+    exported, export_peak = watched_in_new_process(export_large, folder / "run", model_dir, items)
     shutil.rmtree(folder / "run")
-    loaded, _ = in_process_of_its_own(load_large, model_dir)
+    loaded, _ = watched_in_new_process(load_large, model_dir)
     largest = max(path.stat().st_size for path in (model_dir / "assets").iterdir())
     report = {"items": items, **exported, "export_peak_anon_bytes": export_peak, **loaded}
     print(json.dumps({**report, "largest_array_bytes": largest}, indent=2))

@@ -61,6 +61,13 @@ class ItemScorer:
         return np.concatenate([tile.numpy() for tile in tiles])
 
 
+def states_before_last_event(model: Any, dataset: Dataset, users: IntArray) -> Iterator[dict[str, tf.Tensor]]:
+    """The state of each of `users`, positions in `dataset.user_ids`, before the user's last event."""
+    scorer = ItemScorer(model, np.empty((0, model.embedding_dim), np.float32))
+    histories = dataset.histories(users, dataset.lengths[users] - 1, scorer.sequence_length)
+    return scorer.states(dataset.features(histories))
+
+
 def item_features(dataset: Dataset, rows: IntArray) -> dict[str, tf.Tensor]:
     """The model's item features int64 [n] each, of the items with `rows` (1-based) of `dataset`."""
     return {

@@ -1,4 +1,4 @@
-"""`nann bench`: load on an export or a server, other libraries on the same vectors, the table of figures."""
+"""`nann bench`: latency under load, other libraries on the same vectors, the table of figures."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ class _Rates(click.ParamType):  # type: ignore[type-arg]  # Generic only in newe
         try:
             return tuple(float(part) for part in value.split(",") if part.strip())
         except ValueError:
-            self.fail(f"expected numbers with commas between, such as 50,100; found {value!r}", param, ctx)
+            self.fail(
+                f"expected numbers with commas between them, such as 50,100; found {value!r}", param, ctx
+            )
 
 
 def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
-    """Take the options' defaults from a TOML file; what the command line says goes first."""
+    """Take the options' defaults from a TOML file; options on the command line override them."""
     if path is None:
         return
     if sys.version_info >= (3, 11):
@@ -42,14 +44,18 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InvalidFileError(f"{path}: expected a TOML file of options: {error}") from error
+        raise InvalidFileError(
+            f"{path}: expected a TOML file of options, found: {error}. Correct the file."
+        ) from error
     options = {option.name: option for option in ctx.command.params if option is not param}
     defaults: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in options:
             known = ", ".join(sorted(n.replace("_", "-") for n in options if n))
-            raise InvalidFileError(f"{path}: expected options of this command, {known}; found {key!r}.")
+            raise InvalidFileError(
+                f"{path}: expected options of this command, {known}; found {key!r}. Correct the name."
+            )
         option = options[name]
         defaults[name] = (
             [_as_text(v) for v in value] if getattr(option, "multiple", False) else _as_text(value)
@@ -58,7 +64,7 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
 
 
 def _as_text(value: Any) -> Any:
-    """A list as the command line has it."""
+    """A value in the command line's notation."""
     return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
@@ -68,7 +74,7 @@ _config_option = click.option(
     is_eager=True,
     expose_value=False,
     callback=_read_config,
-    help="TOML file with options of this command by their long names; the command line goes first.",
+    help="TOML file with options of this command by their long names; the command line overrides it.",
 )
 
 
@@ -79,67 +85,74 @@ def command() -> None:
 
 @command.command()
 @_config_option
-@click.option("--saved-model", type=_PATH, help="Version folder of an export, measured in this process.")
-@click.option("--target", help="gRPC address HOST:PORT of a server, ours or TensorFlow Serving.")
+@click.option("--saved-model", type=_PATH, help="Version folder of an export to measure in this process.")
+@click.option("--target", help="gRPC address HOST:PORT of `nann serve` or TensorFlow Serving.")
 @click.option("--model", default="nann", show_default=True, help="Name of the model on the server.")
-@click.option("--model-dir", type=_PATH, help="The export that the server has, for its beams and ids.")
+@click.option("--model-dir", type=_PATH, help="The server's export, for its beams and ids.")
 @click.option(
     "--requests",
     type=_PATH,
-    help="Real requests: .npz (an array an input, a row a request), or TFRecords of PredictionLog as "
-    "tf_serving_warmup_requests and TensorFlow Serving's request log.  [default: made up]",
+    help="Real requests: .npz (one array per input, one row per request), or TFRecords of PredictionLog such "
+    "as tf_serving_warmup_requests and TensorFlow Serving's request log.  [default: generated]",
 )
-@click.option("--signature", default="retrieve", show_default=True, help="Of made-up requests and of .npz.")
+@click.option("--signature", default="retrieve", show_default=True, help="For generated requests and .npz.")
 @click.option(
-    "--generated", type=click.IntRange(1), default=256, show_default=True, help="Requests to make up."
+    "--generated", type=click.IntRange(1), default=256, show_default=True, help="Requests to generate."
 )
 @click.option(
     "--level-topn",
     type=NUMBERS,
     multiple=True,
-    help="Beams; repeat to compare several.  [default: the requests' or the export's own]",
+    help="Beams; repeatable, to compare several.  [default: those of the requests or of the export]",
 )
 @click.option(
     "--concurrency",
     type=NUMBERS,
     default="1,2,4,8",
     show_default=True,
-    help="Closed loop: callers at once, a level of load each; '' for none.",
+    help="Closed loop: numbers of concurrent callers, one level of load each; '' for none.",
 )
-@click.option("--qps", type=_Rates(), default="", help="Open loop: requests a second, a level of load each.")
+@click.option("--qps", type=_Rates(), default="", help="Open loop: requests per second, one level each.")
 @click.option(
     "--arrivals", type=click.Choice(["poisson", "constant"]), default="poisson", show_default=True,
-    help="Of an open loop.",
+    help="Arrivals of an open loop.",
 )  # fmt: skip
 @click.option(
     "--max-in-flight", type=click.IntRange(1), default=64, show_default=True,
-    help="Open loop: most requests under way; those beyond wait, and their wait counts.",
+    help="Open loop: most concurrent requests; others wait, and their waiting time counts.",
 )  # fmt: skip
 @click.option(
-    "--seconds", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="A level."
+    "--seconds", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="Per level."
 )
-@click.option("--warmup-seconds", type=click.FloatRange(0), default=3.0, show_default=True)
+@click.option(
+    "--warmup-seconds", type=click.FloatRange(0), default=3.0, show_default=True,
+    help="Duration of the load before the first level.",
+)  # fmt: skip
 @click.option(
     "--processes", type=click.IntRange(1), default=1, show_default=True, help="Load generators, for a server."
 )
 @click.option(
     "--threads", type=click.IntRange(0), default=0, show_default=True,
-    help="Of the session that runs --saved-model; 0: TensorFlow's choice.",
+    help="Threads of the session that runs --saved-model; 0: TensorFlow's default.",
 )  # fmt: skip
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="s")
+@click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True,
+    help="Timeout of a request in seconds.",
+)  # fmt: skip
 @click.option(
     "--agreement-users", type=click.IntRange(0), default=0, show_default=True,
-    help="Requests to compare with brute force, for each --level-topn.",
+    help="Number of requests to compare with brute force, for each --level-topn.",
 )  # fmt: skip
-@click.option("--server-pid", type=int, help="Process to watch.  [default: who listens on a local --target]")
+@click.option("--server-pid", type=int, help="Process to watch.  [default: listener on a local --target]")
 @click.option("--metrics-url", help="Prometheus page of the server, for the time by part.")
+@click.option("--profile", type=_PATH, help="Folder for a TensorFlow profiler trace of the first level.")
 @click.option(
-    "--profile", type=_PATH, help="Folder for a TensorFlow profiler trace, taken at the first level."
-)
-@click.option("--profile-seconds", type=click.FloatRange(0.1), default=2.0, show_default=True)
-@click.option("--switch-to", type=_PATH, help="Export to publish as a new version while load runs.")
+    "--profile-seconds", type=click.FloatRange(0.1), default=2.0, show_default=True,
+    help="Duration of the trace.",
+)  # fmt: skip
+@click.option("--switch-to", type=_PATH, help="Export to publish as a new version under load.")
 @click.option("--switch-base", type=_PATH, help="Base path that the server watches, for --switch-to.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of requests and arrivals.")
 @click.option("--report", type=_PATH, help="HTML page to write.")
 @json_option
 def run(*, report: Path | None, as_json: bool, **options: Any) -> None:
@@ -149,7 +162,7 @@ def run(*, report: Path | None, as_json: bool, **options: Any) -> None:
     nann bench run --saved-model MODELS/nann/1 --report bench.html
     nann bench run --target localhost:8500 --model-dir MODELS/nann/1 --qps 50,100,200
     """
-    from nann.bench import BenchOptions, run_bench, write_report
+    from nann.bench.load import BenchOptions, run_bench, write_report
 
     asked = BenchOptions(**options)
     asked.check()
@@ -165,7 +178,7 @@ def run(*, report: Path | None, as_json: bool, **options: Any) -> None:
 def _render_run(result: dict[str, Any], report: Path | None) -> None:
     from rich.table import Table
 
-    from nann.bench import beams_name, stage_name
+    from nann.bench.load import beams_name, stage_name
 
     for beams in result["beams"]:
         table = Table(title=beams_name(beams), title_justify="left")
@@ -216,38 +229,46 @@ def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
 
 
 _work_option = click.option(
-    "--work", type=_PATH, required=True, help="Folder in which corpora and graphs are kept for the next run."
+    "--work", type=_PATH, required=True, help="Folder that keeps corpora and graphs for later runs."
 )
 
 
 @command.command()
 @_config_option
 @_work_option
-@click.option("--items", type=click.IntRange(1000), default=1_000_000, show_default=True)
-@click.option("--dim", type=click.IntRange(2), default=64, show_default=True)
-@click.option("--queries", type=click.IntRange(1), default=1024, show_default=True)
+@click.option("--items", type=click.IntRange(1000), default=1_000_000, show_default=True, help="Vectors.")
+@click.option("--dim", type=click.IntRange(2), default=64, show_default=True, help="Their dimension.")
+@click.option("--queries", type=click.IntRange(1), default=1024, show_default=True, help="Queries.")
 @click.option("--metrics", callback=_names, default="ip,l2", show_default=True, help="ip: inner product; l2.")
-@click.option("--m", type=click.IntRange(2), default=32, show_default=True, help="Of every graph.")
-@click.option("--ef-construction", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--m", type=click.IntRange(2), default=32, show_default=True, help="Links of every graph.")
+@click.option(
+    "--ef-construction", type=click.IntRange(1), default=100, show_default=True,
+    help="Build effort of every graph.",
+)  # fmt: skip
 @click.option(
     "--recalls", type=_Recalls(), default="10:0.95,200:0.9,200:0.95", show_default=True,
-    help="k and the recall@k that every library is tuned to.",
+    help="Pairs K:RECALL; every library is tuned to each recall@k.",
 )  # fmt: skip
-@click.option("--batch", type=click.IntRange(1), default=256, show_default=True, help="Queries a call.")
-@click.option("--rounds", type=click.IntRange(2), default=9, show_default=True)
-@click.option("--peers", callback=_names, default="faiss,hnswlib,usearch,scann", show_default=True)
+@click.option("--batch", type=click.IntRange(1), default=256, show_default=True, help="Queries per call.")
+@click.option(
+    "--rounds", type=click.IntRange(2), default=9, show_default=True, help="Measurements of each library."
+)
+@click.option(
+    "--peers", callback=_names, default="faiss,hnswlib,usearch,scann", show_default=True, help="Libraries."
+)
 @click.option(
     "--stock/--no-stock", default=True, show_default=True, help="The attention walk in stock TensorFlow."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the vectors.")
 @json_option
 def peers(*, work: Path, stock: bool, as_json: bool, **options: Any) -> None:
-    """Other libraries and this project's walk on the same vectors, at the same recall, in one thread.
+    """Measure other libraries and this project's walks: same vectors, same recall, one thread.
 
-    Each library builds its own index, kept in --work. What is not installed: pip install nann[peers].
+    Each library builds its own index, which --work keeps. `pip install nann[peers]` installs the libraries.
     """
     import_tensorflow()
-    from nann.bench import PeerOptions, compare_in_one_thread, compare_stock, in_new_process
+    from nann.bench.new_process import in_new_process
+    from nann.bench.peers import PeerOptions, compare_in_one_thread, compare_stock
 
     asked = PeerOptions(**options)
     with progress(as_json) as on_progress:
@@ -264,7 +285,7 @@ def _render_peers(result: dict[str, Any]) -> None:
         title = f"{case['metric']}, recall@{case['k']} of {case['recall']:g}"
         table = Table(title=title, title_justify="left")
         table.add_column("library", no_wrap=True)
-        for name in ("effort", "recall", "us a query", "kernel", "best peer / it (95 %)"):
+        for name in ("effort", "recall", "us per query", "kernel", "best peer / it (95 %)"):
             table.add_column(name, justify="right")
         for row in case["rows"]:
             ratio = case["ratios"].get(row["name"])
@@ -285,9 +306,9 @@ def _render_peers(result: dict[str, Any]) -> None:
 def _render_checks(results: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from nann.bench import format_bound, format_value
+    from nann.bench.table import format_bound, format_value
 
-    table = Table("row", "asked for", "measured", "holds")
+    table = Table("row", "target", "measured", "met")
     for name, row in results.items():
         for check in row["checks"]:
             holds = "yes" if check["holds"] else "no"
@@ -301,24 +322,32 @@ def _render_checks(results: dict[str, Any]) -> None:
 @click.option("--out", type=_PATH, required=True, help="Page to write, such as docs/performance.md.")
 @click.option("--only", multiple=True, metavar="ROW", help="Measure only this row; repeatable.")
 @click.option(
-    "--measure/--no-measure", default=True, help="Or only write the page of what is kept in --work."
+    "--measure/--no-measure", default=True, help="Measure, or only write the page from the results in --work."
 )
 @click.option(
     "--scale", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
-    help="Share of the rows' items, to try the command.",
+    help="Factor of the rows' numbers of items, to try the command.",
 )  # fmt: skip
-@click.option("--rounds", type=click.IntRange(2), default=15, show_default=True)
-@click.option("--requests", type=click.IntRange(1), default=20, show_default=True, help="In a measurement.")
-@click.option("--m", type=click.IntRange(2), default=32, show_default=True)
-@click.option("--ef-construction", type=click.IntRange(1), default=100, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--rounds", type=click.IntRange(2), default=15, show_default=True, help="Measurements of each candidate."
+)
+@click.option(
+    "--requests", type=click.IntRange(1), default=20, show_default=True, help="Requests per measurement."
+)
+@click.option("--m", type=click.IntRange(2), default=32, show_default=True, help="Links of the graphs.")
+@click.option(
+    "--ef-construction", type=click.IntRange(1), default=100, show_default=True,
+    help="Build effort of the graphs.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the vectors.")
 @json_option
 def table(*, out: Path, only: tuple[str, ...], measure: bool, as_json: bool, **options: Any) -> None:
     """Measure the rows of docs/performance.md and write the page, its plot and its figures.
 
-    Results are kept in --work row by row: with --only the page has the others as they were measured before.
+    --work keeps the result of each row: with --only, the page has the earlier results of the other rows.
     """
-    from nann.bench import ROWS, TableOptions, kept_results, measure_rows, write_table
+    from nann.bench.table import ROWS, kept_results, measure_rows, write_table
+    from nann.bench.workloads import TableOptions
 
     asked = TableOptions(**options)
     failed: dict[str, str] = {}

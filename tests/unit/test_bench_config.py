@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from nann.bench import _run
+from nann.bench.load import _run
 from nann.cli import main
 
 RESULT: dict[str, Any] = {"beams": []}

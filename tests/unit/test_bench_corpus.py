@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nann.bench._corpus import CorpusSpec, Metric, make_corpus
+from nann.bench.corpus import CorpusSpec, Metric, make_corpus
 from nann.export import read_index
 
 

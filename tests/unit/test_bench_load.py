@@ -10,10 +10,11 @@ import threading
 import numpy as np
 import pytest
 
-from nann.bench._histogram import Latencies
-from nann.bench._load import NOT_SENT, Answer, CallFailedError, Record, run_load
-from nann.bench._requests import Request
-from nann.bench._schedule import Stage, intended_starts
+from nann.bench.load._histogram import Latencies
+from nann.bench.load.generator import NOT_SENT, Record, run_load
+from nann.bench.load.schedule import Stage, intended_starts
+from nann.bench.requests import Request
+from nann.bench.targets import Answer, CallFailedError
 from nann.errors import InvalidInputError
 
 REQUESTS = [Request("retrieve", {"number": np.array([number])}) for number in range(3)]
@@ -183,7 +184,7 @@ def test_histograms_of_several_processes_merge_to_that_of_all() -> None:
 
 def test_a_generator_process_imports_no_tensorflow() -> None:
     heavy = "('tensorflow', 'faiss', 'matplotlib')"
-    code = f"import sys, nann.bench._processes; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, nann.bench.load._processes; print([m for m in {heavy} if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == "[]"
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from nann.bench._new_process import in_new_process
+from nann.bench.new_process import in_new_process
 from nann.errors import InvalidInputError
 from nann.progress import OnProgress
 
@@ -21,7 +21,7 @@ def _refuse(number: int, on_progress: OnProgress) -> int:
 
 
 def _threads_twice(first: int, second: int, on_progress: OnProgress) -> None:
-    from nann.bench._targets import limit_threads
+    from nann.bench.targets import limit_threads
 
     limit_threads(first)
     limit_threads(first)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nann.bench._parts import counters_of_server, parts
+from nann.bench.load._parts import counters_of_server, parts
 from nann.errors import NannError
 
 PAGE = """\

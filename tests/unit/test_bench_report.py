@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nann.bench._histogram import Latencies
-from nann.bench._load import NOT_SENT
-from nann.bench._report import render_report, time_by_part, write_report
-from nann.bench._trace import Frame, flame
+from nann.bench.load._histogram import Latencies
+from nann.bench.load._report import render_report, time_by_part, write_report
+from nann.bench.load._trace import Frame, flame
+from nann.bench.load.generator import NOT_SENT
 
 
 def latencies(seed: int) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def test_a_flame_graph_has_a_box_a_frame(result: dict[str, Any]) -> None:
     root.child("FunctionRun").micros = 0.5
     result["flame"] = {"requests": 2, "root": root.to_json(1.0)}
     page = render_report(result)
-    found = re.findall(r"<title>(\S+): ([\d.]+) %, ([\d.]+) ms a request</title>", page)
+    found = re.findall(r"<title>(\S+): ([\d.]+) %, ([\d.]+) ms per request</title>", page)
     assert ("MatMul", "60.0", "0.030") in found
     assert ("ExecutorState::Process", "80.0", "0.040") in found
     assert "FunctionRun" not in page  # too small to see

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nann.bench._requests import InputSpec, generate_requests, read_npz, read_prediction_logs
+from nann.bench.requests import InputSpec, generate_requests, read_npz, read_prediction_logs
 from nann.errors import InvalidFileError, InvalidInputError
 
 I32, I64 = np.dtype(np.int32), np.dtype(np.int64)
@@ -60,7 +60,7 @@ def test_beams_of_an_npz_may_be_one_row_for_all_or_none(tmp_path: Path) -> None:
     [
         ({"comm_seq": np.zeros((2, 40)), "other": np.zeros(2)}, "expected inputs of retrieve.*'other'"),
         ({"exclude_ids": np.zeros((2, 1))}, r"found no \['comm_seq'\]"),
-        ({"comm_seq": np.zeros((2, 40)), "exclude_ids": np.zeros((3, 1))}, "one row a request"),
+        ({"comm_seq": np.zeros((2, 40)), "exclude_ids": np.zeros((3, 1))}, "one row per request"),
     ],
 )
 def test_an_npz_that_does_not_fit_is_refused(tmp_path: Path, arrays: dict[str, object], message: str) -> None:

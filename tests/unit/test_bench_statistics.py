@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from nann.bench._peer_rounds import compared_graphs, effort_grid, least_effort
-from nann.bench._statistics import interleaved, ratio_of_medians
+from nann.bench.peers.rounds import compared_graphs, effort_grid, least_effort
+from nann.bench.statistics import interleaved, ratio_of_medians
 
 
 def test_every_candidate_is_measured_once_a_round_in_changing_order() -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from nann.bench import _table
-from nann.bench._statistics import Ratio
-from nann.bench._table import ROWS, kept_results, measure_rows
-from nann.bench._table_page import format_bound, format_value, write_table
-from nann.bench._trained_rows import Found, cheapest_of, pareto_best
-from nann.bench._workloads import Check, Outcome, TableOptions
+from nann.bench.statistics import Ratio
+from nann.bench.table import _rows
+from nann.bench.table._page import format_bound, format_value, write_table
+from nann.bench.table._rows import ROWS, kept_results, measure_rows
+from nann.bench.table._trained_rows import Found, cheapest_of, pareto_best
+from nann.bench.workloads import Check, Outcome, TableOptions
 from nann.errors import InvalidInputError
 from nann.progress import OnProgress
 
@@ -35,14 +35,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise OSError("No space left on device")
         return Outcome([FASTER, MEMORY], {"nann, ms": 1234.5, "scorer": "native, float32"})
 
-    monkeypatch.setattr(_table, "in_new_process", measure)
+    monkeypatch.setattr(_rows, "in_new_process", measure)
     return names
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_is_a_function_that_takes_its_arguments(name: str) -> None:
     module, function = ROWS[name].function.split(":")
-    found = getattr(importlib.import_module(f"nann.bench.{module}"), function)
+    found = getattr(importlib.import_module(module), function)
     inspect.signature(found).bind(TableOptions(work=Path()), lambda *_: None, **ROWS[name].arguments)
 
 

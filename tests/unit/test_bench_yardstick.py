@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-YARDSTICK = Path(__file__).resolve().parents[2] / "bench" / "_stock_tf_nann.py"
+YARDSTICK = Path(__file__).resolve().parents[2] / "bench" / "peers" / "_stock_tf_nann.py"
 SHA256_OF_THE_ORIGINAL = "8a34ef03182b7268567933d95686978ffe3c922a49a6d0ba986b6e51df1f42b4"
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from nann.export import verify_model
-from nann.export._verify import loaded
+from nann.export.loaded import loaded
 from nann.export.scorer._program import VERSION
 
 VERSIONS = sorted((Path(__file__).parents[1] / "data").glob("export_v*"))

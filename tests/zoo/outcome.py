@@ -17,7 +17,8 @@ import tensorflow as tf
 
 from nann.errors import NannError
 from nann.export import build_index, export_model
-from nann.export._verify import LoadedModel, loaded, relative_difference
+from nann.export._verify import relative_difference
+from nann.export.loaded import LoadedModel, loaded
 from zoo import ZOO, item_side, write_run
 from zoo.base import ITEM_IDS, Arrays
 

@@ -28,7 +28,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def served(export: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server on free ports with the export as version 1; one test publishes the same as version 2."""
-    from nann.bench._switch import publish
+    from nann.bench.load._switch import publish
 
     base_path = tmp_path_factory.mktemp("served") / "nann"
     base_path.mkdir()

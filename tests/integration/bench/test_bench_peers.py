@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from nann.bench._corpus import Corpus, CorpusSpec, Metric, make_corpus
-from nann.bench._peer_rounds import PeerOptions, compare_peers, recall_of
-from nann.bench._peers import PEERS, WALKS, NannPeer, installed_peers, open_peer
+from nann.bench.corpus import Corpus, CorpusSpec, Metric, make_corpus
+from nann.bench.peers.libraries import PEERS, installed_peers, open_peer
+from nann.bench.peers.rounds import PeerOptions, compare_peers, recall_of
+from nann.bench.peers.walks import WALKS, NannPeer
 from nann.cli import main
 from nann.errors import InvalidInputError, MissingDependencyError
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from nann.bench import _attention_rows, _size_rows, _split_rows, _trained_rows
-from nann.bench._workloads import Outcome, TableOptions
+from nann.bench.peers.stock import against_stock
+from nann.bench.table import _size_rows, _split_rows, _trained_rows
+from nann.bench.workloads import Outcome, TableOptions
 from nann.cli import main
 
 
@@ -21,7 +22,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> TableOptions:
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """No one wants to know."""
+    """Ignore progress."""
 
 
 def value(outcome: Outcome, what: str) -> float:
@@ -33,7 +34,7 @@ def value(outcome: Outcome, what: str) -> float:
 def test_the_walk_finds_what_the_walk_in_stock_ops_finds(
     options: TableOptions, precision: str, figure: Callable[[str], None]
 ) -> None:
-    outcome = _attention_rows.against_stock(
+    outcome = against_stock(
         options, silent, items=100_000, faster=4.0, same_ids=0.99, tuning={"precision": precision}
     )
     shared = value(outcome, "ids shared")

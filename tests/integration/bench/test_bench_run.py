@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from nann.bench import BenchOptions, _run, render_report, run_bench
-from nann.bench._agreement import BruteForce
-from nann.bench._requests import Request, generate_requests
-from nann.bench._targets import SavedModelTarget
+from nann.bench.load import BenchOptions, _run, render_report, run_bench
+from nann.bench.load._agreement import BruteForce
+from nann.bench.requests import Request, generate_requests
+from nann.bench.targets import SavedModelTarget
 from nann.cli import main
 from nann.errors import NannError
 from nann.serving.client import NannClient

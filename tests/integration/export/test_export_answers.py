@@ -17,8 +17,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
 from nann.export import ExportOptions, export_model, read_index
-from nann.export._verify import loaded
 from nann.export.index.oracle import beam_search
+from nann.export.loaded import loaded
 from nann.ops import library_path
 from support.tiny_model import D, E, L, TinyModel, TwoStatesModel
 

@@ -20,7 +20,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from nann.cli import main
 from nann.errors import InvalidFileError, InvalidInputError, VerificationError
 from nann.export import ExportOptions, build_index, export_model, verify_model
-from nann.export._verify import loaded
+from nann.export.loaded import loaded
 from support.tiny_model import D, TinyModel, TwoStatesModel
 from support.tiny_run import N, write_run
 

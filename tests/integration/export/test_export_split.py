@@ -16,8 +16,8 @@ from nann.errors import VerificationError
 from nann.export import ExportOptions, export_model, verify_model
 from nann.export._item_table import check_split
 from nann.export._samples import random_sample
-from nann.export._verify import loaded
 from nann.export.items import read_items
+from nann.export.loaded import loaded
 from nann.export.scorer import freeze_scorer, split_scorer
 from support.tiny_model import D, E, L, TinyModel
 from support.tiny_run import N

@@ -14,7 +14,7 @@ import tensorflow as tf
 from nann.errors import InvalidInputError, VerificationError
 from nann.export import ExportOptions, Tuning, export_model, verify_model
 from nann.export._calibrate import CalibrationReport, narrowest
-from nann.export._verify import loaded
+from nann.export.loaded import loaded
 from nann.export.scorer import Scorer, jit_scorer
 from nann.training._model import ModelConfig, ReferenceModel
 from support.tiny_model import D, E, L, TinyModel

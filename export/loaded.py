@@ -1,0 +1,93 @@
+"""An export in a TensorFlow session, as a server loads it: of this project only the op library is used."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import tensorflow as tf
+
+from nann.errors import VerificationError
+from nann.export._samples import Arrays
+from nann.ops import load_library
+
+
+class LoadedModel:
+    """A loaded export. Thread-safe. It holds memory and mapped files until it is closed.
+
+    Example:
+
+        with LoadedModel(Path("MODELS/nann/1")) as model:
+            scores = model.run("score", {"comm_seq": state, "item_ids": ids})["scores"]
+    """
+
+    def __init__(self, model_dir: Path) -> None:
+        """Load the version folder `model_dir`; VerificationError says why that fails."""
+        load_library()
+        self.session: Any = tf.compat.v1.Session(graph=tf.Graph())
+        try:
+            with _without_deprecation_notice(), self.session.graph.as_default():
+                meta_graph = tf.compat.v1.saved_model.loader.load(self.session, ["serve"], str(model_dir))
+        except (tf.errors.OpError, OSError, RuntimeError) as error:
+            self.session.close()
+            raise VerificationError(
+                f"{model_dir}: expected a model that loads, found: {error}. Export it again."
+            ) from error
+        self.signatures: Mapping[str, Any] = {
+            name: signature
+            for name, signature in meta_graph.signature_def.items()
+            if not name.startswith("__")
+        }
+
+    def __enter__(self) -> LoadedModel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the model."""
+        self.session.close()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the signatures."""
+        return sorted(self.signatures)
+
+    def run(self, signature: str, inputs: Arrays) -> Arrays:
+        """Outputs of `signature` by name; tf.errors.OpError when it refuses the inputs."""
+        info = self.signatures[signature]
+        feed = {info.inputs[name].name: value for name, value in inputs.items()}
+        outputs: Arrays = self.session.run({name: out.name for name, out in info.outputs.items()}, feed)
+        return outputs
+
+
+@contextlib.contextmanager
+def loaded(model_dir: Path) -> Iterator[LoadedModel]:
+    """Load an export for a block in which it must answer: VerificationError when it does not."""
+    with LoadedModel(model_dir) as model:
+        try:
+            yield model
+        except tf.errors.OpError as error:
+            raise VerificationError(
+                f"{model_dir}: expected answers, found: {error.message}. "
+                "Do not serve this export; report this with the model."
+            ) from error
+
+
+@contextlib.contextmanager
+def _without_deprecation_notice() -> Iterator[None]:
+    """Silence TensorFlow's notice that this loader is deprecated: it is the one that servers use."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
