@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nann.export.index.files import GraphIndex, Level, write_index
 from nann.files import link_or_copy, staged_directory, staged_file, write_array, write_json
 from nann.ops.index_meta import IndexMeta
-from nann.run import EMBEDDINGS, INDEX, Run, write_run
+from nann.run import EMBEDDINGS, INDEX, VOCABULARY, Run, write_run
 
 Metric = Literal["ip", "l2"]
 Vectors = npt.NDArray[np.float32]
@@ -118,22 +118,16 @@ class Corpus:
             return run
         from nann.export import build_index, index_from_faiss
 
-        link_embeddings(self.folder, run)
+        (run / EMBEDDINGS).mkdir(parents=True, exist_ok=True)
+        for file in (self.folder / EMBEDDINGS).iterdir():
+            if not (run / EMBEDDINGS / file.name).exists():
+                link_or_copy(file, run / EMBEDDINGS / file.name)
+        # Exports of a corpus bring their model with them.
+        write_run(run, Run(model="none:None"))
         if metric == "l2":
             index_from_faiss(run, self.faiss_graph(metric, m=m, ef_construction=ef_construction))
         else:
             build_index(run, metric=metric, m=m, ef_construction=ef_construction)
-        return run
-
-    def brute_force_run(self) -> Path:
-        """A run folder whose walk scores every item: all items are entry points without neighbours.
-
-        Brute force then runs in the same op as the walk, with the same scorer, tables and tiles.
-        """
-        run = self.folder / "run-brute-force"
-        if not (run / INDEX).exists():
-            link_embeddings(self.folder, run)
-            write_index(run / INDEX, all_entry_points(self.spec.items, self.spec.dim))
         return run
 
 
@@ -179,19 +173,19 @@ def _mixture(spec: CorpusSpec) -> Callable[[int, int], Vectors]:
     return draw
 
 
-def all_entry_points(items: int, dim: int) -> GraphIndex:
-    """An index without edges in which every item is an entry point."""
-    meta = IndexMeta(1, items, dim, "l2", 1, 1, 1, (1,))
-    no_edges = Level(np.zeros(0, np.int32), np.zeros(items + 1, np.int64))
-    return GraphIndex(meta, np.arange(items, dtype=np.int32), (no_edges,))
+def brute_force_run(source: Path, run: Path) -> Path:
+    """Make `run` a run folder of the items of `source` whose walk scores every item.
 
-
-def link_embeddings(source: Path, run: Path) -> None:
-    """Make `run` a run folder that shares the embedding files of the folder `source`."""
-    (run / EMBEDDINGS).mkdir(parents=True, exist_ok=True)
-    for name in ("item_ids.npy", "item_embs.npy"):
-        target = run / EMBEDDINGS / name
-        if not target.exists():
-            link_or_copy(source / EMBEDDINGS / name, target)
-    # Exports of a corpus bring their model with them.
-    write_run(run, Run(model="none:None"))
+    All items are entry points without neighbours. Brute force then runs in the same op as the walk, with the
+    same scorer, tables and tiles.
+    """
+    if not (run / INDEX).exists():
+        run.mkdir(parents=True, exist_ok=True)
+        for name in (EMBEDDINGS, VOCABULARY):
+            if (source / name).exists() and not (run / name).exists():
+                (run / name).symlink_to((source / name).resolve())
+        items, dim = np.load(run / EMBEDDINGS / "item_embs.npy", mmap_mode="r").shape
+        no_edges = Level(np.zeros(0, np.int32), np.zeros(items + 1, np.int64))
+        meta = IndexMeta(1, items, dim, "l2", 1, 1, 1, (1,))
+        write_index(run / INDEX, GraphIndex(meta, np.arange(items, dtype=np.int32), (no_edges,)))
+    return run

@@ -16,7 +16,7 @@ from nann.training import ModelConfig, ReferenceModel
 SEQUENCE_LENGTH, EVENT_WIDTH = 50, 64
 
 
-class _WithoutUsers:
+class ModelWithoutUsers:
     """A model whose requests bring the user state, over embeddings that exist already."""
 
     user_features: Mapping[str, tf.TensorSpec] = {}
@@ -28,7 +28,7 @@ class _WithoutUsers:
         raise NotImplementedError("the corpus has embeddings")
 
 
-class VectorModel(_WithoutUsers):
+class VectorModel(ModelWithoutUsers):
     """Inner product or negative squared L2 distance of an item and the request's vector."""
 
     def __init__(self, metric: Metric, dim: int) -> None:
@@ -42,7 +42,7 @@ class VectorModel(_WithoutUsers):
         return -tf.reduce_sum(tf.math.squared_difference(item_embs, user_state["query"]), axis=1)
 
 
-class AttentionModel(_WithoutUsers):
+class AttentionModel(ModelWithoutUsers):
     """The reference model's scorer with random weights: attention over 50 events, then an MLP.
 
     It costs what a trained one costs.

@@ -37,10 +37,12 @@ def read_manifest(model_dir: Path) -> dict[str, Any]:
 def describe_scorer(manifest: dict[str, Any]) -> dict[str, str]:
     """How the export walks, by name: executor, precision, walk (fixed or adaptive)."""
     scorer = manifest["scorer"]
+    # Manifests before bfloat16 name the precision alone, and those before the adaptive walk have no `expand`.
+    precision = scorer.get("precision") or "float32"
     return {
         "executor": scorer["executor"],
-        "precision": scorer["precision"]["precision"],
-        "walk": "adaptive" if scorer["expand"] else "fixed",
+        "precision": precision["precision"] if isinstance(precision, dict) else precision,
+        "walk": "adaptive" if scorer.get("expand") else "fixed",
     }
 
 

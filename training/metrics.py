@@ -26,11 +26,6 @@ def top_k(scores: npt.NDArray[np.floating], ids: Ids, k: int, excluded: Hits) ->
     return ids[kept[order]]
 
 
-def overlap(found: Ids, wanted: Ids) -> float:
-    """The share of `wanted` that is among `found`."""
-    return float(np.isin(wanted, found).mean()) if len(wanted) else 1.0
-
-
 def paired_ratio_interval(
     first: Hits, second: Hits, *, seed: int = 0, resamples: int = 10_000, confidence: float = 0.95
 ) -> tuple[float, float, float]:

@@ -51,9 +51,9 @@ class ItemScorer:
             for user in range(min(_USERS_AT_ONCE, count - start)):
                 yield {name: tensor[user] for name, tensor in states.items()}
 
-    def scores(self, state: dict[str, tf.Tensor], positions: npt.NDArray[Any] | None = None) -> Scores:
-        """float32 [n]: the user's scores of the items at `positions`, or of all."""
-        wanted = self.item_embs if positions is None else self.item_embs[positions]
+    def scores(self, state: dict[str, tf.Tensor], positions: npt.NDArray[Any]) -> Scores:
+        """float32 [n]: the user's scores of the items at `positions`."""
+        wanted = self.item_embs[positions]
         tiles = [
             self._score(state, tf.convert_to_tensor(wanted[start : start + _TILE].astype(np.float32)))
             for start in range(0, len(wanted), _TILE)

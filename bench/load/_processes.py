@@ -10,7 +10,6 @@ import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from nann.bench.load.generator import Record, run_load
@@ -43,9 +42,7 @@ class GeneratorProcesses:
     def __enter__(self) -> GeneratorProcesses:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
     def run(self, requests: Sequence[Request], stage: Stage, *, seed: int) -> Record:

@@ -6,7 +6,6 @@ import shutil
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from nann.bench.load._histogram import Latencies
@@ -43,9 +42,7 @@ class ModelSwitch:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._over.set()
         self._thread.join()
         if error is None and self._failure is not None:

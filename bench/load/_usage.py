@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from dataclasses import asdict, dataclass
-from types import TracebackType
 from typing import Any
 
 import psutil
@@ -62,9 +61,7 @@ class UsageSampler:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,9 @@ def _cases(options: PeerOptions, corpus: Corpus, metric: Metric, report: OnProgr
     """All recalls by one metric. The indexes are released at the end."""
     opened = _open(options, corpus, metric, report)
     return [
-        _case(options, corpus, opened, metric, k, recall, _named(report, f"{metric}, recall@{k} {recall:g}"))
+        _case(options, corpus, opened, metric, k, recall, partial(report, f"{metric}, recall@{k} {recall:g}"))
         for k, recall in options.recalls
     ]
-
-
-def _named(report: OnProgress, name: str) -> Callable[[int, int], None]:
-    return lambda done, total: report(name, done, total)
 
 
 def _open(options: PeerOptions, corpus: Corpus, metric: Metric, report: OnProgress) -> list[Peer]:
@@ -115,7 +112,8 @@ def _case(
     reached = []
     for done, peer in enumerate(opened):
         report(done, total)
-        reached.append((peer, *least_effort(_recall_at(peer, queries, truth), recall, peer.efforts(k))))
+        recall_at = partial(recall_of, peer, queries, truth)
+        reached.append((peer, *least_effort(recall_at, recall, peer.efforts(k))))
     batches = [queries[start : start + options.batch] for start in range(0, len(queries), options.batch)]
     ours = any(isinstance(peer, NannPeer) and found >= recall for peer, _, found in reached)
     graphs = compared_graphs({peer.name: found for peer, _, found in reached}, recall) if ours else {}
@@ -126,10 +124,6 @@ def _case(
     )
     rows = [_row(peer, effort, found, seconds, queries, k) for peer, effort, found in reached]
     return {"metric": metric, "k": k, "recall": recall, "rows": rows, "ratios": _ratios(seconds, graphs)}
-
-
-def _recall_at(peer: Peer, queries: Vectors, truth: npt.NDArray[np.int64]) -> Callable[[int], float]:
-    return lambda effort: recall_of(peer, queries, truth, effort)
 
 
 def recall_of(peer: Peer, queries: Vectors, truth: npt.NDArray[np.int64], effort: int) -> float:

@@ -40,35 +40,29 @@ class Row:
         return function(options, on_progress, **self.arguments)
 
 
-_STOCK = "the same walk in stock TensorFlow ops"
-_ATTENTION = "attention scorer, D = 64, L = 50, beams 100,200x5, float32"
-_PEERS = "the fastest of faiss HNSW, hnswlib, usearch by their batch calls, own graphs"
+def _against_stock(items: int, size: str, precision: str, *, faster: float, same_ids: float) -> Row:
+    return Row(
+        f"attention scorer, D = 64, L = 50, beams 100,200x5, {precision}, N = {size}",
+        "the same walk in stock TensorFlow ops, float32",
+        "nann.bench.peers.stock:against_stock",
+        {"items": items, "faster": faster, "same_ids": same_ids, "tuning": {"precision": precision}},
+    )
+
+
+def _against_peers(metric: str, name: str) -> Row:
+    return Row(
+        f"{name}, N = 1M, D = 64, B = 256 queries per call, one thread",
+        "the fastest of faiss HNSW, hnswlib, usearch by their batch calls, own graphs",
+        "nann.bench.table._peer_rows:against_peers",
+        {"items": 1_000_000, "metric": metric},
+    )
+
 
 ROWS: dict[str, Row] = {
-    "attention-100k": Row(
-        f"{_ATTENTION}, N = 100k",
-        _STOCK,
-        "nann.bench.peers.stock:against_stock",
-        {"items": 100_000, "faster": 4.0, "same_ids": 0.999},
-    ),
-    "attention-1m": Row(
-        f"{_ATTENTION}, N = 1M",
-        _STOCK,
-        "nann.bench.peers.stock:against_stock",
-        {"items": 1_000_000, "faster": 4.0, "same_ids": 0.999},
-    ),
-    "bfloat16-100k": Row(
-        f"{_ATTENTION.replace('float32', 'bfloat16')}, N = 100k",
-        f"{_STOCK}, float32",
-        "nann.bench.peers.stock:against_stock",
-        {"items": 100_000, "faster": 8.0, "same_ids": 0.99, "tuning": {"precision": "bfloat16"}},
-    ),
-    "bfloat16-1m": Row(
-        f"{_ATTENTION.replace('float32', 'bfloat16')}, N = 1M",
-        f"{_STOCK}, float32",
-        "nann.bench.peers.stock:against_stock",
-        {"items": 1_000_000, "faster": 8.0, "same_ids": 0.99, "tuning": {"precision": "bfloat16"}},
-    ),
+    "attention-100k": _against_stock(100_000, "100k", "float32", faster=4.0, same_ids=0.999),
+    "attention-1m": _against_stock(1_000_000, "1M", "float32", faster=4.0, same_ids=0.999),
+    "bfloat16-100k": _against_stock(100_000, "100k", "bfloat16", faster=8.0, same_ids=0.99),
+    "bfloat16-1m": _against_stock(1_000_000, "1M", "bfloat16", faster=8.0, same_ids=0.99),
     "trained": Row(
         "a trained attention model, N = 1M: the cheapest beams that reach 98 % agreement",
         "brute force with the same scorer",
@@ -81,18 +75,8 @@ ROWS: dict[str, Row] = {
         "nann.bench.table._trained_rows:adaptive_against_fixed",
         {"items": 1_000_000},
     ),
-    "peers-ip": Row(
-        "inner product, N = 1M, D = 64, B = 256 queries per call, one thread",
-        _PEERS,
-        "nann.bench.table._peer_rows:against_peers",
-        {"items": 1_000_000, "metric": "ip"},
-    ),
-    "peers-l2": Row(
-        "L2, N = 1M, D = 64, B = 256 queries per call, one thread",
-        _PEERS,
-        "nann.bench.table._peer_rows:against_peers",
-        {"items": 1_000_000, "metric": "l2"},
-    ),
+    "peers-ip": _against_peers("ip", "inner product"),
+    "peers-l2": _against_peers("l2", "L2"),
     "growth-attention": Row(
         "latency growth, attention scorer, N = 100k to 1M",
         "itself",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nann.bench.corpus import CorpusSpec, make_corpus
-from nann.bench.models import AttentionModel, VectorModel
+from nann.bench.models import AttentionModel, ModelWithoutUsers, VectorModel
 from nann.bench.workloads import Check, Outcome, TableOptions
 from nann.errors import InvalidInputError, VerificationError
 from nann.progress import OnProgress
@@ -56,21 +56,14 @@ def split_equality(options: TableOptions, on_progress: OnProgress) -> Outcome:
     )
 
 
-class _Repeatable:
+class _Repeatable(ModelWithoutUsers):
     """A random scorer that is the same at every trace. The tests of the repository have the generator."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         first = self._draw()
-        self.user_features: dict[str, Any] = {}
         self.user_state = first.user_state
         self.embedding_dim = first.embedding_dim
-
-    def embed_user(self, features: Any) -> Any:
-        raise NotImplementedError("requests bring the user state")
-
-    def embed_item(self, features: Any) -> Any:
-        raise NotImplementedError("the corpus has embeddings")
 
     def score(self, user_state: Any, item_embs: Any) -> Any:
         return self._draw().score(user_state, item_embs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nann.bench.corpus import all_entry_points
+from nann.bench.corpus import brute_force_run
 from nann.bench.exports import Tuned, export
 from nann.bench.peers.rounds import least_effort
 from nann.bench.peers.walks import WALKS
@@ -19,7 +18,6 @@ from nann.bench.requests import Request, retrieve_request
 from nann.bench.statistics import Ratio, interleaved, ratio_of_medians, timed_each
 from nann.bench.targets import SavedModelTarget
 from nann.bench.workloads import Check, Outcome, TableOptions, medians_ms
-from nann.export import write_index
 from nann.export.agreement import overlap
 from nann.progress import OnProgress
 
@@ -152,7 +150,8 @@ class TrainedModel:
         if not (self._run / "index").exists():
             self._train(options, on_progress)
         self.states = self._states(_MEASURED_USERS)
-        self.all = SavedModelTarget(self._export(self._brute_force_run(), "brute-force", {}, reorder=False))
+        brute_force = brute_force_run(self._run, self._folder / "run-brute-force")
+        self.all = SavedModelTarget(self._export(brute_force, "brute-force", {}, reorder=False))
         self._best = _top_k(self.all, [_request(state, (_K, _K, _K)) for state in self.states])
         self._walks: dict[str, SavedModelTarget] = {}
 
@@ -216,18 +215,6 @@ class TrainedModel:
         train(self._folder / "data", self._run, on_progress=on_progress)
         embed(self._run, on_progress=on_progress)
         build_index(self._run, m=options.m, ef_construction=options.ef_construction, on_progress=on_progress)
-
-    def _brute_force_run(self) -> Path:
-        """The run with an index in which every item is an entry point."""
-        run = self._folder / "run-brute-force"
-        if not (run / "index").exists():
-            run.mkdir(exist_ok=True)
-            for name in ("embeddings", "vocabulary", "run.json"):
-                if not (run / name).exists():
-                    os.symlink(self._run.resolve() / name, run / name)
-            dim = int(np.load(self._run / "embeddings" / "item_embs.npy", mmap_mode="r").shape[1])
-            write_index(run / "index", all_entry_points(self.num_items, dim))
-        return run
 
     def _states(self, count: int) -> list[State]:
         """States float32 [1, L*E] of the first users of the data set before their last event."""

@@ -18,7 +18,7 @@ _COMMANDS = {
     "data": "Prepare a data set for training.",
     "demo": "Run the whole way from data to served answers on MovieLens-100K.",
     "embed": "Push every item through the item side of a trained model.",
-    "evaluate": "Measure recall of the walk, of brute force and of popularity.",
+    "evaluate": "Measure recall of an export, of brute force and of popularity.",
     "export": "Write a SavedModel from a checkpoint, embeddings and an index.",
     "index": "Build, convert or import an HNSW index over item embeddings.",
     "query": "Ask a running server for the top items of a user.",

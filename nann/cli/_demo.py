@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import NannError
-from nann.files import without_patterns, write_json
+from nann.files import write_json
 from nann.progress import OnProgress
 from nann.serving.client import NannClient
 from nann.training import Dataset, Evaluation
@@ -85,7 +85,7 @@ class DemoResult:
 
 
 def run_demo(run_dir: Path, on_progress: OnProgress) -> DemoResult:
-    """Data, training, embeddings, index, evaluation, export, verification, serving and queries, in `run_dir`.
+    """Data, training, embeddings, index, export, verification, evaluation, serving and queries, in `run_dir`.
 
     Writes `run_dir/demo.json` and leaves the export under `run_dir/models/nann/1`.
     """
@@ -104,15 +104,14 @@ def run_demo(run_dir: Path, on_progress: OnProgress) -> DemoResult:
         threads=1,
         on_progress=on_progress,
     )
-    options = EvaluateOptions(k=K, level_topn=LEVEL_TOPN, brute_force=True, max_users=0)
-    evaluation = evaluate(run_dir, options, on_progress=on_progress)
-    export_model(
-        run_dir, model_dir, ExportOptions(level_topn=LEVEL_TOPN), overwrite=True, on_progress=on_progress
-    )
+    export_options = ExportOptions(level_topn=LEVEL_TOPN)
+    export_model(run_dir, model_dir, export_options, overwrite=True, on_progress=on_progress)
     verify_model(model_dir, run_dir=run_dir, on_progress=on_progress)
+    options = EvaluateOptions(model_dir=model_dir, k=K, brute_force=True, max_users=0)
+    evaluation = evaluate(run_dir, options, on_progress=on_progress)
 
     states = _user_states(run_dir, dataset, TIMED_REQUESTS)
-    in_process = _p50_ms(_in_process_search(model_dir), states)
+    in_process = _p50_ms_in_process(model_dir, states)
     with _server(model_dir.parent) as address, NannClient(address, model="nann") as client:
         client.wait_ready(60.0)
         users = tuple(_query(client, dataset, user) for user in range(SHOWN_USERS))
@@ -125,29 +124,25 @@ def run_demo(run_dir: Path, on_progress: OnProgress) -> DemoResult:
 def _user_states(run_dir: Path, dataset: Dataset, count: int) -> Array:
     """`comm_seq` of the first users before their last event, float16 [count, L, E]."""
     from nann.run import load_model
+    from nann.training.ranking import states_before_last_event
 
-    model = load_model(run_dir)
     users = np.arange(min(count, dataset.num_users))
-    length = model.user_features["item_ids"].shape[0]
-    histories = dataset.histories(users, dataset.lengths[users] - 1, length)
-    states: Array = model.embed_user(dataset.features(histories))["comm_seq"].numpy()
-    return states.astype(np.float16)
+    states = states_before_last_event(load_model(run_dir), dataset, users)
+    return np.stack([state["comm_seq"].numpy() for state in states]).astype(np.float16)
 
 
-def _in_process_search(model_dir: Path) -> Callable[[Array], object]:
-    """The exported signature, called in this process."""
-    import tensorflow as tf
+def _p50_ms_in_process(model_dir: Path, states: Array) -> float:
+    """The median time of a request to the export in this process."""
+    from nann.export.loaded import LoadedModel
 
-    with without_patterns(model_dir) as folder:
-        loaded = tf.saved_model.load(str(folder))
-
-    def search(state: Array) -> object:
-        # `loaded` owns the index: it must live as long as its signatures.
-        return loaded.signatures["serving_default"](
-            comm_seq=tf.constant(state.reshape(1, -1)), level_topn=tf.constant(LEVEL_TOPN)
+    beams = np.array(LEVEL_TOPN, np.int32)
+    with LoadedModel(model_dir) as model:
+        return _p50_ms(
+            lambda state: model.run(
+                "serving_default", {"comm_seq": state.reshape(1, -1), "level_topn": beams}
+            ),
+            states,
         )
-
-    return search
 
 
 def _p50_ms(search: Callable[[Array], object], states: Array) -> float:

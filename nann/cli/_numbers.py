@@ -1,24 +1,33 @@
-"""Lists of whole numbers on the command line."""
+"""Lists of numbers on the command line."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import click
 
 
-class _Numbers(click.ParamType):  # type: ignore[type-arg]  # Generic only in newer releases.
-    """`100,200,200` as (100, 200, 200)."""
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # Generic only in newer releases.
+    """A parameter that `parse` reads; its ValueError becomes an error that says what was `expected`."""
 
-    name = "N,N,..."
+    def __init__(self, name: str, parse: Callable[[str], Any], *, expected: str) -> None:
+        self.name = name
+        self._parse = parse
+        self._expected = expected
 
-    def convert(
-        self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        if isinstance(value, tuple):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
             return value
         try:
-            return tuple(int(part) for part in value.split(",") if part.strip())
+            return self._parse(value)
         except ValueError:
-            self.fail(f"expected whole numbers with commas between, such as 3,1; found {value!r}", param, ctx)
+            self.fail(f"expected {self._expected}; found {value!r}", param, ctx)
 
 
-NUMBERS = _Numbers()
+def list_of(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    """A parser of `1,2,3` as a tuple of `kind`."""
+    return lambda text: tuple(kind(part) for part in text.split(",") if part.strip())
+
+
+NUMBERS = Parsed("N,N,...", list_of(int), expected="whole numbers with commas between, such as 3,1")

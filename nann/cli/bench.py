@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from nann.cli._console import console, emit, import_tensorflow, json_option, progress
-from nann.cli._numbers import NUMBERS
+from nann.cli._console import Function, console, emit, import_tensorflow, json_option, progress
+from nann.cli._numbers import NUMBERS, Parsed, list_of
 from nann.errors import InvalidFileError
 
 _PATH = click.Path(path_type=Path)
 
 
-class _Rates(click.ParamType):  # type: ignore[type-arg]  # Generic only in newer releases.
-    """`50,100.5` as (50.0, 100.5)."""
-
-    name = "R,R,..."
-
-    def convert(
-        self, value: str | tuple[float, ...], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(float(part) for part in value.split(",") if part.strip())
-        except ValueError:
-            self.fail(
-                f"expected numbers with commas between them, such as 50,100; found {value!r}", param, ctx
-            )
+_RATES = Parsed("R,R,...", list_of(float), expected="numbers with commas between, such as 50,100")
 
 
 def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
@@ -112,7 +98,7 @@ def command() -> None:
     show_default=True,
     help="Closed loop: numbers of concurrent callers, one level of load each; '' for none.",
 )
-@click.option("--qps", type=_Rates(), default="", help="Open loop: requests per second, one level each.")
+@click.option("--qps", type=_RATES, default="", help="Open loop: requests per second, one level each.")
 @click.option(
     "--arrivals", type=click.Choice(["poisson", "constant"]), default="poisson", show_default=True,
     help="Arrivals of an open loop.",
@@ -204,49 +190,44 @@ def _render_run(result: dict[str, Any], report: Path | None) -> None:
         console.print(f"Report: {report}", soft_wrap=True)
 
 
-class _Recalls(click.ParamType):  # type: ignore[type-arg]  # Generic only in newer releases.
-    """`10:0.95,200:0.9` as ((10, 0.95), (200, 0.9))."""
-
-    name = "K:RECALL,..."
-
-    def convert(
-        self,
-        value: str | tuple[tuple[int, float], ...],
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> tuple[tuple[int, float], ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            pairs = [part.split(":") for part in value.split(",")]
-            return tuple((int(k), float(recall)) for k, recall in pairs)
-        except ValueError:
-            self.fail(f"expected pairs such as 10:0.95,200:0.9, found {value!r}", param, ctx)
+def _recalls(text: str) -> tuple[tuple[int, float], ...]:
+    pairs = (pair.split(":") for pair in text.split(","))
+    return tuple((int(k), float(recall)) for k, recall in pairs)
 
 
-def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+def _metric(name: str) -> str:
+    if name not in ("ip", "l2"):
+        raise ValueError(name)
+    return name
 
 
-_work_option = click.option(
-    "--work", type=_PATH, required=True, help="Folder that keeps corpora and graphs for later runs."
-)
+_RECALLS = Parsed("K:RECALL,...", _recalls, expected="pairs such as 10:0.95,200:0.9")
+_NAMES = Parsed("NAME,...", list_of(str.strip), expected="names with commas between")
+_METRICS = Parsed("NAME,...", list_of(_metric), expected="ip, l2 or ip,l2")
+
+
+def _corpus_options(function: Function) -> Function:
+    """Add the options that `peers` and `table` share."""
+    integer = functools.partial(click.option, show_default=True)
+    for option in (
+        integer("--seed", type=click.IntRange(0), default=0, help="Seed of the vectors."),
+        integer("--ef-construction", type=click.IntRange(1), default=100, help="Build effort of the graphs."),
+        integer("--m", type=click.IntRange(2), default=32, help="Links of the graphs."),
+        click.option("--work", type=_PATH, required=True, help="Folder that keeps corpora and graphs."),
+        _config_option,
+    ):
+        function = option(function)
+    return function
 
 
 @command.command()
-@_config_option
-@_work_option
+@_corpus_options
 @click.option("--items", type=click.IntRange(1000), default=1_000_000, show_default=True, help="Vectors.")
 @click.option("--dim", type=click.IntRange(2), default=64, show_default=True, help="Their dimension.")
 @click.option("--queries", type=click.IntRange(1), default=1024, show_default=True, help="Queries.")
-@click.option("--metrics", callback=_names, default="ip,l2", show_default=True, help="ip: inner product; l2.")
-@click.option("--m", type=click.IntRange(2), default=32, show_default=True, help="Links of every graph.")
+@click.option("--metrics", type=_METRICS, default="ip,l2", show_default=True, help="ip: inner product; l2.")
 @click.option(
-    "--ef-construction", type=click.IntRange(1), default=100, show_default=True,
-    help="Build effort of every graph.",
-)  # fmt: skip
-@click.option(
-    "--recalls", type=_Recalls(), default="10:0.95,200:0.9,200:0.95", show_default=True,
+    "--recalls", type=_RECALLS, default="10:0.95,200:0.9,200:0.95", show_default=True,
     help="Pairs K:RECALL; every library is tuned to each recall@k.",
 )  # fmt: skip
 @click.option("--batch", type=click.IntRange(1), default=256, show_default=True, help="Queries per call.")
@@ -254,12 +235,11 @@ _work_option = click.option(
     "--rounds", type=click.IntRange(2), default=9, show_default=True, help="Measurements of each library."
 )
 @click.option(
-    "--peers", callback=_names, default="faiss,hnswlib,usearch,scann", show_default=True, help="Libraries."
+    "--peers", type=_NAMES, default="faiss,hnswlib,usearch,scann", show_default=True, help="Libraries."
 )
 @click.option(
     "--stock/--no-stock", default=True, show_default=True, help="The attention walk in stock TensorFlow."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the vectors.")
 @json_option
 def peers(*, work: Path, stock: bool, as_json: bool, **options: Any) -> None:
     """Measure other libraries and this project's walks: same vectors, same recall, one thread.
@@ -317,8 +297,7 @@ def _render_checks(results: dict[str, Any]) -> None:
 
 
 @command.command()
-@_config_option
-@_work_option
+@_corpus_options
 @click.option("--out", type=_PATH, required=True, help="Page to write, such as docs/performance.md.")
 @click.option("--only", multiple=True, metavar="ROW", help="Measure only this row; repeatable.")
 @click.option(
@@ -334,12 +313,6 @@ def _render_checks(results: dict[str, Any]) -> None:
 @click.option(
     "--requests", type=click.IntRange(1), default=20, show_default=True, help="Requests per measurement."
 )
-@click.option("--m", type=click.IntRange(2), default=32, show_default=True, help="Links of the graphs.")
-@click.option(
-    "--ef-construction", type=click.IntRange(1), default=100, show_default=True,
-    help="Build effort of the graphs.",
-)  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the vectors.")
 @json_option
 def table(*, out: Path, only: tuple[str, ...], measure: bool, as_json: bool, **options: Any) -> None:
     """Measure the rows of docs/performance.md and write the page, its plot and its figures.

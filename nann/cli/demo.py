@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(run_dir: Path, as_json: bool) -> None:
-    """Run the whole way on MovieLens-100K: data, train, embed, index, evaluate, export, verify, serve, query.
+    """Run the whole way on MovieLens-100K: data, train, embed, index, export, verify, evaluate, serve, query.
 
     A second run continues where the first was stopped.
     """

@@ -16,15 +16,25 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="Run folder.")
+@click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option(
+    "--model",
+    "model_dir",
+    type=click.Path(path_type=Path),
+    help="Export of the run to measure, such as MODELS/nann/1.  [default: a temporary one, exported as `nann "
+    "export` does without options]",
+)
 @click.option("--brute-force", is_flag=True, help="Also score all items for every user, and compare.")
 @click.option("--k", default=50, show_default=True, help="Length of the lists.")
-@click.option("--level-topn", type=NUMBERS, help="Beams of the walk. [default: the index's]")
-@click.option("--users", default=1000, show_default=True, help="Random sample of users; 0 is all.")
-@click.option("--seed", default=0, show_default=True, help="Of the sample and the bootstrap.")
+@click.option(
+    "--level-topn", type=NUMBERS, help="Beams of the walk; the last becomes k.  [default: the export's]"
+)
+@click.option("--users", default=1000, show_default=True, help="Size of the random sample of users; 0: all.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the sample and of the bootstrap.")
 @json_option
 def command(
     run_dir: Path,
+    model_dir: Path | None,
     brute_force: bool,
     k: int,
     level_topn: tuple[int, ...] | None,
@@ -32,11 +42,16 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Measure the walk against popularity, and against brute force with the same model."""
+    """Measure the answers of RUN's export against popularity, and against brute force by the same scorer.
+
+    Each user's last event is held out. The export is asked as a server is: with its executor, precision and
+    walk, and with the items that the user had excluded. Writes RUN/evaluation.json.
+    """
     import_tensorflow()
     from nann.training import EvaluateOptions, evaluate
 
     options = EvaluateOptions(
+        model_dir=model_dir,
         k=k,
         level_topn=level_topn,
         brute_force=brute_force,
@@ -51,7 +66,7 @@ def command(
 def _table(result: Evaluation) -> Table:
     table = Table(title=f"{result.users:,} users, {result.items:,} items, k = {result.k}")
     if result.users_skipped:
-        table.caption = f"{result.users_skipped:,} users left out: their held-out item is one they had before"
+        table.caption = f"{result.users_skipped:,} users left out: they had their held-out item before"
     table.add_column("figure")
     table.add_column("value", justify="right")
     table.add_row(f"recall@{result.k} of the walk", f"{result.recall_walk:.4f}")
@@ -67,4 +82,6 @@ def _table(result: Evaluation) -> Table:
         "items scored, mean", f"{result.items_scored_mean:,.0f} ({100 * result.items_scored_share:.1f} %)"
     )
     table.add_row("beams (level_topn)", ", ".join(map(str, result.level_topn)))
+    table.add_row("export", result.model or "temporary")
+    table.add_row("executor, precision, walk", f"{result.executor}, {result.precision}, {result.walk}")
     return table

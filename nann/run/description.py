@@ -45,7 +45,7 @@ def read_run(run_dir: str | Path) -> Run:
     Raises InvalidFileError when the file is missing, is not JSON, is of another format, or names no model.
     """
     path = Path(run_dir) / RUN_FILE
-    next_step = "Name the folder of a run; docs/your-model.md says what it holds."
+    next_step = "Name the folder of a run, as `nann train` writes it; docs/your-model.md says what it holds."
     content = read_json(path, what="the description of a run", next_step=next_step)
     if content.get("format") != FORMAT:
         raise InvalidFileError(

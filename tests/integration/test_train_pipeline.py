@@ -28,6 +28,30 @@ PLANTED = "synthetic:items=400,users=100,events=40,categories=20,stay=1,follow=0
 # each is at least eight standard errors away.
 LEARNED = 0.5
 
+# A model that knows nothing of categories.
+ONE_FEATURE = """
+import tensorflow as tf
+
+
+class Model:
+    user_features = {"item_ids": tf.TensorSpec([5], tf.int64)}
+    user_state = {"user": tf.TensorSpec([64], tf.float32)}
+    embedding_dim = 64
+
+    @classmethod
+    def from_run(cls, run_dir):
+        return cls()
+
+    def embed_user(self, features):
+        return {"user": tf.one_hot(features["item_ids"][:, 0] % 64, 64)}
+
+    def embed_item(self, features):
+        return tf.one_hot(features["item_ids"] % 64, 64)
+
+    def score(self, user_state, item_embs):
+        return tf.linalg.matvec(item_embs, user_state["user"])
+"""
+
 
 def _run(*arguments: str | Path) -> dict[str, Any]:
     result = CliRunner().invoke(main, [*map(str, arguments), "--json"])
@@ -187,6 +211,76 @@ def test_half_precision_embeddings(folder: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(halves, whole, rtol=2e-3, atol=1e-4)
     assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
     assert _evaluate(run)["agreement"] > 0.97
+
+
+def _copied(folder: Path, tmp_path: Path) -> Path:
+    """The run, in a copy that a test may change."""
+    shutil.copytree(folder, tmp_path / "copy")
+    return tmp_path / "copy" / "run"
+
+
+def test_a_temporary_export_is_measured_and_deleted(folder: Path, tmp_path: Path) -> None:
+    run = _copied(folder, tmp_path)
+    before = set(run.iterdir())
+    result = _run("evaluate", "--run", run, "--users", "10")
+    measured = {name: result[name] for name in ("model", "executor", "precision", "walk")}
+    assert measured == {"model": None, "executor": "native", "precision": "float32", "walk": "fixed"}
+    assert set(run.iterdir()) == before | {run / "evaluation.json"}
+
+
+def test_an_export_is_measured_as_it_serves(folder: Path, tmp_path: Path) -> None:
+    """Its executor, precision, walk and beams; of the run it needs the data set and the model alone."""
+    run, model_dir = _copied(folder, tmp_path), tmp_path / "models" / "nann" / "1"
+    options = ["--precision", "bfloat16", "--accuracy", "0.5", "--walk", "adaptive"]
+    _run("export", "--run", run, "--out", model_dir, *options, "--level-topn", "30,1,7")
+    shutil.rmtree(run / "embeddings")
+    shutil.rmtree(run / "index")
+    result = _run("evaluate", "--run", run, "--model", model_dir, "--k", "20", "--brute-force")
+    measured = {name: result[name] for name in ("model", "executor", "precision", "walk", "level_topn")}
+    assert measured == {
+        "model": str(model_dir),
+        "executor": "native",
+        "precision": "bfloat16",
+        "walk": "adaptive",
+        "level_topn": [30, 1, 20],
+    }
+    assert 0 < result["agreement"] < 1  # 30 items are kept before those that a user had are dropped
+    assert result["items_scored_mean"] == 400
+
+
+def test_an_export_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
+    run, models = _copied(folder, tmp_path), tmp_path / "models"
+    _run("export", "--run", run, "--out", models / "shards" / "1", "--shards", "2", "--level-topn", "10,1,5")
+    shard = models / "shards-0-of-2" / "1"
+    assert "not a shard" in _fail("evaluate", "--run", run, "--model", shard)
+    np.save(run / "embeddings" / "item_ids.npy", np.arange(1001, 1401))
+    _run("export", "--run", run, "--out", models / "others" / "1")
+    error = _fail("evaluate", "--run", run, "--model", models / "others" / "1")
+    assert "expected the 400 item ids of the run's data set" in " ".join(error.split())
+    assert "nann_manifest.json" in _fail("evaluate", "--run", run, "--model", models / "nothing")
+
+
+def test_brute_force_needs_an_export_of_the_same_checkpoint(folder: Path, tmp_path: Path) -> None:
+    """The user's state comes from the run's model: with another one, agreement would mean nothing."""
+    run, model_dir = _copied(folder, tmp_path), tmp_path / "models" / "nann" / "1"
+    _run("export", "--run", run, "--out", model_dir)
+    checkpoints = tf.train.get_checkpoint_state(str(run / "checkpoints")).all_model_checkpoint_paths
+    # An epoch before the last.
+    tf.compat.v1.train.update_checkpoint_state(str(run / "checkpoints"), checkpoints[0])
+    evaluate = ("evaluate", "--run", run, "--model", model_dir, "--users", "10")
+    assert _run(*evaluate)["users"] > 0
+    error = " ".join(_fail(*evaluate, "--brute-force").split())
+    assert "expected an export of the run's model as it is now" in error
+    assert "nann export" in error
+
+
+def test_a_model_of_other_features_is_refused(folder: Path, tmp_path: Path) -> None:
+    run = _copied(folder, tmp_path)
+    (run / "one_feature.py").write_text(ONE_FEATURE)
+    described = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**described, "model": "one_feature:Model"}))
+    error = " ".join(_fail("evaluate", "--run", run).split())
+    assert "expected the user features of the data set, item_ids and cate_ids, found ['item_ids']" in error
 
 
 @pytest.mark.parametrize(

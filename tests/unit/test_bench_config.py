@@ -89,6 +89,17 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert "none.toml" in result.output
 
 
+def test_unknown_metrics_and_malformed_recalls_are_refused(tmp_path: Path) -> None:
+    for arguments, message in (
+        (["--metrics", "ip,cosine"], "expected ip, l2 or ip,l2; found 'ip,cosine'"),
+        (["--recalls", "10"], "expected pairs such as 10:0.95,200:0.9; found '10'"),
+        (["--recalls", ""], "expected pairs such as 10:0.95,200:0.9; found ''"),
+    ):
+        result = CliRunner().invoke(main, ["bench", "peers", "--work", str(tmp_path), *arguments])
+        assert result.exit_code != 0
+        assert message in " ".join(result.output.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nann.bench.corpus import CorpusSpec, Metric, make_corpus
+from nann.bench.corpus import CorpusSpec, Metric, brute_force_run, make_corpus
 from nann.export import read_index
 
 
@@ -51,7 +51,7 @@ def test_the_truth_is_brute_force(tmp_path: Path, metric: Metric) -> None:
 
 
 def test_brute_force_is_an_index_whose_entry_points_are_all_items(tmp_path: Path) -> None:
-    run = make_corpus(tmp_path, CorpusSpec(300, dim=8, queries=2)).brute_force_run()
+    run = brute_force_run(make_corpus(tmp_path, CorpusSpec(300, dim=8, queries=2)).folder, tmp_path / "run")
     graph = read_index(run / "index")
     assert graph.enter_points.tolist() == list(range(300))
     assert all(level.values.size == 0 for level in graph.levels)

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from nann.training.metrics import overlap, paired_ratio_interval, top_k
+from nann.export.agreement import overlap
+from nann.training.metrics import paired_ratio_interval, top_k
 
 IDS = np.array([40, 10, 30, 20], np.int64)
 
@@ -38,8 +39,10 @@ def test_top_k_agrees_with_a_full_sort() -> None:
 
 
 def test_overlap_is_a_share_of_what_was_wanted() -> None:
-    assert overlap(np.array([1, 2, 3]), np.array([3, 4])) == 0.5
-    assert overlap(np.array([], np.int64), np.array([], np.int64)) == 1.0
+    assert overlap(np.array([[1, 2, 3]]), np.array([[3, 4]])) == 0.5
+    assert overlap(np.empty((1, 0), np.int64), np.empty((1, 0), np.int64)) == 1.0
+    # -1 pads a row; other negative numbers are ids.
+    assert overlap(np.array([[-5, 7, -1]]), np.array([[-5, 8, -1]])) == 0.5
 
 
 def test_the_interval_of_equal_lists_is_one_point() -> None:
