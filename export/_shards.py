@@ -48,7 +48,8 @@ def shard_of_items(item_ids: npt.ArrayLike, shards: int) -> npt.NDArray[np.int64
 
 def shard_dirs(out_dir: str | Path, shards: int) -> list[Path]:
     """The version folders of the shards of MODELS/nann/1: MODELS/nann-0-of-4/1, ... in order."""
-    base, version = Path(out_dir).parent, Path(out_dir).name
+    folder = Path(os.path.normpath(out_dir))
+    base, version = folder.parent, folder.name
     if base.name in ("", ".."):
         raise InvalidInputError(
             f"{out_dir}: expected a version folder below the folder of a model, such as MODELS/nann/1, found "

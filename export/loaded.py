@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from nann.errors import VerificationError
 from nann.export._samples import Arrays
+from nann.files import without_patterns
 from nann.ops import load_library
 
 
@@ -28,14 +29,16 @@ class LoadedModel:
         """Load the version folder `model_dir`; VerificationError says why that fails."""
         load_library()
         self.session: Any = tf.compat.v1.Session(graph=tf.Graph())
-        try:
-            with _without_deprecation_notice(), self.session.graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.loader.load(self.session, ["serve"], str(model_dir))
-        except (tf.errors.OpError, OSError, RuntimeError) as error:
-            self.session.close()
-            raise VerificationError(
-                f"{model_dir}: expected a model that loads, found: {error}. Export it again."
-            ) from error
+        with without_patterns(model_dir) as folder:
+            try:
+                with _without_deprecation_notice(), self.session.graph.as_default():
+                    meta_graph = tf.compat.v1.saved_model.loader.load(self.session, ["serve"], str(folder))
+            except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
+                self.session.close()
+                found = str(error).replace(str(folder), str(model_dir))
+                raise VerificationError(
+                    f"{model_dir}: expected a model that loads, found: {found}. Export it again."
+                ) from error
         self.signatures: Mapping[str, Any] = {
             name: signature
             for name, signature in meta_graph.signature_def.items()

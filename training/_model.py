@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from nann.errors import InvalidFileError
+from nann.files import without_patterns
 from nann.run import CHECKPOINTS, read_run
 
 CHECKPOINT_ERRORS = (AssertionError, IndexError, ValueError, tf.errors.OpError)
@@ -156,19 +157,21 @@ class ReferenceModel(keras.Model):
           InvalidFileError: `run_dir` holds no run, or no checkpoint of this model.
         """
         model = cls(ModelConfig.from_json(read_run(run_dir).model_config))
-        newest = tf.train.latest_checkpoint(str(run_dir / CHECKPOINTS))
-        if newest is None:
-            raise InvalidFileError(
-                f"{run_dir / CHECKPOINTS}: expected a checkpoint, found none. Train first: `nann train`."
-            )
-        try:
-            status = tf.train.Checkpoint(model=checkpointed(model.variables)).restore(newest)
-            status.assert_existing_objects_matched().expect_partial()
-        except CHECKPOINT_ERRORS as error:
-            raise InvalidFileError(
-                f"{newest}: expected the variables of {model.config}, found another or damaged checkpoint: "
-                f"{error}. Train again into another folder."
-            ) from error
+        checkpoints = run_dir / CHECKPOINTS
+        with without_patterns(run_dir) as folder:
+            newest = tf.train.latest_checkpoint(str(folder / CHECKPOINTS))
+            if newest is None:
+                raise InvalidFileError(
+                    f"{checkpoints}: expected a checkpoint, found none. Train first: `nann train`."
+                )
+            try:
+                status = tf.train.Checkpoint(model=checkpointed(model.variables)).restore(newest)
+                status.assert_existing_objects_matched().expect_partial()
+            except CHECKPOINT_ERRORS as error:
+                raise InvalidFileError(
+                    f"{checkpoints / Path(newest).name}: expected the variables of {model.config}, found "
+                    f"another or damaged checkpoint: {error}. Train again into another folder."
+                ) from error
         return model
 
     @property

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from nann.errors import InvalidFileError, InvalidInputError
+from nann.files import without_patterns
 from nann.progress import OnProgress, ignore_progress
 from nann.run import CHECKPOINTS, RUN_FILE, Run, read_run, write_run
 from nann.training._dataset import Dataset, read_dataset
@@ -106,7 +107,8 @@ def train(
     options = options.resolved(dataset)
     run = _open_run(run_dir, data_dir, dataset, options)
     write_vocabulary(run_dir, dataset)
-    return _Training(dataset, run_dir, run, options).run_to_end(on_progress or ignore_progress)
+    with without_patterns(run_dir) as folder:
+        return _Training(dataset, folder, run, options).run_to_end(on_progress or ignore_progress)
 
 
 def _open_run(run_dir: Path, data_dir: Path, dataset: Dataset, options: TrainOptions) -> Run:

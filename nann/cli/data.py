@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nann.cli._console import console, emit, json_option, spinner
+from nann.cli._console import emit, json_option, print_text, shell_command, spinner
 
 
 @click.group()
@@ -32,10 +32,10 @@ def prepare(source: str, out: Path, overwrite: bool, as_json: bool) -> None:
         summary = {**prepare_data(source, out, overwrite=overwrite).summary(), "data": str(out)}
 
     def render() -> None:
-        console.print(
+        print_text(
             f"{summary['users']:,} users, {summary['items']:,} items in {summary['categories']:,} "
             f"categories, {summary['events']:,} events written to {out}\n"
-            f"Next: nann train --data {out} --out RUN"
+            f"Next: {shell_command('nann', 'train', '--data', out, '--out', 'RUN')}"
         )
 
     emit(as_json, summary, render)

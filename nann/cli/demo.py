@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from nann.cli._console import console, emit, import_tensorflow, json_option, progress
+from nann.cli._console import (
+    console,
+    emit,
+    import_tensorflow,
+    json_option,
+    print_text,
+    progress,
+    shell_command,
+)
 
 if TYPE_CHECKING:
     from nann.cli._demo import DemoResult, ShownUser
@@ -41,7 +49,7 @@ def command(run_dir: Path, as_json: bool) -> None:
         for user in result.users:
             console.print(_user_table(result, user))
         console.print(_figures(result))
-        console.print(_next_steps(result), soft_wrap=True, highlight=False)
+        print_text(_next_steps(result))
 
     emit(as_json, result.to_json(), render)
 
@@ -87,10 +95,12 @@ def _next_steps(result: DemoResult) -> str:
     categories = ",".join(map(str, user.cate_ids[-5:].tolist()))
     beams = ",".join(map(str, result.evaluation.level_topn))
     nann = os.path.relpath(Path(sys.executable).parent / "nann")
+    base_path = result.model_dir.parent
+    query = [nann, "query", "--target", "localhost:8500", "--model", "nann", "--level-topn", beams]
     return (
         f"\nServe it:\n"
-        f"  {nann} serve --model_name nann --model_base_path {result.model_dir.parent}\n"
+        f"  {shell_command(nann, 'serve', '--model_name', 'nann', '--model_base_path', base_path)}\n"
         f"Then, in a second terminal, ask by user {user.user_id}'s last five films:\n"
-        f"  {nann} query --target localhost:8500 --model nann --level-topn {beams} \\\n"
-        f"    --item-ids {items} --cate-ids {categories}"
+        f"  {shell_command(*query)} \\\n"
+        f"    {shell_command('--item-ids', items, '--cate-ids', categories)}"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nann.cli._console import console, emit, import_tensorflow, json_option, progress
+from nann.cli._console import emit, import_tensorflow, json_option, print_text, progress, shell_command
 
 
 @click.command()
@@ -22,9 +22,9 @@ def command(run_dir: Path, dtype: str, as_json: bool) -> None:
         result = embed(run_dir, dtype=dtype, on_progress=on_progress)
 
     def render() -> None:
-        console.print(
+        print_text(
             f"{result['items']:,} embeddings of {result['dim']} {dtype} written to {result['embeddings']}\n"
-            f"Next: nann index --run {run_dir}"
+            f"Next: {shell_command('nann', 'index', '--run', run_dir)}"
         )
 
     emit(as_json, result, render)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nann.cli._console import console, emit, json_option, progress
+from nann.cli._console import emit, json_option, print_text, progress, shell_command
 from nann.cli._numbers import NUMBERS
 
 if TYPE_CHECKING:
@@ -137,13 +137,15 @@ def _summary(run_dir: Path, graph: GraphIndex) -> dict[str, Any]:
 
 def _render(result: dict[str, Any]) -> None:
     edges = ", ".join(f"{count:,}" for count in result["edges_per_level"])
-    console.print(
+    print_text(
         f"{result['index']}: {result['num_items']:,} items, {result['enter_points']:,} entry points at level "
         f"{result['start_level']}, edges {edges} at levels "
-        f"0..{result['start_level'] - 1}. A request's level_topn has {result['level_topn_length']} values.",
-        soft_wrap=True,
+        f"0..{result['start_level'] - 1}. A request's level_topn has {result['level_topn_length']} values."
     )
     if result["enter_points"] < FEW_ENTER_POINTS and result["start_level"] > 1:
-        console.print("So few entry points may miss a part of the items: --start-level 1 gives more.")
+        print_text("So few entry points may miss a part of the items: --start-level 1 gives more.")
     run_dir = Path(result["index"]).parent
-    console.print(f"Next: nann evaluate --run {run_dir}, or nann export --run {run_dir} --out MODELS/nann/1")
+    print_text(
+        f"Next: {shell_command('nann', 'evaluate', '--run', run_dir)}\n"
+        f"  or: {shell_command('nann', 'export', '--run', run_dir, '--out', 'MODELS/nann/1')}"
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nann.cli._console import console, emit, import_tensorflow, json_option, progress
+from nann.cli._console import emit, import_tensorflow, json_option, print_text, progress, shell_command
 
 
 @click.command()
@@ -38,6 +38,6 @@ def command(data: Path, out: Path, as_json: bool, **options: Any) -> None:
 
     def render() -> None:
         last = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in run.history[-1].items())
-        console.print(f"trained {out}: {last}\nNext: nann embed --run {out}", soft_wrap=True)
+        print_text(f"trained {out}: {last}\nNext: {shell_command('nann', 'embed', '--run', out)}")
 
     emit(as_json, result, render)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nann.cli._console import console, emit, import_tensorflow, json_option, progress
+from nann.cli._console import emit, import_tensorflow, json_option, print_text, progress
 
 
 @click.command(name="verify")
@@ -34,8 +34,7 @@ def command(model_dir: Path, run_dir: Path | None, as_json: bool) -> None:
 
 def _render(result: dict[str, Any]) -> None:
     verified = result["verified"]
-    console.print(
+    print_text(
         f"{result['model']}: {result['files']} files are as they were written; signatures "
-        f"{', '.join(verified['signatures'])} answer as the reference search does.",
-        soft_wrap=True,
+        f"{', '.join(verified['signatures'])} answer as the reference search does."
     )
