@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -66,10 +65,11 @@ class IndexResource(tf.saved_model.experimental.TrackableResource):
         return self._track_trackable(tf.saved_model.Asset(str(path)), name)
 
     def _create_resource(self) -> tf.Tensor:
-        # TensorFlow caches eager kernels by their attributes: a name of its own keeps two indexes apart.
-        # In a graph the nameless resource belongs to its kernel, so that two loads never share one.
-        name = f"nann_index_{uuid.uuid4()}" if tf.executing_eagerly() else ""
-        return self._ops.nann_index_handle(shared_name=name)
+        # A graph's initializer and signatures run in separate calls and must get the same handle. Eager
+        # kernels are cached and shared by all callers, so each of their runs must give a new one.
+        if tf.executing_eagerly():
+            return self._ops.nann_anonymous_index()
+        return self._ops.nann_index_handle()
 
     def _initialize(self) -> None:
         self._ops.nann_index_initialize(
@@ -88,9 +88,6 @@ class IndexResource(tf.saved_model.experimental.TrackableResource):
             user_table_types=self._user_table_types,
             prefault=self._prefault,
         )
-
-    def _destroy_resource(self) -> None:
-        tf.raw_ops.DestroyResourceOp(resource=self.resource_handle, ignore_lookup_error=True)
 
 
 def _paths(assets: list[tf.saved_model.Asset]) -> tf.Tensor:

@@ -10,11 +10,27 @@ REGISTER_OP("Nann>IndexHandle")
     .SetIsStateful()
     .SetShapeFn(tensorflow::shape_inference::ScalarShape)
     .Doc(R"doc(
-A handle of an index resource, made on the first run; `Nann>IndexInitialize` fills it.
+The handle of an index in a graph, the same on every run.
+
+The first run makes an empty index; `Nann>IndexInitialize` fills it. The index lives as long as the node's kernel or
+a copy of the handle. In eager mode use `Nann>AnonymousIndex`.
 
 index: resource[]. The handle.
-container: the resource manager's container; empty for the default.
-shared_name: kernels of the same name share one resource; empty: it belongs to this kernel alone.
+container: where `shared_name` is looked up; empty: the default container of the resource manager.
+shared_name: nodes of the same name share one index; empty: the node has an index of its own.
+)doc");
+
+REGISTER_OP("Nann>AnonymousIndex")
+    .Output("index: resource")
+    .SetIsStateful()
+    .SetShapeFn(tensorflow::shape_inference::ScalarShape)
+    .Doc(R"doc(
+The handle of a new, empty index on every run; `Nann>IndexInitialize` fills it.
+
+For eager mode. In a graph the handle would be another one on every run: use `Nann>IndexHandle` there. The index lives
+as long as a copy of the handle.
+
+index: resource[]. The handle.
 )doc");
 
 REGISTER_OP("Nann>IndexInitialize")

@@ -90,6 +90,7 @@ TEST(GraphTest, RefusesIdsOfAnotherIndex) {
 TEST(GraphTest, RefusesHopsThatDoNotFit) {
   EXPECT_HAS(ErrorOf(Chain(), {3}), "2 levels and 1 numbers of hops");
   EXPECT_HAS(ErrorOf(Chain(), {3, 0}), "expected at least one hop a level, found 0 for level 1");
+  EXPECT_HAS(ErrorOf(Chain(), {3, 1001}), "expected at most 1000 hops per level, found 1001 for level 1");
 }
 
 }  // namespace

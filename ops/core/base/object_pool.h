@@ -10,9 +10,10 @@
 
 namespace nann {
 
-// Hands out objects and takes them back. At most `max_idle` are kept; beyond, a returned object is destroyed,
-// so that a burst of requests does not hold its memory for ever. Thread-safe: `idle_` is guarded by `mutex_`.
-// Loans hold the pool's store alive: a pool may go before its loans.
+// Lends objects and takes them back when the loan is destroyed. At most `max_idle` are kept; a further one is
+// destroyed when it comes back, so that a burst of requests does not hold its memory for ever. `make` must be
+// thread-safe: it runs outside the lock. Thread-safe: `idle_` is guarded by `mutex_`. A loan owns a share of
+// the store, so the pool may be destroyed before its loans.
 template <typename T>
 class ObjectPool {
  public:

@@ -20,7 +20,7 @@ float Widen(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
   const uint32_t exponent = (half >> 10) & 0x1f;
   const uint32_t mantissa = half & 0x3ff;
-  if (exponent == 0x1f) {  // Infinity or NaN; a NaN comes out quiet, as the processor makes it.
+  if (exponent == 0x1f) {  // Infinity or NaN. A NaN becomes quiet, as F16C makes it.
     const uint32_t quiet = mantissa == 0 ? 0 : 0x400000;
     return FromBits(sign | 0x7f800000 | quiet | mantissa << 13);
   }
@@ -28,7 +28,8 @@ float Widen(uint16_t half) {
     const float magnitude = static_cast<float>(mantissa) * FromBits(0x33800000);
     return sign != 0 ? -magnitude : magnitude;
   }
-  return FromBits(sign | (exponent + 112) << 23 | mantissa << 13);
+  constexpr uint32_t kBiasDifference = 127 - 15;  // Exponent bias of float32 minus that of binary16.
+  return FromBits(sign | (exponent + kBiasDifference) << 23 | mantissa << 13);
 }
 
 void WidenAll(const uint16_t* in, int64_t n, float* out) {

@@ -1,4 +1,4 @@
-// Widening of the two 16-bit floating-point storage types.
+// Conversion of the two 16-bit floating-point storage types to float32. Thread-safe.
 #ifndef NANN_OPS_CORE_INDEX_FLOAT16_H_
 #define NANN_OPS_CORE_INDEX_FLOAT16_H_
 
@@ -6,10 +6,11 @@
 
 namespace nann {
 
-// IEEE 754 binary16, exact for every value; uses the processor's F16C where it has it.
+// IEEE 754 binary16 [n] -> float32 [n], exact for every value; a NaN stays one. Uses the F16C instructions
+// where the processor has them.
 void Float16ToFloat32(const uint16_t* in, int64_t n, float* out);
 
-// bfloat16: the upper half of a float32.
+// bfloat16 [n] -> float32 [n]: the upper half of a float32, so exact.
 void Bfloat16ToFloat32(const uint16_t* in, int64_t n, float* out);
 
 }  // namespace nann

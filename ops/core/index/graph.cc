@@ -4,12 +4,18 @@
 #include <limits>
 #include <numeric>
 
+#include "../base/status_macros.h"
 #include "absl/strings/str_cat.h"
 
 namespace nann {
 namespace {
 
-constexpr char kRebuild[] = "; the file is damaged or of another index: build or copy it again";
+// As index.json allows (nann.ops.index_meta). Far beyond any useful walk; it keeps the length of level_topn
+// small.
+constexpr int32_t kMaxHops = 1000;
+
+constexpr char kRebuild[] =
+    "; the file is damaged or of another index: build the index or copy the file again";
 
 absl::Status Damaged(const NpyArray& array, const std::string& what) {
   return absl::InvalidArgumentError(absl::StrCat(array.path, ": ", what, kRebuild));
@@ -21,7 +27,8 @@ absl::Status CheckLength(const NpyArray& array, int64_t expected, const std::str
                  absl::StrCat("expected ", expected, " values (", why, "), found ", array.num_elements()));
 }
 
-// Every value in [0, num_items). The scan is branch-free so that it runs at the speed of memory.
+// OK when every value is in [0, num_items). One pass without branches runs at the speed of memory; a negative
+// value is a large unsigned one. The second pass only looks for the value to report.
 absl::Status CheckPositions(const NpyArray& array, int64_t num_items, const char* what) {
   const absl::Span<const int32_t> values = array.Elements<int32_t>();
   uint32_t largest = 0;
@@ -50,22 +57,17 @@ absl::Status CheckRowSplits(const NpyArray& array, int64_t num_edges) {
 }
 
 absl::Status CheckLevel(const GraphArrays::LevelArrays& level, int64_t num_items) {
-  absl::Status status = CheckArray(level.values, DType::kInt32, 1);
-  if (status.ok()) status = CheckArray(level.row_splits, DType::kInt64, 1);
-  if (status.ok()) {
-    status = CheckLength(level.row_splits, num_items + 1, absl::StrCat(num_items, " items + 1"));
-  }
-  if (status.ok()) status = CheckRowSplits(level.row_splits, level.values.num_elements());
-  if (status.ok()) status = CheckPositions(level.values, num_items, "neighbour");
-  return status;
+  NANN_RETURN_IF_ERROR(CheckArray(level.values, DType::kInt32, 1));
+  NANN_RETURN_IF_ERROR(CheckArray(level.row_splits, DType::kInt64, 1));
+  NANN_RETURN_IF_ERROR(CheckLength(level.row_splits, num_items + 1, absl::StrCat(num_items, " items + 1")));
+  NANN_RETURN_IF_ERROR(CheckRowSplits(level.row_splits, level.values.num_elements()));
+  return CheckPositions(level.values, num_items, "neighbour");
 }
 
 absl::Status CheckEnterPoints(const NpyArray& array, int64_t num_items) {
-  absl::Status status = CheckArray(array, DType::kInt32, 1);
-  if (!status.ok()) return status;
+  NANN_RETURN_IF_ERROR(CheckArray(array, DType::kInt32, 1));
   if (array.num_elements() == 0) return Damaged(array, "expected at least one entry point, found none");
-  status = CheckPositions(array, num_items, "entry point");
-  if (!status.ok()) return status;
+  NANN_RETURN_IF_ERROR(CheckPositions(array, num_items, "entry point"));
   const absl::Span<const int32_t> values = array.Elements<int32_t>();
   std::vector<bool> seen(num_items, false);
   for (int32_t value : values) {
@@ -79,11 +81,10 @@ absl::Status CheckEnterPoints(const NpyArray& array, int64_t num_items) {
 
 absl::Status CheckIds(const NpyArray& item_ids, const NpyArray& id_order) {
   const int64_t num_items = item_ids.num_elements();
-  absl::Status status = CheckArray(id_order, DType::kInt32, 1);
-  if (status.ok()) status = CheckLength(id_order, num_items, "one a row of the item ids");
-  if (status.ok()) status = CheckPositions(id_order, num_items, "position");
-  if (!status.ok()) return status;
-  // Strictly increasing ids also prove that the order is a permutation and that no id stands twice.
+  NANN_RETURN_IF_ERROR(CheckArray(id_order, DType::kInt32, 1));
+  NANN_RETURN_IF_ERROR(CheckLength(id_order, num_items, "one per row of the item ids"));
+  NANN_RETURN_IF_ERROR(CheckPositions(id_order, num_items, "position"));
+  // Strictly ascending ids also prove that the order is a permutation and that each id is unique.
   const absl::Span<const int64_t> ids = item_ids.Elements<int64_t>();
   const absl::Span<const int32_t> order = id_order.Elements<int32_t>();
   for (size_t i = 1; i < order.size(); ++i) {
@@ -100,9 +101,9 @@ absl::Status CheckIds(const NpyArray& item_ids, const NpyArray& id_order) {
 }  // namespace
 
 absl::StatusOr<Graph> Graph::Create(const GraphArrays& arrays) {
-  absl::Status status = CheckArray(arrays.item_ids, DType::kInt64, 1);
-  if (!status.ok()) return status;
+  NANN_RETURN_IF_ERROR(CheckArray(arrays.item_ids, DType::kInt64, 1));
   const int64_t num_items = arrays.item_ids.num_elements();
+  // Positions, and the number of items, are int32.
   if (num_items < 1 || num_items >= std::numeric_limits<int32_t>::max()) {
     return Damaged(arrays.item_ids, absl::StrCat("expected 1 to 2^31 - 2 items, found ", num_items));
   }
@@ -111,9 +112,8 @@ absl::StatusOr<Graph> Graph::Create(const GraphArrays& arrays) {
                                                    arrays.levels.size(), " levels and ",
                                                    arrays.hops_per_level.size(), " numbers of hops"));
   }
-  status = CheckIds(arrays.item_ids, arrays.id_order);
-  if (status.ok()) status = CheckEnterPoints(arrays.enter_points, num_items);
-  if (!status.ok()) return status;
+  NANN_RETURN_IF_ERROR(CheckIds(arrays.item_ids, arrays.id_order));
+  NANN_RETURN_IF_ERROR(CheckEnterPoints(arrays.enter_points, num_items));
 
   Graph graph;
   graph.item_ids_ = arrays.item_ids.Elements<int64_t>();
@@ -125,8 +125,11 @@ absl::StatusOr<Graph> Graph::Create(const GraphArrays& arrays) {
       return absl::InvalidArgumentError(absl::StrCat("expected at least one hop a level, found ",
                                                      arrays.hops_per_level[l], " for level ", l));
     }
-    status = CheckLevel(arrays.levels[l], num_items);
-    if (!status.ok()) return status;
+    if (arrays.hops_per_level[l] > kMaxHops) {
+      return absl::InvalidArgumentError(absl::StrCat("expected at most ", kMaxHops, " hops per level, found ",
+                                                     arrays.hops_per_level[l], " for level ", l));
+    }
+    NANN_RETURN_IF_ERROR(CheckLevel(arrays.levels[l], num_items));
     graph.levels_.push_back(
         {arrays.levels[l].values.Elements<int32_t>(), arrays.levels[l].row_splits.Elements<int64_t>()});
   }

@@ -1,4 +1,4 @@
-// The HNSW graph that a search walks, checked once so that the walk needs no check.
+// The HNSW graph that a search walks. It is checked once, when it is made, so that the walk needs no checks.
 #ifndef NANN_OPS_CORE_INDEX_GRAPH_H_
 #define NANN_OPS_CORE_INDEX_GRAPH_H_
 
@@ -12,7 +12,7 @@
 
 namespace nann {
 
-// Neighbour lists of one level in compressed-sparse-row form.
+// Neighbour lists of one level, in compressed-sparse-row form. A view: the arrays must outlive it.
 struct Level {
   absl::Span<const int32_t> neighbors;   // [edges] positions.
   absl::Span<const int64_t> row_splits;  // [N + 1]; node p owns neighbors[row_splits[p], row_splits[p + 1]).
@@ -21,16 +21,17 @@ struct Level {
     return neighbors.subspan(row_splits[position], row_splits[position + 1] - row_splits[position]);
   }
 
-  // Ask memory for what NeighborsOf will read; the second needs the first to have arrived.
+  // Start to fetch what NeighborsOf(position) reads into the cache. FetchNeighbors itself reads the offsets,
+  // so FetchOffsets comes first, some time before it.
   void FetchOffsets(int32_t position) const { __builtin_prefetch(&row_splits[position]); }
   void FetchNeighbors(int32_t position) const {
-    constexpr int64_t kLineNeighbors = 16;
+    constexpr int64_t kLineNeighbors = 64 / sizeof(int32_t);  // In one cache line of 64 bytes.
     const int64_t end = row_splits[position + 1];
     for (int64_t i = row_splits[position]; i < end; i += kLineNeighbors) __builtin_prefetch(&neighbors[i]);
   }
 };
 
-// The arrays of a graph as they come from files (design, "Files").
+// The arrays of a graph as they come from files: docs/design.md#files.
 struct GraphArrays {
   NpyArray item_ids;      // int64 [N], each id once.
   NpyArray id_order;      // int32 [N], positions sorted by id.
@@ -43,13 +44,15 @@ struct GraphArrays {
   std::vector<int32_t> hops_per_level;  // Level 0 first.
 };
 
-// A view of validated arrays, which must outlive it. Thread-safe: it never changes.
+// A view of checked arrays, which must outlive it. Thread-safe: it never changes.
+//
+// Invariants: every neighbour, entry point and position of the id order is in [0, num_items()); row splits
+// ascend from 0 to the number of neighbours; item ids are unique; entry points are unique and at least one.
 class Graph {
  public:
   Graph() = default;
 
-  // Checks every type, shape, offset, neighbour, entry point and id. InvalidArgument names the file, what
-  // was expected and what was found.
+  // Checks all invariants. InvalidArgument names the file, what was expected and what was found.
   static absl::StatusOr<Graph> Create(const GraphArrays& arrays);
 
   int32_t num_items() const { return static_cast<int32_t>(item_ids_.size()); }
@@ -59,10 +62,10 @@ class Graph {
   const Level& level(int l) const { return levels_[l]; }
   int hops(int l) const { return hops_per_level_[l]; }
 
-  // 1 (entry beam) + the hops of all levels + 1 (k).
+  // The number of values in a request's `level_topn`: entry beam, one beam per hop of each level, k.
   int level_topn_length() const;
 
-  // The position of an item id, -1 when the corpus has no such item. O(log N).
+  // The position of an item id, -1 when the index has no such item. O(log N).
   int32_t PositionOf(int64_t item_id) const;
 
  private:
@@ -73,7 +76,7 @@ class Graph {
   std::vector<int32_t> hops_per_level_;
 };
 
-// The positions of `item_ids` sorted by id; what `item_id_order.npy` holds.
+// The positions of `item_ids` in ascending order of their id, as `item_id_order.npy` holds them.
 std::vector<int32_t> SortedById(absl::Span<const int64_t> item_ids);
 
 }  // namespace nann

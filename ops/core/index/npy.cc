@@ -3,6 +3,7 @@
 #include <cstring>
 #include <limits>
 
+#include "../base/status_macros.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -47,7 +48,7 @@ uint32_t LittleEndian(absl::string_view bytes) {
   return value;
 }
 
-// The text behind `'key':` up to the end of that value; empty when the key is absent.
+// The text after `'key':` up to the end of that value; empty when the key is missing.
 absl::string_view ValueOf(absl::string_view header, absl::string_view key) {
   const size_t at = header.find(absl::StrCat("'", key, "':"));
   if (at == absl::string_view::npos) return "";
@@ -126,8 +127,7 @@ absl::StatusOr<NpyArray> ParseNpy(const std::string& path, absl::string_view byt
 
   NpyArray array;
   array.path = path;
-  const absl::Status parsed = ParseHeader(bytes.substr(header_at, header_size), &array);
-  if (!parsed.ok()) return parsed;
+  NANN_RETURN_IF_ERROR(ParseHeader(bytes.substr(header_at, header_size), &array));
   array.data = bytes.data() + header_at + header_size;
   const int64_t found = static_cast<int64_t>(bytes.size() - header_at - header_size);
   if (found != array.num_bytes()) {

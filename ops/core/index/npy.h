@@ -1,4 +1,4 @@
-// Reading NumPy's .npy format (numpy.lib.format, versions 1 to 3) out of memory that somebody else owns.
+// Reads NumPy's .npy format (numpy.lib.format, versions 1 to 3) from memory that the caller owns.
 #ifndef NANN_OPS_CORE_INDEX_NPY_H_
 #define NANN_OPS_CORE_INDEX_NPY_H_
 
@@ -14,14 +14,14 @@ namespace nann {
 
 enum class DType { kFloat32, kFloat16, kUint16, kInt32, kInt64 };
 
-// NumPy's name of the type, for messages.
+// NumPy's name of the type, for messages, and its size in bytes.
 const char* DTypeName(DType dtype);
 int64_t DTypeSize(DType dtype);
 
-// A validated view of an array: `data` points at exactly product(shape) elements in C order.
-// The memory stays with the caller of ParseNpy and must outlive the view.
+// A checked view of an array: `data` points at exactly product(shape) elements in C order. The caller of
+// ParseNpy owns the memory, which must outlive the view.
 struct NpyArray {
-  std::string path;  // Where it came from, for messages.
+  std::string path;  // The file, for messages.
   DType dtype = DType::kFloat32;
   std::vector<int64_t> shape;
   const char* data = nullptr;
@@ -37,12 +37,12 @@ struct NpyArray {
   }
 };
 
-// Parses a whole .npy file. InvalidArgument names `path`, what was expected and what was found when the
-// header is malformed, the order is Fortran's, the type is none of DType or big-endian, or the file's
-// length is not exactly header + data.
+// Parses a whole .npy file. InvalidArgument names `path`, what was expected and what was found: when the
+// header is malformed, the order is Fortran's, the type is big-endian or not one of DType, or the length of
+// the file is not exactly that of header and data.
 absl::StatusOr<NpyArray> ParseNpy(const std::string& path, absl::string_view bytes);
 
-// OK when the array has that type and that number of dimensions.
+// OK when the array has this type and this number of dimensions.
 absl::Status CheckArray(const NpyArray& array, DType dtype, int rank);
 
 }  // namespace nann

@@ -2,16 +2,19 @@
 
 #include <cstring>
 
+#include "../base/status_macros.h"
 #include "float16.h"
 
 namespace nann {
 namespace {
 
-// Rows of a big table lie anywhere: without fetching ahead every one of them is waited for. They are fetched
-// into the second-level cache, for the first has too few misses under way for whole rows.
+// The rows of a large table lie anywhere in memory, and each would be waited for. While one is copied, eight
+// are on their way: 1.3 instead of 1.9 ms for 11,800 rows of 1 kB (docs/notes/speed.md).
 constexpr size_t kRowsAhead = 8;
+// The cache level to fetch into, as __builtin_prefetch counts: the second, because the first level has too
+// few outstanding misses for whole rows.
 constexpr int kSecondLevel = 2;
-constexpr int64_t kCacheLineBytes = 64;
+constexpr int64_t kCacheLineBytes = 64;  // Of x86-64, and of most arm64 processors.
 
 DType StorageOf(TableType type) {
   switch (type) {
@@ -31,8 +34,7 @@ DType StorageOf(TableType type) {
 
 absl::StatusOr<Table> Table::Create(const NpyArray& array, TableType type) {
   const int rank = type == TableType::kInt64 ? 1 : 2;
-  const absl::Status status = CheckArray(array, StorageOf(type), rank);
-  if (!status.ok()) return status;
+  NANN_RETURN_IF_ERROR(CheckArray(array, StorageOf(type), rank));
   Table table;
   table.type_ = type;
   table.rows_ = array.shape[0];

@@ -1,4 +1,4 @@
-// Tables of embeddings that live in mapped memory, and gathering their rows as float32.
+// Tables in mapped memory: embeddings, whose rows are gathered as float32, and vocabularies.
 #ifndef NANN_OPS_CORE_INDEX_TABLE_H_
 #define NANN_OPS_CORE_INDEX_TABLE_H_
 
@@ -12,27 +12,29 @@ namespace nann {
 
 enum class TableType { kFloat32, kFloat16, kBfloat16, kInt64 };
 
-// A view of a table; thread-safe, it never changes. The memory belongs to somebody else.
+// A view of an array, whose owner must outlive it. Thread-safe: it never changes.
 class Table {
  public:
-  // A floating-point table is an array [rows, width]; bfloat16 is stored as uint16, NumPy having no such
-  // type. An int64 table is an array [rows] (a vocabulary). InvalidArgument names file, expected, found.
+  // A floating-point table is an array [rows, width]; bfloat16 is stored as uint16, because NumPy lacks the
+  // type. An int64 table, a vocabulary, is an array [rows]. InvalidArgument names the file, the expected and
+  // the actual type and rank.
   static absl::StatusOr<Table> Create(const NpyArray& array, TableType type);
 
   TableType type() const { return type_; }
   int64_t rows() const { return rows_; }
   int64_t width() const { return width_; }
+  // The values of a kInt64 table.
   absl::Span<const int64_t> AsInt64() const {
     return absl::Span<const int64_t>(static_cast<const int64_t*>(data_), rows_);
   }
 
-  // The floats of a kFloat32 table.
+  // The values of a kFloat32 table, row by row.
   absl::Span<const float> AsFloat32() const {
     return absl::Span<const float>(static_cast<const float*>(data_), rows_ * width_);
   }
 
-  // Writes row rows[i] to out[i * stride, i * stride + width()). Rows are in [0, rows()); the type is a
-  // floating one.
+  // Writes row rows[i] as float32 to out[i * stride, i * stride + width()). The caller has checked that the
+  // table is floating-point and that every row is in [0, rows()).
   template <typename Row>
   void Gather(absl::Span<const Row> rows, float* out, int64_t stride) const;
   template <typename Row>

@@ -1,4 +1,4 @@
-// The walk of design section 4, apart from where scores come from.
+// The walk over a graph, without the scorer: docs/design.md#the-search.
 #ifndef NANN_OPS_CORE_WALK_BEAM_SEARCH_H_
 #define NANN_OPS_CORE_WALK_BEAM_SEARCH_H_
 
@@ -14,91 +14,98 @@
 
 namespace nann {
 
+// The widest beam of a request. Far wider than is useful; it bounds the memory of one search.
 inline constexpr int32_t kMaxBeam = 65536;
 
-// Checks one request: `level_topn` [batch, beams_per_row] row by row, or one row that all of the batch shares
-// (then `level_topn` is [beams_per_row]). InvalidArgument names the index, the value and the bound when the
-// length is not the graph's, a value is outside [1, kMaxBeam], or the sum of all beams over the batch, where
-// each row counts the largest final k (as wide as its padded answer is), is beyond `max_work`.
+// Checks the beams of a request. `level_topn` is [batch, beams_per_row], row by row, or [beams_per_row] for
+// all rows. InvalidArgument names the index, the value and the bound when the number of beams is not the
+// graph's, a beam is not in [1, kMaxBeam], or the work of the batch is more than `max_work`. The work is the
+// sum of all beams of all rows, in which each row counts the largest k, because its answer is padded to that
+// width.
 absl::Status CheckLevelTopn(const Graph& graph, absl::Span<const int32_t> level_topn, int64_t beams_per_row,
                             int64_t batch, int64_t max_work);
 
-// How a level is walked.
+// How the levels are walked.
 //
-// Fixed (`expand` is 0), the design's section 4: as many hops as the index says, each expands all of the last
-// hop's beam.
+// Fixed walk: a level has as many hops as the index says. Each hop expands all candidates that the last one
+// kept.
 //
-// Adaptive: a level's widest beam says how many of its best candidates are expanded. A hop expands the
-// `expand` best of these that were not expanded yet, and the level ends when there is none left: an easy user
-// needs few hops, a hard one as many as it takes. On level 0 the pool keeps the best k, and as many more as
-// items may be excluded, however narrow the beam is. With `expand` 1 this is Algorithm 2 of the HNSW paper
-// (arXiv 1603.09320); more of them at once fill the scorer's tiles.
+// Adaptive walk: the widest beam of a level says how many of the level's best candidates are expanded,
+// `expand` of them per hop, and the level ends when all of these were. An easy user needs few hops, a hard
+// one many. With `expand` 1 this is Algorithm 2 of the HNSW paper (arXiv 1603.09320); a larger `expand` fills
+// the scorer's tiles.
 struct WalkOptions {
-  int64_t expand = 0;
-  int64_t excluded = 0;
+  int64_t expand = 0;    // 0: the fixed walk.
+  int64_t excluded = 0;  // How many items TopK may exclude: level 0 keeps that many more than k.
 };
 
-// One search, driven from outside: score frontier(), call Advance with the scores, until done().
+// One search, driven by its caller, who computes the scores:
 //
 //   search.Start(level_topn);
 //   while (!search.done()) search.Advance(ScoresOf(search.frontier()));
-//   search.TopK(k, excluded, ids, scores);
+//   search.TopK(excluded, ids, scores);
 //
-// Keeps its memory between searches: Start begins the next one. Not thread-safe; `graph` must outlive it.
+// Start begins the next search and reuses the memory. `graph` must outlive the search. Not thread-safe: one
+// thread at a time may use it, but each call may come from another one.
 class BeamSearch {
  public:
   explicit BeamSearch(const Graph* graph) : graph_(graph), visited_(graph->num_items()) {}
 
-  // `level_topn` has passed CheckLevelTopn and must live until the search is done.
+  // `level_topn` is one row that CheckLevelTopn has accepted; it must live until the search is done.
   void Start(absl::Span<const int32_t> level_topn, const WalkOptions& options = {});
 
   bool done() const { return done_; }
 
-  // The positions that the walk waits for, each once; not empty unless done().
+  // The positions whose scores the walk waits for, each once. Empty only when done().
   absl::Span<const int32_t> frontier() const { return frontier_; }
 
-  // `scores[i]` belongs to `frontier()[i]`.
+  // Goes on with the scores of frontier(), in the same order. NaN drops the item.
   void Advance(absl::Span<const float> scores);
 
-  // The best `ids.size()` items that are not among the positions `excluded`, best first, padded with id -1
-  // and score -infinity. Returns how many were found.
+  // Writes the best `ids.size()` items that are not among the positions `excluded`, best first, padded with
+  // id -1 and score -infinity. Returns how many were found. `scores` is as long as `ids`.
   int64_t TopK(absl::Span<const int32_t> excluded, absl::Span<int64_t> ids, absl::Span<float> scores);
 
-  // Keeps the best `count` results and returns their positions, best first: what is worth scoring again, more
-  // exactly, once the search is done.
+  // Keeps the best `count` results of a search that is done, and returns their positions, best first, so that
+  // the caller can score them again more exactly.
   absl::Span<const int32_t> KeepResults(int64_t count);
 
-  // `scores[i]` takes the place of the score of KeepResults()[i]; NaN drops the item.
+  // Replaces the scores of what KeepResults returned, in the same order. NaN drops the item.
   void Rescore(absl::Span<const float> scores);
 
+  // Of this search so far; items that are scored again count once.
   int64_t items_scored() const { return items_scored_; }
   int64_t nan_items() const { return nan_items_; }
   int64_t hops() const { return hops_; }
 
  private:
   bool adaptive() const { return options_.expand > 0; }
-  // The pool of the level that is entered.
-  void ResetPool();
+  // Starts the level with the results of the one above it.
   void EnterLevel(int level);
-  // Chooses the candidates to expand; false when the level is done.
+  // Fills the pool of an adaptive walk for the level that is entered.
+  void ResetPool();
+  // Sets candidates_ to what the next hop expands; false when the level has ended.
   bool BeginHop();
+  // Sets frontier_ to the new neighbours of candidates_.
   void Expand();
-  // What the level hands down, or the result.
+  // Sets `candidates` to the nodes of frontier_ with their scores; counts and drops NaN.
+  void TakeScores(absl::Span<const float> scores, std::vector<Candidate>* candidates);
+  // Sets results_ to what the level below starts with, or to the result of the search.
   void EndLevel();
-  // Moves on to the next hop, the next level or the end until there is something to score.
+  // Goes on to the next hop, the next level or the end, until there is something to score.
   void SkipEmptyHops();
 
   const Graph* graph_;
   VisitedSet visited_;
   absl::Span<const int32_t> level_topn_;
   WalkOptions options_;
-  std::vector<Candidate> results_;     // R
-  std::vector<Candidate> candidates_;  // C
-  std::vector<int32_t> frontier_;      // N
-  CandidatePool pool_;                 // Of an adaptive walk, in place of R.
+  std::vector<Candidate> results_;     // R of docs/design.md#the-search.
+  std::vector<Candidate> candidates_;  // C.
+  std::vector<int32_t> frontier_;      // F.
+  CandidatePool pool_;                 // Of an adaptive walk: takes the place of R while a level is walked.
   int level_ = 0;                      // num_levels() while the entry points are scored.
-  int hops_left_ = 0;
-  int beam_ = 0;  // Index into level_topn_ of the hop under way.
+  int hops_left_ = 0;                  // Of a fixed walk, on this level.
+  int beam_ = 0;                       // Index into level_topn_ of the current hop's beam.
   bool done_ = true;
   int64_t items_scored_ = 0;
   int64_t nan_items_ = 0;

@@ -1,5 +1,5 @@
-// The best candidates seen on a level, and which of them were expanded: the `W` of the HNSW paper's Algorithm
-// 2 (arXiv 1603.09320).
+// The best candidates that an adaptive walk has met on a level, and which of them were expanded: `W` of
+// Algorithm 2 in the HNSW paper (arXiv 1603.09320).
 #ifndef NANN_OPS_CORE_WALK_CANDIDATE_POOL_H_
 #define NANN_OPS_CORE_WALK_CANDIDATE_POOL_H_
 
@@ -11,22 +11,24 @@
 
 namespace nann {
 
-// Keeps its memory between levels and searches. Not thread-safe.
+// Invariants: at most `size` entries, best first; every entry before `first_unexpanded_` was expanded. Keeps
+// its memory between levels and searches. Not thread-safe.
 class CandidatePool {
  public:
-  // Begins with the best `size` of `candidates`, none of them expanded; only the best `width` ever are.
-  // `item_ids` breaks ties and must outlive the pool's use.
+  // Starts with the best `size` of `candidates`, none of them expanded. Only entries among the best `width`
+  // will be. `item_ids` [N] breaks ties and must live until the next Reset. Reorders `candidates`.
   void Reset(int64_t width, int64_t size, absl::Span<const int64_t> item_ids,
              std::vector<Candidate>* candidates);
 
-  // Adds `candidates`, which may change their order, and keeps the best.
+  // Adds `candidates`, which the pool has not met before, and keeps the best `size` of all. Reorders
+  // `candidates`.
   void Merge(std::vector<Candidate>* candidates);
 
-  // Moves up to `count` of the best `width` that were not expanded into `candidates`. Returns false when none
-  // is left.
+  // Marks up to `count` entries as expanded, the best of those among the best `width` that were not, and sets
+  // `candidates` to them. Returns false when there was none.
   bool TakeUnexpanded(int64_t count, std::vector<Candidate>* candidates);
 
-  // All, best first.
+  // Sets `candidates` to all entries, best first.
   void CopyTo(std::vector<Candidate>* candidates) const;
 
  private:

@@ -6,21 +6,24 @@
 namespace nann {
 namespace {
 
-// One candidate in so many is looked at first, when there are at least so many in all and for each to be
-// kept.
+// Every 16th candidate is in the sample: large enough to estimate the k-th score, at a sixteenth of the cost.
 constexpr int64_t kSampleStep = 16;
+// Of fewer candidates the sample would have fewer than 64 scores: too few to estimate a rank.
 constexpr int64_t kWorthASample = 1024;
+// With fewer candidates than this per kept one, too few would be dropped to pay for the sample.
 constexpr int64_t kFewKept = 4;
 
-// Drops most of what is not among the k best, in passes without branches, by a score that is likely to be a
-// little below the k-th best: that of a sample's rank (Floyd and Rivest, Expected Time Bounds for Selection,
-// 1975). Keeps all where the sample misleads.
+// Drops most candidates that are not among the best k, in passes without branches: all below a bound that is
+// probably a little less than the k-th score, estimated from a sample (Floyd and Rivest, Expected Time Bounds
+// for Selection, 1975). It keeps all of them when fewer than k reach the bound, so the result of the
+// selection is always exact.
 void DropHopeless(int64_t k, std::vector<Candidate>* candidates) {
   const int64_t size = static_cast<int64_t>(candidates->size());
   if (size < kWorthASample || size < kFewKept * k) return;
   std::vector<float> sample;
   for (int64_t i = 0; i < size; i += kSampleStep) sample.push_back((*candidates)[i].score);
-  // Above what is expected, by several times the deviation of such a sample.
+  // k / 16 of the sample are expected to be among the best k. Half as many more, and 8, are some deviations
+  // of that count, so that the bound is rarely too high.
   const int64_t rank = k / kSampleStep * 3 / 2 + 8;
   if (rank >= static_cast<int64_t>(sample.size())) return;
   std::nth_element(sample.begin(), sample.begin() + rank, sample.end(), std::greater<float>());

@@ -1,4 +1,4 @@
-// Selection of the best candidates under the one rule of order that all of this project shares.
+// Selection of the best candidates, by the one order that the whole project uses.
 #ifndef NANN_OPS_CORE_WALK_TOP_K_H_
 #define NANN_OPS_CORE_WALK_TOP_K_H_
 
@@ -14,7 +14,8 @@ struct Candidate {
   float score;  // Never NaN: a NaN score drops the item before it becomes a candidate.
 };
 
-// The order: higher score first, then smaller item id.
+// The order: higher score first, then smaller item id. It is total, because ids are unique: all
+// implementations select the same items, whatever their positions are.
 struct Better {
   absl::Span<const int64_t> item_ids;
 
@@ -24,10 +25,11 @@ struct Better {
   }
 };
 
-// Keeps the `k` best of `candidates`, in no particular order.
+// Keeps the best `k` of `candidates`, in no particular order. `item_ids` [N] are the ids of all positions.
+// O(n).
 void KeepTop(int64_t k, absl::Span<const int64_t> item_ids, std::vector<Candidate>* candidates);
 
-// The same, best first.
+// As KeepTop, best first.
 void KeepTopSorted(int64_t k, absl::Span<const int64_t> item_ids, std::vector<Candidate>* candidates);
 
 }  // namespace nann

@@ -1,4 +1,4 @@
-// The nodes a walk has seen on one level.
+// The nodes that a walk has met on one level.
 #ifndef NANN_OPS_CORE_WALK_VISITED_SET_H_
 #define NANN_OPS_CORE_WALK_VISITED_SET_H_
 
@@ -9,13 +9,14 @@
 
 namespace nann {
 
-// One bit a node. Clearing costs what was inserted, not N, so that one set serves many searches.
-// Not thread-safe; copies are independent.
+// One bit per node, and a list of the nodes that were inserted. The list makes clearing as cheap as the
+// inserting was, whatever N is, so that one set serves many searches. Positions are in [0, num_items); the
+// caller has checked them. Not thread-safe; copies are independent.
 class VisitedSet {
  public:
   explicit VisitedSet(int32_t num_items) : words_((static_cast<int64_t>(num_items) + 63) / 64) {}
 
-  // Returns whether the position (in [0, num_items)) was new.
+  // Returns whether the position was new.
   bool Insert(int32_t position) {
     uint64_t& word = words_[position >> 6];
     const uint64_t bit = uint64_t{1} << (position & 63);
@@ -25,8 +26,8 @@ class VisitedSet {
     return true;
   }
 
-  // Inserts positions and appends those that were new to `fresh`, in their order. Without a branch: whether a
-  // neighbour was seen before cannot be predicted.
+  // Inserts positions and appends those that were new to `fresh`, each once, in their order. It has no branch
+  // on newness, because the processor cannot predict whether a neighbour was met before.
   void InsertAll(absl::Span<const int32_t> positions, std::vector<int32_t>* fresh) {
     const size_t before = fresh->size();
     fresh->resize(before + positions.size());

@@ -1,10 +1,26 @@
-// Reading the index: entry points, neighbours, rows of tables.
+// Ops that read the graph and the tables of an index: entry points, neighbours, rows.
+#include <algorithm>
+#include <string>
+
+#include "../../core/base/status_macros.h"
 #include "absl/strings/str_cat.h"
-#include "index_resource.h"
+#include "index_op_kernel.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/register_types.h"
 
 namespace nann {
+
+absl::Status CheckInputPositions(const tensorflow::Tensor& positions, int32_t num_items) {
+  const auto values = positions.flat<int32_t>();
+  for (int64_t i = 0; i < values.size(); ++i) {
+    if (values(i) < 0 || values(i) >= num_items) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("positions[", i, "]: expected 0 to ", num_items - 1, ", found ", values(i)));
+    }
+  }
+  return absl::OkStatus();
+}
+
 namespace {
 
 using tensorflow::OpKernelConstruction;
@@ -12,85 +28,79 @@ using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
 
-class EnterPointsOp : public tensorflow::OpKernel {
+class EnterPointsOp : public IndexOpKernel {
  public:
-  using OpKernel::OpKernel;
+  using IndexOpKernel::IndexOpKernel;
 
-  void Compute(OpKernelContext* ctx) override {
-    const absl::StatusOr<std::shared_ptr<const Index>> index = IndexOfInput(ctx, 0);
-    OP_REQUIRES_OK(ctx, index.status());
-    const absl::Span<const int32_t> points = (*index)->graph().enter_points();
+ private:
+  absl::Status Run(OpKernelContext* ctx, const Index& index) const override {
+    const absl::Span<const int32_t> points = index.graph().enter_points();
     Tensor* positions = nullptr;
-    OP_REQUIRES_OK(ctx,
-                   ctx->allocate_output(0, TensorShape({static_cast<int64_t>(points.size())}), &positions));
+    NANN_RETURN_IF_ERROR(
+        ctx->allocate_output(0, TensorShape({static_cast<int64_t>(points.size())}), &positions));
     std::copy(points.begin(), points.end(), positions->flat<int32_t>().data());
+    return absl::OkStatus();
   }
 };
 
-class GatherNeighborsOp : public tensorflow::OpKernel {
+class GatherNeighborsOp : public IndexOpKernel {
  public:
-  explicit GatherNeighborsOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+  explicit GatherNeighborsOp(OpKernelConstruction* ctx) : IndexOpKernel(ctx) {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("level", &level_));
   }
 
-  void Compute(OpKernelContext* ctx) override {
-    const absl::StatusOr<std::shared_ptr<const Index>> index = IndexOfInput(ctx, 0);
-    OP_REQUIRES_OK(ctx, index.status());
-    const Graph& graph = (*index)->graph();
-    OP_REQUIRES(ctx, level_ < graph.num_levels(),
-                absl::InvalidArgumentError(
-                    absl::StrCat("level: expected 0 to ", graph.num_levels() - 1, ", found ", level_)));
-    const Level& level = graph.level(level_);
-    const Tensor& positions = ctx->input(1);
-    const auto in = positions.flat<int32_t>();
-    int64_t edges = 0;
-    for (int64_t i = 0; i < in.size(); ++i) {
-      OP_REQUIRES(ctx, in(i) >= 0 && in(i) < graph.num_items(),
-                  absl::InvalidArgumentError(absl::StrCat("positions[", i, "]: expected 0 to ",
-                                                          graph.num_items() - 1, ", found ", in(i))));
-      edges += level.NeighborsOf(in(i)).size();
+ private:
+  absl::Status Run(OpKernelContext* ctx, const Index& index) const override {
+    const Graph& graph = index.graph();
+    if (level_ >= graph.num_levels()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("level: expected 0 to ", graph.num_levels() - 1, ", found ", level_));
     }
+    NANN_RETURN_IF_ERROR(CheckInputPositions(ctx->input(1), graph.num_items()));
+    const Level& level = graph.level(level_);
+    const auto positions = ctx->input(1).flat<int32_t>();
+    int64_t edges = 0;
+    for (int64_t i = 0; i < positions.size(); ++i) edges += level.NeighborsOf(positions(i)).size();
     Tensor* neighbors = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({edges}), &neighbors));
+    NANN_RETURN_IF_ERROR(ctx->allocate_output(0, TensorShape({edges}), &neighbors));
     int32_t* out = neighbors->flat<int32_t>().data();
-    for (int64_t i = 0; i < in.size(); ++i) {
-      const absl::Span<const int32_t> row = level.NeighborsOf(in(i));
+    for (int64_t i = 0; i < positions.size(); ++i) {
+      const absl::Span<const int32_t> row = level.NeighborsOf(positions(i));
       out = std::copy(row.begin(), row.end(), out);
     }
+    return absl::OkStatus();
   }
 
- private:
   int level_ = 0;
 };
 
 template <typename Row>
-class GatherTableRowsOp : public tensorflow::OpKernel {
+class GatherTableRowsOp : public IndexOpKernel {
  public:
-  explicit GatherTableRowsOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+  explicit GatherTableRowsOp(OpKernelConstruction* ctx) : IndexOpKernel(ctx) {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("table", &table_));
   }
 
-  void Compute(OpKernelContext* ctx) override {
-    const absl::StatusOr<std::shared_ptr<const Index>> index = IndexOfInput(ctx, 0);
-    OP_REQUIRES_OK(ctx, index.status());
-    const absl::StatusOr<const Table*> table = (*index)->FloatTable(table_);
-    OP_REQUIRES_OK(ctx, table.status());
+ private:
+  absl::Status Run(OpKernelContext* ctx, const Index& index) const override {
+    NANN_ASSIGN_OR_RETURN(const Table* table, index.FloatTable(table_));
     const Tensor& rows = ctx->input(1);
     const auto in = rows.flat<Row>();
     for (int64_t i = 0; i < in.size(); ++i) {
-      OP_REQUIRES(
-          ctx, in(i) >= 0 && static_cast<int64_t>(in(i)) < (*table)->rows(),
-          absl::InvalidArgumentError(absl::StrCat("rows, value ", i, ": expected 0 to ", (*table)->rows() - 1,
-                                                  " (table ", table_, "), found ", in(i))));
+      if (in(i) < 0 || static_cast<int64_t>(in(i)) >= table->rows()) {
+        return absl::InvalidArgumentError(absl::StrCat("rows, value ", i, ": expected 0 to ",
+                                                       table->rows() - 1, " (table ", table_, "), found ",
+                                                       in(i)));
+      }
     }
     TensorShape shape = rows.shape();
-    OP_REQUIRES_OK(ctx, shape.AddDimWithStatus((*table)->width()));
+    NANN_RETURN_IF_ERROR(shape.AddDimWithStatus(table->width()));
     Tensor* values = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &values));
-    (*table)->Gather(absl::MakeConstSpan(in.data(), in.size()), values->flat<float>().data());
+    NANN_RETURN_IF_ERROR(ctx->allocate_output(0, shape, &values));
+    table->Gather(absl::MakeConstSpan(in.data(), in.size()), values->flat<float>().data());
+    return absl::OkStatus();
   }
 
- private:
   std::string table_;
 };
 

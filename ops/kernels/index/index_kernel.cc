@@ -1,5 +1,16 @@
+// The ops that make the handle of an index and load the files behind it.
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../../core/base/status_macros.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "index_resource.h"
 #include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/resource_handle.h"
 #include "tensorflow/core/framework/resource_mgr.h"
 
 namespace nann {
@@ -7,43 +18,81 @@ namespace {
 
 using tensorflow::OpKernelConstruction;
 using tensorflow::OpKernelContext;
+using tensorflow::ResourceHandle;
 using tensorflow::Tensor;
 using tensorflow::tstring;
+using tensorflow::core::RefCountPtr;
 
-// Makes the resource on its first run and hands out its handle. With an empty `shared_name` the resource
-// belongs to this kernel alone and goes with it, so that two models never meet.
+// A scalar that owns one reference of `resource`, which goes with the last copy of the handle.
+absl::StatusOr<Tensor> MakeHandle(OpKernelContext* ctx, RefCountPtr<IndexResource> resource) {
+  Tensor handle;
+  NANN_RETURN_IF_ERROR(ctx->allocate_temp(tensorflow::DT_RESOURCE, tensorflow::TensorShape({}), &handle));
+  handle.scalar<ResourceHandle>()() =
+      ResourceHandle::MakeRefCountingHandle(resource.release(), ctx->device()->name());
+  return handle;
+}
+
+// The handle of a graph. The initializer and the signatures run in separate calls of Session::Run: this
+// kernel makes one handle, keeps it, and emits it on every run. Calls of Session::Run share the kernels of a
+// graph's own nodes, but not those of nodes inside functions; there TensorFlow's loader sets `shared_name`,
+// and kernels of one name find the same resource by it. The resource manager holds a weak reference, so that
+// nothing outlives kernels and handles. Thread-safe.
 class IndexHandleOp : public tensorflow::OpKernel {
  public:
-  explicit IndexHandleOp(OpKernelConstruction* ctx) : OpKernel(ctx) {}
-
-  ~IndexHandleOp() override {
-    if (made_ && info_.resource_is_private_to_kernel()) {
-      // The resource may be gone already: a caller can destroy it by its handle.
-      info_.resource_manager()->template Delete<IndexResource>(info_.container(), info_.name()).IgnoreError();
-    }
-  }
+  using OpKernel::OpKernel;
 
   void Compute(OpKernelContext* ctx) override {
     absl::MutexLock lock(&mu_);
-    if (!made_) {
-      OP_REQUIRES_OK(ctx, info_.Init(ctx->resource_manager(), def(), /*use_node_name_as_default=*/false));
-      IndexResource* resource = nullptr;
-      OP_REQUIRES_OK(ctx, ctx->resource_manager()->LookupOrCreate<IndexResource>(
-                              info_.container(), info_.name(), &resource, [](IndexResource** created) {
-                                *created = new IndexResource();
-                                return absl::OkStatus();
-                              }));
-      resource->Unref();
-      made_ = true;
-    }
-    OP_REQUIRES_OK(ctx, tensorflow::MakeResourceHandleToOutput(ctx, 0, info_.container(), info_.name(),
-                                                               tensorflow::TypeIndex::Make<IndexResource>()));
+    if (!made_) OP_REQUIRES_OK(ctx, Make(ctx));
+    ctx->set_output(0, handle_);
   }
 
  private:
+  absl::Status Make(OpKernelContext* ctx) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    tensorflow::ContainerInfo info;
+    NANN_RETURN_IF_ERROR(info.Init(ctx->resource_manager(), def(), /*use_node_name_as_default=*/false));
+    RefCountPtr<IndexResource> resource;
+    if (info.resource_is_private_to_kernel()) {
+      resource.reset(new IndexResource());
+    } else {
+      NANN_ASSIGN_OR_RETURN(resource, FindOrMake(info));
+    }
+    NANN_ASSIGN_OR_RETURN(handle_, MakeHandle(ctx, std::move(resource)));
+    made_ = true;
+    return absl::OkStatus();
+  }
+
+  static absl::StatusOr<RefCountPtr<IndexResource>> FindOrMake(const tensorflow::ContainerInfo& info) {
+    while (true) {
+      IndexResource* found = nullptr;
+      if (info.resource_manager()->Lookup(info.container(), info.name(), &found).ok()) {
+        return RefCountPtr<IndexResource>(found);
+      }
+      RefCountPtr<IndexResource> made(new IndexResource());
+      const absl::Status added =
+          info.resource_manager()->CreateUnowned(info.container(), info.name(), made.get());
+      if (added.ok()) return made;
+      // Another kernel was faster, or the last holder of the name is just going away: look again.
+      if (!absl::IsAlreadyExists(added)) return added;
+    }
+  }
+
   absl::Mutex mu_;
-  tensorflow::ContainerInfo info_ ABSL_GUARDED_BY(mu_);
+  Tensor handle_ ABSL_GUARDED_BY(mu_);
   bool made_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+// The handle of eager mode. TensorFlow caches eager kernels by their attributes, for all callers and until
+// the process ends: this kernel keeps nothing, and each run emits a new handle.
+class AnonymousIndexOp : public tensorflow::OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* ctx) override {
+    const absl::StatusOr<Tensor> handle = MakeHandle(ctx, RefCountPtr<IndexResource>(new IndexResource()));
+    OP_REQUIRES_OK(ctx, handle.status());
+    ctx->set_output(0, *handle);
+  }
 };
 
 class IndexInitializeOp : public tensorflow::OpKernel {
@@ -58,29 +107,12 @@ class IndexInitializeOp : public tensorflow::OpKernel {
     for (const TableAttrs* tables : {&item_tables_, &user_tables_}) {
       OP_REQUIRES(
           ctx, tables->names.size() == tables->types.size(),
-          absl::InvalidArgumentError(absl::StrCat("expected one type a table, found ", tables->names.size(),
+          absl::InvalidArgumentError(absl::StrCat("expected one type per table, found ", tables->names.size(),
                                                   " names and ", tables->types.size(), " types")));
     }
   }
 
-  void Compute(OpKernelContext* ctx) override {
-    IndexFiles files;
-    files.hops_per_level = hops_per_level_;
-    const size_t num_levels = hops_per_level_.size();
-    OP_REQUIRES_OK(ctx, OnePath(ctx, "item_ids_path", &files.item_ids));
-    OP_REQUIRES_OK(ctx, OnePath(ctx, "id_order_path", &files.id_order));
-    OP_REQUIRES_OK(ctx, OnePath(ctx, "enter_points_path", &files.enter_points));
-    OP_REQUIRES_OK(ctx, Paths(ctx, "neighbors_paths", num_levels, &files.neighbors));
-    OP_REQUIRES_OK(ctx, Paths(ctx, "row_splits_paths", num_levels, &files.row_splits));
-    OP_REQUIRES_OK(ctx, Tables(ctx, "item_table_paths", item_tables_, &files.item_tables));
-    OP_REQUIRES_OK(ctx, Tables(ctx, "user_table_paths", user_tables_, &files.user_tables));
-
-    tensorflow::core::RefCountPtr<IndexResource> resource;
-    OP_REQUIRES_OK(ctx, tensorflow::LookupResource(ctx, tensorflow::HandleFromInput(ctx, 0), &resource));
-    absl::StatusOr<std::shared_ptr<const Index>> index = Index::Load(ctx->env(), files, prefault_);
-    OP_REQUIRES_OK(ctx, index.status());
-    resource->Set(*std::move(index));
-  }
+  void Compute(OpKernelContext* ctx) override { OP_REQUIRES_OK(ctx, Initialize(ctx)); }
 
  private:
   struct TableAttrs {
@@ -88,35 +120,48 @@ class IndexInitializeOp : public tensorflow::OpKernel {
     std::vector<tensorflow::DataType> types;
   };
 
-  static absl::Status Paths(OpKernelContext* ctx, const char* input, size_t expected,
-                            std::vector<std::string>* paths) {
+  absl::Status Initialize(OpKernelContext* ctx) const {
+    const size_t num_levels = hops_per_level_.size();
+    IndexFiles files;
+    files.hops_per_level = hops_per_level_;
+    NANN_ASSIGN_OR_RETURN(files.item_ids, Path(ctx, "item_ids_path"));
+    NANN_ASSIGN_OR_RETURN(files.id_order, Path(ctx, "id_order_path"));
+    NANN_ASSIGN_OR_RETURN(files.enter_points, Path(ctx, "enter_points_path"));
+    NANN_ASSIGN_OR_RETURN(files.neighbors, Paths(ctx, "neighbors_paths", num_levels));
+    NANN_ASSIGN_OR_RETURN(files.row_splits, Paths(ctx, "row_splits_paths", num_levels));
+    NANN_ASSIGN_OR_RETURN(files.item_tables, Tables(ctx, "item_table_paths", item_tables_));
+    NANN_ASSIGN_OR_RETURN(files.user_tables, Tables(ctx, "user_table_paths", user_tables_));
+    NANN_ASSIGN_OR_RETURN(IndexResource* const resource, ResourceOfInput(ctx, 0));
+    NANN_ASSIGN_OR_RETURN(std::shared_ptr<const Index> index, Index::Load(ctx->env(), files, prefault_));
+    resource->Set(std::move(index));
+    return absl::OkStatus();
+  }
+
+  static absl::StatusOr<std::vector<std::string>> Paths(OpKernelContext* ctx, const char* input,
+                                                        size_t expected) {
     const Tensor* tensor;
-    const absl::Status found = ctx->input(input, &tensor);
-    if (!found.ok()) return found;
+    NANN_RETURN_IF_ERROR(ctx->input(input, &tensor));
     if (tensor->NumElements() != static_cast<int64_t>(expected)) {
       return absl::InvalidArgumentError(absl::StrCat(input, ": expected ", expected, " paths, found shape ",
                                                      tensor->shape().DebugString()));
     }
-    const auto flat = tensor->flat<tstring>();
-    for (size_t i = 0; i < expected; ++i) paths->push_back(std::string(flat(i)));
-    return absl::OkStatus();
+    const auto paths = tensor->flat<tstring>();
+    return std::vector<std::string>(paths.data(), paths.data() + expected);
   }
 
-  static absl::Status OnePath(OpKernelContext* ctx, const char* input, std::string* path) {
-    std::vector<std::string> paths;
-    const absl::Status status = Paths(ctx, input, 1, &paths);
-    if (status.ok()) *path = paths[0];
-    return status;
+  static absl::StatusOr<std::string> Path(OpKernelContext* ctx, const char* input) {
+    NANN_ASSIGN_OR_RETURN(std::vector<std::string> paths, Paths(ctx, input, 1));
+    return paths[0];
   }
 
-  static absl::Status Tables(OpKernelContext* ctx, const char* input, const TableAttrs& attrs,
-                             std::vector<TableFile>* tables) {
-    std::vector<std::string> paths;
-    const absl::Status status = Paths(ctx, input, attrs.names.size(), &paths);
+  static absl::StatusOr<std::vector<TableFile>> Tables(OpKernelContext* ctx, const char* input,
+                                                       const TableAttrs& attrs) {
+    NANN_ASSIGN_OR_RETURN(const std::vector<std::string> paths, Paths(ctx, input, attrs.names.size()));
+    std::vector<TableFile> tables;
     for (size_t i = 0; i < paths.size(); ++i) {
-      tables->push_back({attrs.names[i], paths[i], attrs.types[i]});
+      tables.push_back({attrs.names[i], paths[i], attrs.types[i]});
     }
-    return status;
+    return tables;
   }
 
   std::vector<int32_t> hops_per_level_;
@@ -126,6 +171,7 @@ class IndexInitializeOp : public tensorflow::OpKernel {
 };
 
 REGISTER_KERNEL_BUILDER(Name("Nann>IndexHandle").Device(tensorflow::DEVICE_CPU), IndexHandleOp);
+REGISTER_KERNEL_BUILDER(Name("Nann>AnonymousIndex").Device(tensorflow::DEVICE_CPU), AnonymousIndexOp);
 REGISTER_KERNEL_BUILDER(Name("Nann>IndexInitialize").Device(tensorflow::DEVICE_CPU), IndexInitializeOp);
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <utility>
 
+#include "../../core/base/status_macros.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "tensorflow/core/framework/types.h"
@@ -10,6 +11,7 @@
 namespace nann {
 namespace {
 
+// A cache line, and the widest vector register: kernels read rows of tables in place.
 constexpr uintptr_t kAlignment = 64;
 
 absl::StatusOr<TableType> TypeOf(const TableFile& file) {
@@ -41,36 +43,54 @@ absl::StatusOr<const Table*> Find(const std::map<std::string, Table>& tables, co
 }  // namespace
 
 absl::StatusOr<NpyArray> Index::Map(tensorflow::Env* env, const std::string& path, bool prefault) {
-  absl::StatusOr<MappedFile> file = MappedFile::Open(env, path);
-  if (!file.ok()) return file.status();
-  if (prefault) file->Prefault();
-  absl::StatusOr<NpyArray> array = ParseNpy(path, file->bytes());
-  if (!array.ok()) return array.status();
-  if (reinterpret_cast<uintptr_t>(array->data) % kAlignment != 0) {
-    MappedFile copy = MappedFile::AlignedCopy(absl::string_view(array->data, array->num_bytes()));
-    array->data = copy.bytes().data();
-    files_.push_back(std::move(copy));
-  } else {
-    files_.push_back(*std::move(file));
+  NANN_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(env, path));
+  if (prefault) file.Prefault();
+  NANN_ASSIGN_OR_RETURN(NpyArray array, ParseNpy(path, file.bytes()));
+  if (reinterpret_cast<uintptr_t>(array.data) % kAlignment != 0) {
+    file = MappedFile::AlignedCopy(absl::string_view(array.data, array.num_bytes()));
+    array.data = file.bytes().data();
   }
+  files_.push_back(std::move(file));
   return array;
 }
 
+absl::Status Index::MapGraph(tensorflow::Env* env, const IndexFiles& files, bool prefault) {
+  GraphArrays arrays;
+  arrays.hops_per_level = files.hops_per_level;
+  arrays.levels.resize(files.neighbors.size());
+  NANN_ASSIGN_OR_RETURN(arrays.item_ids, Map(env, files.item_ids, prefault));
+  NANN_ASSIGN_OR_RETURN(arrays.enter_points, Map(env, files.enter_points, prefault));
+  for (size_t l = 0; l < files.neighbors.size(); ++l) {
+    NANN_ASSIGN_OR_RETURN(arrays.levels[l].values, Map(env, files.neighbors[l], prefault));
+    NANN_ASSIGN_OR_RETURN(arrays.levels[l].row_splits, Map(env, files.row_splits[l], prefault));
+  }
+  if (!files.id_order.empty()) {
+    NANN_ASSIGN_OR_RETURN(arrays.id_order, Map(env, files.id_order, prefault));
+  } else {
+    NANN_RETURN_IF_ERROR(CheckArray(arrays.item_ids, DType::kInt64, 1));
+    id_order_ = SortedById(arrays.item_ids.Elements<int64_t>());
+    arrays.id_order = {absl::StrCat(files.item_ids, " (sorted)"), DType::kInt32, arrays.item_ids.shape,
+                       reinterpret_cast<const char*>(id_order_.data())};
+  }
+  NANN_ASSIGN_OR_RETURN(graph_, Graph::Create(arrays));
+  return absl::OkStatus();
+}
+
 absl::Status Index::MapTables(tensorflow::Env* env, const std::vector<TableFile>& files, bool prefault,
-                              std::map<std::string, Table>* tables) {
+                              std::optional<int64_t> rows, std::map<std::string, Table>* tables) {
   for (const TableFile& file : files) {
-    const absl::StatusOr<TableType> type = TypeOf(file);
-    if (!type.ok()) return type.status();
-    const absl::StatusOr<NpyArray> array = Map(env, file.path, prefault);
-    if (!array.ok()) return array.status();
-    absl::StatusOr<Table> table = Table::Create(*array, *type);
-    if (!table.ok()) return table.status();
-    if (tables == &item_tables_ && table->rows() != graph_.num_items()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          file.path, ": expected ", graph_.num_items(), " rows, one an item of the index, found ",
-          table->rows(), "; build the index and the table from the same embeddings"));
+    NANN_ASSIGN_OR_RETURN(const TableType type, TypeOf(file));
+    NANN_ASSIGN_OR_RETURN(const NpyArray array, Map(env, file.path, prefault));
+    NANN_ASSIGN_OR_RETURN(const Table table, Table::Create(array, type));
+    if (rows.has_value() && table.rows() != *rows) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(file.path, ": expected ", *rows, " rows, one per item of the index, found ",
+                       table.rows(), "; build the index and the table from the same embeddings"));
     }
-    tables->emplace(file.name, *std::move(table));
+    if (!tables->emplace(file.name, table).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("expected each table name once, found \"", file.name, "\" twice"));
+    }
   }
   return absl::OkStatus();
 }
@@ -78,34 +98,11 @@ absl::Status Index::MapTables(tensorflow::Env* env, const std::vector<TableFile>
 absl::StatusOr<std::shared_ptr<const Index>> Index::Load(tensorflow::Env* env, const IndexFiles& files,
                                                          bool prefault) {
   std::shared_ptr<Index> index(new Index());
-  GraphArrays arrays;
-  arrays.hops_per_level = files.hops_per_level;
-  arrays.levels.resize(files.neighbors.size());
-  std::vector<std::pair<std::string, NpyArray*>> parts = {{files.item_ids, &arrays.item_ids},
-                                                          {files.enter_points, &arrays.enter_points}};
-  for (size_t l = 0; l < files.neighbors.size(); ++l) {
-    parts.emplace_back(files.neighbors[l], &arrays.levels[l].values);
-    parts.emplace_back(files.row_splits[l], &arrays.levels[l].row_splits);
-  }
-  if (!files.id_order.empty()) parts.emplace_back(files.id_order, &arrays.id_order);
-  for (auto& [path, array] : parts) {
-    absl::StatusOr<NpyArray> mapped = index->Map(env, path, prefault);
-    if (!mapped.ok()) return mapped.status();
-    *array = *std::move(mapped);
-  }
-  if (files.id_order.empty()) {
-    const absl::Status is_ids = CheckArray(arrays.item_ids, DType::kInt64, 1);
-    if (!is_ids.ok()) return is_ids;
-    index->id_order_ = SortedById(arrays.item_ids.Elements<int64_t>());
-    arrays.id_order = {absl::StrCat(files.item_ids, " (sorted)"), DType::kInt32, arrays.item_ids.shape,
-                       reinterpret_cast<const char*>(index->id_order_.data())};
-  }
-  absl::StatusOr<Graph> graph = Graph::Create(arrays);
-  if (!graph.ok()) return graph.status();
-  index->graph_ = *std::move(graph);
-  absl::Status status = index->MapTables(env, files.item_tables, prefault, &index->item_tables_);
-  if (status.ok()) status = index->MapTables(env, files.user_tables, prefault, &index->user_tables_);
-  if (!status.ok()) return status;
+  NANN_RETURN_IF_ERROR(index->MapGraph(env, files, prefault));
+  const int64_t num_items = index->graph_.num_items();
+  NANN_RETURN_IF_ERROR(index->MapTables(env, files.item_tables, prefault, num_items, &index->item_tables_));
+  NANN_RETURN_IF_ERROR(
+      index->MapTables(env, files.user_tables, prefault, std::nullopt, &index->user_tables_));
   index->searches_ = std::make_unique<ObjectPool<BeamSearch>>(
       kIdleSearches, [graph = &index->graph_] { return std::make_unique<BeamSearch>(graph); });
   return index;
@@ -124,15 +121,15 @@ absl::StatusOr<const Table*> Index::AnyTable(const std::string& name) const {
 }
 
 absl::StatusOr<const Table*> Index::FloatTable(const std::string& name) const {
-  const absl::StatusOr<const Table*> table = AnyTable(name);
-  if (!table.ok() || (*table)->type() != TableType::kInt64) return table;
+  NANN_ASSIGN_OR_RETURN(const Table* table, AnyTable(name));
+  if (table->type() != TableType::kInt64) return table;
   return absl::InvalidArgumentError(
       absl::StrCat("table ", name, ": expected a floating-point table, found an int64 vocabulary"));
 }
 
 absl::StatusOr<const Table*> Index::Vocabulary(const std::string& name) const {
-  const absl::StatusOr<const Table*> table = AnyTable(name);
-  if (!table.ok() || (*table)->type() == TableType::kInt64) return table;
+  NANN_ASSIGN_OR_RETURN(const Table* table, AnyTable(name));
+  if (table->type() == TableType::kInt64) return table;
   return absl::InvalidArgumentError(
       absl::StrCat("table ", name, ": expected an int64 vocabulary, found a floating-point table"));
 }
@@ -156,11 +153,21 @@ absl::StatusOr<std::shared_ptr<const Index>> IndexResource::Get() const {
       "signatures");
 }
 
+absl::StatusOr<IndexResource*> ResourceOfInput(tensorflow::OpKernelContext* ctx, int input) {
+  const tensorflow::Tensor& tensor = ctx->input(input);
+  if (tensor.NumElements() == 1) {
+    const tensorflow::ResourceHandle& handle = tensor.flat<tensorflow::ResourceHandle>()(0);
+    if (handle.IsRefCounting() && handle.ValidateType<IndexResource>().ok()) {
+      return handle.GetResource<IndexResource>();
+    }
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("index: expected a handle from Nann>IndexHandle or Nann>AnonymousIndex, found ",
+                   tensor.DebugString(), "; pass the resource_handle of a nann.ops.IndexResource"));
+}
+
 absl::StatusOr<std::shared_ptr<const Index>> IndexOfInput(tensorflow::OpKernelContext* ctx, int input) {
-  tensorflow::core::RefCountPtr<IndexResource> resource;
-  const absl::Status found =
-      tensorflow::LookupResource(ctx, tensorflow::HandleFromInput(ctx, input), &resource);
-  if (!found.ok()) return found;
+  NANN_ASSIGN_OR_RETURN(const IndexResource* resource, ResourceOfInput(ctx, input));
   return resource->Get();
 }
 

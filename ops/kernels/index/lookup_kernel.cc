@@ -1,8 +1,10 @@
-// Between what callers know (ids) and what the index knows (positions, rows).
+// Ops that translate between the caller's ids and the index's own positions and rows.
 #include <algorithm>
+#include <string>
 
+#include "../../core/base/status_macros.h"
 #include "absl/strings/str_cat.h"
-#include "index_resource.h"
+#include "index_op_kernel.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
 namespace nann {
@@ -12,68 +14,64 @@ using tensorflow::OpKernelConstruction;
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 
-class IdsToPositionsOp : public tensorflow::OpKernel {
+class IdsToPositionsOp : public IndexOpKernel {
  public:
-  using OpKernel::OpKernel;
+  using IndexOpKernel::IndexOpKernel;
 
-  void Compute(OpKernelContext* ctx) override {
-    const absl::StatusOr<std::shared_ptr<const Index>> index = IndexOfInput(ctx, 0);
-    OP_REQUIRES_OK(ctx, index.status());
-    const Tensor& ids = ctx->input(1);
+ private:
+  absl::Status Run(OpKernelContext* ctx, const Index& index) const override {
     Tensor* positions = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, ids.shape(), &positions));
-    const auto in = ids.flat<int64_t>();
+    NANN_RETURN_IF_ERROR(ctx->allocate_output(0, ctx->input(1).shape(), &positions));
+    const auto ids = ctx->input(1).flat<int64_t>();
     auto out = positions->flat<int32_t>();
-    for (int64_t i = 0; i < in.size(); ++i) out(i) = (*index)->graph().PositionOf(in(i));
+    for (int64_t i = 0; i < ids.size(); ++i) out(i) = index.graph().PositionOf(ids(i));
+    return absl::OkStatus();
   }
 };
 
-class PositionsToIdsOp : public tensorflow::OpKernel {
+class PositionsToIdsOp : public IndexOpKernel {
  public:
-  using OpKernel::OpKernel;
+  using IndexOpKernel::IndexOpKernel;
 
-  void Compute(OpKernelContext* ctx) override {
-    const absl::StatusOr<std::shared_ptr<const Index>> index = IndexOfInput(ctx, 0);
-    OP_REQUIRES_OK(ctx, index.status());
-    const Tensor& positions = ctx->input(1);
+ private:
+  absl::Status Run(OpKernelContext* ctx, const Index& index) const override {
     Tensor* ids = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, positions.shape(), &ids));
-    const absl::Span<const int64_t> item_ids = (*index)->graph().item_ids();
-    const auto in = positions.flat<int32_t>();
+    NANN_RETURN_IF_ERROR(ctx->allocate_output(0, ctx->input(1).shape(), &ids));
+    const absl::Span<const int64_t> item_ids = index.graph().item_ids();
+    const auto positions = ctx->input(1).flat<int32_t>();
     auto out = ids->flat<int64_t>();
-    for (int64_t i = 0; i < in.size(); ++i) {
-      OP_REQUIRES(ctx, in(i) >= -1 && in(i) < static_cast<int64_t>(item_ids.size()),
-                  absl::InvalidArgumentError(absl::StrCat("positions, value ", i, ": expected -1 to ",
-                                                          item_ids.size() - 1, ", found ", in(i))));
-      out(i) = in(i) < 0 ? -1 : item_ids[in(i)];
+    for (int64_t i = 0; i < positions.size(); ++i) {
+      if (positions(i) < -1 || positions(i) >= index.graph().num_items()) {
+        return absl::InvalidArgumentError(absl::StrCat("positions, value ", i, ": expected -1 to ",
+                                                       item_ids.size() - 1, ", found ", positions(i)));
+      }
+      out(i) = positions(i) < 0 ? -1 : item_ids[positions(i)];
     }
+    return absl::OkStatus();
   }
 };
 
-class LookupRowsOp : public tensorflow::OpKernel {
+class LookupRowsOp : public IndexOpKernel {
  public:
-  explicit LookupRowsOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+  explicit LookupRowsOp(OpKernelConstruction* ctx) : IndexOpKernel(ctx) {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("table", &table_));
   }
 
-  void Compute(OpKernelContext* ctx) override {
-    const absl::StatusOr<std::shared_ptr<const Index>> index = IndexOfInput(ctx, 0);
-    OP_REQUIRES_OK(ctx, index.status());
-    const absl::StatusOr<const Table*> table = (*index)->Vocabulary(table_);
-    OP_REQUIRES_OK(ctx, table.status());
-    const Tensor& ids = ctx->input(1);
+ private:
+  absl::Status Run(OpKernelContext* ctx, const Index& index) const override {
+    NANN_ASSIGN_OR_RETURN(const Table* table, index.Vocabulary(table_));
     Tensor* rows = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, ids.shape(), &rows));
-    const absl::Span<const int64_t> vocabulary = (*table)->AsInt64();
-    const auto in = ids.flat<int64_t>();
+    NANN_RETURN_IF_ERROR(ctx->allocate_output(0, ctx->input(1).shape(), &rows));
+    const absl::Span<const int64_t> vocabulary = table->AsInt64();
+    const auto ids = ctx->input(1).flat<int64_t>();
     auto out = rows->flat<int64_t>();
-    for (int64_t i = 0; i < in.size(); ++i) {
-      const auto at = std::lower_bound(vocabulary.begin(), vocabulary.end(), in(i));
-      out(i) = at != vocabulary.end() && *at == in(i) ? at - vocabulary.begin() + 1 : 0;
+    for (int64_t i = 0; i < ids.size(); ++i) {
+      const auto at = std::lower_bound(vocabulary.begin(), vocabulary.end(), ids(i));
+      out(i) = at != vocabulary.end() && *at == ids(i) ? at - vocabulary.begin() + 1 : 0;
     }
+    return absl::OkStatus();
   }
 
- private:
   std::string table_;
 };
 

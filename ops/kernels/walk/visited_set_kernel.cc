@@ -1,9 +1,13 @@
-// The visited set as a value: a Variant that is copied only when two owners would write to it.
+// The visited set as a value of the graph: a Variant that is copied only when a second owner would see it
+// change.
+#include <algorithm>
 #include <memory>
 #include <utility>
+#include <vector>
 
+#include "../../core/base/status_macros.h"
 #include "../../core/walk/visited_set.h"
-#include "../index/index_resource.h"
+#include "../index/index_op_kernel.h"
 #include "absl/strings/str_cat.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/variant.h"
@@ -16,6 +20,8 @@ using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
 
+// Copies share the set. It is written to only while its tensor and `visited` have one owner, so no two
+// threads ever write to it, and none reads while another writes.
 struct VisitedSetVariant {
   std::shared_ptr<VisitedSet> visited;
   int32_t num_items = 0;
@@ -26,18 +32,21 @@ struct VisitedSetVariant {
   std::string DebugString() const { return absl::StrCat("nann::VisitedSet(", num_items, " items)"); }
 };
 
-class VisitedSetCreateOp : public tensorflow::OpKernel {
- public:
-  using OpKernel::OpKernel;
+absl::Status Emit(OpKernelContext* ctx, int output, VisitedSetVariant visited) {
+  Tensor* out = nullptr;
+  NANN_RETURN_IF_ERROR(ctx->allocate_output(output, TensorShape({}), &out));
+  out->scalar<tensorflow::Variant>()() = std::move(visited);
+  return absl::OkStatus();
+}
 
-  void Compute(OpKernelContext* ctx) override {
-    const absl::StatusOr<std::shared_ptr<const Index>> index = IndexOfInput(ctx, 0);
-    OP_REQUIRES_OK(ctx, index.status());
-    const int32_t num_items = (*index)->graph().num_items();
-    Tensor* out = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({}), &out));
-    out->scalar<tensorflow::Variant>()() =
-        VisitedSetVariant{std::make_shared<VisitedSet>(num_items), num_items};
+class VisitedSetCreateOp : public IndexOpKernel {
+ public:
+  using IndexOpKernel::IndexOpKernel;
+
+ private:
+  absl::Status Run(OpKernelContext* ctx, const Index& index) const override {
+    const int32_t num_items = index.graph().num_items();
+    return Emit(ctx, 0, {std::make_shared<VisitedSet>(num_items), num_items});
   }
 };
 
@@ -45,37 +54,39 @@ class FilterVisitedOp : public tensorflow::OpKernel {
  public:
   using OpKernel::OpKernel;
 
-  void Compute(OpKernelContext* ctx) override {
-    const VisitedSetVariant* given = ctx->input(0).scalar<tensorflow::Variant>()().get<VisitedSetVariant>();
-    OP_REQUIRES(ctx, given != nullptr && given->visited != nullptr,
-                absl::InvalidArgumentError("visited: expected the output of Nann>VisitedSetCreate or "
-                                           "Nann>FilterVisited, found another Variant"));
-    const auto positions = ctx->input(1).flat<int32_t>();
-    for (int64_t i = 0; i < positions.size(); ++i) {
-      OP_REQUIRES(ctx, positions(i) >= 0 && positions(i) < given->num_items,
-                  absl::InvalidArgumentError(absl::StrCat("positions[", i, "]: expected 0 to ",
-                                                          given->num_items - 1, ", found ", positions(i))));
-    }
-    std::vector<int32_t> fresh;
-    const VisitedSetVariant visited = TakeOrCopy(ctx);
-    for (int64_t i = 0; i < positions.size(); ++i) {
-      if (visited.visited->Insert(positions(i))) fresh.push_back(positions(i));
-    }
-    Tensor* out = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({static_cast<int64_t>(fresh.size())}), &out));
-    std::copy(fresh.begin(), fresh.end(), out->flat<int32_t>().data());
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(1, TensorShape({}), &out));
-    out->scalar<tensorflow::Variant>()() = visited;
-  }
+  void Compute(OpKernelContext* ctx) override { OP_REQUIRES_OK(ctx, Filter(ctx)); }
 
  private:
-  // The input's set itself when nobody else holds it, else a copy: earlier values never change.
-  static VisitedSetVariant TakeOrCopy(OpKernelContext* ctx) {
-    const VisitedSetVariant& given = *ctx->input(0).scalar<tensorflow::Variant>()().get<VisitedSetVariant>();
-    tensorflow::AllocatorAttributes attributes;
+  static absl::Status Filter(OpKernelContext* ctx) {
+    NANN_ASSIGN_OR_RETURN(const VisitedSetVariant* given, Given(ctx));
+    NANN_RETURN_IF_ERROR(CheckInputPositions(ctx->input(1), given->num_items));
+    const auto positions = ctx->input(1).flat<int32_t>();
+    VisitedSetVariant visited = TakeOrCopy(ctx, *given);
+    std::vector<int32_t> fresh;
+    visited.visited->InsertAll(absl::MakeConstSpan(positions.data(), positions.size()), &fresh);
+    Tensor* out = nullptr;
+    NANN_RETURN_IF_ERROR(ctx->allocate_output(0, TensorShape({static_cast<int64_t>(fresh.size())}), &out));
+    std::copy(fresh.begin(), fresh.end(), out->flat<int32_t>().data());
+    return Emit(ctx, 1, std::move(visited));
+  }
+
+  static absl::StatusOr<const VisitedSetVariant*> Given(OpKernelContext* ctx) {
+    const Tensor& input = ctx->input(0);
+    if (input.NumElements() == 1) {
+      const auto* given = input.flat<tensorflow::Variant>()(0).get<VisitedSetVariant>();
+      if (given != nullptr && given->visited != nullptr) return given;
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat("visited: expected the output of Nann>VisitedSetCreate or Nann>FilterVisited, found ",
+                     input.DebugString()));
+  }
+
+  // The given set itself when nobody else holds it, else a copy: the value that another op holds never
+  // changes.
+  static VisitedSetVariant TakeOrCopy(OpKernelContext* ctx, const VisitedSetVariant& given) {
     const std::unique_ptr<Tensor> owned =
-        ctx->forward_input(0, tensorflow::OpKernelContext::Params::kNoReservation, tensorflow::DT_VARIANT,
-                           TensorShape({}), tensorflow::HOST_MEMORY, attributes);
+        ctx->forward_input(0, OpKernelContext::Params::kNoReservation, tensorflow::DT_VARIANT,
+                           TensorShape({}), tensorflow::HOST_MEMORY, tensorflow::AllocatorAttributes());
     if (owned != nullptr && given.visited.use_count() == 1) return given;
     return {std::make_shared<VisitedSet>(*given.visited), given.num_items};
   }
