@@ -1,6 +1,7 @@
 #include "tile_scorer.h"
 
 #include <chrono>
+#include <cstdio>
 #include <mutex>
 #include <utility>
 
@@ -9,7 +10,6 @@
 #include "absl/strings/str_cat.h"
 #include "scorer_function.h"
 #include "tensorflow/core/framework/tensor_util.h"
-#include "tensorflow/core/platform/logging.h"
 
 namespace nann {
 
@@ -23,9 +23,11 @@ namespace {
 void WarnOfEarlierExport() {
   static std::once_flag once;
   std::call_once(once, [] {
-    LOG(WARNING)
-        << "This model was exported by nann 0.1.0 or before: its scorer runs as a TensorFlow function, "
-           "which gives the same answers and takes longer. Export it again with `nann export`.";
+    // Not by LOG: `nann` raises TensorFlow's log level, and whoever runs a server should read this.
+    std::fputs(
+        "WARNING: This model was exported by nann 0.1.0 or before: its scorer runs as a TensorFlow function, "
+        "which gives the same answers and takes longer. Export it again with `nann export`.\n",
+        stderr);
   });
 }
 
