@@ -19,69 +19,67 @@ if TYPE_CHECKING:
     from nann.serving.server import ModelConfig, ServerOptions
 
 _log = logging.getLogger("nann.serving")
-# gRPC would take the rest of a division by 65,536.
+# gRPC takes a larger number modulo 65,536, and then listens on a port that nobody asked for.
 _PORT = click.IntRange(0, 65_535)
+_POSITIVE = click.IntRange(1)
+_COUNT = click.IntRange(0)
+_PATH = click.Path(path_type=Path)
+# Addresses to listen on that callers cannot connect to by that name.
 _WILDCARDS = ("0.0.0.0", "[::]", "::")
 
 
-@click.command()
-@click.option("--model_name", default="default", show_default=True, help="Name of the model to callers.")
+@click.command(context_settings={"show_default": True})
+@click.option("--model_name", default="default", help="Name that callers use for the model.")
 @click.option(
-    "--model_base_path",
-    type=click.Path(path_type=Path),
-    help="Folder whose sub-folders named by numbers are the model's versions.",
+    "--model_base_path", type=_PATH, help="Folder that contains the version folders, named by numbers."
+)
+@click.option("--model_config_file", type=_PATH, help="Text ModelServerConfig that lists one or more models.")
+@click.option("--host", default="0.0.0.0", help="Address to listen on.")
+@click.option("--port", type=_PORT, default=8500, help="gRPC port. 0: any free port.")
+@click.option("--rest_api_port", type=_PORT, default=8501, help="REST port. 0: any free port.")
+@click.option(
+    "--grpc_max_threads", type=_POSITIVE, show_default="4 per CPU", help="Concurrent gRPC requests."
 )
 @click.option(
-    "--model_config_file",
-    type=click.Path(path_type=Path),
-    help="Text ModelServerConfig with several models, in place of name and base path.",
-)
-@click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")
-@click.option("--port", type=_PORT, default=8500, show_default=True, help="gRPC port; 0: any free one.")
-@click.option(
-    "--rest_api_port", type=_PORT, default=8501, show_default=True, help="REST port; 0: any free one."
-)
-@click.option("--grpc_max_threads", type=click.IntRange(1), help="gRPC requests at once.  [default: 4 a CPU]")
-@click.option(
-    "--rest_api_num_threads", type=click.IntRange(1), help="REST requests at once.  [default: 4 a CPU]"
+    "--rest_api_num_threads", type=_POSITIVE, show_default="4 per CPU", help="Concurrent REST requests."
 )
 @click.option(
-    "--rest_api_timeout_in_ms",
-    type=click.IntRange(1),
-    default=30_000,
-    show_default=True,
-    help="Limit of a run.",
+    "--rest_api_timeout_in_ms", type=_POSITIVE, default=30_000, help="Time limit of a REST request."
 )
 @click.option(
     "--file_system_poll_wait_seconds",
-    type=click.IntRange(0),
+    type=_COUNT,
     default=1,
-    show_default=True,
-    help="Time between looks for new versions; 0: look once.",
+    help="Time between looks for versions. 0: look once.",
+)
+@click.option("--max_num_load_retries", type=_COUNT, default=5, help="How often a failed load is retried.")
+@click.option(
+    "--load_retry_interval_micros",
+    type=_COUNT,
+    default=60_000_000,
+    help="Time before a failed load is retried.",
 )
 @click.option(
-    "--max_num_load_retries",
-    type=click.IntRange(0),
-    default=5,
-    show_default=True,
-    help="After a failed load.",
-)
-@click.option("--load_retry_interval_micros", type=click.IntRange(0), default=60_000_000, show_default=True)
-@click.option("--enable_model_warmup", type=bool, default=True, show_default=True)
-@click.option("--allow_version_labels_for_unavailable_models", type=bool, default=False, show_default=True)
-@click.option("--saved_model_tags", default="serve", show_default=True, help="Comma-separated.")
-@click.option(
-    "--tensorflow_intra_op_parallelism", type=click.IntRange(0), default=0, help="Threads in an op; 0: auto."
+    "--enable_model_warmup", type=bool, default=True, help="Run the warm-up requests of a version first."
 )
 @click.option(
-    "--tensorflow_inter_op_parallelism", type=click.IntRange(0), default=0, help="Ops at once; 0: auto."
+    "--allow_version_labels_for_unavailable_models",
+    type=bool,
+    default=False,
+    help="Start even if a label names a version that is not available.",
+)
+@click.option("--saved_model_tags", default="serve", help="Comma-separated tags of the meta graph to load.")
+@click.option(
+    "--tensorflow_intra_op_parallelism", type=_COUNT, default=0, help="Threads per op. 0: automatic."
+)
+@click.option(
+    "--tensorflow_inter_op_parallelism", type=_COUNT, default=0, help="Concurrent ops. 0: automatic."
 )
 @click.option(
     "--drain_seconds",
     type=click.FloatRange(0),
     default=30.0,
-    show_default=True,
-    help="Time that requests under way get to end after SIGTERM.",
+    help="Time limit for running requests after SIGTERM.",
 )
 @json_option
 def command(
@@ -93,15 +91,15 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Serve a model over gRPC and REST until SIGTERM or Ctrl-C.
+    """Serve models over gRPC and REST until SIGTERM or Ctrl-C.
 
-    Protocol and ports are those of tensorflow_model_server, and so are the names of these flags. A new
-    version in the base path is picked up while serving.
+    The protocol, the ports and the names of the flags are those of tensorflow_model_server. When a new
+    version appears in the base path, the server loads it and switches to it.
     """
     if (model_base_path is None) == (model_config_file is None):
         raise InvalidInputError(
-            "say what to serve: --model_base_path DIR, the folder above the version folders, "
-            "or --model_config_file FILE, not both"
+            "expected either --model_base_path DIR, the folder that contains the version folders, "
+            f"or --model_config_file FILE; got {'neither' if model_base_path is None else 'both'}"
         )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -111,18 +109,19 @@ def command(
         from nann.serving.server import Server
     except ImportError as error:
         raise MissingDependencyError(
-            f"nann serve: {error}. Install what it needs with `pip install nann[tensorflow]`."
+            f"nann serve: {error}. Install the packages that it needs: `pip install nann[tensorflow]`."
         ) from error
 
-    # TensorFlow's own objects never become garbage: left out, collecting an unloaded version's takes
-    # milliseconds instead of half a second in which no request is answered.
+    # When a version is unloaded, the garbage collector frees its graph, and no request is answered meanwhile.
+    # TensorFlow's own objects never become garbage. Excluding them here shortens that pause from half a
+    # second to milliseconds.
     gc.freeze()
     models = _models(model_name, model_base_path, model_config_file)
     server = Server(models, _options(flags))
     stop = threading.Event()
 
     def on_signal(number: int, frame: object) -> None:
-        # The second time it ends the process at once.
+        # A second signal ends the process at once.
         signal.signal(number, signal.SIG_DFL)
         stop.set()
         server.interrupt()
@@ -144,7 +143,7 @@ def command(
                 f"gRPC on {grpc_address}, REST on {rest_address}"
             )
     stop.wait()
-    _log.info("stopping: requests under way have %g s to end", drain_seconds)
+    _log.info("stopping: waiting up to %g s for running requests", drain_seconds)
     server.stop(drain_seconds)
 
 

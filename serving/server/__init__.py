@@ -1,4 +1,17 @@
-"""The embedded server: serves SavedModels with TensorFlow Serving's protocol, from pip alone."""
+"""The embedded server: serves SavedModels over TensorFlow Serving's protocol.
+
+It needs nothing but packages from pip. `nann serve` runs it; a program starts it like this:
+
+```
+from pathlib import Path
+from nann.serving.server import ModelConfig, Server, ServerOptions
+
+server = Server([ModelConfig(name="nann", base_path=Path("MODELS/nann"))], ServerOptions())
+ports = server.start()  # Returns when the model is served.
+...
+server.stop(drain_seconds=30)
+```
+"""
 
 from nann.serving.server._config import All as All
 from nann.serving.server._config import Latest as Latest

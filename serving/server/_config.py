@@ -1,4 +1,4 @@
-"""What to serve: model names, base paths, version policies and labels."""
+"""What to serve: the names of models, their base paths, version policies and labels."""
 
 from __future__ import annotations
 
@@ -16,17 +16,28 @@ _PLATFORM = "tensorflow"
 
 @dataclass(frozen=True)
 class Latest:
-    """Serve the `count` highest versions."""
+    """Serve the `count` highest versions.
+
+    >>> from nann.serving.server import Latest
+    >>> Latest(2).choose([3, 1, 10])
+    [10, 3]
+    """
 
     count: int = 1
 
     def choose(self, versions: list[int]) -> list[int]:
+        # TensorFlow Serving takes 0 for "not set", which means 1.
         return sorted(versions, reverse=True)[: max(self.count, 1)]
 
 
 @dataclass(frozen=True)
 class All:
-    """Serve every version."""
+    """Serve every version.
+
+    >>> from nann.serving.server import All
+    >>> All().choose([3, 1, 10])
+    [10, 3, 1]
+    """
 
     def choose(self, versions: list[int]) -> list[int]:
         return sorted(versions, reverse=True)
@@ -34,7 +45,12 @@ class All:
 
 @dataclass(frozen=True)
 class Specific:
-    """Serve the versions listed, those of them that exist."""
+    """Serve the listed versions, as far as they exist.
+
+    >>> from nann.serving.server import Specific
+    >>> Specific((1, 77)).choose([3, 1, 10])
+    [1]
+    """
 
     versions: tuple[int, ...]
 
@@ -47,7 +63,23 @@ VersionPolicy = Latest | All | Specific
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """One model: its name to callers, the folder that holds its versions, which of them, and labels."""
+    """One model to serve.
+
+    name: what callers ask for.
+    base_path: the folder whose sub-folders named by numbers are the versions.
+    policy: which of the versions are served.
+    labels: further names of versions, such as "stable", for callers to ask for.
+
+    >>> from pathlib import Path
+    >>> from nann.serving.server import ModelConfig, Specific
+    >>> ModelConfig(
+    ...     name="nann",
+    ...     base_path=Path("MODELS/nann"),
+    ...     policy=Specific((1, 2)),
+    ...     labels={"stable": 1, "canary": 2},
+    ... ).labels["stable"]
+    1
+    """
 
     name: str
     base_path: Path
@@ -56,10 +88,19 @@ class ModelConfig:
 
 
 def read_model_config_file(path: Path) -> list[ModelConfig]:
-    """Return the models of a `model_config_list`, the text format of TensorFlow Serving.
+    """Return the models of a model config file, in the text format of TensorFlow Serving.
+
+    A file with one model:
+
+    ```
+    model_config_list {
+      config { name: "nann" base_path: "MODELS/nann" model_platform: "tensorflow" }
+    }
+    ```
 
     Raises:
-      InvalidFileError: it cannot be read, is no such list, or names a model without path or twice.
+      InvalidFileError: the file cannot be read or parsed, lists no model, lists a model without name or
+        base path, or lists a name twice.
       InvalidInputError: a model asks for a platform other than "tensorflow".
     """
     from tensorflow_serving.config import model_server_config_pb2

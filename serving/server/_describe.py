@@ -1,4 +1,4 @@
-"""Answers about models instead of by them: GetModelStatus and GetModelMetadata."""
+"""The answers to status and metadata requests, as protocol buffers and as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SIGNATURE_DEF = "signature_def"
 
 
 def check_metadata_fields(fields: Any) -> None:
-    """Refuse a GetModelMetadata request for anything but signatures.
+    """Check that a metadata request asks for signatures, the only metadata that a model has.
 
     Raises:
       StatusError: INVALID_ARGUMENT.
@@ -29,7 +29,7 @@ def check_metadata_fields(fields: Any) -> None:
 
 
 def metadata(name: str, lease: Lease) -> Any:
-    """Return the `GetModelMetadataResponse` for a version."""
+    """Return the `GetModelMetadataResponse` with the signatures of a version."""
     response = get_model_metadata_pb2.GetModelMetadataResponse()
     response.model_spec.name = name
     response.model_spec.version.value = lease.version
@@ -47,14 +47,15 @@ def _signature_map(lease: Lease) -> Any:
 
 
 def status(versions: list[VersionStatus]) -> Any:
-    """Return the `GetModelStatusResponse` for versions in their order."""
+    """Return the `GetModelStatusResponse` for these versions, in this order."""
     response = get_model_status_pb2.GetModelStatusResponse()
     for version in versions:
         item = response.model_version_status.add(version=version.number, state=int(version.state))
         item.status.SetInParent()
         if version.error is not None:
             item.status.error_code = int(version.error.code)
-            item.status.error_message = version.error.message
+            # A path may hold bytes that are not UTF-8; a protocol buffer may not.
+            item.status.error_message = version.error.message.encode("utf-8", "replace").decode()
     return response
 
 

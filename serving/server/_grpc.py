@@ -1,4 +1,7 @@
-"""The gRPC transport: TensorFlow Serving's PredictionService and ModelService."""
+"""The gRPC transport: TensorFlow Serving's PredictionService and ModelService.
+
+gRPC calls the services from the threads of its pool, one thread per request.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,16 @@ from nann.serving.server._status import Code, StatusError, invalid_argument
 
 _log = logging.getLogger("nann.serving")
 
+# As TensorFlow Serving: a status travels in HTTP headers, whose size gRPC limits.
 _MAX_MESSAGE = 1024
 _TRUNCATED = "...TRUNCATED"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def start_grpc(manager: ModelManager, *, address: str, threads: int) -> tuple[grpc.Server, int]:
-    """Start to serve on `address` ("host:port", port 0 for any free one); return the server and its port.
+    """Start to serve on `address` and return the server and its port.
+
+    `address` is "host:port"; port 0 takes any free port. At most `threads` requests run at once.
 
     Raises:
       InvalidInputError: the address cannot be used.
@@ -37,7 +43,7 @@ def start_grpc(manager: ModelManager, *, address: str, threads: int) -> tuple[gr
         options=[
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
-            # A second server on the same port is a mistake, not a way to share load.
+            # With this option on, a second server on the same port would take half of the requests unnoticed.
             ("grpc.so_reuseport", 0),
         ],
     )
@@ -95,7 +101,7 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
 
 def _model_spec(request: Any) -> tuple[str, int | None, str | None]:
-    """Return the name, version and label that a request asks for."""
+    """Return the name, version and label that a request asks for; at most one of the last two is set."""
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     spec = request.model_spec
@@ -107,10 +113,10 @@ def _model_spec(request: Any) -> tuple[str, int | None, str | None]:
 
 
 def _timeout_ms(context: grpc.ServicerContext) -> int | None:
-    """Return what is left of the caller's deadline, None without one.
+    """Return the milliseconds until the caller's deadline, None if the caller set no deadline.
 
     Raises:
-      StatusError: the caller gave up, or the deadline passed, while the request waited for a thread.
+      StatusError: the caller cancelled the request, or the deadline passed, before a thread was free.
     """
     if not context.is_active():
         raise StatusError(Code.CANCELLED, "The caller cancelled the request before it was run")
@@ -119,11 +125,12 @@ def _timeout_ms(context: grpc.ServicerContext) -> int | None:
         return None
     if remaining <= 0:
         raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the request was run")
-    # 0 would mean: no limit.
+    # TensorFlow takes 0 for "no limit".
     return max(int(remaining * 1000), 1)
 
 
 def _answer(context: grpc.ServicerContext, work: Callable[[], Any]) -> Any:
+    """Return the result of `work`, or end the request with the status of its error."""
     try:
         return work()
     except StatusError as error:

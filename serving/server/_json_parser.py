@@ -1,8 +1,11 @@
-"""JSON as TensorFlow Serving reads it: RapidJSON's rules, error texts and byte offsets.
+"""Reads JSON as TensorFlow Serving does: with the rules, error texts and byte offsets of RapidJSON.
 
-Differences from Python's `json`: what follows the first value is ignored, as is a byte order mark; of
-keys given twice the first counts; `NaN`, `Infinity` and `Inf` are numbers; text need not be valid
-UTF-8 (such bytes become surrogate escapes and are written back as they came).
+It differs from Python's `json` in this:
+
+- A byte order mark, and whatever follows the first value, is ignored.
+- If an object has a key twice, the first one counts.
+- `NaN`, `Infinity` and `Inf` are numbers.
+- Text may be invalid UTF-8. Invalid bytes become surrogate escapes, so that they can be written back.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from typing import Any
 
 from nann.serving.server._status import invalid_argument
 
-# Where Python's parser would accept what RapidJSON refuses: lone surrogates, numbers beyond a double.
+# Python's parser accepts these and RapidJSON refuses them: lone surrogates and numbers too big for a double.
+# The pattern also finds some that both accept; the slow parser reads these correctly, too.
 _NEEDS_OWN_PARSER = re.compile(rb"\\u[dD][89a-fA-F]|[eE]\+?[0-9]{3}|[0-9]{300}")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WHITE_SPACE = re.compile(r"[ \n\r\t]*")
@@ -28,8 +32,8 @@ def parse_json(body: bytes) -> Any:
     """Return the first JSON value in `body`.
 
     Raises:
-      StatusError: INVALID_ARGUMENT with RapidJSON's description and offset.
-      RecursionError: values are nested too deeply.
+      StatusError: INVALID_ARGUMENT, with RapidJSON's description of the error and its byte offset.
+      RecursionError: the values are nested too deeply.
     """
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
@@ -42,7 +46,11 @@ def parse_json(body: bytes) -> Any:
 
 
 def _fast(body: bytes) -> Any:
-    """Parse by Python's own parser; ValueError where it and RapidJSON may disagree."""
+    """Parse with Python's parser, which is many times faster than ours.
+
+    Raises:
+      ValueError: Python's parser refuses the body; RapidJSON may accept it, or has another error text.
+    """
     return json.loads(body.decode("utf-8", "surrogateescape"), object_pairs_hook=_first_wins)
 
 
@@ -56,7 +64,10 @@ def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Parser:
-    """A recursive-descent parser over the bytes, one character each."""
+    """A recursive-descent parser.
+
+    It reads the body as Latin-1: each byte is one character, so that positions are byte offsets.
+    """
 
     def __init__(self, body: bytes) -> None:
         self._text = body.decode("latin-1")
@@ -162,7 +173,7 @@ class _Parser:
                 raise self._error("Invalid encoding in string.")
 
     def _escape(self) -> str:
-        """Return what an escape stands for, as UTF-8 with a character a byte."""
+        """Return the text that an escape stands for, as UTF-8 with one character per byte."""
         start = self._at
         self._at += 1
         letter = self._peek()

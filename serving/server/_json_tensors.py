@@ -1,4 +1,4 @@
-"""JSON values to arrays and back, by the rules of TensorFlow Serving's REST API."""
+"""Converts JSON values to arrays and back, by the rules of TensorFlow Serving's REST API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _BASE64_KEY = "b64"
 _BASE64 = re.compile(r"([A-Za-z0-9+/]*)(={0,2})")
 _INT32, _UINT32 = np.iinfo(np.int32), np.iinfo(np.uint32)
 _INT64, _UINT64 = np.iinfo(np.int64), np.iinfo(np.uint64)
-# Integers that a JSON value may be for each type; the 8- and 16-bit types wrap round afterwards.
+# The range that a JSON integer must be in, by type. As in TensorFlow Serving, values for the 8- and 16-bit
+# types are read as int32 and then wrap around.
 _INTEGERS: dict[Any, Any] = {
     tf.int8: _INT32,
     tf.uint8: _INT32,
@@ -35,20 +36,20 @@ _TYPE_NAMES = {bool: "", int: "Number", float: "Number", str: "String", list: "A
 
 
 def dtype_name(dtype: tf.DType) -> str:
-    """Return the name that TensorFlow's C++ side gives a type."""
+    """Return the name of a type in TensorFlow's C++ code, which error texts use."""
     return str({tf.float32: "float", tf.float64: "double", tf.float16: "half"}.get(dtype, dtype.name))
 
 
 def is_base64(value: Any) -> bool:
-    """True for `{"b64": "..."}`, which stands for bytes and not for an object of named inputs."""
+    """Return whether a value is `{"b64": "..."}`, which stands for bytes."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(_BASE64_KEY), str)
 
 
 def to_array(value: Any, dtype: tf.DType) -> NDArray[Any]:
-    """Return the array of nested lists (or of a single value).
+    """Return nested lists, or a single value, as an array.
 
     Raises:
-      StatusError: lists of different lengths, or an element that does not fit the type.
+      StatusError: lists of the same level have different lengths, or an element does not fit the type.
     """
     shape = _shape(value)
     if len(shape) > MAX_DIMENSIONS:
@@ -68,7 +69,10 @@ def to_array(value: Any, dtype: tf.DType) -> NDArray[Any]:
 
 
 def _regular_numbers(value: Any, dtype: tf.DType) -> NDArray[Any] | None:
-    """The quick way for what is nearly always sent, numbers in lists of equal lengths; None otherwise."""
+    """Convert numbers in lists of equal lengths, which is what nearly every request sends.
+
+    Returns None for everything else, errors included; the general code then handles it.
+    """
     shape: list[int] = []
     level = [value]
     while level and type(level[0]) is list:
@@ -90,7 +94,7 @@ def _regular_numbers(value: Any, dtype: tf.DType) -> NDArray[Any] | None:
 
 
 def _exact_integers(dtype: tf.DType) -> int:
-    """Return the largest integer below which a float type holds every one."""
+    """Return the largest number up to which a float type represents every integer."""
     return 2**24 - 1 if dtype == tf.float32 else 2**53 - 1
 
 
@@ -101,7 +105,7 @@ def _fits_float(value: float) -> bool:
 def _cast(elements: list[Any], dtype: tf.DType) -> NDArray[Any]:
     numpy_type = dtype.as_numpy_dtype
     if dtype in _INTEGERS:
-        # By way of a wider type, so that 8 and 16 bits wrap round as they do in TensorFlow Serving.
+        # NumPy refuses to convert out-of-range values directly, but lets wide integers wrap around.
         wide = np.uint64 if dtype == tf.uint64 else np.int64
         return np.array(elements, wide).astype(numpy_type)
     return np.array(elements, numpy_type)
@@ -199,10 +203,10 @@ def _decode_base64(value: dict[str, Any]) -> bytes:
 
 
 def write_values(writer: PrettyWriter, name: str, array: NDArray[Any]) -> None:
-    """Write an output as nested lists; strings of one named `..._bytes` in base64.
+    """Write an output as nested lists. Strings of an output named `..._bytes` are written in base64.
 
     Raises:
-      StatusError: JSON has no form for the type.
+      StatusError: the type cannot be written as JSON.
     """
     if array.ndim:
         writer.start_array()

@@ -1,4 +1,4 @@
-"""JSON as TensorFlow Serving writes it: layout, number formats and escapes of its RapidJSON writer."""
+"""Writes JSON as TensorFlow Serving does: with the layout, number formats and escapes of RapidJSON."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _TABLE = str.maketrans({chr(code): f"\\u{code:04X}" for code in range(0x20)} | _
 
 
 def quote(text: str) -> str:
-    """Return a JSON string; only quotation marks, backslashes and control characters are escaped."""
+    """Return text as a JSON string. Only quotation marks, backslashes and control characters are escaped."""
     return f'"{text.translate(_TABLE)}"'
 
 
 def format_float(value: np.floating[Any] | float) -> str:
-    """Return the shortest of six digits and all digits that reads back as the same number."""
+    """Return a number with 6 digits, or with all its digits if 6 do not read back as the same number."""
     number = float(value)
     if math.isnan(number):
         return "NaN"
@@ -35,13 +35,13 @@ def format_float(value: np.floating[Any] | float) -> str:
 class PrettyWriter:
     """Writes values one by one, indented by four spaces, as RapidJSON's PrettyWriter does.
 
-    With `single_line_arrays` on, the items of an array are separated by ", " and stay on its line;
-    switching it between the items and the end of an array puts the end alone on a new line.
+    While `single_line_arrays` is set, the items of an array stay on one line, separated by ", ". If it is
+    unset after the last item and before the end of the array, the closing bracket gets its own line.
     """
 
     def __init__(self) -> None:
         self._parts: list[str] = []
-        # For each open array or object: whether it is an array, and how many values and keys it has.
+        # One entry per open array or object: 1 for an array, and the number of values and keys so far.
         self._levels: list[list[int]] = []
         self.single_line_arrays = False
 
@@ -69,13 +69,13 @@ class PrettyWriter:
         self.value(quote(name))
 
     def value(self, text: str) -> None:
-        """Write a value that is already JSON."""
+        """Write a value, given as JSON text."""
         if self._levels:
             self._separate(self._levels[-1])
         self._parts.append(text)
 
     def values(self, texts: Iterable[str]) -> None:
-        """Write several values into the innermost array."""
+        """Write several values, given as JSON texts, into the innermost array."""
         for text in texts:
             self.value(text)
 
@@ -99,7 +99,7 @@ class PrettyWriter:
 
 
 def error_body(message: str) -> str:
-    """Return the body of a failed request."""
+    """Return the body of the answer to a failed request."""
     writer = PrettyWriter()
     writer.start_object()
     writer.key("error")
@@ -109,7 +109,7 @@ def error_body(message: str) -> str:
 
 
 def dump(value: Any) -> str:
-    """Return a parsed value as error messages quote it."""
+    """Return a parsed value as TensorFlow Serving quotes it in error messages."""
     if isinstance(value, float):
         return format_float(value)
     writer = PrettyWriter()
@@ -143,5 +143,5 @@ def _scalar(value: Any) -> str:
         return quote(value)
     if isinstance(value, int):
         return str(value)
-    # Inside a quoted value, numbers keep as many digits as they need.
+    # Inside a quoted value, numbers have as many digits as they need.
     return repr(value) if math.isfinite(value) else format_float(value)

@@ -63,7 +63,8 @@ class Loader:
         try:
             _check_folder(version)
             servable = self._load(version.model, version.number, version.path)
-        except Exception as error:
+        # All kinds: this is the only place where a thread of a version can fail.
+        except BaseException as error:
             status = as_status(error)
             if status.code is Code.UNKNOWN and status is not error:
                 _log.exception("%s: unexpected error", version)

@@ -1,4 +1,4 @@
-"""Predict: the arrays of a request to those of an answer, by a signature of a loaded model."""
+"""Predict: checks the inputs of a request against a signature, runs the model, names the outputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ DEFAULT_SIGNATURE = "serving_default"
 
 
 def predict_proto(servable: Servable, request: Any, *, version: int, timeout_ms: int | None) -> Any:
-    """Return the `PredictResponse` to a `PredictRequest`.
+    """Return the `PredictResponse` for a `PredictRequest`.
+
+    `version` is what the response names as the version of the model.
 
     Raises:
       StatusError: the signature is unknown, the inputs do not fit it, or the run failed.
@@ -42,7 +44,11 @@ def predict_proto(servable: Servable, request: Any, *, version: int, timeout_ms:
 def predict_arrays(
     servable: Servable, signature: Any, inputs: Mapping[str, NDArray[Any]], *, timeout_ms: int | None
 ) -> dict[str, NDArray[Any]]:
-    """Return all outputs of a signature by name, given all its inputs by name."""
+    """Return all outputs of a signature by name, given its inputs by name.
+
+    Raises:
+      StatusError: the run failed.
+    """
     feeds = {signature.inputs[alias].name: array for alias, array in inputs.items()}
     return _run(servable, signature, feeds, sorted(signature.outputs), timeout_ms)
 
@@ -59,7 +65,10 @@ def _run(
 
 
 def _feeds(signature: Any, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Return the tensors to feed by their names in the graph; a missing input may have a default."""
+    """Return the arrays to feed, by the names of the tensors in the graph.
+
+    An input that is missing in the request gets the default of the signature.
+    """
     _check_input_count(signature, inputs)
     feeds = {}
     used = []

@@ -1,4 +1,8 @@
-"""The REST transport: TensorFlow Serving's `/v1/models/...` over HTTP."""
+"""The REST transport: TensorFlow Serving's `/v1/models/...` over HTTP.
+
+`RestApi` answers requests, `RestServer` receives them. One thread runs the event loop, which reads requests
+and writes answers; a pool of threads runs the models.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ import asyncio
 import logging
 import re
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote
 
@@ -20,16 +23,17 @@ from nann.serving.server._manager import ModelManager
 from nann.serving.server._predict import predict_arrays
 from nann.serving.server._rest_json import format_predict, parse_predict
 from nann.serving.server._status import Code, StatusError, invalid_argument
+from nann.serving.server._versions import MAX_VERSION
 
 _log = logging.getLogger("nann.serving")
 
 _MODEL = r"/v1/models(?:/(?P<name>[^/:]+))"
 _CHOICE = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
-# Case does not matter in the path; the verb is compared as it stands afterwards.
+# As in TensorFlow Serving, the case of the path does not matter, but that of the verb does. So the pattern
+# accepts ":PREDICT", and the code that compares the verb does not.
 _POST_PATH = re.compile(_MODEL + _CHOICE + ":(?P<verb>classify|regress|predict)", re.IGNORECASE)
 _GET_PATH = re.compile(_MODEL + "?" + _CHOICE + "(?:/(?P<part>metadata))?", re.IGNORECASE)
 _API_PATH = re.compile("/v1/.*", re.IGNORECASE)
-_MAX_VERSION = 2**63 - 1
 
 _HTTP_STATUSES = {
     Code.OK: 200,
@@ -51,18 +55,21 @@ _ERROR_STATUS = 500
 
 
 class _BadPathError(Exception):
-    """The path names a model in a way that gets a bare 400, without a body."""
+    """The version in the path is too large. The answer is status 400 without a body."""
 
 
 class RestApi:
-    """Answers requests; knows nothing of sockets. Safe to call from many threads."""
+    """Answers REST requests. May be called from many threads at once; knows nothing of sockets."""
 
     def __init__(self, manager: ModelManager, *, timeout_ms: int) -> None:
         self._manager = manager
         self._timeout_ms = timeout_ms
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        """Return the HTTP status and the JSON body for a request; `path` is as sent, with its query."""
+        """Return the HTTP status and the JSON body of the answer to a request.
+
+        `path` is the path as the caller sent it, with the query string.
+        """
         try:
             return 200, self._answer(method, path, body)
         except StatusError as error:
@@ -72,6 +79,9 @@ class RestApi:
             return 400, error_body("JSON values are nested too deeply").encode()
         except _BadPathError:
             return 400, b""
+        except Exception as error:
+            _log.exception("REST %s %s failed", method, path)
+            return _ERROR_STATUS, error_body(f"{type(error).__name__}: {error}").encode()
 
     def _answer(self, method: str, path: str, body: bytes) -> bytes:
         if method == "POST" and (found := _POST_PATH.fullmatch(path)):
@@ -102,7 +112,7 @@ class RestApi:
 
 def _parts(found: re.Match[str]) -> tuple[str, int | None, str | None]:
     version = int(found["version"]) if found["version"] else None
-    if version is not None and version > _MAX_VERSION:
+    if version is not None and version > MAX_VERSION:
         raise _BadPathError
     label = _decode(found["label"]) if found["label"] else None
     return _decode(found["name"] or ""), version, label
@@ -113,7 +123,7 @@ def _decode(part: str) -> str:
 
 
 class RestServer:
-    """Serves a `RestApi` from a thread with an event loop; requests run in `threads` others."""
+    """Serves a `RestApi` over HTTP. Call `start`, then `stop`, each once."""
 
     def __init__(self, api: RestApi, *, host: str, port: int, threads: int) -> None:
         self._api = api
@@ -125,7 +135,7 @@ class RestServer:
         self._runner: web.ServerRunner | None = None
 
     def start(self) -> int:
-        """Begin to accept requests; return the port.
+        """Begin to accept requests and return the port.
 
         Raises:
           InvalidInputError: the address cannot be used.
@@ -140,7 +150,7 @@ class RestServer:
             ) from error
 
     def stop(self, drain_seconds: float) -> None:
-        """Accept nothing more, and give requests under way `drain_seconds` to end."""
+        """Accept no more requests, and wait up to `drain_seconds` for those that are running."""
         if self._runner is not None:
             asyncio.run_coroutine_threadsafe(self._close(self._runner, drain_seconds), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -171,13 +181,13 @@ class RestServer:
             text = error_body(f"The request's body cannot be read: {error}")
             return web.Response(status=400, body=text.encode(), content_type="application/json")
         status, answer = await self._loop.run_in_executor(
-            self._workers, _logged(self._api.answer), request.method, path, body
+            self._workers, self._api.answer, request.method, path, body
         )
         return web.Response(status=status, body=answer, content_type="application/json")
 
 
 def _page(status: int, reason: str) -> web.Response:
-    """Return what is not for the API: a page, after which the connection is closed."""
+    """Return the HTML page for a request that is not for the API. It closes the connection."""
     text = (
         f"<HTML><HEAD>\n<TITLE>{status} {reason}</TITLE>\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
     )
@@ -197,7 +207,7 @@ class _HttpConnection(web.RequestHandler):
         if isinstance(exc, BadHttpMethod):
             return _page(501, "Not Implemented")
         if isinstance(exc, ConnectionError):
-            # The caller left in the middle of the request: no fault of this server's, and no one listens.
+            # The caller closed the connection in the middle of the request, so nobody reads the answer.
             return _page(400, "Bad Request")
         return super().handle_error(request, status, exc, message)
 
@@ -205,18 +215,3 @@ class _HttpConnection(web.RequestHandler):
 class _HttpServer(web.Server):
     def __call__(self) -> web.RequestHandler:
         return _HttpConnection(self, loop=self._loop, **self._kwargs)
-
-
-def _logged(
-    answer: Callable[[str, str, bytes], tuple[int, bytes]],
-) -> Callable[[str, str, bytes], tuple[int, bytes]]:
-    """Report a fault of this server's own, which aiohttp would answer without a word about it."""
-
-    def run(method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        try:
-            return answer(method, path, body)
-        except Exception as error:
-            _log.exception("REST %s %s failed", method, path)
-            return _ERROR_STATUS, error_body(f"{type(error).__name__}: {error}").encode()
-
-    return run

@@ -1,4 +1,8 @@
-"""The bodies of REST predict: row format ("instances") and column format ("inputs")."""
+"""The bodies of REST predict requests and answers.
+
+In row format, "instances" lists the rows and each row has a value of every input. In column format,
+"inputs" has every input with the values of all rows.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ from nann.serving.server._status import StatusError, invalid_argument
 
 
 class Format(Enum):
-    """How a request lists its values, and the answer then does too."""
+    """The format of a request and of its answer."""
 
     ROW = "instances"
     COLUMN = "inputs"
@@ -27,7 +31,7 @@ class Format(Enum):
 
 @dataclass(frozen=True)
 class PredictBody:
-    """A request's body: the signature it asks for and all of that signature's inputs."""
+    """A parsed request: the signature that it asks for, and the arrays of the inputs by name."""
 
     signature_name: str
     signature: Any
@@ -36,10 +40,13 @@ class PredictBody:
 
 
 def parse_predict(body: bytes, signatures: Callable[[], Mapping[str, Any]]) -> PredictBody:
-    """Return what a predict request's body holds; `signatures` is called when they are needed.
+    """Parse the body of a predict request.
+
+    `signatures` returns the signatures of the model. It is called after the body was parsed.
 
     Raises:
-      StatusError: it is no JSON, or does not fit the signature; or what `signatures` raises.
+      StatusError: the body is not JSON, or its values do not fit the signature.
+      Exception: whatever `signatures` raises.
     """
     document = parse_json(body)
     if not isinstance(document, dict):
@@ -135,7 +142,7 @@ def _from_named_rows(rows: list[Any], dtypes: Mapping[str, tf.DType]) -> dict[st
 
 
 class _Stack:
-    """Collects the rows' arrays by input name; all rows of a name must have one shape."""
+    """Collects the arrays of the rows by input name. All rows of an input must have the same shape."""
 
     def __init__(self) -> None:
         self._arrays: dict[str, list[NDArray[Any]]] = {}
@@ -174,11 +181,11 @@ def _from_columns(value: Any, dtypes: Mapping[str, tf.DType]) -> dict[str, NDArr
 
 
 def format_predict(outputs: Mapping[str, NDArray[Any]], body_format: Format) -> bytes:
-    """Return the body of an answer.
+    """Return the body of the answer with these outputs.
 
     Raises:
-      StatusError: no outputs, a type that JSON has no form for, or, in row format, outputs whose first
-        dimensions differ.
+      StatusError: there are no outputs, one has a type that cannot be written as JSON, or, in row format, the
+        outputs have different numbers of rows.
     """
     if not outputs:
         raise invalid_argument("Cannot convert empty tensor map to JSON")

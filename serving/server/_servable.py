@@ -1,4 +1,4 @@
-"""One loaded version of a model: a SavedModel in a TensorFlow session of its own."""
+"""A loaded version of a model: a SavedModel in its own TensorFlow session."""
 
 from __future__ import annotations
 
@@ -22,34 +22,48 @@ _SAVED_MODEL_FILE = "saved_model.pb"
 
 @dataclass(frozen=True, kw_only=True)
 class SessionOptions:
-    """How sessions run. 0 threads lets TensorFlow choose."""
+    """How the TensorFlow sessions run.
+
+    tags: the tags of the meta graph to load from a SavedModel.
+    intra_op_threads: threads that one op may use; 0 lets TensorFlow choose.
+    inter_op_threads: ops that may run at once; 0 lets TensorFlow choose.
+
+    >>> from nann.serving.server import SessionOptions
+    >>> SessionOptions(intra_op_threads=4).config().intra_op_parallelism_threads
+    4
+    """
 
     tags: tuple[str, ...] = ("serve",)
     intra_op_threads: int = 0
     inter_op_threads: int = 0
 
     def config(self) -> Any:
+        """Return the `ConfigProto`."""
         config = tf.compat.v1.ConfigProto(
             intra_op_parallelism_threads=self.intra_op_threads,
             inter_op_parallelism_threads=self.inter_op_threads,
             allow_soft_placement=True,
         )
+        # These graphs would be kept for debugging only, and take memory.
         config.experimental.disable_output_partition_graphs = True
         return config
 
 
 class Servable:
-    """A SavedModel that is loaded and can be run. Safe to run from many threads at once.
+    """A loaded SavedModel.
 
-    Graph and resources are its own: two versions, or two models, share nothing by name. `close` must
-    not be called while a run is under way.
+    It owns its graph and its resources: two versions of a model share no variables or tables, even if these
+    have the same names.
+
+    Threads: `run` may be called from many threads at once. `close` may be called once, after all runs ended.
     """
 
     def __init__(self, path: Path, options: SessionOptions) -> None:
         """Load the SavedModel in `path`.
 
         Raises:
-          Exception: it cannot be read or initialised; `as_status` gives the code and the text.
+          Exception: the SavedModel cannot be read or initialised. The type depends on where loading failed;
+            `as_status` turns it into a code and a text.
         """
         _check_saved_model(path, options.tags)
         self._graph = tf.Graph()
@@ -68,13 +82,15 @@ class Servable:
     def run(
         self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str], *, timeout_ms: int | None
     ) -> list[NDArray[Any]]:
-        """Return the tensors named in `fetches`, given those in `feeds`.
+        """Return the values of the tensors named in `fetches`, given the values of those in `feeds`.
+
+        `timeout_ms` is the longest time that the run may take; None sets no limit.
 
         Raises:
-          StatusError: with the code and the text of TensorFlow; DEADLINE_EXCEEDED after `timeout_ms`.
+          StatusError: the run failed, with TensorFlow's code and text; DEADLINE_EXCEEDED after `timeout_ms`.
         """
-        # The public Session.run takes 0.1 ms longer and rewrites error messages for a person with the
-        # Python source at hand; the call below it does neither.
+        # This is what the public Session.run calls in the end. Session.run takes 0.1 ms longer, and it
+        # rewrites error messages so that they point to Python source that only the author of a model has.
         options = None
         if timeout_ms is not None:
             run_options = tf.compat.v1.RunOptions(timeout_in_ms=timeout_ms)
@@ -87,7 +103,7 @@ class Servable:
                 [],
                 None,
             )
-            # Scalars come as NumPy scalars, or as bytes.
+            # TensorFlow returns a scalar as a NumPy scalar or, if it is a string, as bytes.
             return [np.asarray(value, object if isinstance(value, bytes) else None) for value in values]
         except Exception as error:
             raise as_status(error) from error
@@ -96,7 +112,7 @@ class Servable:
                 pywrap_tf_session.TF_DeleteBuffer(options)
 
     def _output(self, name: str) -> Any:
-        """Return the C API's handle of a tensor; cached, the graph does not change any more."""
+        """Return the C API's handle of a tensor. Handles are cached, since a loaded graph never changes."""
         output = self._tensors.get(name)
         if output is None:
             node, _, index = name.partition(":")
@@ -115,16 +131,20 @@ class Servable:
         return output
 
     def close(self) -> None:
-        """Release the session and what it holds: variables, index resources, mapped files."""
+        """Release the session and everything it holds: variables, index resources, mapped files."""
         self._session.close()
         self._tensors = {}
         del self._session, self._graph
-        # A graph's Python objects refer to each other in circles.
+        # The Python objects of a graph refer to each other in cycles, so only the collector frees them.
         gc.collect()
 
 
 def _check_saved_model(path: Path, tags: Sequence[str]) -> None:
-    """Report what is wrong with the main file in the words of TensorFlow's C++ loader."""
+    """Check the main file of a SavedModel.
+
+    Problems are reported in the words of TensorFlow's C++ loader, as TensorFlow Serving does. The Python
+    loader has other words for them.
+    """
     file = path / _SAVED_MODEL_FILE
     try:
         saved_model = saved_model_pb2.SavedModel.FromString(file.read_bytes())

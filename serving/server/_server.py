@@ -1,4 +1,4 @@
-"""The embedded server: models, their manager and both transports, put together."""
+"""The embedded server: connects the models, their manager and the two transports."""
 
 from __future__ import annotations
 
@@ -20,13 +20,24 @@ from nann.serving.server._warmup import warm_up
 
 
 def default_threads() -> int:
-    """Return how many requests a transport runs at once: four a processor, as TensorFlow Serving."""
+    """Return how many requests a transport runs at once: 4 per CPU, as in TensorFlow Serving.
+
+    >>> from nann.serving.server import default_threads
+    >>> default_threads() % 4
+    0
+    """
     return 4 * (os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:
-    """How to serve. Port 0 takes any free one."""
+    """How to serve. A port of 0 takes any free port.
+
+    >>> from nann.serving.server import ManagerOptions, ServerOptions
+    >>> options = ServerOptions(host="localhost", port=0, manager=ManagerOptions(poll_seconds=10))
+    >>> options.rest_api_port
+    8501
+    """
 
     host: str = "0.0.0.0"
     port: int = 8500
@@ -41,14 +52,23 @@ class ServerOptions:
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports that are served on."""
+    """The ports that the server listens on.
+
+    >>> from nann.serving.server import Ports
+    >>> Ports(grpc=8500, rest=8501)
+    Ports(grpc=8500, rest=8501)
+    """
 
     grpc: int
     rest: int
 
 
 class Server:
-    """Serves models until it is stopped. `start`, then `stop`, each once."""
+    """Serves models until it is stopped. Call `start`, then `stop`, each once.
+
+    The page of the package has an example. `interrupt` may be called from any thread and from a signal
+    handler.
+    """
 
     def __init__(self, models: Sequence[ModelConfig], options: ServerOptions) -> None:
         self._options = options
@@ -58,7 +78,7 @@ class Server:
         self._rest: RestServer | None = None
 
     def start(self) -> Ports | None:
-        """Load the models and, once all are available, open the ports; None if interrupted before that.
+        """Load the models, then open the ports and return them; None if interrupted before.
 
         Raises:
           StatusError: a model cannot be served.
@@ -89,12 +109,12 @@ class Server:
         return Ports(grpc=grpc_port, rest=self._rest.start())
 
     def interrupt(self) -> None:
-        """Make a `start` that still waits for models return. May be called from a signal handler."""
+        """Make a `start` that still waits for models stop the server and return."""
         self._stopping.set()
         self._manager.wake()
 
     def stop(self, drain_seconds: float) -> None:
-        """Accept no more requests, let those under way end within `drain_seconds`, unload the models."""
+        """Accept no more requests, wait up to `drain_seconds` for running ones, unload the models."""
         grpc_stopped = self._grpc.stop(drain_seconds) if self._grpc is not None else None
         if self._rest is not None:
             self._rest.stop(drain_seconds)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from nann.serving.server._config import ModelConfig, Specific
 from nann.serving.server._status import as_status
+from nann.serving.server._versions import MAX_VERSION
 
 _log = logging.getLogger("nann.serving")
 
 _NUMBER = re.compile(r"\s*\+?[0-9]+\s*")
-_MAX_VERSION = 2**63 - 1
 # What a model waits for is logged again after this time: often enough for somebody who has just begun to
 # read the log, seldom enough not to fill it.
 _REPEAT_SECONDS = 60.0
@@ -106,7 +106,7 @@ def find_versions(base_path: Path) -> dict[int, Path]:
     """
     found: dict[int, Path] = {}
     for path in sorted(base_path.iterdir()):
-        if _NUMBER.fullmatch(path.name) and (number := int(path.name)) <= _MAX_VERSION:
+        if _NUMBER.fullmatch(path.name) and (number := int(path.name)) <= MAX_VERSION:
             found[number] = path
     return found
 

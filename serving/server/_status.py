@@ -68,7 +68,7 @@ def not_found(message: str) -> StatusError:
     return StatusError(Code.NOT_FOUND, message)
 
 
-def as_status(error: Exception) -> StatusError:
+def as_status(error: BaseException) -> StatusError:
     """Return the status for any exception: TensorFlow's own code and text where it has them."""
     if isinstance(error, StatusError):
         return error

@@ -10,6 +10,9 @@ from pathlib import Path
 from nann.serving.server._servable import Servable
 from nann.serving.server._status import StatusError
 
+# Versions are int64 in TensorFlow Serving's protocol.
+MAX_VERSION = 2**63 - 1
+
 
 class State(IntEnum):
     """The state of a version, with the numbers of `tensorflow.serving.ModelVersionStatus.State`."""

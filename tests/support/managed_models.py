@@ -33,7 +33,7 @@ class Models:
         self.base_path = base_path
         self.failures: dict[int, int] = {}
         # What else a load raises, and what it waits for.
-        self.errors: dict[int, Exception] = {}
+        self.errors: dict[int, BaseException] = {}
         self.gates: dict[int, threading.Event] = {}
         self.loading: dict[int, threading.Event] = defaultdict(threading.Event)
         self.attempts: list[int] = []
@@ -47,7 +47,7 @@ class Models:
     def config(self, name: str = "m", **config: Any) -> ModelConfig:
         return ModelConfig(name=name, base_path=self.base_path.with_name(name), **config)
 
-    def fail(self, version: int, error: Exception, *, times: int = 1000) -> None:
+    def fail(self, version: int, error: BaseException, *, times: int = 1000) -> None:
         """Have the loads of a version raise `error`."""
         self.errors[version] = error
         self.failures[version] = times

@@ -34,20 +34,23 @@ def models(tmp_path: Path) -> Iterator[Models]:
 _ODD_ERRORS = [
     (OSError(errno.ESTALE, "Stale file handle", "/m/2/a"), "UNKNOWN: /m/2/a; Stale file handle"),
     (
-        PermissionError(errno.EACCES, "Permission", "/m/2"),
-        "PERMISSION_DENIED: /m/2; Permission",
+        PermissionError(errno.EACCES, "No", "/m/2"),
+        "PERMISSION_DENIED: /m/2; No",
     ),
     (OSError("no errno"), "UNKNOWN: OSError: no errno"),
     (MemoryError("1 TB"), "RESOURCE_EXHAUSTED: MemoryError: 1 TB"),
     (DecodeError("Wrong wire type"), "UNKNOWN: DecodeError: Wrong wire type"),
     (KeyError("alias"), "UNKNOWN: KeyError: 'alias'"),
+    (SystemExit(3), "UNKNOWN: SystemExit: 3"),
     (tf.errors.DataLossError(None, None, "corrupted record at 0"), "DATA_LOSS: corrupted record at 0"),
 ]
 odd_errors = pytest.mark.parametrize(("error", "text"), _ODD_ERRORS, ids=lambda value: type(value).__name__)
 
 
 @odd_errors
-def test_any_error_of_a_load_is_that_version_s_failure(models: Models, error: Exception, text: str) -> None:
+def test_any_error_of_a_load_is_that_version_s_failure(
+    models: Models, error: BaseException, text: str
+) -> None:
     models.add(1)
     manager = models.manage(retries=2)
     manager.wait_until_available()
@@ -65,7 +68,7 @@ def test_any_error_of_a_load_is_that_version_s_failure(models: Models, error: Ex
 
 
 @odd_errors
-def test_any_error_of_a_load_at_the_start_is_told(models: Models, error: Exception, text: str) -> None:
+def test_any_error_of_a_load_at_the_start_is_told(models: Models, error: BaseException, text: str) -> None:
     models.add(2)
     models.fail(2, error)
     manager = models.manage()
