@@ -141,7 +141,7 @@ TEST_F(ScorerProgramTest, HugeSizes) {
   ProgramBuilder wide;
   const uint32_t row = wide.Input(0, {1 << 20}), column = wide.Reshape(row, 1 << 20, 1);
   wide.Binary(BinaryOp::kMul, row, column);
-  ExpectProblem(wide.Bytes(), "instruction 1 reshape: more memory than a scorer may take");
+  ExpectProblem(wide.Bytes(), "instruction 2 binary: more memory than a scorer may take");
   ProgramBuilder item;
   item.Table(0, 1 << 20);
   ExpectProblem(item.Bytes(), "instruction 0 table: more memory than a scorer may take");
