@@ -1,4 +1,4 @@
-"""The files beside the graph: linked from the run where the file system allows, else copied."""
+"""The asset files of an export: linked from the run where the file system allows it, else copied."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ITEM_ID_ORDER = "item_id_order.npy"
 
 @dataclass
 class Assets:
-    """What the folder of assets holds, by the names that the ops know."""
+    """The files in the assets folder, by the names of their tables in the index."""
 
     folder: Path
     item_tables: dict[str, Path] = field(default_factory=dict)
@@ -76,12 +76,12 @@ def gather_assets(folder: Path, inputs: Inputs, tables: Mapping[str, Any]) -> As
 
 
 def vocabulary_features(model: RetrievalModel) -> list[str]:
-    """The user features that are rows of a vocabulary: those of an integer type."""
+    """The user features whose ids a vocabulary turns into rows: those of an integer type."""
     return [name for name, spec in model.user_features.items() if spec.dtype.is_integer]
 
 
 def _check_vocabulary(path: Path) -> None:
-    next_step = "Write it again with `nann train`: a model is exported with the vocabulary it was trained on."
+    next_step = "Write the vocabulary that the model was trained with; docs/your-model.md says how."
     ids: npt.NDArray[Any] = load_array(path, next_step=next_step)
     if ids.dtype != np.int64 or ids.ndim != 1:
         raise InvalidFileError(f"{path}: expected int64 [V], found {describe_array(ids)}. {next_step}")
@@ -93,7 +93,7 @@ def _check_vocabulary(path: Path) -> None:
         )
     if (ids == 0).any():
         raise InvalidFileError(
-            f"{path}: expected no id 0, which a request sends for a missing value, found one. {next_step}"
+            f"{path}: expected no id 0, which requests send for a missing value, found one. {next_step}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The narrowest beams that reach a wanted agreement with scoring every item."""
+"""Finding the narrowest beams that reach a target agreement with scoring every item."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from nann.export._samples import Sample
 from nann.export.agreement import overlap
 from nann.export.scorer import Scorer
 from nann.ops import IndexResource, beam_search, score_items
-from nann.ops.index_meta import IndexMeta
+from nann.ops.index_meta import MAX_BEAM, IndexMeta
 
+# Items per call: enough tiles for every thread, and a quarter of a megabyte of scores for each user.
 _SCORED_AT_ONCE = 1 << 16
-_MAX_BEAM = 65_536
+# Beams that are tried first: no walk finds much with less.
+_LEAST_BEAM = 16
 
 
 @dataclass(frozen=True)
 class CalibrationReport:
-    """The beams found.
+    """The calibrated beams and what was measured with them.
 
-    agreement:    share of the brute force's top k that the walk found, mean over `users`.
-    items_scored: mean over `users`.
+    target:       the agreement that was asked for.
+    agreement:    share of brute force's top k that the walk finds, mean over `users` sample users.
+    items_scored: items scored per request, mean over `users`.
     """
 
     level_topn: list[int]
@@ -47,9 +50,9 @@ def calibrate(
     item_ids: npt.NDArray[np.int64],
     on_progress: Callable[[int, int], None],
 ) -> CalibrationReport:
-    """Widen or narrow the beams of level 0 until `target` is just reached; the others and k stay.
+    """Find the narrowest beams of level 0 that reach `target`; the other beams and k stay.
 
-    Raises InvalidInputError when even the widest beams do not reach it.
+    Raises InvalidInputError when the widest beams do not reach it.
     """
     expected = _brute_force(index, scorer, sample, int(level_topn[-1]), item_ids, on_progress)
 
@@ -62,7 +65,7 @@ def calibrate(
         agreement = overlap(found.ids.numpy(), expected)
         return CalibrationReport(beams, target, agreement, float(np.mean(found.items_scored)), sample.users)
 
-    return narrowest(measure, target, min(item_ids.size, _MAX_BEAM))
+    return narrowest(measure, target, min(item_ids.size, MAX_BEAM))
 
 
 def with_level_0_beam(meta: IndexMeta, level_topn: Sequence[int], width: int) -> list[int]:
@@ -74,15 +77,15 @@ def with_level_0_beam(meta: IndexMeta, level_topn: Sequence[int], width: int) ->
 
 
 def narrowest(measure: Callable[[int], CalibrationReport], target: float, widest: int) -> CalibrationReport:
-    """Doubling, then bisection to within a twentieth: the least width whose agreement reaches `target`."""
-    low, high = 0, 16
+    """The least width whose agreement reaches `target`, within a twentieth, by doubling and bisection."""
+    low, high = 0, _LEAST_BEAM
     best = measure(min(high, widest))
     while best.agreement < target:
         if high >= widest:
             raise InvalidInputError(
-                f"target_agreement: expected one that a walk reaches, found that beams of {widest:,} reach "
-                f"{best.agreement:.3f}, less than {target}. Build a denser graph (nann index --m), or ask "
-                f"for less."
+                f"target_agreement: expected {target} to be within reach of the walk, found that beams of "
+                f"{widest:,} reach {best.agreement:.3f}, less than {target}. Build a denser graph "
+                f"(nann index --m), or lower the target."
             )
         low, high = high, min(2 * high, widest)
         best = measure(high)
@@ -104,7 +107,7 @@ def _brute_force(
     item_ids: npt.NDArray[np.int64],
     on_progress: Callable[[int, int], None],
 ) -> npt.NDArray[np.int64]:
-    """Ids [B, k] of the best of all items, -1 where there are fewer; ties go to the smaller id."""
+    """Ids [B, k] of the best of all items, -1 where there are fewer; of equal scores the smaller id first."""
     state: list[Any] = [tf.constant(value) for value in sample.state.values()]
     best = np.zeros((sample.users, 0), np.int32)
     best_scores = np.zeros((sample.users, 0), np.float32)

@@ -1,4 +1,4 @@
-"""What an export says of itself: the content of its manifest, and the summary that its caller gets."""
+"""The description of an export: the content of its manifest, and the summary that `export_model` returns."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def describe(
     split_difference: float,
     shard: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """The content of the manifest, without the sums of the files.
+    """The content of the manifest, without the checksums of the files.
 
-    split_difference: the largest difference of a score by the split scorer, relative to the largest score.
-    shard:            which part of a corpus this is; None is all of it.
+    split_difference: largest difference of a score by the split scorer, relative to the largest score.
+    shard:            the entry for one of several shards; None for a whole corpus.
     """
     model, graph, scorer = inputs.model.model, inputs.graph, tuned.scorer
     calibration, split = tuned.calibration, scorer.report
@@ -79,7 +79,7 @@ def _table_entry(path: Path) -> dict[str, Any]:
 
 
 def summarize(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What the caller of an export reads of `describe`'s content."""
+    """The part of `describe`'s content that `export_model` returns."""
     return {
         "num_items": content["index"]["num_items"],
         "dim": content["index"]["dim"],

@@ -1,4 +1,4 @@
-"""Checkpoint, embeddings and index become one SavedModel that needs no Python."""
+"""`export_model`: a trained model, item embeddings and an index become one SavedModel."""
 
 from __future__ import annotations
 
@@ -47,15 +47,19 @@ def export_model(
     model:     the trained model; None is the one that run.json names.
     overwrite: replace an export that is there, in one step.
 
-    The export is written beside `out_dir`, checked against the NumPy oracle scored by the original model, and
-    then renamed. Returns a summary. Raises InvalidFileError and InvalidInputError for what goes in,
-    VerificationError when the answers differ.
+    The export is written beside `out_dir`, its answers are compared with a reference search in NumPy that is
+    scored by the original model, and then it is renamed to `out_dir`.
+
+    Returns a summary. Raises InvalidFileError for a damaged or incomplete run, InvalidInputError for a model
+    or options that cannot be exported, VerificationError when the answers differ.
 
     Example:
-
-    >>> result = export_model("RUN", "MODELS/nann/1", ExportOptions(tuning=Tuning(walk="adaptive")))
-    >>> result["num_items"], result["level_topn"], result["verified"]["signatures"]
-    (500, [100, 200, 200, 200, 200, 200], ['retrieve', 'retrieve_by_ids', 'score', 'serving_default'])
+      >>> options = ExportOptions(level_topn=[50, 100, 100, 100, 100, 20])
+      >>> result = export_model("RUN", "MODELS/nann/2", options)
+      >>> result["num_items"], result["level_topn"]
+      (500, [50, 100, 100, 100, 100, 20])
+      >>> result["verified"]["signatures"]
+      ['retrieve', 'retrieve_by_ids', 'score', 'serving_default']
     """
     run_dir, out_dir = Path(run_dir), Path(out_dir)
     _check_out_dir(out_dir, overwrite)
@@ -79,9 +83,12 @@ def export_run(
     shard: Mapping[str, Any] | None = None,
     on_progress: OnProgress,
 ) -> dict[str, Any]:
-    """`export_model` for a loaded model; `shard` is the manifest's entry about the part of a corpus."""
+    """`export_model` for a model that is loaded already.
+
+    shard: the manifest's entry for one of several shards; None for a whole corpus.
+    """
     load_library()
-    # As an absolute path: the name of its parent is the model's.
+    # The real path, so that this is the name of a folder and not "..".
     models_dir = Path(os.path.realpath(out_dir)).parent
     with contextlib.ExitStack() as stack:
         inputs = stack.enter_context(
@@ -127,7 +134,7 @@ def _check_out_dir(out_dir: Path, overwrite: bool) -> None:
 
 
 def _freeze_and_split(inputs: Inputs, options: ExportOptions) -> tuple[Scorer, Scorer]:
-    """The scorer as the model has it, and the one to export."""
+    """The scorer as the model defines it, and the one to export: split, unless the options say not to."""
     frozen = freeze_scorer(
         inputs.model.model, tile_rows=options.tile_rows, max_constant_bytes=options.max_constant_bytes
     )

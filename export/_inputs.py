@@ -1,4 +1,4 @@
-"""What an export is made of, read and checked before anything is written."""
+"""The inputs of an export, read and checked before anything is written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nann.run import RetrievalModel, class_name, load_model, read_run
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A model, and what the manifest calls its class: `module:Class`."""
+    """A model, and the `module:Class` that the manifest records for it."""
 
     model: RetrievalModel
     name: str
@@ -31,9 +31,9 @@ class NamedModel:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A run as it is exported.
+    """A run that can be exported.
 
-    folder: the run, or a temporary one with the same content in another order.
+    folder: the run's folder, or a temporary run with the same items in another order.
     beams:  the default level_topn, int32 [n].
     """
 
@@ -45,7 +45,7 @@ class Inputs:
 
 
 def named_model(run_dir: Path, model: RetrievalModel | None) -> NamedModel:
-    """`model`, or the one that run.json names where there is none."""
+    """`model` with its name; None is the model that run.json names."""
     if model is None:
         return NamedModel(load_model(run_dir), read_run(run_dir).model)
     return NamedModel(model, class_name(model))
@@ -60,9 +60,11 @@ def read_inputs(
     beside: Path,
     on_progress: OnProgress,
 ) -> Iterator[Inputs]:
-    """Read the run, in another order where the options say so; its temporary files then lie in `beside`.
+    """Read the run and check that its parts fit together.
 
-    Raises InvalidFileError and InvalidInputError for what is damaged or does not fit together.
+    beside: folder for the temporary run that `options.reorder` takes; it is deleted when the block ends.
+
+    Raises InvalidFileError for damaged files, InvalidInputError for a model or beams that do not fit.
     """
     check_names(model.model)
     with contextlib.ExitStack() as stack:
@@ -77,7 +79,7 @@ def read_inputs(
 
 
 def check_work(beams: npt.NDArray[np.int32], max_work: int) -> int:
-    """The work of one user's walk; InvalidInputError when it is more than a request may ask for."""
+    """The sum of `beams`; InvalidInputError when a request with them would exceed `max_work`."""
     work = int(beams.sum())
     if max_work < work:
         raise InvalidInputError(
@@ -91,7 +93,7 @@ def _check_dimension(model: RetrievalModel, items: Items) -> None:
     if model.embedding_dim != items.dim:
         raise InvalidFileError(
             f"{items.embs_path}: expected dimension {model.embedding_dim} as the model's, found {items.dim}. "
-            f"Write the embeddings of this model."
+            f"Write the item embeddings of this model."
         )
 
 

@@ -1,4 +1,4 @@
-"""The items' part of a split scorer, computed over the corpus, and the proof that the scores stayed."""
+"""The item table of a split scorer: computing it over the corpus, and checking that scores stay the same."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from nann.export.items import Items
 from nann.export.scorer import SCORER_TABLE, Scorer
 from nann.files import write_array_in_chunks
 
-# Tiles that one call of TensorFlow computes: with tiles of 128, 16 MB of a table that is 256 floats wide.
+# Tiles per call of TensorFlow: with tiles of 128 items and 256 floats per item a call returns 16 MB.
 _TILES_AT_ONCE = 128
+# Spread over the corpus: enough to notice a wrong part of the table, few enough to take no time.
 _COMPARED_ITEMS = 1024
 
 
@@ -48,9 +49,10 @@ def add_item_table(
 def check_split(
     before: Scorer, after: Scorer, sample: Sample, items: Items, tables: dict[str, npt.NDArray[Any]]
 ) -> float:
-    """The largest difference of a score by the split scorer and its tables, relative to the largest score.
+    """Compare scores before and after the split, for sample users and items from the whole corpus.
 
-    Raises VerificationError when it is more than float32 explains.
+    Returns the largest difference, relative to the largest score. Raises VerificationError when it is larger
+    than rounding in float32 explains.
     """
     positions = np.unique(np.linspace(0, items.num_items - 1, _COMPARED_ITEMS).astype(np.int64))
     worst = 0.0
@@ -68,7 +70,7 @@ def check_split(
 
 
 def _over_tiles(scorer: Scorer, dim: int) -> Any:
-    """The item function over [_TILES_AT_ONCE, tile_rows, D], some tiles at the same time."""
+    """The item function over tiles [_TILES_AT_ONCE, tile_rows, D], several of them in parallel."""
     item_function = scorer.item_function
     assert item_function is not None
     tiles = tf.TensorSpec([_TILES_AT_ONCE, scorer.tile_rows, dim], tf.float32)

@@ -1,4 +1,4 @@
-"""What the caller of an export chooses: `ExportOptions`, and `Tuning` for what is measured."""
+"""The options of an export: `ExportOptions`, and `Tuning` for what may be chosen by measuring."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from nann.ops import DEFAULT_MAX_WORK, DEFAULT_TILE_ROWS
 
 WantedPrecision = Literal["auto", "float32", "bfloat16", "float16"]
 
-# A narrow precision swaps a few of the worst results for items that score almost the same.
+# Two of 200 results may differ; as a rule these are the ones with the lowest scores.
 ACCURACY = 0.99
 # Smaller tables are constants of the graph: a file and a page of memory each would cost more.
 TABLE_BYTES = 2**20
-# For a million items 1,024 floats per item, more than any scorer that was measured has.
+# 1,024 floats per item for a million items.
 ITEM_TABLE_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """Who runs the scorer, in what precision and by which walk; some of it is chosen by measuring.
+    """How the exported scorer runs: executor, precision and walk.
 
     executor:         "native" runs the scorer without TensorFlow, "tensorflow" calls its function, "auto" is
                       the native executor wherever it can run the scorer.
@@ -40,6 +40,13 @@ class Tuning:
     jit:              let XLA compile the scorer, which TensorFlow then runs.
 
     Raises InvalidInputError for a value out of range, and for `jit` with the native executor.
+
+    Example:
+      >>> Tuning(walk="adaptive", precision="auto").accuracy
+      0.99
+      >>> Tuning(expand=0)
+      Traceback (most recent call last):
+      nann.errors.InvalidInputError: expected expand of at least 1, found 0. Correct it.
     """
 
     executor: Literal["auto", "native", "tensorflow"] = "auto"
@@ -83,9 +90,14 @@ class ExportOptions:
     item_table_bytes:   largest size of that table; 0 makes none.
     reorder:            give near items near positions, for the processor's caches (docs/measured.md); the
                         corpus and the index are then written anew in place of links to the run's files.
-    tuning:             who runs the scorer, in what precision and by which walk.
+    tuning:             how the scorer runs: executor, precision and walk.
 
     Raises InvalidInputError for a value out of range.
+
+    Example:
+      >>> options = ExportOptions(level_topn=[50, 100, 100, 100, 100, 20], tuning=Tuning(walk="adaptive"))
+      >>> options.tile_rows, options.split
+      (128, True)
     """
 
     level_topn: Sequence[int] | None = None

@@ -1,4 +1,4 @@
-"""Whether a search may walk by narrower numbers than float32: measured, not assumed."""
+"""Choosing the precision that steers the walk, by measuring how many of float32's results it finds."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ from nann.files import write_array_in_chunks
 from nann.ops import IndexResource, Precision, beam_search
 
 Narrow = Literal["bfloat16", "float16"]
-# What `auto` tries, the fastest first.
+# Tried by "auto" in this order, the fastest first.
 _NARROW: tuple[Narrow, ...] = ("bfloat16", "float16")
-ANY_WORK = 2**40  # A measurement may ask for more than a request.
+# A measurement may take more work than an export allows a request.
+ANY_WORK = 2**40
 
 
 @dataclass(frozen=True)
 class PrecisionReport:
-    """What was chosen and why.
+    """The chosen precision and the measurements behind it.
 
-    precision:  what the walk is steered by: bfloat16 is of its tables and products, float16 of its tables.
-    agreements: share of float32's results that was found by each precision that was tried, mean over `users`.
-    accuracy:   the least that was asked for.
+    precision:  of the walk: "bfloat16" for tables and products, "float16" for tables, or "float32".
+    agreements: for each narrow precision that was tried, the share of float32's results that it found, mean
+                over `users`.
+    accuracy:   least share that was accepted.
     """
 
     precision: str
@@ -41,14 +43,14 @@ class PrecisionReport:
 
 
 def narrow_name(table: str, precision: Narrow) -> str:
-    """The name of a table's copy."""
+    """The name of the copy of `table` in `precision`."""
     return f"{table}_{precision}"
 
 
 def write_narrow_table(source: Path, target: Path, precision: Narrow) -> None:
-    """Write a float table [N, W] as float16, or bfloat16 in uint16, to the nearest, a chunk at a time.
+    """Write a float table [N, W] as float16, or as bfloat16 in uint16, rounded to nearest, in chunks.
 
-    Raises InvalidInputError, with nothing written, for numbers that float16 has not.
+    Raises InvalidInputError, and writes nothing, when a number is too large for float16.
     """
     table = np.load(source, mmap_mode="r")
     chunks = [table[start : start + CHUNK_ROWS] for start in range(0, len(table), CHUNK_ROWS)]
@@ -70,10 +72,10 @@ def _check_float16(largest: float) -> None:
 
 
 def narrowed(scorer: Scorer, precision: Narrow) -> Scorer:
-    """The scorer walking by narrow tables, its results scored again in float32.
+    """The same scorer with a walk over narrow tables; its results are scored again in float32.
 
-    Raises InvalidInputError when TensorFlow runs it, whose bfloat16 is slower than its float32, and for a
-    distance, which would have to be copied into tiles.
+    Raises InvalidInputError when TensorFlow runs the scorer, because its bfloat16 is slower than its float32,
+    and for a distance computed where the items lie, because it would need tiles to read a narrow table.
     """
     if scorer.in_place:
         raise InvalidInputError(
@@ -100,10 +102,10 @@ def choose_precision(
     sample: Sample,
     level_topn: Any,
 ) -> tuple[Scorer, PrecisionReport]:
-    """Decide; the narrow tables of what is chosen are added to `tables` and lie beside the wide ones.
+    """Measure and choose; the narrow tables of the choice are written beside the wide ones, into `tables`.
 
-    Raises InvalidInputError when a narrow precision is wanted and cannot be had, VerificationError when it
-    finds less than `accuracy` of float32's results.
+    Raises InvalidInputError when the wanted precision is not possible for this scorer, VerificationError when
+    it finds less than `accuracy` of float32's results.
     """
     if wanted == "float32" or (wanted == "auto" and (scorer.executor != "native" or scorer.in_place)):
         return scorer, PrecisionReport("float32", accuracy=accuracy)
@@ -133,7 +135,7 @@ def choose_precision(
 
 
 def _write_narrow_tables(scorer: Scorer, precision: Narrow, tables: Mapping[str, Path]) -> dict[str, Path]:
-    """The scorer's tables in `precision`, beside the wide ones, by name."""
+    """Write the scorer's tables in `precision` beside the wide ones; returns them by name."""
     added = {}
     for table in scorer.item_tables:
         name = narrow_name(table, precision)
@@ -146,7 +148,7 @@ def _agreement(index: IndexResource, wide: Scorer, narrow: Scorer, sample: Sampl
     state = [tf.constant(value) for value in sample.state.values()]
     beams = np.asarray(level_topn, np.int32)
     expected, found = (
-        beam_search(index, state, beams, max_work=ANY_WORK, **each.search_options())
-        for each in (wide, narrow)
+        beam_search(index, state, beams, max_work=ANY_WORK, **scorer.search_options())
+        for scorer in (wide, narrow)
     )
     return overlap(found.ids.numpy(), expected.ids.numpy())

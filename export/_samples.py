@@ -1,4 +1,4 @@
-"""Requests to try an export with: for verification and for warm-up."""
+"""Sample users, with whom an export is measured, verified and warmed up."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import numpy.typing as npt
 from nann.run import RetrievalModel
 
 Arrays = dict[str, npt.NDArray[Any]]
-_MISSING = 0.2  # share of missing events, so that masks are tried too
+# Share of missing events, so that the model's masks are tested too.
+_MISSING = 0.2
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A few users.
+    """B users.
 
-    features: as the caller knows them, [B, ...]; None for a model without an `embed_user` side.
-    state:    [B, ...], what `embed_user` makes of the features, or random numbers.
+    features: inputs of `retrieve_by_ids`, [B, ...] each; None for a model without user features.
+    state:    user state, [B, ...] each: `embed_user` of the features, or random numbers.
     """
 
     features: Arrays | None
@@ -32,14 +33,14 @@ class Sample:
         return int(next(iter(self.state.values())).shape[0])
 
     def flat_state(self, floating: type = np.float32) -> Arrays:
-        """State tensors as the signatures take them, [B, values of one user]."""
+        """State tensors as the signatures take them, [B, values of one user] each."""
         return {
             name: value.reshape(self.users, -1).astype(floating if value.dtype.kind == "f" else value.dtype)
             for name, value in self.state.items()
         }
 
     def rounded(self) -> Sample:
-        """The state as it is after a journey in float16."""
+        """The sample with its state rounded to float16, as `serving_default` receives it."""
         return Sample(
             self.features,
             {
@@ -52,7 +53,7 @@ class Sample:
 def sample_from_model(
     model: RetrievalModel, vocabularies: Mapping[str, npt.NDArray[np.int64]], *, users: int = 2
 ) -> Sample:
-    """Random events out of the vocabularies, embedded by the model."""
+    """Users with random events from the vocabularies, and their state as the model embeds them."""
     generator = np.random.default_rng(0)
     features: Arrays = {}
     rows: Arrays = {}
@@ -61,10 +62,8 @@ def sample_from_model(
         shape = (users, *spec.shape.as_list())
         if name in vocabularies and len(vocabularies[name]):
             drawn = generator.integers(0, len(vocabularies[name]), shape)
-            # An event is missing in all features or in none.
-            absent = missing.setdefault(len(drawn.flat), generator.random(drawn.size) < _MISSING).reshape(
-                shape
-            )
+            # An event is missing in all features of its length or in none.
+            absent = missing.setdefault(drawn.size, generator.random(drawn.size) < _MISSING).reshape(shape)
             features[name] = np.where(absent, 0, vocabularies[name][drawn]).astype(spec.dtype.as_numpy_dtype)
             rows[name] = np.where(absent, 0, drawn + 1).astype(spec.dtype.as_numpy_dtype)
         else:
@@ -79,7 +78,7 @@ def sample_from_model(
 
 
 def random_sample(user_state: Mapping[str, tuple[list[int], str]], *, users: int = 2) -> Sample:
-    """Random states of the given (shape, dtype)."""
+    """Users with a random state; `user_state` gives (shape, dtype) by name."""
     generator = np.random.default_rng(0)
     state: Arrays = {
         name: generator.normal(size=(users, *shape)).astype(dtype)

@@ -23,9 +23,9 @@ def write_savedmodel(
     *,
     max_work: int,
 ) -> None:
-    """Write graph and variables into `folder`, whose `assets/` is filled already."""
+    """Write graph and variables into `folder`, which holds the assets already."""
     module = tf.Module()
-    # TensorFlow's saver copies assets into `assets/` unless they are there: these are.
+    # These assets lie in `folder`/assets, so TensorFlow's saver does not copy them.
     module.index = IndexResource(
         index_dir=assets.folder,
         item_ids=assets.folder / ITEM_IDS,
@@ -34,6 +34,6 @@ def write_savedmodel(
         user_tables=assets.user_tables,
     )
     builder = SignatureBuilder(model, scorer, user_side, module.index, assets.vocabularies, max_work=max_work)
-    # Serving takes no gradients, and saving the custom ones (of silu, say) fails in a frozen function.
+    # Serving needs no gradients, and saving custom ones (those of silu) fails for a frozen function.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, str(folder), signatures=builder.signatures(), options=options)

@@ -1,4 +1,4 @@
-"""One corpus as S exports with disjoint items, each the model of a server of its own."""
+"""A corpus in shards: exports with disjoint items, one for each server."""
 
 from __future__ import annotations
 
@@ -26,16 +26,21 @@ from nann.ops.index_meta import INDEX_JSON, IndexMeta, default_level_topn, read_
 from nann.progress import OnProgress, ignore_progress
 from nann.run import RetrievalModel
 
+# More folders than any deployment has; a mistyped number is refused before they are made.
 MAX_SHARDS = 10_000
 ASSIGNMENT = "splitmix64(item_id) mod count"
 
 
 def shard_of_items(item_ids: npt.ArrayLike, shards: int) -> npt.NDArray[np.int64]:
-    """The shard of each item id: splitmix64(id) mod `shards`.
+    """The shard of each item id, int64 [...]: SplitMix64(id) mod `shards`.
 
-    It depends on nothing but the id, so an item stays in its shard from version to version. The hash is
-    the published SplitMix64 (Steele, Lea, Flood 2014) of the id as 64 bits: six operations in any
-    language, and ids with a pattern spread evenly. An item of shard s of S is in s or s + S of 2 S.
+    It depends on the id alone, so an item stays in its shard from version to version. The hash is SplitMix64
+    (Steele, Lea, Flood 2014) of the id as 64 bits: six operations in any language, and ids with a pattern
+    are spread evenly. An item of shard s of S is in shard s or s + S of 2 S.
+
+    Example:
+      >>> shard_of_items([0, 1234567], shards=4)
+      array([3, 1])
     """
     mixed: npt.NDArray[np.uint64] = np.asarray(item_ids, np.int64).astype(np.uint64)
     with np.errstate(over="ignore"):
@@ -47,20 +52,33 @@ def shard_of_items(item_ids: npt.ArrayLike, shards: int) -> npt.NDArray[np.int64
 
 
 def shard_dirs(out_dir: str | Path, shards: int) -> list[Path]:
-    """The version folders of the shards of MODELS/nann/1: MODELS/nann-0-of-4/1, ... in order."""
+    """The version folders of the shards of `out_dir`, in order.
+
+    Raises InvalidInputError when `out_dir` does not name a model and a version.
+
+    Example:
+      >>> [str(folder) for folder in shard_dirs("MODELS/nann/1", shards=2)]
+      ['MODELS/nann-0-of-2/1', 'MODELS/nann-1-of-2/1']
+    """
     folder = Path(os.path.normpath(out_dir))
     base, version = folder.parent, folder.name
     if base.name in ("", ".."):
         raise InvalidInputError(
             f"{out_dir}: expected a version folder below the folder of a model, such as MODELS/nann/1, found "
-            f"no name of a model. Name both."
+            f"no name of a model. Give both names."
         )
     return [base.with_name(f"{base.name}-{shard}-of-{shards}") / version for shard in range(shards)]
 
 
 def shard_level_topn(meta: IndexMeta, shards: int) -> list[int]:
-    """The default beams of one of `shards` shards: the usual ones, divided so that all shards together do
-    the work of one walk. k, the last, stays."""
+    """The default beams of a shard: those of a whole corpus, divided by `shards`, except the last, k.
+
+    All shards together then do the work of one walk over the whole corpus.
+
+    Example:
+      >>> shard_level_topn(index.meta, shards=4)
+      [25, 50, 50, 50, 50, 200]
+    """
     beams = default_level_topn(meta)
     beams[:-1] = -(-beams[:-1] // shards)
     return [int(beam) for beam in beams]
@@ -79,22 +97,22 @@ def export_shards(
 ) -> dict[str, Any]:
     """Export the run `run_dir` as `shards` SavedModels whose items are disjoint and together all.
 
-    out_dir:   names the set, such as MODELS/nann/1; the shards are MODELS/nann-0-of-4/1 and so on.
-    options:   of each shard; None is `ExportOptions()`. Beams that are not given are `shard_level_topn`.
+    out_dir:   the name of the set, such as MODELS/nann/1; the shards are MODELS/nann-0-of-4/1 and so on.
+    options:   of each shard; None is `ExportOptions()`. `level_topn` None is `shard_level_topn`.
     model:     the trained model; None is the one that run.json names.
     threads:   threads of faiss; 1 makes the graphs repeatable, None is all processors.
-    overwrite: refused: so many folders cannot be replaced in one step.
+    overwrite: refused, because several folders cannot be replaced in one step.
 
-    Each shard has an HNSW graph of its own, with metric, parameters, levels, hops and seed of RUN/index, so
-    that a request has as many beams as one for the whole corpus. Tables of the user side are the same files
-    in all shards. All shards are written and verified before the first appears; the first shard appears
-    last. Returns a summary. Raises what `export_model` raises.
+    Each shard has its own HNSW graph, built with metric, parameters, levels, hops and seed of RUN/index; a
+    request has as many beams as one for the whole corpus. Tables of the user side are the same files in all
+    shards. All shards are written and verified before the first appears; shard 0 appears last.
+
+    Returns a summary. Raises the errors of `export_model`.
 
     Example:
-
-    >>> result = export_shards("RUN", "MODELS/nann/1", shards=2)
-    >>> result["models"], result["items_of_shard"]
-    (['MODELS/nann-0-of-2/1', 'MODELS/nann-1-of-2/1'], [246, 254])
+      >>> result = export_shards("RUN", "MODELS/nann/1", shards=2)
+      >>> result["models"], result["items_of_shard"]
+      (['MODELS/nann-0-of-2/1', 'MODELS/nann-1-of-2/1'], [263, 237])
     """
     run_dir, targets = Path(run_dir), shard_dirs(out_dir, shards)
     report = on_progress or ignore_progress
@@ -115,7 +133,7 @@ def export_shards(
     }
     summaries = []
     with contextlib.ExitStack() as stack:
-        # Unwound from the last to the first: what publishes shard 0 runs when all others are in place.
+        # The stack unwinds from the last to the first: shard 0 is published when all others are in place.
         staged = [stack.enter_context(staged_directory(target, replace=False)) for target in targets]
         for shard, rows in enumerate(rows_of_shard):
             report("export shards", shard, shards)
@@ -128,7 +146,7 @@ def export_shards(
 
 @dataclass(frozen=True)
 class _Source:
-    """What the shards are made of."""
+    """What all shards are made from."""
 
     run_dir: Path
     items: Items
@@ -140,7 +158,7 @@ class _Source:
     def export(
         self, rows: npt.NDArray[np.int64], target: Path, shard: dict[str, Any], on_progress: OnProgress
     ) -> dict[str, Any]:
-        """Export these rows of the corpus, with a graph of their own, by way of a temporary run."""
+        """Export the items `rows` of the corpus: a temporary run with its own graph becomes the shard."""
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".run-") as folder:
             part = Path(folder)
             write_part_of_run(part, self.run_dir, self.items, rows)
@@ -182,12 +200,12 @@ def _check_targets(targets: Sequence[Path], overwrite: bool) -> None:
 
 
 def _read_parameters(run_dir: Path) -> IndexMeta:
-    """The parameters of RUN/index; its graph is not needed."""
+    """The parameters that RUN/index was built with."""
     meta = read_meta(run_dir / "index")
     if meta.ef_construction == 0:
         raise InvalidFileError(
             f"{run_dir / 'index' / INDEX_JSON}: expected the ef_construction to build the shards' graphs "
-            f"with, found 0, unknown, as in an imported index. Build the index with `nann index`."
+            f"with, found 0, which means unknown: the index was imported. Build it with `nann index`."
         )
     return meta
 
@@ -205,11 +223,11 @@ def _split(items: Items, shards: int) -> list[npt.NDArray[np.int64]]:
 
 
 def _share_user_tables(first: Path, other: Path) -> None:
-    """Make the user tables of `other` the files of `first` where their sums are equal."""
+    """Replace the user tables of `other` by links to those of `first` where their checksums are equal."""
     ours, manifest = read_manifest(first)["files"], read_manifest(other)
     for entry in manifest["tables"]["user"].values():
         name = entry["file"]
-        # A vocabulary is the run's file in both; renaming one link over another would leave both names.
+        # A vocabulary is the run's file in both; renaming a link over the same file would leave both names.
         if ours.get(name) != manifest["files"][name] or os.path.samefile(first / name, other / name):
             continue
         beside = other / f"{name}.shared"
@@ -226,7 +244,7 @@ def _summary(
         "num_items": items.num_items,
         "items_of_shard": [summary["num_items"] for summary in summaries],
         "dim": items.dim,
-        # A request sends the same to all. They differ only where they were measured for each shard.
+        # A request sends the same beams to all shards; they differ only where each shard was calibrated.
         "level_topn": np.max([summary["level_topn"] for summary in summaries], axis=0).tolist(),
         "user_tables": summaries[0]["user_tables"],
         "export_id": export_id,

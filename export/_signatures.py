@@ -1,4 +1,4 @@
-"""The signatures of an exported model (design section 5)."""
+"""The signatures of an exported model (docs/signatures.md)."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ _ITEM_IDS = "item_ids"
 
 
 def state_widths(model: RetrievalModel) -> dict[str, int]:
-    """Values of each state tensor of one user, flattened; InvalidInputError when a size is open."""
+    """Number of values of each state tensor of one user; InvalidInputError when a size is not fixed."""
     widths = {}
     for name, spec in model.user_state.items():
         if spec.shape.num_elements() is None:
             raise InvalidInputError(
-                f"user_state {name}: expected a fixed shape, found {spec.shape}. Name its sizes."
+                f"user_state {name}: expected a fixed shape, found {spec.shape}. Give every size in its "
+                f"TensorSpec."
             )
         widths[name] = math.prod(spec.shape.as_list())
     return widths
 
 
 def check_names(model: RetrievalModel) -> None:
-    """Raise InvalidInputError when a tensor of the model is called as another input of its signature."""
+    """Raise InvalidInputError when a tensor of the model has the name of another input of its signature."""
     clashes = {_LEVEL_TOPN, _EXCLUDE_IDS} & {*model.user_state, *model.user_features}
     clashes |= {_ITEM_IDS} & set(model.user_state)
     if clashes:
@@ -44,9 +45,9 @@ def check_names(model: RetrievalModel) -> None:
 
 
 class SignatureBuilder:
-    """Traces the functions that a saved model offers; they close over the index resource.
+    """Traces the signatures' functions, which hold the index resource.
 
-    `comm_seq` below stands for every state tensor of the model: each is an input [B, values of one user].
+    Each state tensor of the model is an input [B, values of one user].
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class SignatureBuilder:
         self._max_work = max_work
 
     def signatures(self) -> dict[str, Any]:
-        """Name of each signature -> ConcreteFunction."""
+        """The ConcreteFunction of each signature by name."""
         beams = tf.TensorSpec([None], tf.int32, _LEVEL_TOPN)
         beams_of_row = tf.TensorSpec([None, None], tf.int32, _LEVEL_TOPN)
         ids = [None, None]
@@ -140,14 +141,14 @@ class SignatureBuilder:
         return {"top_k": found.ids, "scores": found.scores, "items_scored": found.items_scored}
 
     def _state_specs(self, floating: tf.DType) -> dict[str, tf.TensorSpec]:
-        """A floating-point state travels as `floating`, any other as what it is."""
+        """Inputs for the state: floating-point tensors as `floating`, others in their own type."""
         return {
             name: tf.TensorSpec([None, self._widths[name]], floating if dtype.is_floating else dtype, name)
             for name, (_, dtype) in self._state.items()
         }
 
     def _state_of(self, inputs: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
-        """Flat inputs [B, values] to the scorer's tensors [B, ...]."""
+        """The state tensors [B, ...] from the flat inputs [B, values of one user]."""
         state = []
         for name, (shape, dtype) in self._state.items():
             flat = tf.ensure_shape(inputs[name], [None, self._widths[name]])
@@ -156,7 +157,7 @@ class SignatureBuilder:
 
 
 def _search_inputs(inputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    # A session does not hold a request to its signature's shapes.
+    # A session does not check a request against the shapes of the signature.
     level_topn = tf.ensure_shape(inputs[_LEVEL_TOPN], [None, None])
     return level_topn, tf.ensure_shape(inputs[_EXCLUDE_IDS], [None, None])
 

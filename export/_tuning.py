@@ -1,4 +1,4 @@
-"""How an export walks and multiplies: chosen by measuring on its own items and sample users."""
+"""Choosing executor, walk, precision and beams of an export, by measuring on its own items."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from nann.export._samples import Sample
 from nann.export.scorer import Scorer, choose_executor, jit_scorer
 from nann.ops import IndexResource
 
-# Candidates a hop of the adaptive walk. A few are right where a distance is computed at once; many make hops
-# of enough tiles to be worth another thread (docs/speed.md).
+# Candidates per hop of the adaptive walk. Few expand fewer items in vain, and are right where a score costs
+# next to nothing; many give a hop enough tiles for several threads (docs/speed.md).
 _EXPAND_IN_PLACE, _EXPAND = 8, 32
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was chosen; `calibration` is None where the beams were left as they were."""
+    """The choices. `calibration` is None when the beams were not calibrated."""
 
     scorer: Scorer
     level_topn: list[int]
@@ -40,10 +40,10 @@ def tune(
     sample_users: Callable[[int], Sample],
     on_progress: Callable[[str, int, int], None],
 ) -> Tuned:
-    """Choose executor, precision, walk and beams; `assets` gains the tables that this takes.
+    """Choose executor, precision, walk and beams; tables of a narrow precision are added to `assets`.
 
-    Raises InvalidInputError for a wish that this scorer cannot have, VerificationError when a narrow
-    precision was asked for and is not accurate enough.
+    Raises InvalidInputError when this scorer cannot run as `tuning` asks, VerificationError when the wanted
+    precision is not accurate enough.
     """
     scorer = (
         jit_scorer(scorer) if tuning.jit else choose_executor(scorer, tuning.executor, assets.item_tables)

@@ -1,4 +1,4 @@
-"""`embed_user` as a frozen function whose big tables are read from mapped files."""
+"""`embed_user` as a frozen function that reads its big tables from mapped files."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _TABLE_TYPES = (tf.float32, tf.float16, tf.bfloat16)
 
 @dataclass(frozen=True)
 class UserSide:
-    """The user side of a model, ready to be part of a signature.
+    """The user side of a model, for the signature `retrieve_by_ids`.
 
     function: ConcreteFunction without captures: (features [B, ...] in the order of `user_features`...,
               handle of the index) -> state tensors [B, ...] in the order of `user_state`.
-    tables:   name of each mapped table -> the variable or tensor [rows, width] that it holds.
+    tables:   name of each mapped table -> its variable or tensor [rows, width].
     """
 
     function: Any
@@ -37,11 +37,13 @@ class UserSide:
 def rewrite_user_side(
     model: RetrievalModel, *, table_bytes: int = TABLE_BYTES, max_constant_bytes: int = MAX_CONSTANT_BYTES
 ) -> UserSide:
-    """Trace `model.embed_user`; a table of `table_bytes` or more that is only gathered from is mapped.
+    """Trace `model.embed_user` and separate its big tables.
 
-    All other variables are frozen. Raises InvalidInputError when one of them is too big for that.
+    A table of at least `table_bytes` becomes a mapped table if all that the function does with it is to
+    gather rows. All other variables become constants; InvalidInputError when one is larger than
+    `max_constant_bytes`.
     """
-    load_library()  # the rewritten graph holds its ops
+    load_library()  # The rewritten graph contains its ops.
     traced = _trace(model)
     graph_def = _inlined(traced)
     sources = list(captured(traced))
@@ -67,7 +69,7 @@ def _trace(model: RetrievalModel) -> Any:
         state = model.embed_user(dict(zip(names, tensors, strict=True)))
         if set(state) != set(model.user_state):
             raise InvalidInputError(
-                f"embed_user: expected the tensors {sorted(model.user_state)} as user_state has them, found "
+                f"embed_user: expected the tensors {sorted(model.user_state)} of user_state, found "
                 f"{sorted(state)}. Correct the model."
             )
         return [
@@ -82,7 +84,8 @@ def _inlined(function: Any) -> Any:
     """The function's GraphDef with calls of other functions replaced by their bodies."""
     graph_def = function.graph.as_graph_def()
     for called in graph_def.library.function:
-        called.attr.pop("api_implements", None)  # else grappler keeps the call, to swap it by device
+        # With this attribute grappler keeps the call, to choose an implementation by device.
+        called.attr.pop("api_implements", None)
     meta_graph = tf.compat.v1.train.export_meta_graph(graph_def=graph_def, graph=function.graph)
     keep = meta_graph_pb2.CollectionDef()
     keep.node_list.value.extend(_names([*function.inputs, *function.outputs]))
@@ -94,7 +97,7 @@ def _inlined(function: Any) -> Any:
 
 
 class _GatherRewriter:
-    """Replaces gathers from captured tables by reads of the index's tables."""
+    """Replaces gathers from captured tables by reads of the index's user tables."""
 
     def __init__(self, graph_def: Any) -> None:
         self._graph_def = graph_def
@@ -107,7 +110,7 @@ class _GatherRewriter:
         self._new: list[Any] = []
 
     def replace(self, placeholder: str, table: str) -> bool:
-        """Rewrite all reads of `placeholder`; False, and nothing done, when one is not a gather of rows."""
+        """Rewrite all reads of `placeholder`; returns False, without changes, when one gathers no rows."""
         if placeholder not in self._nodes:
             return False
         gathers: list[Any] = []
@@ -130,7 +133,7 @@ class _GatherRewriter:
         return bool(gathers)
 
     def pruned(self, outputs: list[str]) -> Any:
-        """The rewritten graph: what the outputs need, and a placeholder for the index's handle."""
+        """The rewritten graph: the nodes that the outputs need, and a placeholder for the index's handle."""
         handle = node_def_pb2.NodeDef(name=_INDEX, op="Placeholder")
         handle.attr["dtype"].type = tf.resource.as_datatype_enum
         nodes = {node.name: node for node in [*self._graph_def.node, *self._new, handle]}
@@ -141,7 +144,7 @@ class _GatherRewriter:
         while pending:
             node = graph_def.node.add()
             node.CopyFrom(nodes[pending.pop()])
-            node.attr.pop("_class", None)  # colocation with a variable that may be gone
+            node.attr.pop("_class", None)  # Colocation with a variable that may have been removed.
             kept = [source for source in node.input if source not in gone]
             del node.input[:]
             node.input.extend(kept)
@@ -151,7 +154,7 @@ class _GatherRewriter:
         return graph_def
 
     def _gathers_rows(self, node: Any) -> bool:
-        # Looking at an attribute that a node lacks would add it: look at the op first.
+        # Reading an attribute that a node does not have adds it: check the op first.
         if node.op not in ("GatherV2", "ResourceGather") or node.attr["batch_dims"].i != 0:
             return False
         if node.op == "ResourceGather":
@@ -162,7 +165,7 @@ class _GatherRewriter:
         return axis.op == "Const" and int(tf.make_ndarray(axis.attr["value"].tensor)) == 0
 
     def _rewrite(self, node: Any, table: str) -> None:
-        """Keep the gather's name for the result, so that its consumers need no change."""
+        """Turn the gather into a cast of the table's rows, under its own name for its consumers."""
         resource = node.op == "ResourceGather"
         dtype = node.attr["dtype" if resource else "Tparams"].type
         rows = node_def_pb2.NodeDef(name=f"{node.name}/mapped_rows", op="Nann>GatherTableRows")
@@ -191,11 +194,10 @@ def _reimport(traced: Any, graph_def: Any, sources: list[tuple[str, Any]]) -> An
         input_map[f"{_INDEX}:0"] = tensors[-1]
         for (_, source), (_, placeholder) in zip(sources, traced.graph.captures, strict=True):
             if placeholder.op.name not in names:
-                continue  # mapped: a capture would freeze it all the same
+                continue  # It is a mapped table now: a capture would become a constant.
             if isinstance(source, tf.Variable):
-                graph.watch_variable(
-                    source
-                )  # else the function does not know that the handle is a variable's
+                # Otherwise the function does not know that the handle is that of a variable.
+                graph.watch_variable(source)
                 input_map[placeholder.name] = graph.capture(source.handle)
             else:
                 input_map[placeholder.name] = graph.capture(source)
@@ -216,7 +218,7 @@ def _names(tensors: list[Any]) -> list[str]:
 
 
 def _node_name(source: str) -> str:
-    """ "^node", "node:1" and "node" name the same node."""
+    """The node that the input `source` ("node", "node:1" or "^node") comes from."""
     return source.lstrip("^").split(":")[0]
 
 
@@ -234,7 +236,7 @@ def _can_be_table(source: Any) -> bool:
 
 
 def _unused_name(name: str, taken: dict[str, Any]) -> str:
-    """A file name's worth of the variable's name, made unique."""
+    """A unique name for the table of a variable, made of characters that a file name may have."""
     plain = "".join(char if char.isalnum() else "_" for char in name.split(":")[0]).strip("_")
     unused, number = plain, 1
     while unused in taken:
@@ -246,6 +248,6 @@ def _unused_name(name: str, taken: dict[str, Any]) -> str:
 def table_chunks(source: Any, rows: int) -> Iterator[Any]:
     """The rows of a table as float32 or float16 arrays [<= rows, width], never all of it at once."""
     for start in range(0, source.shape[0], rows):
-        # Not a slice: that reads the whole variable first, and copies it once it was trained sparsely.
+        # A slice would read the whole variable first, and copy it if it had sparse updates.
         part = tf.gather(source, tf.range(start, min(start + rows, source.shape[0])))
         yield (tf.cast(part, tf.float32) if part.dtype == tf.bfloat16 else part).numpy()

@@ -28,18 +28,18 @@ ScorerOfUser = Callable[[Arrays], oracle.ScoreFn]
 
 @dataclass(frozen=True)
 class ExpectedWalk:
-    """Which walk an export's answers are compared with.
+    """The reference walk, and how closely an export's answers must match it.
 
-    expand:   candidates a hop of the adaptive walk; 0: the walk of design section 4.
-    accuracy: where the export walks by narrow numbers, the least share of the results that it must find;
-              their scores are float32's all the same. None: it walks in float32 and must find them all.
+    expand:   candidates per hop of the adaptive walk; 0 is the fixed walk.
+    accuracy: least share of the results that an export with a walk in narrow precision must find; their
+              scores are float32 in any case. None: the export walks in float32 and must find all of them.
     """
 
     expand: int = 0
     accuracy: float | None = None
 
     def run(self, graph: GraphIndex, item_ids: Any, score: oracle.ScoreFn, beams: Any, excluded: Any) -> Any:
-        """The oracle's ids, scores and number of items scored."""
+        """Ids, scores and number of items scored of the reference search."""
         if self.expand:
             return oracle.adaptive_search(graph, item_ids, score, beams, excluded, expand=self.expand)
         return oracle.beam_search(graph, item_ids, score, beams, excluded)
@@ -55,12 +55,13 @@ def check_answers(
     expected_walk: ExpectedWalk,
     on_progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Compare every signature with the oracle; VerificationError names signature, user and difference.
+    """Compare every signature with the reference search for each user of `sample`.
 
-    Returns how many users were asked, and the largest relative difference of a score.
+    Returns the number of users, the signatures, and the largest relative difference of a score. Raises
+    VerificationError naming signature, user and difference.
     """
     beams = np.asarray(level_topn, np.int32)
-    narrow = np.maximum(beams // 2, 1)  # rows of one request may ask for different beams
+    narrow = np.maximum(beams // 2, 1)  # The rows of one request may have different beams.
     by_row = np.stack([beams if user % 2 == 0 else narrow for user in range(sample.users)])
     nothing = np.full((sample.users, 1), _UNKNOWN_ID, np.int64)
     search = {**sample.flat_state(), "level_topn": by_row}
@@ -68,7 +69,7 @@ def check_answers(
         ("serving_default", {**sample.flat_state(np.float16), "level_topn": beams}, sample.rounded()),
         ("retrieve", {**search, "exclude_ids": nothing}, sample),
     ]
-    # Exclude what comes first, and an id that no item has: the answer must be the rest of it.
+    # Exclude the first results, and an id that no item has: the answer must be the remaining items.
     first = model.run(*asked[1][:2])["top_k"][:, :3]
     asked.append(("retrieve", {**search, "exclude_ids": np.concatenate([first, nothing], axis=1)}, sample))
     if sample.features is not None:
@@ -86,7 +87,7 @@ def check_answers(
 
 
 def scorer_of_model(model: RetrievalModel, embs: npt.NDArray[Any], tile_rows: int) -> ScorerOfUser:
-    """Scores by the original model, outside of the export, on tiles of the same number of rows."""
+    """Scores by the original model, on tiles of the same number of rows as the export's."""
     score = tf.function(lambda state, rows: model.score(state, rows), autograph=False)
 
     def of_user(state: Arrays) -> oracle.ScoreFn:
@@ -107,7 +108,7 @@ def scorer_of_model(model: RetrievalModel, embs: npt.NDArray[Any], tile_rows: in
 
 
 def scorer_of_export(model: LoadedModel, item_ids: npt.NDArray[np.int64]) -> ScorerOfUser:
-    """Scores by the export's own `score`: tries the walk, not the scorer."""
+    """Scores by the export's own signature `score`: this checks the walk, not the scorer."""
 
     def of_user(state: Arrays) -> oracle.ScoreFn:
         user = Sample(None, {name: value[np.newaxis] for name, value in state.items()}).flat_state()
@@ -127,10 +128,10 @@ def difference(
     expected_ids: npt.NDArray[np.int64],
     expected_scores: npt.NDArray[np.float32],
 ) -> tuple[str | None, float]:
-    """How two answers disagree in the sense of design section 4, and the largest relative score difference.
+    """How two answers for one user disagree (None: they agree), and the largest relative score difference.
 
-    They agree when they hold the same items, with scores within 1e-5 of the row's largest, in an order
-    that differs only between such scores.
+    They agree when they hold the same items, scores differ by at most 1e-5 of the row's largest, and the
+    order differs only between items whose scores are that close.
     """
     found = set(found_ids.tolist())
     expected = dict(zip(expected_ids.tolist(), expected_scores.tolist(), strict=True))
@@ -149,7 +150,7 @@ def difference(
 
 @dataclass(frozen=True)
 class _Answer:
-    """One row of a search's outputs, and what was asked."""
+    """The outputs of a search, one of its rows, and the beams that this row asked for."""
 
     outputs: Arrays
     user: int
@@ -158,7 +159,7 @@ class _Answer:
     def difference(
         self, expected_ids: npt.NDArray[np.int64], expected_scores: npt.NDArray[np.float32], scored: int
     ) -> tuple[str | None, float]:
-        """How this row disagrees with the oracle's answer, and the largest relative score difference."""
+        """How this row disagrees with the expected answer, and the largest relative score difference."""
         k = int(self.beams[-1])
         ids, scores = self.outputs["top_k"][self.user], self.outputs["scores"][self.user]
         text, worst = difference(ids[:k], scores[:k], expected_ids, expected_scores)
@@ -175,7 +176,7 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """A loaded export against the oracle, for some users."""
+    """Compares a loaded export with the reference search for the users of a sample."""
 
     model: LoadedModel
     graph: GraphIndex
@@ -213,8 +214,8 @@ class _Comparison:
         text, worst = answer.difference(*self._walk(reference, answer, excluded))
         if text is None:
             return None, worst
-        # The last bits of two implementations of one scorer may order two items differently where a beam is
-        # cut. With the export's own scores the walk must be the same one, and each of these scores must be
+        # Two implementations of one scorer differ in the last bits, which can decide which of two items a
+        # beam keeps. Then the walk by the export's own scores must match, and each of these scores must be
         # the model's.
         own = _Recorder(scorer_of_export(self.model, self.item_ids)(state))
         text_of_own, _ = answer.difference(*self._walk(own, answer, excluded))
@@ -222,14 +223,14 @@ class _Comparison:
         return (None if text_of_own is None and worst <= RELATIVE_TOLERANCE else text), worst
 
     def _rough(self, answer: _Answer, excluded: Any, accuracy: float) -> tuple[str | None, float]:
-        """Most of the oracle's items, and the exact score of each that was found."""
+        """Compare where only a share of the items must match: each result's score must still be exact."""
         reference = self.scorer_of_user(self._state(answer.user))
         expected_ids, _, _ = self._walk(reference, answer, excluded)
         k = int(answer.beams[-1])
         ids, scores = answer.outputs["top_k"][answer.user][:k], answer.outputs["scores"][answer.user][:k]
         known = ids[ids != _UNKNOWN_ID]
         share = np.intersect1d(known, expected_ids).size / max((expected_ids != _UNKNOWN_ID).sum(), 1)
-        # The accuracy holds for the mean of many users, this is one.
+        # The accuracy was measured as the mean of many users; a single one may have less.
         if share < accuracy - _ROUGH_SLACK or np.unique(known).size != known.size:
             return f"{share:.1%} of its items", np.inf
         if np.isin(known, excluded).any():
@@ -246,7 +247,7 @@ class _Comparison:
 
 
 class _Recorder:
-    """A scorer that remembers what it was asked."""
+    """A scorer that records the positions and scores of every call."""
 
     def __init__(self, score: oracle.ScoreFn) -> None:
         self._score = score
@@ -258,13 +259,16 @@ class _Recorder:
         return scores
 
     def worst_against(self, reference: oracle.ScoreFn) -> float:
-        """The largest difference from the reference's scores, relative to the largest of them."""
+        """The largest difference of a recorded score from the reference's, relative to the largest score."""
         positions, scores = (np.concatenate(parts) for parts in zip(*self._asked, strict=True))
         return relative_difference(scores, reference(positions))
 
 
 def relative_difference(found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> float:
-    """The largest difference of two lists of scores, relative to the largest score; inf when NaNs differ."""
+    """The largest difference of two lists of scores, relative to the largest score.
+
+    inf when one list has a NaN or an infinity where the other has not.
+    """
     finite = np.isfinite(expected)
     if (found[~finite] != expected[~finite])[~np.isnan(expected[~finite])].any():
         return float("inf")

@@ -1,4 +1,4 @@
-"""Checking an export on disk: its files, that it loads, and its answers."""
+"""`verify_model`: checks an export on disk."""
 
 from __future__ import annotations
 
@@ -25,10 +25,18 @@ from nann.run import RetrievalModel, load_model
 def verify_model(
     model_dir: str | Path, *, run_dir: str | Path | None = None, on_progress: OnProgress | None = None
 ) -> dict[str, Any]:
-    """Check an export: the sum of every file, that it loads, and its answers.
+    """Check an export: the checksum of every file, that it loads, and its answers.
 
-    With `run_dir` the answers are compared with the reference search scored by the run's own model,
-    else scored by the export's own `score`. Returns a summary. Raises InvalidFileError, VerificationError.
+    run_dir: a run whose model scores the reference search that the answers are compared with; None scores it
+             by the export's own signature `score`, which checks the walk alone.
+
+    Returns a summary. Raises InvalidFileError for a folder that is no export, VerificationError for changed
+    files or wrong answers.
+
+    Example:
+      >>> result = verify_model("MODELS/nann/1", run_dir="RUN")
+      >>> result["verified"]["largest_relative_difference"] < 1e-5
+      True
     """
     model_dir = Path(model_dir)
     report = on_progress or ignore_progress
@@ -63,7 +71,7 @@ def verify_model(
 def compare_with_model(
     model_dir: Path, inputs: Inputs, tuned: Tuned, sample: Sample, on_progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """Compare the answers of a new export with the reference search scored by the original model."""
+    """Compare the answers of a new export with the reference search, scored by the original model."""
     with loaded(model_dir) as exported:
         return check_answers(
             exported,
@@ -87,6 +95,6 @@ def _sample_of_export(model: RetrievalModel, model_dir: Path, manifest: dict[str
 
 
 def _expected_walk(expand: int, precision: Any) -> ExpectedWalk:
-    # Manifests before bfloat16 name the precision alone.
+    # Older manifests hold the name of the precision only.
     narrow = isinstance(precision, dict) and precision["precision"] != "float32"
     return ExpectedWalk(expand, precision["accuracy"] if narrow else None)

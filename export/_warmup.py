@@ -1,4 +1,4 @@
-"""`assets.extra/tf_serving_warmup_requests`: what TensorFlow Serving replays before a version serves."""
+"""`assets.extra/tf_serving_warmup_requests`: requests that servers replay before a version serves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 
 def write_warmup(model_dir: Path, model_name: str, sample: Sample, level_topn: Sequence[int]) -> None:
-    """Write one request of each signature that searches, for one user."""
+    """Write one request, for one user, to each signature that searches."""
     one = Sample(
         None if sample.features is None else {name: value[:1] for name, value in sample.features.items()},
         {name: value[:1] for name, value in sample.state.items()},

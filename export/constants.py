@@ -1,4 +1,4 @@
-"""Freezing functions, with a guard: nothing big may pass through a GraphDef (2 GB limit, several copies)."""
+"""Turning captured variables into constants, unless they are too big for a GraphDef (2 GB, copied often)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from nann.errors import InvalidInputError
 
+# Four million floats: enough for the weights of a scorer. A bigger table belongs in a mapped file.
 MAX_CONSTANT_BYTES = 16 * 2**20
 
 
 def freeze(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_BYTES) -> Any:
     """Turn the captured variables and tensors of a ConcreteFunction into constants.
 
-    what: how messages call the function, for example "score".
+    what: the name of the function in messages, for example "score".
 
     Raises InvalidInputError when a constant would be larger than `max_constant_bytes`, or when the
-    function reads a resource other than a variable.
+    function reads a resource that is not a variable.
     """
     for name, tensor in captured(function):
         if isinstance(tensor, tf.Variable):
@@ -36,7 +37,7 @@ def freeze(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_B
 
 
 def captured(function: Any) -> Iterator[tuple[str, Any]]:
-    """(name, tf.Variable or tensor) of everything that `function` captures, in the order of its captures."""
+    """(name, tf.Variable or tensor) of each capture of `function`, in order."""
     variables = {id(variable.handle): variable for variable in function.graph.variables}
     for outside, inside in function.graph.captures:
         variable = variables.get(id(outside))

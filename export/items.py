@@ -1,4 +1,4 @@
-"""The corpus: item ids and item embeddings, mapped and checked."""
+"""The corpus: item ids and item embeddings, memory-mapped and checked."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from nann.errors import InvalidFileError
 from nann.files import describe_array, load_array, write_array_in_chunks
 from nann.progress import OnProgress
 
-# Rows read at a time: 64 columns of float32 are 16 MB, small beside any corpus, large beside a call.
+# Rows read at a time: 16 MB for 64 columns of float32, small beside memory, large beside the cost of a call.
 CHUNK_ROWS = 65_536
+# Ids or rows that a message names.
 _SHOWN = 5
-_NEXT_STEP = (
-    "docs/your-model.md says what RUN/embeddings holds; `nann embed` writes it for a model of `nann train`."
-)
+_NEXT_STEP = "docs/your-model.md says what RUN/embeddings holds."
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,11 @@ class Items:
 
     ids:  int64 [N], each once, never -1 (which pads answers).
     embs: float32 or float16 [N, D], all finite.
+
+    Example:
+      >>> items = read_items("RUN")
+      >>> items.num_items, items.dim, items.ids.dtype
+      (500, 8, dtype('int64'))
     """
 
     ids_path: Path
@@ -46,13 +50,20 @@ class Items:
         return int(self.embs.shape[1])
 
     def chunks(self, rows: int = CHUNK_ROWS) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """(first row, embeddings [<= rows, D]) over the whole corpus."""
+        """Yield (first row, embeddings [<= rows, D]) over the whole corpus."""
         for start in range(0, self.num_items, rows):
             yield start, np.asarray(self.embs[start : start + rows])
 
 
 def read_items(run_dir: str | Path, *, on_progress: OnProgress | None = None) -> Items:
-    """Map and check RUN/embeddings; InvalidFileError says which rows or ids are wrong."""
+    """Memory-map and check RUN/embeddings: item_ids.npy and item_embs.npy.
+
+    Raises InvalidFileError that names the file and the rows or ids that are wrong.
+
+    Example:
+      >>> read_items("RUN").embs.shape
+      (500, 8)
+    """
     folder = Path(run_dir) / "embeddings"
     ids_path, embs_path = folder / "item_ids.npy", folder / "item_embs.npy"
     ids = load_array(ids_path, next_step=_NEXT_STEP)
@@ -73,7 +84,7 @@ def read_items(run_dir: str | Path, *, on_progress: OnProgress | None = None) ->
 
 
 def write_part_of_run(target: Path, run_dir: Path, items: Items, rows: npt.NDArray[np.int64]) -> None:
-    """Write a run of these rows alone, in this order, as far as an export reads it but for the index."""
+    """Write a run of the items `rows`, in this order: embeddings and vocabularies, without an index."""
     folder = target / "embeddings"
     folder.mkdir(parents=True)
     np.save(folder / items.ids_path.name, items.ids[rows])
@@ -115,8 +126,7 @@ def _check_finite(items: Items, on_progress: OnProgress | None) -> None:
         more = ", ..." if count > len(bad) else ""
         raise InvalidFileError(
             f"{items.embs_path}: expected finite values, found NaN or infinity in {count} rows: "
-            f"{', '.join(map(str, bad))}{more}. Correct the model or drop these items, "
-            f"then `nann embed` again."
+            f"{', '.join(map(str, bad))}{more}. Correct the model, or drop these items."
         )
 
 

@@ -1,4 +1,4 @@
-"""`assets.extra/nann_manifest.json`: what an export was made of, and the sum of each of its files."""
+"""`assets.extra/nann_manifest.json`: the description of an export and the checksums of its files."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from nann.files import read_json, write_json
 
 FORMAT_VERSION = 1
 MANIFEST = "assets.extra/nann_manifest.json"
+# Read at a time; large enough that hashing, not calls, takes the time.
 _BLOCK_BYTES = 2**22
 
 
 def write_manifest(model_dir: Path, content: dict[str, Any], on_progress: Callable[[int, int], None]) -> None:
-    """Write `content` and the size and sha256 of every file below `model_dir`."""
+    """Write `content`, and size and sha256 of every file below `model_dir`."""
     document = {"format_version": FORMAT_VERSION, **content, "files": _sums(model_dir, on_progress)}
     write_json(model_dir / MANIFEST, document)
 
 
 def read_manifest(model_dir: Path) -> dict[str, Any]:
-    """The manifest of an export; InvalidFileError when there is none of this format."""
+    """Read the manifest of an export; InvalidFileError when it is missing, damaged or of another format."""
     path = model_dir / MANIFEST
     next_step = "Name a version folder that `nann export` wrote, such as MODELS/nann/1."
     manifest = read_json(path, what="the manifest of an export", next_step=next_step)
@@ -47,7 +48,7 @@ def describe_scorer(manifest: dict[str, Any]) -> dict[str, str]:
 
 
 def check_sums(model_dir: Path, manifest: dict[str, Any], on_progress: Callable[[int, int], None]) -> None:
-    """Raise VerificationError naming the first file that is missing, new or changed."""
+    """Raise VerificationError that names the first file that is missing, added or changed."""
     expected: dict[str, Any] = manifest["files"]
     found = _sums(model_dir, on_progress)
     again = "Copy the export again, or export again."

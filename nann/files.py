@@ -1,4 +1,4 @@
-"""Files and folders: a reader sees the whole or nothing, and errors of reading name the next step."""
+"""Reading and writing files: writers publish complete files and folders, read errors name the next step."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from nann.errors import InvalidFileError, InvalidInputError
 # From <fcntl.h> and <linux/fs.h>, for renameat2.
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
-# How file systems say that they cannot link: other device, not permitted, too many links, not supported.
+# Errors of a link that is not possible: other device, not permitted, too many links, not supported.
 _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES)
-# What TensorFlow's file patterns give a meaning to.
+# The characters that have a meaning in TensorFlow's file patterns.
 _PATTERN_CHARACTERS = frozenset("*?[]\\")
 # Read and written at a time: small beside memory, large beside the cost of a call.
 _CHUNK_BYTES = 2**24
@@ -97,18 +97,18 @@ def without_patterns(folder: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` in UTF-8, the whole or nothing."""
+    """Write `text` in UTF-8; a reader sees the old file or the new one."""
     with staged_file(path) as staged:
         staged.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` as indented JSON, the whole or nothing."""
+    """Write `content` as indented JSON; a reader sees the old file or the new one."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write `array` as .npy, the whole or nothing."""
+    """Write `array` as .npy; a reader sees the old file or the new one."""
     with staged_file(path) as staged, staged.open("wb") as file:
         np.save(file, array)
 
@@ -187,7 +187,7 @@ def link_array(source: Path, target: Path) -> None:
 
 
 def _can_be_mapped(path: Path, array: Any) -> bool:
-    """Whether the header has the form that the library reads, with nothing behind the data."""
+    """Whether the header has the form that the op library reads, and the file ends with the data."""
     with path.open("rb") as file:
         header = file.read(array.offset).decode("latin1")
     expected = (f"'descr': '{array.dtype.newbyteorder('<').str}'", "'fortran_order': False", "'shape': (")
@@ -211,7 +211,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 def check_replaceable(folder: Path, *, overwrite: bool, marker: str) -> None:
     """Raise InvalidInputError unless `folder` is absent, empty, or holds `marker` and `overwrite` is set.
 
-    `marker` is the file that every folder of its kind has, so that a slip never replaces a folder of others.
+    `marker` is a file that every folder of this kind has: a mistyped path never replaces another folder.
     """
     if not folder.exists():
         return

@@ -11,18 +11,25 @@ from nann.errors import InvalidInputError
 from nann.ops._index_resource import IndexResource
 from nann.ops._library import load_library
 
+# Long enough for efficient matrix products, short enough for a tile's values to stay in a core's cache.
 DEFAULT_TILE_ROWS = 128
+# A batch of 1,000 users with four beams of 1,000 each: seconds of work.
 DEFAULT_MAX_WORK = 2**22
 
 Precision = Literal["float32", "bfloat16"]
 
 
 class BeamSearchResult(NamedTuple):
-    """What a search returns.
+    """The answer of a search for B users.
 
-    ids:          int64 [B, k], best first, -1 where fewer than k items were found.
-    scores:       float32 [B, k], -inf where padded.
-    items_scored: int32 [B], items that the scorer was run on.
+    ids:          item ids int64 [B, k], best first, -1 where fewer than k items were found.
+    scores:       float32 [B, k], -inf where the id is -1.
+    items_scored: int32 [B], number of items that the scorer was run on.
+
+    Example:
+      >>> found = BeamSearchResult(tf.constant([[7, -1]]), tf.constant([[0.5, -np.inf]]), tf.constant([1]))
+      >>> found.ids.shape
+      TensorShape([1, 2])
     """
 
     ids: tf.Tensor
@@ -46,28 +53,44 @@ def beam_search(
     max_work: int = DEFAULT_MAX_WORK,
     expand: int = 0,
 ) -> BeamSearchResult:
-    """Walk the index for each user of a batch, inside one op (design section 4).
+    """Walk the index for each user of a batch, inside one op (docs/design.md, "The search").
 
-    user_state:  tensors [B, ...] that the scorer takes, without B, first.
-    level_topn:  int32 [n] for all or [B, n]: entry beam, one beam a hop from the top level down, final k.
-    exclude_ids: int64 [B, X] item ids left out of the result; ids that the index lacks, as -1, mean nothing.
-    scorer:      ConcreteFunction without captures: (user tensors of one user..., float32 [tile_rows, width]
-                 an item table...) -> float32 [tile_rows]. Freeze one that has captures.
-    user_functions: none, or one frozen ConcreteFunction, run once a row: (user tensors of one user...) -> the
-                 user tensors that the scorer takes in their place.
-    item_tables: names of the index's item tables that the scorer reads, in its order.
-    program:     a scorer program (docs/scorer-program.md) that computes the same without TensorFlow, and is
-                 run in place of the functions; empty: TensorFlow runs these.
-    precision:   of the native executor's matrix products; sums are float32 always.
-    rescore_tables: tables as wide as `item_tables`, over which the native executor scores the best
-                 k + k / 4 + 16 results again in float32 before the last top k.
-    max_work:    cap on B x sum of level_topn; rows that differ count the largest k each.
-    expand:      0 is the walk of design section 4. More is the adaptive walk (HNSW paper, Algorithm 2, arXiv
-                 1603.09320, many candidates at once): a level's widest beam says how many of the best are
-                 expanded, a hop expands this many of these, a level ends when all of them were.
+    user_state:     tensors [B, ...]; the scorer takes them first, of one user, without B.
+    level_topn:     int32 [n] for all users, or [B, n]: entry beam, one beam per hop from the top level down,
+                    final k.
+    exclude_ids:    int64 [B, X], item ids left out of the result; -1 and unknown ids are ignored.
+    scorer:         ConcreteFunction without captures: (user tensors of one user..., one float32 [tile_rows,
+                    width] for each item table...) -> scores float32 [tile_rows].
+    user_functions: empty, or one ConcreteFunction without captures that runs once per user: (user tensors of
+                    one user...) -> the user tensors that the scorer takes instead.
+    item_tables:    names of the index's item tables that the scorer reads, in the order of its inputs.
+    tile_rows:      items that the scorer is run on at once.
+    program:        scorer program (docs/scorer-program.md) that computes the same as the functions: the
+                    native executor runs it in their place. Empty: TensorFlow runs the functions.
+    precision:      of the native executor's matrix products; sums are always float32.
+    rescore_tables: tables of the same widths as `item_tables`: the native executor scores the best k + k / 4
+                    + 16 results over them again, in float32, and takes the k best of these.
+    max_work:       largest B x sum of level_topn; where rows differ, each counts with the largest k.
+    expand:         0 is the fixed walk. 1 and more is the adaptive walk (Algorithm 2 of the HNSW paper, arXiv
+                    1603.09320, for several candidates at once): a hop expands this many candidates; a level
+                    ends when as many of its best candidates are expanded as its widest beam says.
 
-    Raises InvalidInputError when the scorer has captures; tf.errors.InvalidArgumentError, naming the input,
+    Raises InvalidInputError when a function has captures; tf.errors.InvalidArgumentError, naming the input,
     expected and actual, when a tensor does not fit.
+
+    Example:
+      >>> shapes = [tf.TensorSpec([8]), tf.TensorSpec([128, 8])]
+      >>> @tf.function(input_signature=shapes, autograph=False)
+      ... def inner_product(user, items):
+      ...     return tf.linalg.matvec(items, user)
+      >>> found = beam_search(
+      ...     index,
+      ...     [tf.ones([1, 8])],
+      ...     [100, 200, 200, 200, 200, 5],
+      ...     scorer=inner_product.get_concrete_function(),
+      ... )
+      >>> found.ids.shape
+      TensorShape([1, 5])
     """
     user_state = [tf.convert_to_tensor(tensor) for tensor in user_state]
     if exclude_ids is None:
@@ -100,10 +123,19 @@ def score_items(
 ) -> tf.Tensor:
     """Score given items for each user, in the same tiles as `beam_search`.
 
-    user_state, scorer, user_functions, item_tables, program, precision: as in `beam_search`.
-    positions: int32 [B, n] positions in the index; -1 means unknown.
+    positions: int32 [B, n], positions in the index; -1 stands for an unknown item.
 
-    Returns float32 [B, n], -inf where the position is -1. Raises as `beam_search`.
+    The other arguments and the errors are those of `beam_search`. Returns float32 [B, n], -inf where the
+    position is -1.
+
+    Example:
+      >>> shapes = [tf.TensorSpec([8]), tf.TensorSpec([128, 8])]
+      >>> @tf.function(input_signature=shapes, autograph=False)
+      ... def inner_product(user, items):
+      ...     return tf.linalg.matvec(items, user)
+      >>> scorer = inner_product.get_concrete_function()
+      >>> score_items(index, [tf.zeros([1, 8])], [[0, 1, -1]], scorer=scorer).numpy()
+      array([[  0.,   0., -inf]], dtype=float32)
     """
     return load_library().nann_score_items(
         index=index.resource_handle,

@@ -16,18 +16,28 @@ _TYPES = {"float32": tf.float32, "float16": tf.float16, "uint16": tf.bfloat16, "
 
 
 class IndexResource(tf.saved_model.experimental.TrackableResource):
-    """A mapped, validated index that ops of this package take as their first argument.
+    """A memory-mapped, validated index: the first argument of the ops of this package.
 
-    index_dir:   folder of design section 3 (`index.json`, entry points, neighbours).
-    item_ids:    .npy, int64 [N].
-    item_tables: name -> .npy, float32 | float16 | uint16 (bfloat16) [N, width].
-    user_tables: name -> .npy, the same types [rows, width], or int64 [rows] (a sorted vocabulary).
-    id_order:    .npy, int32 [N], positions sorted by id; worked out at load when absent.
-    prefault:    read every page at load.
+    index_dir:   folder with index.json, entry points and neighbour lists, as `nann index` writes it.
+    item_ids:    .npy file, int64 [N].
+    item_tables: name -> .npy file, float32 | float16 | uint16 (bfloat16) [N, width].
+    user_tables: name -> .npy file, the same types [rows, width], or int64 [rows] for a vocabulary, ascending.
+    id_order:    .npy file, int32 [N], positions in the order of their ids; computed at load when absent.
+    prefault:    read every page at load, so that no request waits for the disk.
 
-    Every file is a `tf.saved_model.Asset` and is checked to the last offset when the resource is made and
-    whenever a SavedModel that holds it is loaded; a damaged one raises tf.errors.InvalidArgumentError with
-    path, expected and actual. Searches are thread-safe.
+    Every file is a `tf.saved_model.Asset`. All of them are checked, to the last offset, when the resource is
+    made and whenever a SavedModel that holds it is loaded: a damaged file raises
+    tf.errors.InvalidArgumentError with path, expected and actual. Searches are thread-safe.
+
+    Example:
+      >>> index = IndexResource(
+      ...     index_dir="RUN/index",
+      ...     item_ids="RUN/embeddings/item_ids.npy",
+      ...     item_tables={"item_embs": "RUN/embeddings/item_embs.npy"},
+      ...     user_tables={"item_ids": "RUN/vocabulary/item_ids.npy"},
+      ... )
+      >>> index.meta.num_items, index.meta.dim
+      (500, 8)
     """
 
     def __init__(
@@ -61,7 +71,7 @@ class IndexResource(tf.saved_model.experimental.TrackableResource):
             self._initialize()
 
     def _asset(self, name: str, path: str | Path) -> tf.saved_model.Asset:
-        # A resource does not track its attributes by itself, and an untracked asset is not exported.
+        # A resource does not track its attributes, and TensorFlow exports tracked assets only.
         return self._track_trackable(tf.saved_model.Asset(str(path)), name)
 
     def _create_resource(self) -> tf.Tensor:

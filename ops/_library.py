@@ -22,6 +22,10 @@ def library_path() -> Path:
     """Path of the compiled op library, for `tf.load_op_library` or LD_PRELOAD.
 
     Raises MissingDependencyError when this installation holds no compiled library.
+
+    Example:
+      >>> library_path().name
+      'libnann_ops.so'
     """
     path = _installed(_LIBRARY)
     if path is None:
@@ -33,10 +37,17 @@ def library_path() -> Path:
 
 @functools.cache
 def load_library() -> Any:
-    """Load the ops into this process, once; returns the module of generated op functions.
+    """Load the ops into this process; returns the module of generated op functions, the same on every call.
 
-    Raises MissingDependencyError when TensorFlow is not installed, the library was not built, or it was
-    built for another TensorFlow than the installed one (the two would not fit).
+    A process that loads an export with TensorFlow itself calls this first. Raises MissingDependencyError when
+    TensorFlow is not installed, when the library was not built, or when it was built for another minor
+    version of TensorFlow than the installed one.
+
+    Example:
+      >>> ops = load_library()
+      >>> exported = tf.saved_model.load("MODELS/nann/1")  # Keep this object: it owns the index.
+      >>> sorted(exported.signatures)
+      ['retrieve', 'retrieve_by_ids', 'score', 'serving_default']
     """
     installed = _tensorflow_version()
     built_for = _built_for()
@@ -59,7 +70,7 @@ def _tensorflow_version() -> str:
 
 
 def _built_for() -> str:
-    library_path()  # A missing library is the more telling error.
+    library_path()  # Where both files are missing, the error names the library.
     path = _installed(_BUILT_FOR)
     return path.read_text().strip() if path else "an unknown version"
 

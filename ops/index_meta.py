@@ -1,4 +1,4 @@
-"""What `index.json` says, and what follows from it: file names, hops, the beams of a request."""
+"""The content of `index.json`, and what follows from it: file names, hops, the beams of a request."""
 
 from __future__ import annotations
 
@@ -26,12 +26,23 @@ BUILD_AGAIN = "Build the index again with `nann index`."
 
 @dataclass(frozen=True)
 class IndexMeta:
-    """What `index.json` holds.
+    """The content of `index.json`.
 
-    `metric` says by which closeness of embeddings nodes were linked: one of `METRICS`, Euclidean distance, or
-    inner product (alone, or beside links by distance). The walk itself asks the scorer only.
-    `hops_per_level[l]` is the number of hops of level l, for l = 0..start_level-1.
-    `seed` drew the levels of the nodes; None where that is not known, as for an imported index.
+    format_version:  version of the files.
+    num_items:       N.
+    dim:             D, the width of an item embedding.
+    metric:          how nodes were linked: "l2" by Euclidean distance, "ip" by inner product (alone, or
+                     beside links by distance). A walk does not depend on it: it asks the scorer.
+    m:               neighbours of a node at each level above 0; twice as many at level 0.
+    ef_construction: candidates looked at when a node was linked; 0 where it is not known.
+    start_level:     S: levels 0..S-1 are walked, nodes at level S or above are the entry points.
+    hops_per_level:  hops of levels 0..S-1.
+    seed:            of the levels of the nodes; None where it is not known, as for an imported index.
+
+    Example:
+      >>> meta = index.meta
+      >>> meta.num_items, meta.dim, meta.metric, meta.start_level, meta.hops_per_level
+      (500, 8, 'l2', 2, (3, 1))
     """
 
     format_version: int
@@ -46,7 +57,7 @@ class IndexMeta:
 
     @property
     def level_topn_length(self) -> int:
-        """Number of values of a request's `level_topn`: entry beam, one a hop, final k."""
+        """Number of values of a request's `level_topn`: entry beam, one beam per hop, final k."""
         return 1 + sum(self.hops_per_level) + 1
 
 
@@ -69,12 +80,22 @@ def index_file_names(meta: IndexMeta) -> list[str]:
 
 
 def default_hops(start_level: int) -> tuple[int, ...]:
-    """Hops of levels 0..start_level-1: three at level 0, one at each level above."""
+    """Hops of levels 0..start_level-1: three at level 0, one at each level above.
+
+    Example:
+      >>> default_hops(2)
+      (3, 1)
+    """
     return (3,) + (1,) * (start_level - 1)
 
 
 def default_level_topn(meta: IndexMeta) -> npt.NDArray[np.int32]:
-    """The default beams, int32 [1 + hops + 1]: 100 entry points, 200 a hop, final k 200."""
+    """The default beams, int32 [1 + hops + 1]: 100 entry points, 200 per hop, 200 results.
+
+    Example:
+      >>> default_level_topn(index.meta)
+      array([100, 200, 200, 200, 200, 200], dtype=int32)
+    """
     return np.array([100] + [200] * (meta.level_topn_length - 1), np.int32)
 
 
@@ -137,8 +158,9 @@ def check_level_topn(level_topn: Sequence[int] | npt.NDArray[Any], meta: IndexMe
     beams = np.asarray(level_topn)
     if beams.ndim != 1 or beams.size != meta.level_topn_length or not np.issubdtype(beams.dtype, np.integer):
         raise InvalidInputError(
-            f"level_topn: expected {meta.level_topn_length} integers (entry beam, one a hop, final k), found "
-            f"{beams.dtype} of shape {list(beams.shape)}. The index has hops {list(meta.hops_per_level)}."
+            f"level_topn: expected {meta.level_topn_length} integers (entry beam, one per hop, final k), "
+            f"found {beams.dtype} of shape {list(beams.shape)}. The index has hops "
+            f"{list(meta.hops_per_level)}."
         )
     if beams.min() < 1 or beams.max() > MAX_BEAM:
         raise InvalidInputError(f"level_topn: expected values 1..{MAX_BEAM}, found {beams.tolist()}.")

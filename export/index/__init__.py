@@ -1,1 +1,1 @@
-"""Reading, building and converting indexes, and the NumPy search that answers are compared with."""
+"""Building, converting and reading indexes, and the reference search in NumPy."""

@@ -1,4 +1,4 @@
-"""Building the index of a run: by faiss, from a faiss index, or from the original's files."""
+"""Building the index of a run with faiss, or converting an index of faiss or of the original NANN."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from nann.export.index.union import union_of_graphs
 from nann.export.items import Items, read_items
 from nann.progress import OnProgress
 
-# faiss prepares a lock for every node on each call: calls must be few, and yet show progress.
+# faiss prepares a lock for every node on each call: calls are few, but enough to show progress.
 _MOST_CALLS = 200
 _LEAST_ROWS_A_CALL = 1_000
 # The seed of faiss, so that an index built here has the levels of one built by faiss itself.
 DEFAULT_SEED = 12345
-# By what the graphs are made whose links an index of a metric has.
+# The metrics of the graphs whose links an index of each metric has.
 _LINKS = {"l2": ("l2",), "ip": ("ip", "l2")}
 
 
@@ -41,19 +41,24 @@ def build_index(
 ) -> GraphIndex:
     """Build an HNSW graph over RUN/embeddings and write it to RUN/index.
 
-    metric:          "l2" links items of near embeddings, which suits any scorer that is smooth in them; "ip"
-                     is for a scorer that is an inner product: half of the links lead to items of large inner
-                     product, half to near ones. The former alone lead to few items, the longest vectors
-                     (Liu et al., AAAI 2020, arXiv 1909.13459, who add a second graph as well).
+    metric:          "l2" links items with near embeddings, which suits every scorer that is smooth in them.
+                     "ip" is for a scorer that is an inner product: half of the links lead to items with a
+                     large inner product, half to near ones. The first kind alone leads to the few longest
+                     vectors (Liu et al., AAAI 2020, arXiv 1909.13459, also combine two graphs).
     m:               neighbours of a node at each level above 0; twice as many at level 0. Even for "ip".
-    ef_construction: candidates looked at when a node is linked; more is slower and better.
+    ef_construction: candidates looked at when a node is linked; more makes a slower build and a better graph.
     start_level:     S; None is the smallest S >= 2 that leaves at most 2,048 entry points.
-    hops_per_level:  hops of levels 0..S-1; None is three at level 0 and one above.
-    seed:            draws the nodes' levels. Neighbour lists also depend on the order in which
-                     threads insert, so two builds are equal only with `threads=1`.
-    threads:         of faiss; None is all processors.
+    hops_per_level:  hops of levels 0..S-1; None is three at level 0 and one at each level above.
+    seed:            draws the levels of the nodes. Neighbour lists also depend on the order in which
+                     threads insert nodes, so two builds are equal only with `threads=1`.
+    threads:         threads of faiss; None is all processors.
 
     Raises InvalidFileError for bad embeddings, InvalidInputError for bad options.
+
+    Example:
+      >>> graph = build_index("RUN", m=8, start_level=1, hops_per_level=(2,))
+      >>> graph.meta.m, graph.level_topn_length
+      (8, 4)
     """
     if metric not in _LINKS:
         raise InvalidInputError(
@@ -63,7 +68,7 @@ def build_index(
     _check_option("m", m, 2 * len(kinds), 1024)
     if m % len(kinds) != 0:
         raise InvalidInputError(
-            f"m: expected an even number, for metric {metric} makes two kinds of links, found {m}. "
+            f"m: expected an even number, because metric {metric} makes two kinds of links, found {m}. "
             f"Choose {m + 1}."
         )
     _check_option("ef_construction", ef_construction, 1, 100_000)
@@ -77,7 +82,7 @@ def build_index(
             index, items, start_level=start_level, hops_per_level=hops_per_level, on_progress=on_progress
         )
 
-    # The same number of neighbours and the same seed give all the same levels.
+    # With the same number of neighbours and the same seed all graphs have the same levels.
     graph = functools.reduce(union_of_graphs, [link(by, m // len(kinds)) for by in kinds])
     graph = replace(graph, meta=replace(graph.meta, seed=seed))
     write_index(Path(run_dir) / "index", graph)
@@ -94,7 +99,15 @@ def index_from_faiss(
 ) -> GraphIndex:
     """Convert an index file of faiss over the items of RUN/embeddings, and write it to RUN/index.
 
-    See `convert_faiss_index` for what the file may hold. Raises InvalidFileError, InvalidInputError.
+    `convert_faiss_index` says what the file may hold. Raises InvalidFileError, InvalidInputError.
+
+    Example:
+      >>> import faiss
+      >>> faiss_index = faiss.IndexHNSWFlat(8, 16)
+      >>> faiss_index.add(np.load("RUN/embeddings/item_embs.npy"))
+      >>> faiss.write_index(faiss_index, "hnsw.faiss")
+      >>> index_from_faiss("RUN", "hnsw.faiss").meta.m
+      16
     """
     check_levels(start_level, hops_per_level)
     items = read_items(run_dir, on_progress=on_progress)
@@ -117,7 +130,17 @@ def index_from_original(
     hops_per_level: tuple[int, ...] | None = None,
     on_progress: OnProgress | None = None,
 ) -> GraphIndex:
-    """Import the original's index files over the items of RUN/embeddings, and write them to RUN/index."""
+    """Import index files of the original NANN over the items of RUN/embeddings, and write them to RUN/index.
+
+    index_dir:      folder with `enter_points.npy`, `neighbors_level_0_values.npy` and so on.
+    hops_per_level: hops of the levels found; None is three at level 0 and one at each level above.
+
+    Raises InvalidFileError for damaged files, InvalidInputError for bad hops.
+
+    Example:
+      >>> index_from_original("RUN", "ORIGINAL", hops_per_level=(2, 1)).meta.hops_per_level
+      (2, 1)
+    """
     items = read_items(run_dir, on_progress=on_progress)
     graph = import_original_index(index_dir, items, hops_per_level=hops_per_level)
     check_levels(graph.meta.start_level, hops_per_level)

@@ -1,4 +1,4 @@
-"""faiss's HNSW graph to the arrays that are walked."""
+"""Converting an HNSW graph of faiss."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from nann.export.items import CHUNK_ROWS, Items, repeated_ids, some_ids
 from nann.ops.index_meta import FORMAT_VERSION, IndexMeta, default_hops
 from nann.progress import OnProgress
 
+# Every request scores all entry points: this many are half of what a walk with default beams scores.
 MOST_ENTER_POINTS = 2048
+# The original NANN's.
 _LEAST_START_LEVEL = 2
+# Spread over the corpus: enough to notice other embeddings or another order, few enough to take no time.
 _COMPARED_ROWS = 1024
 FAISS_METRICS = {"l2": faiss.METRIC_L2, "ip": faiss.METRIC_INNER_PRODUCT}
 _METRICS = {metric: name for name, metric in FAISS_METRICS.items()}
@@ -34,12 +37,20 @@ def convert_faiss_index(
     """Convert an `IndexHNSWFlat`, or an `IndexIDMap` around one, over the vectors of `items`.
 
     start_level:    S; None is the smallest S >= 2 that leaves at most 2,048 entry points.
-    hops_per_level: hops of levels 0..S-1; None is three at level 0 and one above.
-    name:           how messages call the index, for example its path.
+    hops_per_level: hops of levels 0..S-1; None is three at level 0 and one at each level above.
+    name:           the name of the index in messages, for example its path.
 
-    A plain index must hold the items in the order of `items.ids`; the rows of an `IndexIDMap` may come
-    in any order and are brought into that of `items.ids`. Raises InvalidInputError when the index is of
-    another kind, metric, dimension, size or content.
+    A plain index must hold the items in the order of `items.ids`. The rows of an `IndexIDMap` may have any
+    order. Raises InvalidInputError when the index is of another kind, metric, dimension, size or content.
+
+    Example:
+      >>> import faiss
+      >>> items = read_items("RUN")
+      >>> faiss_index = faiss.IndexHNSWFlat(items.dim, 16)
+      >>> faiss_index.add(items.embs)
+      >>> graph = convert_faiss_index(faiss_index, items)
+      >>> graph.meta.num_items, graph.meta.m
+      (500, 16)
     """
     hnsw_index, id_map = _unwrap(index, name)
     _check_against_items(hnsw_index, items, name)
@@ -64,7 +75,7 @@ def convert_faiss_index(
 
 
 def read_faiss_index(path: str | Path) -> Any:
-    """Read an index file of faiss; InvalidFileError when it is missing or not one."""
+    """Read an index file of faiss; InvalidFileError when it is missing or of another kind."""
     path = Path(path)
     if not path.is_file():
         raise InvalidFileError(
@@ -74,20 +85,20 @@ def read_faiss_index(path: str | Path) -> Any:
         return faiss.read_index(str(path))
     except RuntimeError as error:
         raise InvalidFileError(
-            f"{path}: expected an index file of faiss, found one that faiss cannot read ({error}). "
+            f"{path}: expected an index file of faiss, found a file that faiss cannot read ({error}). "
             f"Write it with faiss.write_index."
         ) from error
 
 
 class _FaissGraph:
-    """The graph of a faiss index, in the order of the items.
+    """The graph of a faiss index, by positions in the order of the items.
 
-    faiss stores `level + 1` for each node, and one array of neighbours with a slot of fixed width for
-    each node and level, filled from the left, -1 = empty.
+    faiss stores `level + 1` for each node, and one array of neighbours with a slot of fixed width for each
+    node and level. A slot is filled from the left; -1 is empty.
     """
 
     def __init__(self, hnsw: Any, node_of_position: npt.NDArray[np.int64] | None) -> None:
-        self._hnsw = hnsw  # keeps the memory of the views below alive
+        self._hnsw = hnsw  # Owns the memory of the views below.
         self._neighbors = _view(hnsw.neighbors)
         self._offsets = _view(hnsw.offsets)
         self._cumulated = faiss.vector_to_array(hnsw.cum_nneighbor_per_level).astype(np.int64)
@@ -101,20 +112,20 @@ class _FaissGraph:
         self.node_levels: npt.NDArray[np.int32] = levels
 
     def neighbors_at(self, level: int) -> int:
-        """Width of a slot at `level`; 0 for a level that faiss made no room for."""
+        """Width of a slot at `level`; 0 for a level without slots."""
         if level + 1 >= self._cumulated.size:
             return 0
         return int(self._cumulated[level + 1] - self._cumulated[level])
 
     def enter_points(self, start_level: int) -> npt.NDArray[np.int32]:
-        """Positions of the nodes present at `start_level`, else the graph's own entry point."""
+        """Positions of the nodes present at `start_level`; without any, the graph's own entry point."""
         present = np.flatnonzero(self.node_levels > start_level).astype(np.int32)
         if present.size:
             return present
         return self._to_positions(np.array([self._hnsw.entry_point], np.int32))
 
     def level(self, level: int, on_progress: OnProgress | None) -> Level:
-        """Neighbour lists of one level, in two passes so that the values are held once."""
+        """Neighbour lists of one level; two passes, so that the values are in memory only once."""
         num_items = self.node_levels.size
         row_splits = np.zeros(num_items + 1, np.int64)
         stage = f"convert level {level}"
@@ -134,7 +145,7 @@ class _FaissGraph:
         return Level(values, row_splits)
 
     def _slots(self, level: int, start: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-        """Of a chunk of positions: those present at `level`, and their slots [present, width]."""
+        """The positions of a chunk that are present at `level`, and their slots [present, width]."""
         present = start + np.flatnonzero(self.node_levels[start : start + CHUNK_ROWS] > level)
         width = self.neighbors_at(level)
         if present.size == 0 or width == 0:
@@ -148,7 +159,7 @@ class _FaissGraph:
 
 
 def _view(vector: Any) -> npt.NDArray[Any]:
-    """A faiss vector as an array without a copy; valid as long as its owner lives."""
+    """A faiss vector as an array, without a copy; valid as long as its owner exists."""
     view: npt.NDArray[Any] = faiss.rev_swig_ptr(vector.data(), vector.size())
     return view
 
@@ -170,12 +181,12 @@ def _unwrap(index: Any, name: str) -> tuple[Any, npt.NDArray[np.int64] | None]:
     if not isinstance(inner, faiss.IndexHNSWFlat):
         raise InvalidInputError(
             f"{name}: expected IndexHNSWFlat, or IndexIDMap around it, found {type(inner).__name__}. "
-            f"Build one with faiss, or let `nann index` build it."
+            f"Build one with faiss, or let `nann index` build the graph."
         )
     if inner.metric_type not in _METRICS:
         raise InvalidInputError(
             f"{name}: expected the metric L2 or inner product, found faiss metric {inner.metric_type}. "
-            f"Build it with faiss.METRIC_L2, or let `nann index` build it."
+            f"Build it with faiss.METRIC_L2, or let `nann index` build the graph."
         )
     return inner, id_map
 
@@ -194,10 +205,10 @@ def _check_against_items(index: Any, items: Items, name: str) -> None:
 
 
 def _match_ids(id_map: npt.NDArray[np.int64], items: Items, name: str) -> npt.NDArray[np.int64]:
-    """For each position the node of the index that holds its item."""
+    """The node of the index that holds the item of each position, int64 [N]."""
     by_id, by_map = np.argsort(items.ids), np.argsort(id_map)
     if not np.array_equal(items.ids[by_id], id_map[by_map]):
-        # There are as many vectors as items: for each foreign or repeated id, one of an item is missing.
+        # There are as many vectors as items, so an id is missing for each foreign or repeated one.
         differences = {
             "missing": np.setdiff1d(items.ids, id_map),
             "foreign": np.setdiff1d(id_map, items.ids),
@@ -218,17 +229,17 @@ def _match_ids(id_map: npt.NDArray[np.int64], items: Items, name: str) -> npt.ND
 def _check_vectors(
     index: Any, items: Items, node_of_position: npt.NDArray[np.int64] | None, name: str
 ) -> None:
-    """A sample of the vectors is that of the items: an index of other embeddings would walk at random."""
+    """Compare a sample of the vectors: walks over the graph of other embeddings find nothing."""
     count = min(_COMPARED_ROWS, items.num_items)
     positions = np.linspace(0, items.num_items - 1, count).astype(np.int64)
     nodes = positions if node_of_position is None else node_of_position[positions]
     found = index.storage.reconstruct_batch(nodes)
     expected = np.asarray(items.embs[positions], np.float32)
-    tolerance = 1e-2 * np.abs(expected).max(axis=1, keepdims=True) + 1e-6  # a float16 copy is equal
+    tolerance = 1e-2 * np.abs(expected).max(axis=1, keepdims=True) + 1e-6  # Equal up to float16.
     wrong = np.flatnonzero((np.abs(found - expected) > tolerance).any(axis=1))
     if wrong.size:
         raise InvalidInputError(
-            f"{name}: expected the vectors of {items.embs_path}, found other ones in {wrong.size} of {count} "
+            f"{name}: expected the vectors of {items.embs_path}, found others in {wrong.size} of {count} "
             f"compared rows, first at row {positions[wrong[0]]}. Build the index over these embeddings, "
             f"in their order, or with their ids (IndexIDMap)."
         )

@@ -1,4 +1,4 @@
-"""The arrays of an index: an HNSW graph cut into levels, memory-mapped.
+"""The files of an index: an HNSW graph, level by level, memory-mapped.
 
 A folder holds `index.json`, `enter_points.npy` and, for each walked level l, the neighbour lists of
 all N nodes as `neighbors_level_{l}_values.npy` and `neighbors_level_{l}_row_splits.npy`.
@@ -35,6 +35,12 @@ class Level:
 
     values:     int32 [edges], positions 0..N-1.
     row_splits: int64 [N + 1], from 0 to `edges`, never decreasing.
+
+    Example:
+      >>> level = read_index("RUN/index").levels[0]
+      >>> neighbors_of_3 = level.values[level.row_splits[3] : level.row_splits[4]]
+      >>> bool((neighbors_of_3 < 500).all())
+      True
     """
 
     values: npt.NDArray[np.int32]
@@ -43,10 +49,16 @@ class Level:
 
 @dataclass(frozen=True)
 class GraphIndex:
-    """A graph ready to be walked.
+    """The HNSW graph of an index.
 
+    meta:         the content of index.json.
     enter_points: int32 [P], P >= 1, positions, each once.
-    levels:       `levels[l]` for l = 0..start_level-1.
+    levels:       levels 0..start_level-1, the bottom one first.
+
+    Example:
+      >>> graph = read_index("RUN/index")
+      >>> graph.meta.num_items, len(graph.levels), graph.enter_points.dtype
+      (500, 2, dtype('int32'))
     """
 
     meta: IndexMeta
@@ -55,15 +67,19 @@ class GraphIndex:
 
     @property
     def level_topn_length(self) -> int:
-        """Number of values of a request's `level_topn`: entry beam, one a hop, final k."""
+        """Number of values of a request's `level_topn`: entry beam, one beam per hop, final k."""
         return self.meta.level_topn_length
 
 
 def read_index(index_dir: str | os.PathLike[str]) -> GraphIndex:
     """Memory-map and fully validate the index in `index_dir`.
 
-    Raises InvalidFileError, naming the file, what was expected and what was found, when a file is
-    missing, is not what its name says, or points outside of the graph.
+    Raises InvalidFileError, naming file, expected and actual, when a file is missing, has another type or
+    shape, or holds a position outside of the graph.
+
+    Example:
+      >>> read_index("RUN/index").level_topn_length
+      6
     """
     folder = Path(index_dir)
     meta = read_meta(folder)
@@ -74,10 +90,15 @@ def read_index(index_dir: str | os.PathLike[str]) -> GraphIndex:
 
 
 def write_index(index_dir: str | os.PathLike[str], graph: GraphIndex) -> None:
-    """Write `graph` as the folder `index_dir`, replacing one that is there.
+    """Write `graph` as the folder `index_dir`, replacing an older one.
 
-    The folder is written beside and renamed: a reader sees the old index, then the new one. What was
-    written is validated before it is published (InvalidFileError).
+    The folder is written beside and renamed: a reader sees the old index, then the new one. The written files
+    are validated before that; InvalidFileError names what is wrong with `graph`.
+
+    Example:
+      >>> write_index("COPY/index", read_index("RUN/index"))
+      >>> read_index("COPY/index").meta == read_index("RUN/index").meta
+      True
     """
     with staged_directory(index_dir) as staged:
         write_json(staged / INDEX_JSON, dataclasses.asdict(graph.meta))
@@ -106,7 +127,7 @@ def _check_enter_points(path: Path, enter_points: npt.NDArray[np.int32], num_ite
 
 
 def _check_positions(path: Path, positions: npt.NDArray[np.int32], num_items: int) -> None:
-    """All of `positions` are 0..num_items-1. Allocates nothing of their size unless one is not."""
+    """Check that all positions are 0..num_items-1; allocates memory of their size only when one is not."""
     if positions.size and (positions.min() < 0 or positions.max() >= num_items):
         first = int(np.flatnonzero((positions < 0) | (positions >= num_items))[0])
         raise InvalidFileError(

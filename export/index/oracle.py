@@ -1,4 +1,4 @@
-"""The search in plain NumPy: the reference that every other implementation is tested against."""
+"""The search in plain NumPy: the reference for every other implementation."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def beam_search(
 
     item_ids:    int64 [N], the id of each position.
     score_fn:    int32 [n] positions -> float32 [n] scores; NaN drops the item.
-    level_topn:  entry beam, one beam a hop (top level first), final k.
-    exclude_ids: walked like any other item, left out of the answer; -1 and unknown ids are ignored.
+    level_topn:  entry beam, one beam per hop (top level first), final k.
+    exclude_ids: item ids that are walked like any others but left out of the answer; -1 and unknown ids are
+                 ignored.
 
     Returns ids int64 [k], scores float32 [k], best first, padded with id -1 and score -inf, and the
     number of items scored. Raises InvalidInputError when level_topn does not fit the index.
@@ -68,12 +69,13 @@ def adaptive_search(
     *,
     expand: int,
 ) -> tuple[npt.NDArray[np.int64], Scores, int]:
-    """The adaptive walk for one user: on each level, expand the best until the pool has no other left.
+    """The adaptive walk for one user: a level ends when the best candidates are all expanded.
 
-    This is Algorithm 2 of the HNSW paper (arXiv 1603.09320) with `expand` candidates a hop, all among the
-    pool's best; how many these are is the level's widest beam. On level 0 the pool holds at least k + the
-    number of `exclude_ids`, whether they are expanded or not.
-    Arguments, results and errors as in `beam_search`.
+    This is Algorithm 2 of the HNSW paper (arXiv 1603.09320) with `expand` candidates per hop. A level keeps a
+    pool of the best items so far; those of them that are expanded are as many as its widest beam. On level 0
+    the pool holds at least k + the number of `exclude_ids`.
+
+    The other arguments, the results and the errors are those of `beam_search`.
     """
     beams = [int(beam) for beam in check_level_topn(level_topn, graph.meta)]
     hop_beams, k = iter(beams[1:-1]), beams[-1]
@@ -121,13 +123,13 @@ def _answer(
 
 
 def _neighbors(level: Level, nodes: Positions) -> Positions:
-    """Neighbours of all of `nodes`, each once, ascending."""
+    """The neighbours of all of `nodes`, each once, ascending."""
     lists = [level.values[level.row_splits[node] : level.row_splits[node + 1]] for node in nodes]
     return np.unique(np.concatenate(lists)) if lists else np.zeros(0, np.int32)
 
 
 def _score(score_fn: ScoreFn, positions: Positions) -> tuple[Positions, Scores, int]:
-    """Positions and scores without those that scored NaN, and how many were scored."""
+    """Positions and scores without NaN scores, and the number of items scored."""
     if positions.size == 0:
         return positions, np.zeros(0, np.float32), 0
     scores = np.asarray(score_fn(positions), np.float32)
@@ -138,6 +140,6 @@ def _score(score_fn: ScoreFn, positions: Positions) -> tuple[Positions, Scores, 
 def _top(
     count: int, positions: Positions, scores: Scores, item_ids: npt.NDArray[np.int64]
 ) -> tuple[Positions, Scores]:
-    """The `count` best, best first; of equal scores the smaller item id first."""
+    """The `count` best positions and scores, best first; of equal scores the smaller item id first."""
     order = np.lexsort((item_ids[positions], -scores))[:count]
     return positions[order], scores[order]

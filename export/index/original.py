@@ -1,4 +1,4 @@
-"""The original NANN's index files: the same names, int64 throughout, no index.json."""
+"""Importing index files of the original NANN: the same names, all int64, without index.json."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def import_original_index(
 ) -> GraphIndex:
     """Read the original's files over the items of `items`, in their order.
 
-    The start level is the number of levels found. M and ef_construction are not recorded there: M is
-    taken from the longest list, ef_construction is 0, unknown. Positions and offsets are checked when
-    the graph is written. Raises InvalidFileError.
+    The start level is the number of levels found. The files do not record M and ef_construction: M is derived
+    from the longest list, ef_construction is 0 for unknown. Positions and offsets are checked when the graph
+    is written. Raises InvalidFileError.
     """
     folder = Path(index_dir)
     enter_points = _read_integers(folder / ENTER_POINTS)
@@ -83,7 +83,7 @@ def _read_integers(path: Path) -> npt.NDArray[Any]:
 
 
 def _to_int32(path: Path, positions: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    """A value beyond int32 must not wrap around into a valid position."""
+    """`positions` as int32; InvalidFileError for values beyond int32, which would wrap around."""
     if positions.size and (positions.min() < 0 or positions.max() > np.iinfo(np.int32).max):
         raise InvalidFileError(
             f"{path}: expected positions 0..{np.iinfo(np.int32).max}, found {int(positions.min())}.."

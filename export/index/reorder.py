@@ -1,7 +1,7 @@
-"""Positions in an order that keeps near items near in memory.
+"""Reordering positions, so that near items are near in memory.
 
-A walk gathers the rows of neighbours, which are near in embedding space. With their rows on the same pages,
-a gather meets fewer page-table walks and more open DRAM rows. Item ids and answers stay the same.
+A walk gathers the rows of neighbours, which are near in embedding space. When these rows share pages, a
+gather has fewer page-table walks and more open DRAM rows. Item ids and answers stay the same.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from nann.export.index.files import GraphIndex, Level, check_graph_fits, read_in
 from nann.export.items import CHUNK_ROWS, Items, read_items, write_part_of_run
 from nann.progress import OnProgress
 
-_ITEMS_A_CLUSTER = 256
+# Rows of 64 floats: 64 KB, sixteen pages.
+_ITEMS_PER_CLUSTER = 256
+# k-means compares every item with every centroid: more would make large exports slow.
 _MAX_CLUSTERS = 4096
-_TRAINING_POINTS_A_CLUSTER = 64
+# faiss warns below 39.
+_TRAINING_POINTS_PER_CLUSTER = 64
 
 
 def locality_order(items: Items, *, on_progress: OnProgress | None = None) -> npt.NDArray[np.int64]:
-    """Rows [N] in the order of their k-means clusters; a corpus of one cluster stays as it is."""
-    clusters = min(items.num_items // _ITEMS_A_CLUSTER, _MAX_CLUSTERS)
+    """The rows 0..N-1 ordered by k-means cluster; a corpus of one cluster keeps its order."""
+    clusters = min(items.num_items // _ITEMS_PER_CLUSTER, _MAX_CLUSTERS)
     if clusters < 2:
         return np.arange(items.num_items)
-    drawn = np.random.default_rng(0).permutation(items.num_items)[: clusters * _TRAINING_POINTS_A_CLUSTER]
+    drawn = np.random.default_rng(0).permutation(items.num_items)[: clusters * _TRAINING_POINTS_PER_CLUSTER]
     kmeans = faiss.Kmeans(items.dim, clusters, niter=6, seed=1)
     kmeans.train(np.asarray(items.embs[np.sort(drawn)], np.float32))
     cluster = np.empty(items.num_items, np.int32)
@@ -43,7 +46,7 @@ def locality_order(items: Items, *, on_progress: OnProgress | None = None) -> np
 
 
 def reordered(graph: GraphIndex, order: npt.NDArray[np.int64]) -> GraphIndex:
-    """The same graph with position p for what was row order[p]."""
+    """The same graph, in which the node `order[p]` gets the position p."""
     position = np.empty(order.size, np.int32)
     position[order] = np.arange(order.size, dtype=np.int32)
     levels = tuple(_reordered_level(level, order, position) for level in graph.levels)
@@ -52,14 +55,15 @@ def reordered(graph: GraphIndex, order: npt.NDArray[np.int64]) -> GraphIndex:
 
 @contextlib.contextmanager
 def reordered_run(run_dir: Path, beside: Path, *, on_progress: OnProgress | None = None) -> Iterator[Path]:
-    """A temporary run in the folder `beside`: `run_dir` in `locality_order`, as far as an export reads it.
+    """Yield a temporary run, in the folder `beside`, with the items of `run_dir` in `locality_order`.
 
-    Raises InvalidFileError when the run's embeddings or index are damaged or do not fit each other.
+    It holds what an export reads: embeddings, vocabularies and index. Raises InvalidFileError when embeddings
+    or index are damaged or do not fit each other.
     """
     items, graph = read_items(run_dir, on_progress=on_progress), read_index(run_dir / "index")
     check_graph_fits(run_dir / "index", graph, items)
     beside.mkdir(parents=True, exist_ok=True)
-    # Hidden, so that no server takes it for a version; an export links its files before they go.
+    # Hidden, so that no server takes it for a version. An export links its files before they are deleted.
     with tempfile.TemporaryDirectory(dir=beside, prefix=".run-") as folder:
         order = locality_order(items, on_progress=on_progress)
         write_part_of_run(Path(folder), run_dir, items, order)
@@ -74,7 +78,7 @@ def _reordered_level(level: Level, order: npt.NDArray[np.int64], position: npt.N
     for start in range(0, order.size, CHUNK_ROWS):
         rows = order[start : start + CHUNK_ROWS]
         begin, end = row_splits[start], row_splits[start + rows.size]
-        # Where each value of these rows stood: its row's start, and how far it is into the row.
+        # The old place of each value: the start of its row plus its offset within the row.
         into = np.arange(begin, end) - np.repeat(
             row_splits[start : start + rows.size], lengths[start : start + rows.size]
         )

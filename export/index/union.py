@@ -1,4 +1,4 @@
-"""The links of two graphs over the same items, in one."""
+"""Joining the links of two graphs over the same items."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from nann.export.items import CHUNK_ROWS
 
 
 def union_of_graphs(first: GraphIndex, second: GraphIndex) -> GraphIndex:
-    """A graph with every link of both, each once; entry points, `metric` and `ef_construction` of `first`.
+    """A graph with every link of both, each once.
 
-    Both are over the same items and have the same levels; `m` is the sum of theirs.
+    Both must be over the same items and have the same levels. Entry points, metric and ef_construction are
+    those of `first`; m is the sum.
     """
     meta = replace(first.meta, m=first.meta.m + second.meta.m)
     levels = tuple(_union(*levels) for levels in zip(first.levels, second.levels, strict=True))
@@ -35,7 +36,7 @@ def _union(first: Level, second: Level) -> Level:
 
 
 def _links(level: Level, start: int, stop: int) -> npt.NDArray[np.int64]:
-    """The links of nodes start..stop-1, each as one number: (node - start) * N + neighbour."""
+    """The links of the nodes start..stop-1, each as one number: (node - start) * N + neighbour."""
     num_items = level.row_splits.size - 1
     nodes = np.repeat(np.arange(stop - start), np.diff(level.row_splits[start : stop + 1]))
     return nodes * num_items + level.values[level.row_splits[start] : level.row_splits[stop]]

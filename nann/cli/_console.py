@@ -1,4 +1,4 @@
-"""What every command shares: the `--json` switch, progress on standard error, one way to print."""
+"""Shared by all commands: the `--json` switch, progress on standard error, and printing."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def json_option(function: Function) -> Function:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow without what it prints before its log level counts; a failure shows all of it.
+    """Import TensorFlow without its start-up messages, which ignore the log level; a failure shows them.
 
-    Does nothing where TensorFlow is not installed: who needs it says so in better words.
+    Does nothing when TensorFlow is not installed: the code that needs it raises a clearer error.
     """
     if importlib.util.find_spec("tensorflow") is None:
         return
@@ -67,7 +67,7 @@ def import_tensorflow() -> None:
 
 @contextmanager
 def spinner(text: str, as_json: bool = False) -> Iterator[None]:
-    """Show on standard error that a step of unknown length is under way."""
+    """Show on standard error that a step of unknown length is running."""
     if as_json:
         yield
         return
@@ -77,7 +77,7 @@ def spinner(text: str, as_json: bool = False) -> Iterator[None]:
 
 @contextmanager
 def progress(as_json: bool = False) -> Iterator[OnProgress]:
-    """Yield a callback (stage, done, total) that draws a bar a stage on standard error."""
+    """Yield a callback (stage, done, total) that draws one progress bar per stage on standard error."""
     bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -98,7 +98,7 @@ def progress(as_json: bool = False) -> Iterator[OnProgress]:
 
 
 def emit(as_json: bool, result: dict[str, Any], render: Callable[[], None]) -> None:
-    """Print `result` as the one JSON object, or call `render` to print it for a person."""
+    """Print `result` as one JSON object, or call `render` to print it for a person."""
     if as_json:
         json.dump(result, sys.stdout)
         sys.stdout.write("\n")

@@ -1,4 +1,4 @@
-"""The whole way from data to served answers, as `nann demo` runs it: each step is one call of the library."""
+"""The steps of `nann demo`, from data to served answers: each one is a call of the library."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from nann.serving.client import NannClient
 from nann.training import Dataset, Evaluation
 
 SOURCE = "recbole:ml-100k"
-# A corpus of 1,682 items is small: with the default M and beams the walk would score nearly all of it, which
-# is brute force in disguise. With M = 4 one node in 16 lives on level 2, a hundred entry points.
+# The corpus has only 1,682 items: with the default M and beams a walk would score nearly all of them. With
+# M = 4 one node in 16 is on level 2, which makes about a hundred entry points.
 M = 4
 EF_CONSTRUCTION = 200
 LEVEL_TOPN = (100, 60, 100, 100, 100, 50)
@@ -36,7 +36,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ShownUser:
-    """One real user: ids as the data has them, oldest first; the answer's ids, best first."""
+    """One real user: ids as in the data, oldest first; retrieved ids, best first."""
 
     user_id: int
     item_ids: Array
@@ -47,7 +47,7 @@ class ShownUser:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found; latencies in milliseconds for one user a request."""
+    """The demo's results; latencies in milliseconds for requests of one user."""
 
     model_dir: Path
     evaluation: Evaluation
@@ -57,7 +57,7 @@ class DemoResult:
     titles: dict[int, str]
 
     def to_json(self) -> dict[str, Any]:
-        """What `RUN/demo.json` holds."""
+        """The content of `RUN/demo.json`."""
         found = self.evaluation
         return {
             "agreement_at_50": found.agreement,
@@ -85,9 +85,9 @@ class DemoResult:
 
 
 def run_demo(run_dir: Path, on_progress: OnProgress) -> DemoResult:
-    """Data, training, embeddings, index, export, verification, evaluation, serving and queries, in `run_dir`.
+    """Run all steps in `run_dir`, from data to queries.
 
-    Writes `run_dir/demo.json` and leaves the export under `run_dir/models/nann/1`.
+    Writes `run_dir/demo.json`, and the export to `run_dir/models/nann/1`.
     """
     from nann.export import ExportOptions, build_index, export_model, verify_model
     from nann.training import EvaluateOptions, embed, evaluate, prepare_data, train
@@ -96,7 +96,7 @@ def run_demo(run_dir: Path, on_progress: OnProgress) -> DemoResult:
     dataset = prepare_data(SOURCE, data_dir, overwrite=True)
     train(data_dir, run_dir, on_progress=on_progress)
     embed(run_dir, on_progress=on_progress)
-    # One thread: the same graph every time.
+    # One thread makes the same graph in every run.
     build_index(
         run_dir,
         m=M,
@@ -146,7 +146,7 @@ def _p50_ms_in_process(model_dir: Path, states: Array) -> float:
 
 
 def _p50_ms(search: Callable[[Array], object], states: Array) -> float:
-    """The median time of one request at a time, after one round to warm up."""
+    """The median time of a request, one at a time, after some requests to warm up."""
     for state in states[:20]:
         search(state)
     millis = []
@@ -159,7 +159,7 @@ def _p50_ms(search: Callable[[Array], object], states: Array) -> float:
 
 @contextmanager
 def _server(base_path: Path) -> Iterator[str]:
-    """`nann serve` as a process of its own on free ports; yields its gRPC address."""
+    """Run `nann serve` in its own process, on free ports; yields its gRPC address."""
     command = [sys.executable, "-m", "nann", "serve", "--json", "--host", "127.0.0.1"]
     command += ["--model_name", "nann", "--model_base_path", str(base_path)]
     command += ["--port", "0", "--rest_api_port", "0"]
@@ -168,7 +168,7 @@ def _server(base_path: Path) -> Iterator[str]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
         assert process.stdout is not None
-        ready = process.stdout.readline()  # One line once it serves; nothing when it ended.
+        ready = process.stdout.readline()  # One line when it serves; empty when it ended.
         if not ready:
             raise NannError(f"nann serve ended with exit code {process.wait()}: see {log_path}.")
         yield json.loads(ready)["grpc"]
@@ -178,11 +178,11 @@ def _server(base_path: Path) -> Iterator[str]:
 
 
 def _query(client: NannClient, dataset: Dataset, user: int) -> ShownUser:
-    """Ask for a user's next items by the ids that the data set knows, without what the user has seen."""
+    """Ask for a user's next items by ids of the data set, without the items that the user has seen."""
     seen = dataset.seen(user)
     item_ids = dataset.item_ids[seen - 1]
     cate_ids = dataset.cate_ids[dataset.item_cates[seen] - 1]
-    width = 50  # The model's sequence length: older events do not fit a request.
+    width = 50  # The model's sequence length: a request holds no older events.
     found = client.top_k_by_ids(
         item_ids[-width:],
         cate_ids[-width:],

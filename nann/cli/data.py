@@ -1,4 +1,4 @@
-"""`nann data prepare`."""
+"""`nann data prepare`: prepares a data set for training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def command() -> None:
 @click.option("--overwrite", is_flag=True, help="Replace an older data set in the folder.")
 @json_option
 def prepare(source: str, out: Path, overwrite: bool, as_json: bool) -> None:
-    """Read SOURCE and write it in the form that training reads."""
+    """Read SOURCE and write the data set that `nann train` reads."""
     from nann.training import prepare_data
 
     with spinner("reading", as_json):

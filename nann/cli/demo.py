@@ -1,4 +1,4 @@
-"""`nann demo`."""
+"""`nann demo`: every step from data to served answers."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=Path("build/demo"),
     show_default=True,
-    help="Folder for all that the demo makes.",
+    help="Folder for the data, the model and the export.",
 )
 @json_option
 def command(run_dir: Path, as_json: bool) -> None:
-    """Run the whole way on MovieLens-100K: data, train, embed, index, export, verify, evaluate, serve, query.
+    """Run every step on MovieLens-100K: data, train, embed, index, export, verify, evaluate, serve, query.
 
-    A second run continues where the first was stopped.
+    A demo that was stopped continues when it is run again.
     """
     import_tensorflow()
     from nann.cli._demo import run_demo

@@ -1,4 +1,4 @@
-"""`nann embed`."""
+"""`nann embed`: computes the item embeddings of a run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from nann.cli._console import emit, import_tensorflow, json_option, print_text, 
 
 
 @click.command()
-@click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="Run folder.")
-@click.option("--dtype", default="float32", type=click.Choice(["float32", "float16"]), show_default=True)
+@click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option(
+    "--dtype",
+    default="float32",
+    type=click.Choice(["float32", "float16"]),
+    show_default=True,
+    help="Type of the stored embeddings.",
+)
 @json_option
 def command(run_dir: Path, dtype: str, as_json: bool) -> None:
-    """Push every item through the item side of the run's model into RUN/embeddings."""
+    """Push every item through the item side of the run's model, and write RUN/embeddings."""
     import_tensorflow()
     from nann.training import embed
 

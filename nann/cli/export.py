@@ -1,4 +1,4 @@
-"""`nann export`: a SavedModel from a run."""
+"""`nann export`: writes a SavedModel from a run."""
 
 from __future__ import annotations
 
@@ -24,79 +24,84 @@ from nann.cli._numbers import NUMBERS
     "--level-topn",
     "beams",
     type=NUMBERS,
-    help="Default beams: entry beam, one a hop, final k. Default: 100,200,...,200; for a shard all but k are "
-    "divided by the number of shards.",
+    help="Default beams: entry beam, one beam per hop, final k.  [default: 100,200,...,200; for a shard all "
+    "but k are divided by the number of shards]",
 )
-@click.option("--tile-rows", default=128, show_default=True, help="Items that the scorer is run on at once.")
+@click.option("--tile-rows", default=128, show_default=True, help="Items that the scorer runs on at once.")
 @click.option(
     "--split/--no-split",
     default=True,
     show_default=True,
-    help="Run the user's part of the scorer once a request, and take the items' part from a table.",
+    help="Run the user's part of the scorer once per request, and read the items' part from a table.",
 )
 @click.option(
     "--item-table-bytes",
     default=4 * 2**30,
     show_default=True,
     type=click.IntRange(min=0),
-    help="Largest size of that table; 0: none.",
+    help="Largest size of that table; 0 makes no table.",
 )
 @click.option(
     "--reorder",
     is_flag=True,
-    help="Give near items near positions, for the processor's caches; files are then no links to RUN's.",
+    help="Give near items near positions, for the processor's caches. The corpus and the index are then "
+    "copied in place of linked.",
 )
 @click.option(
     "--executor",
     type=click.Choice(["auto", "native", "tensorflow"]),
     default="auto",
     show_default=True,
-    help="Who runs the scorer: auto is the native executor where it can.",
+    help="What runs the scorer: the native executor, or TensorFlow. auto is native wherever it can run the "
+    "scorer.",
 )
 @click.option(
     "--jit",
     is_flag=True,
-    help="XLA compiles the scorer, which TensorFlow runs; servers must have XLA switched on.",
+    help="Let XLA compile the scorer, which TensorFlow then runs. Servers need XLA switched on.",
 )
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16", "float16", "auto"]),
     default="float32",
     show_default=True,
-    help="By what the native executor walks: float16 is of its tables, bfloat16 of its products too; auto is "
-    "bfloat16, else float16, where accurate enough.",
+    help="Precision of the native executor's walk: float16 stores tables in float16; bfloat16 stores tables "
+    "and multiplies in bfloat16; auto takes the first of bfloat16, float16, float32 that is accurate enough. "
+    "Results are scored again in float32.",
 )
 @click.option(
     "--accuracy",
     default=0.99,
     show_default=True,
-    help="Least share of float32's results that bfloat16 or float16 must find.",
+    help="Share of float32's results that bfloat16 or float16 must find at least.",
 )
 @click.option(
     "--walk",
     type=click.Choice(["fixed", "adaptive"]),
     default="fixed",
     show_default=True,
-    help="fixed does the hops of the index; adaptive expands the best until no better is near.",
+    help="fixed does the hops of the index; adaptive goes on until the best candidates are all expanded.",
 )
 @click.option(
     "--expand",
     type=int,
-    help="Candidates a hop of the adaptive walk. Default: 8 for inner products and distances, 32 for other "
-    "scorers.",
+    help="Candidates per hop of the adaptive walk.  [default: 8 for inner products and distances, 32 for "
+    "other scorers]",
 )
 @click.option(
     "--target-agreement",
     type=float,
-    help="Find the beams of level 0 with which the walk finds this share of what scoring every item finds.",
+    help="Choose the beams of level 0 with which the walk finds this share of what scoring every item finds.",
 )
 @click.option(
     "--shards",
     type=click.IntRange(1),
-    help="Write this many exports with disjoint items: MODELS/nann/1 becomes MODELS/nann-0-of-4/1 and so on.",
+    help="Write this many exports with disjoint items; MODELS/nann/1 becomes MODELS/nann-0-of-4/1 and so on.",
 )
 @click.option(
-    "--threads", type=int, help="Of faiss, for the graphs of shards; 1 makes them repeatable.  [default: all]"
+    "--threads",
+    type=int,
+    help="Threads of faiss for the graphs of shards; 1 makes them repeatable.  [default: all processors]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an export that is there, in one step.")
 @json_option
@@ -120,12 +125,12 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Export RUN's checkpoint, embeddings and index as one SavedModel, verified before it appears.
+    """Export a run's model, embeddings and index as one SavedModel, which is verified before it appears.
 
-    With --shards as several, each with a part of the items and a graph of its own (docs/shards.md).
+    With --shards as several SavedModels, each with a part of the items and its own graph (docs/shards.md).
     """
     if threads is not None and shards is None:
-        raise click.UsageError("--threads needs --shards: an export of all items builds no graph.")
+        raise click.UsageError("--threads needs --shards: an export of the whole corpus builds no graph.")
     import_tensorflow()
     import nann.export as nann_export
 
@@ -175,14 +180,14 @@ def _split_text(result: dict[str, Any]) -> str:
         return f"Scorer not split: {split['reason']}.\n"
     flops, gathered, width = split["flops_per_item"], split["bytes_per_item"], split["table_width"]
     text = (
-        f"Scorer split: {flops['before']:,} FLOPs an item became {flops['after']:,}, "
+        f"Scorer split: per item {flops['before']:,} FLOPs became {flops['after']:,}, "
         f"{gathered['before']:,} bytes gathered became {gathered['after']:,}.\n"
     )
     if split["user_tensors"]:
-        tensors = ", ".join(f"{each['name']} {each['shape']}" for each in split["user_tensors"])
-        text += f"  once a request: {tensors}, {split['user_flops']:,} FLOPs\n"
+        tensors = ", ".join(f"{tensor['name']} {tensor['shape']}" for tensor in split["user_tensors"])
+        text += f"  once per request: {tensors}, {split['user_flops']:,} FLOPs\n"
     if width:
-        columns = ", ".join(f"{each['name']} [{each['width']}]" for each in split["item_columns"])
+        columns = ", ".join(f"{column['name']} [{column['width']}]" for column in split["item_columns"])
         mebibytes = result["num_items"] * width * 4 / 2**20
         text += f"  in the item table: {columns}, {mebibytes:,.1f} MiB\n"
     return text
@@ -203,7 +208,7 @@ def _tuning_text(result: dict[str, Any]) -> str:
     for name, agreement in precision["agreements"].items():
         text += (
             f"  {name} finds {agreement:.1%} of float32's results ({precision['users']} sample users, "
-            f"{precision['accuracy']:.1%} asked for)\n"
+            f"at least {precision['accuracy']:.1%} wanted)\n"
         )
     if calibration is not None:
         text += (

@@ -1,4 +1,4 @@
-"""`nann index`: build, convert or import the index of a run."""
+"""`nann index`: builds, converts or imports the index of a run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nann.cli._numbers import NUMBERS
 if TYPE_CHECKING:
     from nann.export import GraphIndex
 
-# A small corpus has few nodes on level 2 to enter by (docs/quality.md).
+# With fewer entry points a walk can miss parts of a corpus (docs/quality.md).
 FEW_ENTER_POINTS = 16
-_OF_A_BUILD = ("metric", "m", "ef_construction", "seed", "threads")
+_BUILD_OPTIONS = ("metric", "m", "ef_construction", "seed", "threads")
 
 
 def _start_level(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
@@ -43,7 +43,8 @@ def _start_level(context: click.Context, parameter: click.Parameter, value: str)
     type=click.Choice(["l2", "ip"]),
     default="l2",
     show_default=True,
-    help="What links items: near embeddings; ip: half of the links large inner products, for such a scorer.",
+    help="l2 links items with near embeddings. ip is for a scorer that is an inner product: half of the "
+    "links lead to items with a large inner product.",
 )
 @click.option("--m", default=32, show_default=True, help="Neighbours of a node at each level above 0.")
 @click.option("--ef-construction", default=100, show_default=True, help="Candidates looked at for each node.")
@@ -54,9 +55,13 @@ def _start_level(context: click.Context, parameter: click.Parameter, value: str)
     callback=_start_level,
     help="Level whose nodes are the entry points; auto leaves at most 2,048.",
 )
-@click.option("--hops", type=NUMBERS, help="Hops of levels 0, 1, ...: 3,1 by default. Needs --start-level.")
+@click.option(
+    "--hops", type=NUMBERS, help="Hops of levels 0, 1, ...; needs --start-level.  [default: 3,1,...,1]"
+)
 @click.option("--seed", default=12345, show_default=True, help="Draws the levels of the nodes.")
-@click.option("--threads", type=int, help="Threads of faiss; 1 makes a build repeatable. Default: all.")
+@click.option(
+    "--threads", type=int, help="Threads of faiss; 1 makes a build repeatable.  [default: all processors]"
+)
 @json_option
 @click.pass_context
 def command(
@@ -73,14 +78,14 @@ def command(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Build an HNSW index over RUN/embeddings into RUN/index, or take an existing one."""
+    """Build an HNSW index over RUN/embeddings and write it to RUN/index, or convert an existing one."""
     import nann.export as nann_export
 
     if faiss_file is not None and original_dir is not None:
         raise click.UsageError("--faiss and --import exclude each other.")
     with progress(as_json) as on_progress:
         if faiss_file is not None:
-            _refuse_options(context, "--faiss", _OF_A_BUILD)
+            _refuse_options(context, "--faiss", _BUILD_OPTIONS)
             graph = nann_export.index_from_faiss(
                 run_dir,
                 faiss_file,
@@ -89,7 +94,7 @@ def command(
                 on_progress=on_progress,
             )
         elif original_dir is not None:
-            _refuse_options(context, "--import", (*_OF_A_BUILD, "start_level"))
+            _refuse_options(context, "--import", (*_BUILD_OPTIONS, "start_level"))
             graph = nann_export.index_from_original(
                 run_dir,
                 original_dir,
@@ -113,7 +118,7 @@ def command(
 
 
 def _refuse_options(context: click.Context, switch: str, names: Sequence[str]) -> None:
-    """An option that would silently do nothing is an error."""
+    """Raise UsageError for an option that would have no effect."""
     for name in names:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} has no effect with {switch}.")
@@ -143,7 +148,7 @@ def _render(result: dict[str, Any]) -> None:
         f"0..{result['start_level'] - 1}. A request's level_topn has {result['level_topn_length']} values."
     )
     if result["enter_points"] < FEW_ENTER_POINTS and result["start_level"] > 1:
-        print_text("So few entry points may miss a part of the items: --start-level 1 gives more.")
+        print_text("Walks with so few entry points can miss parts of the corpus: --start-level 1 gives more.")
     run_dir = Path(result["index"]).parent
     print_text(
         f"Next: {shell_command('nann', 'evaluate', '--run', run_dir)}\n"

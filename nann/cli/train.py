@@ -1,4 +1,4 @@
-"""`nann train`."""
+"""`nann train`: trains the reference model."""
 
 from __future__ import annotations
 
@@ -11,23 +11,27 @@ from nann.cli._console import emit, import_tensorflow, json_option, print_text, 
 
 
 @click.command()
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder of `nann data prepare`.")
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), help="Folder that `nann data prepare` wrote."
+)
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Run folder to write or continue."
 )
 @click.option("--epochs", type=int, help="Passes over the data. [default: by the size of the data]")
-@click.option("--batch-size", type=int, help="Examples a step. [default: by the size of the data]")
-@click.option("--negatives", type=int, help="Sampled items a step. [default: by the size of the data]")
+@click.option("--batch-size", type=int, help="Examples per step. [default: by the size of the data]")
+@click.option("--negatives", type=int, help="Sampled items per step. [default: by the size of the data]")
 @click.option("--learning-rate", type=float, help="Highest learning rate.")
 @click.option("--weight-decay", type=float, help="Decoupled weight decay.")
-@click.option("--dropout", type=float, help="Share of the values of the behaviour sequence dropped.")
-@click.option("--item-noise", type=float, help="Noise on item embeddings, as a share of their deviation.")
-@click.option("--popularity-power", type=float, help="Negatives ~ popularity to this power.")
-@click.option("--seed", type=int, help="Of weights, order, negatives, dropout and noise.")
-@click.option("--checkpoint-steps", type=int, help="Steps between two checkpoints.")
+@click.option("--dropout", type=float, help="Share of the behaviour sequence's values that is dropped.")
+@click.option(
+    "--item-noise", type=float, help="Noise on item embeddings, as a share of their standard deviation."
+)
+@click.option("--popularity-power", type=float, help="Negatives are drawn by popularity to this power.")
+@click.option("--seed", type=int, help="Seed of weights, order, negatives, dropout and noise.")
+@click.option("--checkpoint-steps", type=int, help="Steps between checkpoints.")
 @json_option
 def command(data: Path, out: Path, as_json: bool, **options: Any) -> None:
-    """Train the reference model; run again to continue a training that was stopped."""
+    """Train the reference model; a training that was stopped continues when it is run again."""
     import_tensorflow()
     from nann.training import TrainOptions, train
 

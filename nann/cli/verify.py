@@ -1,4 +1,4 @@
-"""`nann verify`: check an exported model."""
+"""`nann verify`: checks an exported model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nann.cli._console import emit, import_tensorflow, json_option, print_text, 
 )
 @json_option
 def command(model_dir: Path, run_dir: Path | None, as_json: bool) -> None:
-    """Check the sum of every file of an export, that it loads, and its answers."""
+    """Check an export: the checksum of every file, that it loads, and its answers."""
     import_tensorflow()
     import nann.export as nann_export
 

@@ -1,4 +1,4 @@
-"""A run: the folder that holds a trained model, its embeddings and its index, and how its model is loaded."""
+"""A run: the folder of a trained model with its embeddings and index, and loading its model."""
 
 from nann.run.description import CHECKPOINTS as CHECKPOINTS
 from nann.run.description import EMBEDDINGS as EMBEDDINGS

@@ -1,4 +1,4 @@
-"""`run.json`, which says what a run folder holds, and the names of what lies beside it."""
+"""`run.json`, the description of a run, and the names of the folders beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INDEX = "index"
 
 @dataclass(frozen=True)
 class Run:
-    """The content of `run.json`. Only `model` is needed to export a run; the rest is the trainer's.
+    """The content of `run.json`. An export needs `model` only; `nann train` writes the rest.
 
     Attributes:
       model: `module:Class` of the model; the class has `from_run(run_dir)`.
@@ -38,11 +38,15 @@ class Run:
 
 
 def read_run(run_dir: str | Path) -> Run:
-    """Read `run.json` of the run in `run_dir`, for example `read_run("RUN").model`.
+    """Read `run.json` of the run in `run_dir`.
 
-    Keys that this version does not know are ignored, so that a trainer may keep notes of its own.
+    Unknown keys are ignored, so that a trainer may keep notes of its own.
 
     Raises InvalidFileError when the file is missing, is not JSON, is of another format, or names no model.
+
+    Example:
+      >>> read_run("RUN").model
+      'support.tiny_model:TinyModel'
     """
     path = Path(run_dir) / RUN_FILE
     next_step = "Name the folder of a run, as `nann train` writes it; docs/your-model.md says what it holds."
@@ -59,5 +63,5 @@ def read_run(run_dir: str | Path) -> Run:
 
 
 def write_run(run_dir: Path, run: Run) -> None:
-    """Write `run.json`, the whole or nothing."""
+    """Write `run.json`; a reader sees the old file or the new one."""
     write_json(run_dir / RUN_FILE, {"format": FORMAT, **vars(run), "history": list(run.history)})

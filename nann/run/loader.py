@@ -15,18 +15,21 @@ from nann.errors import InvalidFileError
 from nann.run.description import RUN_FILE, read_run
 from nann.run.model import RetrievalModel, check_model
 
-# Guards sys.path and sys.modules while they are those of one run. Loading one run may load another.
+# Held while sys.path and sys.modules are those of one run. Loading one run may load another.
 _lock = threading.RLock()
 
 
 def load_model(run_dir: str | Path) -> RetrievalModel:
-    """Restore the trained model of a run by `Class.from_run(run_dir)`, for example `load_model("RUN")`.
+    """Restore the trained model of a run: `Class.from_run(run_dir)` of the class that run.json names.
 
-    The module is looked up in `run_dir` first and then as Python does. Modules that lie in `run_dir` belong
-    to this run alone: another run whose files have the same names gets its own. The model's functions find
-    their modules whenever they import one.
+    Python looks for the module in `run_dir` first. Modules in `run_dir` belong to this run alone: another run
+    whose files have the same names gets its own. The model's functions may import such modules at any time.
 
-    Raises InvalidFileError when the module or class does not exist or is no `RetrievalModel`.
+    Raises InvalidFileError when the module or the class does not exist or is no `RetrievalModel`.
+
+    Example:
+      >>> load_model("RUN").embedding_dim
+      8
     """
     run_dir = Path(run_dir)
     module_name, class_name = read_run(run_dir).model.split(":")
@@ -66,7 +69,7 @@ class _RunModules:
 
     @contextlib.contextmanager
     def importable(self) -> Iterator[None]:
-        """Within, an import finds the modules of the run folder first, as a script's own folder is found."""
+        """Within the block, imports look in the run folder first, as they do in the folder of a script."""
         with _lock:
             tops = self._top_level_names()
             others = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in tops}
@@ -75,7 +78,7 @@ class _RunModules:
             known = set(sys.modules)
             sys.modules.update(self.found)
             sys.path.insert(0, str(self._folder))
-            importlib.invalidate_caches()  # The folder may be younger than Python's last look at it.
+            importlib.invalidate_caches()  # The folder may have changed since Python read it last.
             try:
                 yield
             finally:

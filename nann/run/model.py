@@ -1,4 +1,4 @@
-"""What a model must offer to be exported."""
+"""The protocol of a model that can be exported."""
 
 from __future__ import annotations
 
@@ -13,39 +13,51 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class RetrievalModel(Protocol):
-    """A trained model: a user side, an item side and a scorer of the two.
+    """A trained model: a user side, an item side, and a scorer that takes both.
 
-    B is the batch, n a number of items, N the corpus. All functions run in inference mode and can be
-    traced by `tf.function`.
+    B users, n items. All functions run in inference mode, and `tf.function` can trace them.
+    docs/your-model.md explains each member.
+
+    Example:
+      >>> class InnerProduct:
+      ...     user_features = {}  # Users are embedded elsewhere.
+      ...     user_state = {"user": tf.TensorSpec([8], tf.float32)}
+      ...     embedding_dim = 8
+      ...     def embed_user(self, features): ...
+      ...     def embed_item(self, features): ...
+      ...     def score(self, user_state, item_embs):
+      ...         return tf.linalg.matvec(item_embs, user_state["user"])
+      >>> isinstance(InnerProduct(), RetrievalModel)
+      True
     """
 
     @property
     def user_features(self) -> Mapping[str, tf.TensorSpec]:
-        """Per user, without a batch dimension, for example `{"item_ids": int64 [L]}`.
+        """Inputs of `embed_user` for one user, without a batch dimension: `{"item_ids": int64 [L]}`.
 
-        Values are rows: 1 + the position of the id in `vocabulary/{feature}.npy`, 0 = missing.
+        Integers are rows: 1 + the position of the id in `vocabulary/{feature}.npy`, 0 for a missing id.
         """
 
     @property
     def user_state(self) -> Mapping[str, tf.TensorSpec]:
-        """What the scorer knows of one user, without a batch dimension: `{"comm_seq": float32 [L, E]}`."""
+        """What `score` reads of one user, without a batch dimension: `{"comm_seq": float32 [L, E]}`."""
 
     @property
     def embedding_dim(self) -> int:
         """D, the width of an item embedding."""
 
     def embed_user(self, features: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
-        """Features [B, ...] to user state [B, ...]; row 0 becomes exact zeros."""
+        """Features [B, ...] -> user state [B, ...]; row 0 becomes exact zeros."""
 
     def embed_item(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Features of n items (rows, [n]) to item embeddings float32 [n, D]."""
+        """Features of n items, rows [n] -> item embeddings float32 [n, D]."""
 
     def score(self, user_state: Mapping[str, tf.Tensor], item_embs: tf.Tensor) -> tf.Tensor:
-        """State of ONE user and item embeddings float32 [n, D] to scores float32 [n]; higher is better."""
+        """State of one user, without B, and float32 [n, D] -> scores float32 [n]; higher is better."""
 
 
 def check_model(model: object) -> None:
-    """Raise InvalidFileError naming what `model` lacks of `RetrievalModel`."""
+    """Raise InvalidFileError that names the members of `RetrievalModel` that `model` lacks."""
     expected = ["user_features", "user_state", "embedding_dim", "embed_user", "embed_item", "score"]
     missing = [name for name in expected if not hasattr(model, name)]
     if missing:
