@@ -11,7 +11,9 @@ from nann.errors import InvalidInputError
 from nann.ops._index_resource import IndexResource
 from nann.ops._library import load_library
 
+# Enough rows that the cost of calling a TensorFlow function is small; a hop of 200 still fills two tiles.
 DEFAULT_TILE_ROWS = 128
+# Ten users with the widest beams that the op takes, or 3,800 with the default ones.
 DEFAULT_MAX_WORK = 2**22
 
 Precision = Literal["float32", "bfloat16"]
@@ -20,9 +22,15 @@ Precision = Literal["float32", "bfloat16"]
 class BeamSearchResult(NamedTuple):
     """What a search returns.
 
-    ids:          int64 [B, k], best first, -1 where fewer than k items were found.
-    scores:       float32 [B, k], -inf where padded.
-    items_scored: int32 [B], items that the scorer was run on.
+    Attributes:
+      ids: int64 [B, k], best first, -1 where fewer than k items were found.
+      scores: float32 [B, k], -inf where padded.
+      items_scored: int32 [B], items that the scorer ran on.
+
+    Example:
+      >>> scores = tf.constant([[2.5, -np.inf]])
+      >>> nann.ops.BeamSearchResult(tf.constant([[30, -1]]), scores, tf.constant([5])).ids.shape
+      TensorShape([1, 2])
     """
 
     ids: tf.Tensor
@@ -46,28 +54,44 @@ def beam_search(
     max_work: int = DEFAULT_MAX_WORK,
     expand: int = 0,
 ) -> BeamSearchResult:
-    """Walk the index for each user of a batch, inside one op (design section 4).
+    """Walk the index for each user of a batch, inside one op (docs/design.md#the-search).
 
-    user_state:  tensors [B, ...] that the scorer takes, without B, first.
-    level_topn:  int32 [n] for all or [B, n]: entry beam, one beam a hop from the top level down, final k.
-    exclude_ids: int64 [B, X] item ids left out of the result; ids that the index lacks, as -1, mean nothing.
-    scorer:      ConcreteFunction without captures: (user tensors of one user..., float32 [tile_rows, width]
-                 an item table...) -> float32 [tile_rows]. Freeze one that has captures.
-    user_functions: none, or one frozen ConcreteFunction, run once a row: (user tensors of one user...) -> the
-                 user tensors that the scorer takes in their place.
-    item_tables: names of the index's item tables that the scorer reads, in its order.
-    program:     a scorer program (docs/scorer-program.md) that computes the same without TensorFlow, and is
-                 run in place of the functions; empty: TensorFlow runs these.
-    precision:   of the native executor's matrix products; sums are float32 always.
-    rescore_tables: tables as wide as `item_tables`, over which the native executor scores the best
-                 k + k / 4 + 16 results again in float32 before the last top k.
-    max_work:    cap on B x sum of level_topn; rows that differ count the largest k each.
-    expand:      0 is the walk of design section 4. More is the adaptive walk (HNSW paper, Algorithm 2, arXiv
-                 1603.09320, many candidates at once): a level's widest beam says how many of the best are
-                 expanded, a hop expands this many of these, a level ends when all of them were.
+    Args:
+      index: the index.
+      user_state: tensors [B, ...]: what the scorer takes of a user, without B.
+      level_topn: int32 [n] for all users or [B, n]: entry beam, one beam per hop from the top level down, k.
+      exclude_ids: int64 [B, X] item ids that are left out of the result. Ids that the index lacks, such as
+        -1, have no effect.
+      scorer: ConcreteFunction without captures: (user tensors of one user..., float32 [tile_rows, width] per
+        item table...) -> float32 [tile_rows]. Freeze one that has captures.
+      user_functions: none, or one frozen ConcreteFunction that runs once per user: (user tensors of one
+        user...) -> the user tensors that the scorer takes in their place.
+      item_tables: names of the item tables that the scorer reads, in its order.
+      tile_rows: items per call of the scorer.
+      program: a scorer program (docs/scorer-program.md) that computes the same without TensorFlow and runs
+        in place of the functions. Empty: TensorFlow runs the functions.
+      precision: of the matrix products of the program. Their sums are float32 always.
+      rescore_tables: item tables as wide as `item_tables`, over which the program scores the best
+        k + k / 4 + 16 results again in float32 before the final k are taken.
+      max_work: limit of B x the sum of level_topn; with beams per user each counts the largest k.
+      expand: 0 is the fixed walk, of the index's hops. More is the adaptive walk: the widest beam of a level
+        says how many of its best candidates are expanded, this many of them per hop, and the level ends when
+        all of them were (1 is Algorithm 2 of the HNSW paper, arXiv 1603.09320).
 
-    Raises InvalidInputError when the scorer has captures; tf.errors.InvalidArgumentError, naming the input,
-    expected and actual, when a tensor does not fit.
+    Raises:
+      InvalidInputError: the scorer has captures.
+      tf.errors.InvalidArgumentError: a tensor does not fit; the input, expected and actual.
+
+    Example:
+      >>> scorer = tf.function(
+      ...     lambda user, items: tf.linalg.matvec(items, user),
+      ...     input_signature=[tf.TensorSpec([2]), tf.TensorSpec([128, 2])],
+      ... ).get_concrete_function()
+      >>> result = nann.ops.beam_search(
+      ...     index, [tf.constant([[1.0, 0.0]])], tf.constant([1, 2, 2, 3]), scorer=scorer
+      ... )
+      >>> result.ids.numpy().tolist(), result.scores.numpy().tolist()
+      ([[50, 40, 30]], [[4.0, 3.0, 2.0]])
     """
     user_state = [tf.convert_to_tensor(tensor) for tensor in user_state]
     if exclude_ids is None:
@@ -100,10 +124,32 @@ def score_items(
 ) -> tf.Tensor:
     """Score given items for each user, in the same tiles as `beam_search`.
 
-    user_state, scorer, user_functions, item_tables, program, precision: as in `beam_search`.
-    positions: int32 [B, n] positions in the index; -1 means unknown.
+    Args:
+      index: the index.
+      user_state: as in `beam_search`, like all that follow `positions`.
+      positions: int32 [B, n] positions in the index; -1 stands for an unknown item.
+      scorer: as above.
+      user_functions: as above.
+      item_tables: as above.
+      tile_rows: as above.
+      program: as above.
+      precision: as above.
 
-    Returns float32 [B, n], -inf where the position is -1. Raises as `beam_search`.
+    Returns:
+      float32 [B, n], -inf where the position is -1.
+
+    Raises:
+      InvalidInputError: the scorer has captures.
+      tf.errors.InvalidArgumentError: a tensor does not fit; the input, expected and actual.
+
+    Example:
+      >>> scorer = tf.function(
+      ...     lambda user, items: tf.linalg.matvec(items, user),
+      ...     input_signature=[tf.TensorSpec([2]), tf.TensorSpec([128, 2])],
+      ... ).get_concrete_function()
+      >>> user = tf.constant([[2.0, 1.0]])
+      >>> nann.ops.score_items(index, [user], tf.constant([[3, -1]]), scorer=scorer).numpy().tolist()
+      [[7.0, -inf]]
     """
     return load_library().nann_score_items(
         index=index.resource_handle,

@@ -1,4 +1,4 @@
-"""The walk of design section 4 written with the primitives: an example of composing, and a cross-check."""
+"""The fixed walk (docs/design.md#the-search) made of the primitives: an example, and a test of the op."""
 
 from __future__ import annotations
 
@@ -16,13 +16,28 @@ def composed_beam_search(
     level_topn: tf.Tensor,
     exclude_ids: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Walk the index for one user; traceable by `tf.function`.
+    """Walk the index for one user with the fixed walk; `tf.function` can trace it.
 
-    score:       int32 [n] positions -> float32 [n]; traced with n = 0 too.
-    level_topn:  int32 [1 + hops + 1].
-    exclude_ids: int64 [X].
+    Args:
+      index: the index.
+      score: int32 [n] positions -> float32 [n] scores; n may be 0.
+      level_topn: int32 [1 + hops + 1]: the entry beam, one beam per hop from the top level down, k.
+      exclude_ids: int64 [X] item ids that are left out of the result.
 
-    Returns ids int64 [k], scores float32 [k] and items_scored int32 [], as `beam_search` does for one row.
+    Returns:
+      Item ids int64 [k] and scores float32 [k], best first, padded with -1 and -inf; the number of items that
+      were scored, int32 [].
+
+    Example:
+      >>> embs = nann.ops.gather_table_rows(index, tf.range(5), table="item_embs")
+      >>> ids, scores, items_scored = nann.ops.composed_beam_search(
+      ...     index,
+      ...     lambda positions: tf.gather(embs[:, 0], positions),
+      ...     tf.constant([1, 2, 2, 2]),
+      ...     tf.constant([50], tf.int64),
+      ... )
+      >>> ids.numpy().tolist(), scores.numpy().tolist(), int(items_scored)
+      ([40, 30], [3.0, 2.0], 5)
     """
     frontier = primitives.enter_points(index)
     results, result_scores = primitives.top_k(index, frontier, score(frontier), level_topn[0])

@@ -16,18 +16,34 @@ _TYPES = {"float32": tf.float32, "float16": tf.float16, "uint16": tf.bfloat16, "
 
 
 class IndexResource(tf.saved_model.experimental.TrackableResource):
-    """A mapped, validated index that ops of this package take as their first argument.
+    """A mapped and checked index, which the ops of this package take as their first argument.
 
-    index_dir:   folder of design section 3 (`index.json`, entry points, neighbours).
-    item_ids:    .npy, int64 [N].
-    item_tables: name -> .npy, float32 | float16 | uint16 (bfloat16) [N, width].
-    user_tables: name -> .npy, the same types [rows, width], or int64 [rows] (a sorted vocabulary).
-    id_order:    .npy, int32 [N], positions sorted by id; worked out at load when absent.
-    prefault:    read every page at load.
+    Every file is a `tf.saved_model.Asset`, so it travels with a SavedModel that holds the resource. Files are
+    checked to the last offset when the resource is made, and again when the SavedModel is loaded. They stay
+    mapped until the resource and all functions that use it are gone. Searches are thread-safe.
 
-    Every file is a `tf.saved_model.Asset` and is checked to the last offset when the resource is made and
-    whenever a SavedModel that holds it is loaded; a damaged one raises tf.errors.InvalidArgumentError with
-    path, expected and actual. Searches are thread-safe.
+    Args:
+      index_dir: folder with `index.json`, entry points and neighbours, as docs/design.md#files describes.
+      item_ids: .npy, int64 [N].
+      item_tables: name -> .npy, float32, float16 or uint16 (bfloat16) [N, width].
+      user_tables: name -> .npy, of the same types [rows, width], or a vocabulary: int64 [rows], ascending.
+      id_order: .npy, int32 [N], positions in ascending order of their id. None computes it at load.
+      prefault: read every page at load, so that no request waits for the disk.
+
+    Raises:
+      InvalidFileError: a file is missing or is not an array, or `index.json` does not describe an index.
+      InvalidInputError: a table has another type.
+      tf.errors.InvalidArgumentError: a file is damaged or of another index; path, expected and actual.
+
+    Example:
+      >>> index = nann.ops.IndexResource(
+      ...     index_dir="index",
+      ...     item_ids="item_ids.npy",
+      ...     item_tables={"item_embs": "item_embs.npy"},
+      ...     user_tables={"words": "words.npy"},
+      ... )
+      >>> index.meta.num_items
+      5
     """
 
     def __init__(

@@ -13,15 +13,20 @@ from nann.errors import MissingDependencyError
 
 _LIBRARY = "libnann_ops.so"
 _BUILT_FOR = "built_for_tensorflow.txt"
-# tensorflow-cpu is the same library without what only GPUs need.
+# tensorflow-cpu is the same library without the GPU parts.
 _DISTRIBUTIONS = ("tensorflow", "tensorflow-cpu")
 _REBUILD = "Build it again with `make install`, or `pip install --force-reinstall nann[tensorflow]`."
 
 
 def library_path() -> Path:
-    """Path of the compiled op library, for `tf.load_op_library` or LD_PRELOAD.
+    """Return the path of the compiled op library, for `tf.load_op_library`.
 
-    Raises MissingDependencyError when this installation holds no compiled library.
+    Raises:
+      MissingDependencyError: this installation holds no compiled library.
+
+    Example:
+      >>> nann.ops.library_path().name
+      'libnann_ops.so'
     """
     path = _installed(_LIBRARY)
     if path is None:
@@ -33,10 +38,15 @@ def library_path() -> Path:
 
 @functools.cache
 def load_library() -> Any:
-    """Load the ops into this process, once; returns the module of generated op functions.
+    """Load the ops into this process, once, and return the module of their generated functions.
 
-    Raises MissingDependencyError when TensorFlow is not installed, the library was not built, or it was
-    built for another TensorFlow than the installed one (the two would not fit).
+    Raises:
+      MissingDependencyError: TensorFlow is not installed, the library was not built, or it was built for
+        another version of TensorFlow than the installed one.
+
+    Example:
+      >>> nann.ops.load_library().nann_enter_points(index.resource_handle).numpy().tolist()
+      [2]
     """
     installed = _tensorflow_version()
     built_for = _built_for()
@@ -59,7 +69,7 @@ def _tensorflow_version() -> str:
 
 
 def _built_for() -> str:
-    library_path()  # A missing library is the more telling error.
+    library_path()  # A missing library is the clearer error.
     path = _installed(_BUILT_FOR)
     return path.read_text().strip() if path else "an unknown version"
 

@@ -1,4 +1,4 @@
-"""What `index.json` says, and what follows from it: file names, hops, the beams of a request."""
+"""What `index.json` holds, and what follows from it: file names, hops, the beams of a request."""
 
 from __future__ import annotations
 
@@ -28,10 +28,21 @@ BUILD_AGAIN = "Build the index again with `nann index`."
 class IndexMeta:
     """What `index.json` holds.
 
-    `metric` says by which closeness of embeddings nodes were linked: one of `METRICS`, Euclidean distance, or
-    inner product (alone, or beside links by distance). The walk itself asks the scorer only.
-    `hops_per_level[l]` is the number of hops of level l, for l = 0..start_level-1.
-    `seed` drew the levels of the nodes; None where that is not known, as for an imported index.
+    Attributes:
+      format_version: `FORMAT_VERSION`.
+      num_items: N.
+      dim: width D of the embeddings.
+      metric: how close embeddings are: "l2", Euclidean distance, or "ip", inner product (alone, or beside
+        links by distance). It chose the links; the walk only asks the scorer.
+      m: links per node, of a level above 0; level 0 has up to 2 m.
+      ef_construction: candidates of each node while the graph was built.
+      start_level: S; levels S-1 to 0 are walked.
+      hops_per_level: hops of levels 0 to S-1.
+      seed: what the levels of the nodes were drawn with; None when it is not known, as for an imported index.
+
+    Example:
+      >>> nann.ops.IndexMeta(1, 5, 2, "l2", 16, 200, 2, (3, 1)).level_topn_length
+      6
     """
 
     format_version: int
@@ -46,7 +57,7 @@ class IndexMeta:
 
     @property
     def level_topn_length(self) -> int:
-        """Number of values of a request's `level_topn`: entry beam, one a hop, final k."""
+        """Number of values of a request's `level_topn`: entry beam, one per hop, k."""
         return 1 + sum(self.hops_per_level) + 1
 
 
@@ -69,19 +80,30 @@ def index_file_names(meta: IndexMeta) -> list[str]:
 
 
 def default_hops(start_level: int) -> tuple[int, ...]:
-    """Hops of levels 0..start_level-1: three at level 0, one at each level above."""
+    """Return the default hops of levels 0 to `start_level` - 1: three at level 0, one at each level above.
+
+    Example:
+      >>> nann.ops.default_hops(2)
+      (3, 1)
+    """
     return (3,) + (1,) * (start_level - 1)
 
 
 def default_level_topn(meta: IndexMeta) -> npt.NDArray[np.int32]:
-    """The default beams, int32 [1 + hops + 1]: 100 entry points, 200 a hop, final k 200."""
+    """Return the default beams, int32 [1 + hops + 1]: 100 entry points, 200 per hop, k 200.
+
+    Example:
+      >>> nann.ops.default_level_topn(index.meta).tolist()
+      [100, 200, 200, 200]
+    """
     return np.array([100] + [200] * (meta.level_topn_length - 1), np.int32)
 
 
 def read_meta(index_dir: str | os.PathLike[str]) -> IndexMeta:
     """Read `index.json` of the index in `index_dir`.
 
-    Raises InvalidFileError when it is missing, is not JSON, or does not describe an index.
+    Raises:
+      InvalidFileError: it is missing, is not JSON, or does not describe an index.
     """
     path = Path(index_dir) / INDEX_JSON
     document = read_json(path, what="the description of an index", next_step=BUILD_AGAIN)
