@@ -18,6 +18,7 @@ set(NANN_CORE_SOURCES
 set(NANN_KERNEL_SOURCES
   kernels/index/gather_kernel.cc
   kernels/index/index_kernel.cc
+  kernels/index/index_op_kernel.cc
   kernels/index/index_resource.cc
   kernels/index/lookup_kernel.cc
   kernels/index/mapped_file.cc

@@ -50,22 +50,22 @@ REGISTER_OP("Nann>BeamSearch")
     .Doc(R"doc(
 Walks the index's graph from its entry points, guided by the scorer, and returns the best items found.
 
-The walk is the one of the project's design, section 4. Ties go to the smaller item id, a NaN score drops the
-item, and a row that found fewer than k items is padded with id -1 and score -infinity. The scorer runs on
-tiles of `tile_rows` rows, so that an answer does not depend on load or threads; cancellation is looked at
-before every tile. No thread is blocked.
+docs/design.md#the-search describes the walk. Ties go to the smaller item id, a NaN score drops the item, and
+a row that found fewer than k items is padded with id -1 and score -infinity. The scorer runs on tiles of
+`tile_rows` rows, so that an answer does not depend on load or threads; cancellation is looked at before every
+tile. No thread is blocked.
 
-index: resource[]. From `Nann>IndexHandle`, initialized.
+index: resource[]. The handle of an initialized index.
 user_state: <user_types>[batch, ...]. What the scorer knows of each user.
-level_topn: int32[n] for all rows or int32[batch, n]: entry beam, one beam a hop from the top level down, final
-  k; n = 2 + the hops of all levels, each value 1 to 65,536.
-exclude_ids: int64[batch, ids]. Items that take part in the walk but not in the result; ids that the index does
-  not hold, such as -1, mean nothing.
+level_topn: int32[n] for all rows or int32[batch, n]: entry beam, one beam a hop from the top level down,
+  final k; n = 2 + the hops of all levels, each value 1 to 65,536.
+exclude_ids: int64[batch, ids]. Items that take part in the walk but not in the result; ids that the index
+  does not hold, such as -1, mean nothing.
 ids: int64[batch, k]. Best first; k is the largest of the rows'.
 scores: float32[batch, k].
 items_scored: int32[batch]. Items that the scorer was run on; one that two levels meet counts twice.
-scorer: a function without captures: (<user_types>[...] of one user, float32[tile_rows, width] an item table) ->
-  float32[tile_rows].
+scorer: a function without captures: (<user_types>[...] of one user, float32[tile_rows, width] an item table)
+  -> float32[tile_rows].
 user_functions: none, or one function without captures, run once a row of the batch: (<user_types>[...] of one
   user) -> the tensors that the scorer takes in their place.
 scorer_program: empty, or a scorer program (docs/scorer-program.md) that computes what `scorer` does, after
@@ -74,12 +74,13 @@ scorer_program: empty, or a scorer program (docs/scorer-program.md) that compute
 native_scorer: not read; exports of nann 0.1.0 have it.
 precision: of the native executor's matrix products; their sums are float32 always.
 item_tables: the item tables whose rows the scorer takes, in this order.
-rescore_tables: none, or tables as wide as `item_tables`: the native executor then scores the best k + k / 4 + 16
-  results again in float32, over these tables, before the last top k. TensorFlow reads these alone.
+rescore_tables: none, or tables as wide as `item_tables`: the native executor then scores the best k + k / 4 +
+  16 results again in float32, over these tables, before the last top k. TensorFlow reads these alone.
 tile_rows: rows a call of the scorer.
 max_work: the cap on batch x sum of level_topn.
-expand: 0 walks as the design's section 4 has it. More is the adaptive walk: a level's widest beam says how
-  many of the best are expanded, a hop expands this many of these, and the level ends when all of them were.
+expand: 0 is the fixed walk, of `hops_per_level` hops. More is the adaptive walk: the widest beam of a level
+  says how many of its best candidates are expanded, this many of them per hop, and the level ends when all of
+  them were.
 )doc");
 
 REGISTER_OP("Nann>ScoreItems")
@@ -108,7 +109,7 @@ REGISTER_OP("Nann>ScoreItems")
     .Doc(R"doc(
 Scores given items for each user, in the same tiles as `Nann>BeamSearch`.
 
-index: resource[]. From `Nann>IndexHandle`, initialized.
+index: resource[]. The handle of an initialized index.
 user_state: <user_types>[batch, ...]. What the scorer knows of each user.
 positions: int32[batch, n]. Positions in the index; -1 means unknown.
 scores: float32[batch, n]. -infinity where the position is -1.

@@ -13,10 +13,10 @@ REGISTER_OP("Nann>EnterPoints")
       return absl::OkStatus();
     })
     .Doc(R"doc(
-The entry points of the index.
+The entry points of the index, which every walk scores first.
 
-index: resource[]. From `Nann>IndexHandle`, initialized.
-positions: int32[P]. P >= 1.
+index: resource[]. The handle of an initialized index.
+positions: int32[P]. Positions, each once; P >= 1.
 )doc");
 
 REGISTER_OP("Nann>GatherNeighbors")
@@ -32,12 +32,12 @@ REGISTER_OP("Nann>GatherNeighbors")
       return absl::OkStatus();
     })
     .Doc(R"doc(
-The neighbours of nodes on one level, list after list; a node may stand in several lists.
+The neighbours of nodes on one level, list after list. A node that is in several lists is repeated.
 
-index: resource[]. From `Nann>IndexHandle`, initialized.
-positions: int32[n]. 0 to N - 1.
-neighbors: int32[edges]. Positions.
-level: 0 (all nodes) to S - 1.
+index: resource[]. The handle of an initialized index.
+positions: int32[n]. Positions, 0 to N - 1; any other is InvalidArgument.
+neighbors: int32[edges]. Positions. A node without neighbours on the level adds none.
+level: 0, the level of all nodes, to S - 1.
 )doc");
 
 REGISTER_OP("Nann>GatherTableRows")
@@ -54,12 +54,14 @@ REGISTER_OP("Nann>GatherTableRows")
       return absl::OkStatus();
     })
     .Doc(R"doc(
-Rows of a mapped table, widened to float32.
+Rows of a mapped table, converted to float32.
 
-index: resource[]. From `Nann>IndexHandle`, initialized.
-rows: <Trow>[...]. 0 to rows - 1.
+index: resource[]. The handle of an initialized index.
+rows: <Trow>[...]. Rows, 0 to the table's rows - 1; any other is InvalidArgument. A row for missing ids is a
+  row of the table itself, by custom row 0.
 values: float32[..., width].
-table: a floating-point item or user table of the index.
+table: the name of a floating-point item or user table of the index.
+Trow: the type of the rows.
 )doc");
 
 }  // namespace

@@ -12,8 +12,8 @@ REGISTER_OP("Nann>IndexHandle")
     .Doc(R"doc(
 The handle of an index in a graph, the same on every run.
 
-The first run makes an empty index; `Nann>IndexInitialize` fills it. The index lives as long as the node's kernel or
-a copy of the handle. In eager mode use `Nann>AnonymousIndex`.
+The first run makes an empty index; `Nann>IndexInitialize` fills it. The index lives as long as the node's
+kernel or a copy of the handle. In eager mode use `Nann>AnonymousIndex`.
 
 index: resource[]. The handle.
 container: where `shared_name` is looked up; empty: the default container of the resource manager.
@@ -27,8 +27,8 @@ REGISTER_OP("Nann>AnonymousIndex")
     .Doc(R"doc(
 The handle of a new, empty index on every run; `Nann>IndexInitialize` fills it.
 
-For eager mode. In a graph the handle would be another one on every run: use `Nann>IndexHandle` there. The index lives
-as long as a copy of the handle.
+For eager mode. In a graph the handle would be another one on every run: use `Nann>IndexHandle` there. The
+index lives as long as a copy of the handle.
 
 index: resource[]. The handle.
 )doc");
@@ -61,24 +61,28 @@ REGISTER_OP("Nann>IndexInitialize")
       return absl::OkStatus();
     })
     .Doc(R"doc(
-Maps the files of an index read-only, checks them to the last offset and puts them behind the handle.
+Maps the files of an index read-only, checks them to the last offset, and sets the index of the handle.
 
-An index that is already there is replaced; searches under way keep the one they began with. Errors name the
-file, what was expected and what was found, and leave the handle as it was.
+An index that the handle has already is replaced; searches that run keep the one that they began with. An
+error names the file, what was expected and what was found, and the handle keeps the index that it has. All
+files are .npy.
 
-index: resource[]. From `Nann>IndexHandle`.
-item_ids_path: string[]. .npy, int64[N], each id once.
-id_order_path: string[]. .npy, int32[N], positions sorted by id; an empty path: worked out at load.
-enter_points_path: string[]. .npy, int32[P], P >= 1 positions, each once.
-neighbors_paths: string[S]. .npy, int32[edges of the level], level 0 first.
-row_splits_paths: string[S]. .npy, int64[N + 1] offsets into the neighbours, level 0 first.
-item_table_paths: string[T]. .npy, [N, width] each.
-user_table_paths: string[U]. .npy, [rows, width] each, or int64[rows] for a vocabulary.
-hops_per_level: hops of each level, level 0 first.
-item_table_names: T names.
-item_table_types: T types; bfloat16 is stored as uint16.
-user_table_names: U names.
-user_table_types: U types.
+index: resource[]. From `Nann>IndexHandle` or `Nann>AnonymousIndex`.
+item_ids_path: string[]. File of int64[N]: the item id at each position, each id once.
+id_order_path: string[]. File of int32[N]: all positions in ascending order of their id. An empty path means
+  that the order is computed.
+enter_points_path: string[]. File of int32[P]: the positions of the entry points, each once; P >= 1.
+neighbors_paths: string[S]. Files of int32[edges of the level]: positions; level 0 first.
+row_splits_paths: string[S]. Files of int64[N + 1]: the neighbours of position p are
+  neighbors[splits[p]:splits[p + 1]]; level 0 first.
+item_table_paths: string[T]. Files of <item_table_types>[N, width].
+user_table_paths: string[U]. Files of <user_table_types>[rows, width], or int64[rows] for a vocabulary, in
+  ascending order.
+hops_per_level: hops of each level, 1 to 1000; level 0 first.
+item_table_names: T names, each once.
+item_table_types: T types; a bfloat16 file is of uint16.
+user_table_names: U names, each once.
+user_table_types: U types; as above.
 prefault: read every page once, so that no request waits for the disk.
 )doc");
 

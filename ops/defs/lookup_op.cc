@@ -16,11 +16,11 @@ REGISTER_OP("Nann>IdsToPositions")
     .Output("positions: int32")
     .SetShapeFn(SameShapeAsSecondInput)
     .Doc(R"doc(
-The position of each item id in the index.
+The position of each item id.
 
-index: resource[]. From `Nann>IndexHandle`, initialized.
+index: resource[]. The handle of an initialized index.
 ids: int64[...]. Item ids as the caller knows them.
-positions: int32[...]. -1 where the index holds no such item.
+positions: int32[...]. -1 where the index has no such item.
 )doc");
 
 REGISTER_OP("Nann>PositionsToIds")
@@ -29,10 +29,10 @@ REGISTER_OP("Nann>PositionsToIds")
     .Output("ids: int64")
     .SetShapeFn(SameShapeAsSecondInput)
     .Doc(R"doc(
-The item id at each position of the index.
+The item id at each position.
 
-index: resource[]. From `Nann>IndexHandle`, initialized.
-positions: int32[...]. 0 to N - 1, or -1 for none.
+index: resource[]. The handle of an initialized index.
+positions: int32[...]. Positions, 0 to N - 1, or -1 for a missing item; any other is InvalidArgument.
 ids: int64[...]. -1 where the position is -1.
 )doc");
 
@@ -43,12 +43,12 @@ REGISTER_OP("Nann>LookupRows")
     .Attr("table: string")
     .SetShapeFn(SameShapeAsSecondInput)
     .Doc(R"doc(
-The row of each id in a vocabulary, counted from 1, so that row 0 can stand for a missing id.
+The row of each id in an embedding table: 1 + the id's index in a vocabulary. Row 0 stands for missing ids.
 
-index: resource[]. From `Nann>IndexHandle`, initialized.
+index: resource[]. The handle of an initialized index.
 ids: int64[...]. Ids as the caller knows them.
-rows: int64[...]. 1 + the id's place in the vocabulary, 0 when it is not there.
-table: an int64 table of the index, sorted.
+rows: int64[...]. 0 where the vocabulary lacks the id.
+table: the name of the vocabulary, an int64 user table of the index in ascending order.
 )doc");
 
 }  // namespace

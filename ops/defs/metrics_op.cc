@@ -14,10 +14,10 @@ REGISTER_OP("Nann>Metrics")
       return absl::OkStatus();
     })
     .Doc(R"doc(
-The counters of this process, which TensorFlow Serving shows on its Prometheus page too.
+The counters of this process. TensorFlow Serving shows them on its Prometheus page as well.
 
-names: string[n]. E.g. "/nann/searches".
-values: int64[n].
+names: string[n]. For example "/nann/searches".
+values: int64[n]. In the order of `names`; 0 for what was not counted yet.
 )doc");
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What the ops' shape functions share.
+// What the shape functions of the ops share.
 #ifndef NANN_OPS_DEFS_SHAPES_H_
 #define NANN_OPS_DEFS_SHAPES_H_
 
@@ -12,7 +12,7 @@ using tensorflow::shape_inference::DimensionHandle;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-// Input `input` is a vector of `length` values.
+// OK when input `input` may be a vector of `length` values.
 inline absl::Status VectorOf(InferenceContext* c, int input, int64_t length) {
   ShapeHandle vector;
   TF_RETURN_IF_ERROR(c->WithRank(c->input(input), 1, &vector));

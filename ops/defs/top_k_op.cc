@@ -22,13 +22,15 @@ REGISTER_OP("Nann>TopK")
       return absl::OkStatus();
     })
     .Doc(R"doc(
-The best items: higher score first, then smaller item id; items with a NaN score are dropped.
+The best items: the higher score first, of equal scores the smaller item id. Items with a NaN score are
+dropped.
 
-index: resource[]. From `Nann>IndexHandle`, initialized; its item ids break ties.
-positions: int32[n]. 0 to N - 1.
-scores: float32[n].
+index: resource[]. The handle of an initialized index; its item ids break ties.
+positions: int32[n]. Positions, 0 to N - 1; any other is InvalidArgument.
+scores: float32[n]. NaN drops the item; -infinity does not.
 k: int32[]. At least 0.
-top_positions: int32[m]. Best first; m = min(k, scores that are not NaN).
+top_positions: int32[m]. Best first. m is k, or the number of scores that are not NaN where that is less:
+  nothing is padded.
 top_scores: float32[m].
 )doc");
 

@@ -3,7 +3,7 @@
 namespace nann {
 namespace {
 
-// Stateful so that two of them are never merged into one, nor one computed ahead of time.
+// Stateful, so that TensorFlow neither merges two of them nor folds one into a constant.
 REGISTER_OP("Nann>VisitedSetCreate")
     .Input("index: resource")
     .Output("visited: variant")
@@ -12,8 +12,8 @@ REGISTER_OP("Nann>VisitedSetCreate")
     .Doc(R"doc(
 An empty visited set over the items of the index.
 
-index: resource[]. From `Nann>IndexHandle`, initialized.
-visited: variant[]. One bit an item; a value, not a variable: `Nann>FilterVisited` returns a new one.
+index: resource[]. The handle of an initialized index.
+visited: variant[]. One bit per item. A value, not a variable: `Nann>FilterVisited` returns a new one.
 )doc");
 
 REGISTER_OP("Nann>FilterVisited")
@@ -30,14 +30,14 @@ REGISTER_OP("Nann>FilterVisited")
       return absl::OkStatus();
     })
     .Doc(R"doc(
-Drops the positions that were visited and the repetitions, and marks the rest as visited.
+Drops positions that were visited before and repeated ones, and marks the others as visited.
 
-The given set does not change; it is copied only when something else still holds it.
+The given set does not change. It is copied only when another op still holds it.
 
-visited: variant[]. From `Nann>VisitedSetCreate` or this op.
-positions: int32[n]. 0 to N - 1.
-fresh: int32[m]. The new ones, each once, in their order.
-visited_after: variant[]. The set with them.
+visited: variant[]. From `Nann>VisitedSetCreate` or `Nann>FilterVisited`.
+positions: int32[n]. Positions, 0 to N - 1; any other is InvalidArgument.
+fresh: int32[m]. The positions that were not visited before, each once, in their order.
+visited_after: variant[]. The given set and the positions.
 )doc");
 
 }  // namespace

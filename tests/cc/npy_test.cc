@@ -64,6 +64,10 @@ TEST(NpyTest, AHugeShapeDoesNotOverflow) {
   std::string bytes = NpyBytes<float>({1.0f});
   bytes.replace(bytes.find("(1,), }"), 7 + 40, "(4611686018427387904, 4611686018427387904), }  ");
   EXPECT_NE(ErrorOf(bytes).find("larger than any memory"), std::string::npos);
+  // Also where there is no data: the width of an empty table is read too.
+  std::string empty = NpyBytes<float>({});
+  empty.replace(empty.find("(0,), }"), 7 + 40, "(0, 4611686018427387904), }                    ");
+  EXPECT_NE(ErrorOf(empty).find("larger than any memory"), std::string::npos);
 }
 
 TEST(NpyTest, CheckArrayNamesExpectedAndFound) {

@@ -61,6 +61,18 @@ TEST(TableTest, WidensBfloat16) {
   EXPECT_EQ(out, (std::vector<float>{1.0f, -2.0f}));
 }
 
+TEST(TableTest, RefusesAVocabularyThatIsNotAscending) {
+  for (const std::vector<int64_t>& ids : {std::vector<int64_t>{3, 7, 5}, std::vector<int64_t>{3, 7, 7}}) {
+    const absl::StatusOr<OwnedArray> array = Own("words.npy", NpyBytes<int64_t>(ids));
+    ASSERT_TRUE(array.ok());
+    const absl::Status status = Table::Create(array->array, TableType::kInt64).status();
+    EXPECT_NE(status.message().find("words.npy: expected ids in ascending order, each once, found"),
+              absl::string_view::npos)
+        << status;
+    EXPECT_NE(status.message().find("after 7 at index 2"), absl::string_view::npos) << status;
+  }
+}
+
 TEST(TableTest, RefusesAnotherTypeOrRank) {
   const absl::StatusOr<OwnedArray> array = Own("t.npy", NpyBytes<int64_t>({1, 2}));
   ASSERT_TRUE(array.ok());

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,14 @@ class Session:
             {inputs[name].name: value for name, value in feeds.items()},
         )
 
+    def make_find(self) -> Callable[..., Any]:
+        """Make `find` with an executor of its own."""
+        signature = self._signatures["find"]
+        return self._tf_session.make_callable(
+            {name: tensor.name for name, tensor in signature.outputs.items()},
+            [signature.inputs["ids"].name],
+        )
+
     def find(self, ids: Any) -> dict[str, Any]:
         return self("find", ids=np.asarray(ids))
 
@@ -125,6 +134,25 @@ def test_an_export_inside_another_module_is_served_from_sessions(tmp_path: Path)
     for _ in range(3):
         for opened, corpus in zip(sessions, corpora, strict=True):
             assert_finds(opened.find, corpus)
+
+
+def test_executors_that_start_at_once_share_the_handle_of_a_function(tmp_path: Path) -> None:
+    """The handle comes out of a function, so each executor has a kernel of its own that makes or finds it."""
+    corpus = random_corpus(17)
+    loaded = tf.saved_model.load(str(export(corpus, tmp_path)))
+    opened = Session(save_inside_another(loaded, tmp_path / "outer"))
+    finds = [opened.make_find() for _ in range(16)]
+
+    def not_loaded(find: Callable[..., Any]) -> str:
+        with pytest.raises(tf.errors.FailedPreconditionError) as caught:
+            find(corpus.item_ids)
+        return str(caught.value)
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(NOT_LOADED in message for message in pool.map(not_loaded, finds))
+        opened.initialize()
+        for answer in pool.map(lambda find: find(corpus.item_ids), finds):
+            np.testing.assert_array_equal(answer["positions"], np.arange(60))
 
 
 def test_a_session_is_initialised_once_and_asked_a_hundred_times(tmp_path: Path) -> None:

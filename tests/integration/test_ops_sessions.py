@@ -236,9 +236,9 @@ def test_an_expired_request_stops_within_a_tile(slow_model: Path) -> None:
 
 
 def test_a_cancelled_request_stops_within_a_tile(slow_model: Path) -> None:
-    loaded = tf.saved_model.load(str(slow_model))  # The index goes when this object goes.
+    signature = tf.saved_model.load(str(slow_model)).signatures["serving_default"]
     manager = cancellation.CancellationManager()
-    search = manager.get_cancelable_function(loaded.signatures["serving_default"])
+    search = manager.get_cancelable_function(signature)
     before = nann.ops.metrics()["/nann/tiles"]
     caught: list[BaseException] = []
 

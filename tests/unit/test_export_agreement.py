@@ -1,4 +1,4 @@
-"""When two answers agree (design section 4)."""
+"""When two answers agree (docs/design.md#the-search)."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def test_everything_excluded_gives_only_padding() -> None:
 
 
 def test_real_scores_agree_with_the_oracle(tmp_path: Path) -> None:
-    """A float scorer: equal sets, order equal but for scores within 1e-5 (design section 4)."""
+    """A float scorer: equal sets, order equal but for scores within 1e-5 (docs/design.md#the-search)."""
     corpus = random_corpus(6, num_items=400, degree=12)
     corpus.item_embs[:] = np.random.default_rng(0).normal(size=corpus.item_embs.shape)
     users = np.random.default_rng(1).normal(size=(5, DIM)).astype(np.float32)

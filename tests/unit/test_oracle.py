@@ -1,4 +1,4 @@
-"""The oracle against cases worked out by hand from design section 4."""
+"""The oracle against cases worked out by hand from docs/design.md#the-search."""
 
 from __future__ import annotations
 

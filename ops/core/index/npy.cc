@@ -62,7 +62,7 @@ absl::string_view ValueOf(absl::string_view header, absl::string_view key) {
 
 absl::Status ParseShape(const std::string& path, absl::string_view text, int64_t itemsize,
                         std::vector<int64_t>* shape) {
-  int64_t elements = 1;
+  int64_t elements = 1;  // Of all dimensions but zeros, so that no product of some of them overflows either.
   for (absl::string_view part : absl::StrSplit(text, ',')) {
     part = absl::StripAsciiWhitespace(part);
     if (part.empty()) continue;
@@ -73,7 +73,7 @@ absl::Status ParseShape(const std::string& path, absl::string_view text, int64_t
     if (dim > 0 && elements > std::numeric_limits<int64_t>::max() / itemsize / dim) {
       return Malformed(path, absl::StrCat("shape (", text, ") is larger than any memory"));
     }
-    elements *= dim;
+    if (dim > 0) elements *= dim;
     shape->push_back(dim);
   }
   return absl::OkStatus();

@@ -1,8 +1,11 @@
 #include "table.h"
 
+#include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "../base/status_macros.h"
+#include "absl/strings/str_cat.h"
 #include "float16.h"
 
 namespace nann {
@@ -30,11 +33,22 @@ DType StorageOf(TableType type) {
   return DType::kFloat32;
 }
 
+// Lookups are binary searches: in another order they would miss ids that are there.
+absl::Status CheckAscending(const NpyArray& array) {
+  const absl::Span<const int64_t> values = array.Elements<int64_t>();
+  const auto at = std::adjacent_find(values.begin(), values.end(), std::greater_equal<int64_t>());
+  if (at == values.end()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(array.path, ": expected ids in ascending order, each once, found ", at[1], " after ",
+                   at[0], " at index ", at - values.begin() + 1, "; sort the vocabulary and export again"));
+}
+
 }  // namespace
 
 absl::StatusOr<Table> Table::Create(const NpyArray& array, TableType type) {
   const int rank = type == TableType::kInt64 ? 1 : 2;
   NANN_RETURN_IF_ERROR(CheckArray(array, StorageOf(type), rank));
+  if (type == TableType::kInt64) NANN_RETURN_IF_ERROR(CheckAscending(array));
   Table table;
   table.type_ = type;
   table.rows_ = array.shape[0];

@@ -16,13 +16,14 @@ enum class TableType { kFloat32, kFloat16, kBfloat16, kInt64 };
 class Table {
  public:
   // A floating-point table is an array [rows, width]; bfloat16 is stored as uint16, because NumPy lacks the
-  // type. An int64 table, a vocabulary, is an array [rows]. InvalidArgument names the file, the expected and
-  // the actual type and rank.
+  // type. An int64 table, a vocabulary, is an array [rows] of ascending ids. InvalidArgument names the file,
+  // the expected and the actual type and rank.
   static absl::StatusOr<Table> Create(const NpyArray& array, TableType type);
 
   TableType type() const { return type_; }
   int64_t rows() const { return rows_; }
   int64_t width() const { return width_; }
+
   // The values of a kInt64 table.
   absl::Span<const int64_t> AsInt64() const {
     return absl::Span<const int64_t>(static_cast<const int64_t*>(data_), rows_);

@@ -11,9 +11,6 @@
 namespace nann {
 namespace {
 
-// A cache line, and the widest vector register: kernels read rows of tables in place.
-constexpr uintptr_t kAlignment = 64;
-
 absl::StatusOr<TableType> TypeOf(const TableFile& file) {
   switch (file.type) {
     case tensorflow::DT_FLOAT:
@@ -46,7 +43,7 @@ absl::StatusOr<NpyArray> Index::Map(tensorflow::Env* env, const std::string& pat
   NANN_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(env, path));
   if (prefault) file.Prefault();
   NANN_ASSIGN_OR_RETURN(NpyArray array, ParseNpy(path, file.bytes()));
-  if (reinterpret_cast<uintptr_t>(array.data) % kAlignment != 0) {
+  if (reinterpret_cast<uintptr_t>(array.data) % kDataAlignment != 0) {
     file = MappedFile::AlignedCopy(absl::string_view(array.data, array.num_bytes()));
     array.data = file.bytes().data();
   }

@@ -3,12 +3,14 @@
 #include <cstring>
 #include <new>
 
+#include "../../core/base/status_macros.h"
 #include "absl/strings/str_cat.h"
 
 namespace nann {
 namespace {
 
-constexpr std::align_val_t kBufferAlignment{64};
+constexpr std::align_val_t kBufferAlignment{kDataAlignment};
+// The smallest page of x86-64 and arm64: with larger pages a page is read more than once, which costs little.
 constexpr size_t kPage = 4096;
 
 absl::Status AtPath(const std::string& path, const absl::Status& status) {
@@ -18,16 +20,14 @@ absl::Status AtPath(const std::string& path, const absl::Status& status) {
 
 absl::StatusOr<std::unique_ptr<AlignedBuffer>> ReadWhole(tensorflow::Env* env, const std::string& path,
                                                          uint64_t* size) {
-  absl::Status status = env->GetFileSize(path, size);
-  if (!status.ok()) return status;
+  NANN_RETURN_IF_ERROR(env->GetFileSize(path, size));
   std::unique_ptr<tensorflow::RandomAccessFile> file;
-  status = env->NewRandomAccessFile(path, &file);
-  if (!status.ok()) return status;
+  NANN_RETURN_IF_ERROR(env->NewRandomAccessFile(path, &file));
   auto buffer = std::make_unique<AlignedBuffer>(*size);
   absl::string_view result;
   // This overload is the one that TensorFlow 2.20 and 2.21 share.
-  status = file->Read(0, *size, &result, buffer->data());
-  if (!status.ok()) return status;
+  NANN_RETURN_IF_ERROR(file->Read(0, *size, &result, buffer->data()));
+  // A file system may answer from memory of its own.
   if (result.data() != buffer->data()) std::memmove(buffer->data(), result.data(), result.size());
   return buffer;
 }
@@ -64,7 +64,7 @@ MappedFile MappedFile::AlignedCopy(absl::string_view bytes) {
 }
 
 void MappedFile::Prefault() const {
-  volatile char sink = 0;
+  volatile char sink = 0;  // The compiler must not leave the reads out.
   for (size_t at = 0; at < bytes_.size(); at += kPage) sink = bytes_[at];
   (void)sink;
 }

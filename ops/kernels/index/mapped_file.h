@@ -1,4 +1,4 @@
-// Whole files in memory, mapped where the file system can.
+// Read-only files in memory, mapped where the file system can map.
 #ifndef NANN_OPS_KERNELS_INDEX_MAPPED_FILE_H_
 #define NANN_OPS_KERNELS_INDEX_MAPPED_FILE_H_
 
@@ -11,7 +11,10 @@
 
 namespace nann {
 
-// Bytes aligned to 64, as vector instructions and TensorFlow like them.
+// The alignment in bytes of data that is read in place: a cache line, and the widest vector register.
+inline constexpr size_t kDataAlignment = 64;
+
+// Memory aligned to kDataAlignment; its content is not set.
 class AlignedBuffer {
  public:
   explicit AlignedBuffer(size_t size);
@@ -24,18 +27,21 @@ class AlignedBuffer {
   std::unique_ptr<char, Free> data_;
 };
 
-// A read-only file: mapped through TensorFlow's file system, or read into memory where its scheme cannot map.
-// Movable; the bytes stay where they are.
+// A whole file, mapped by TensorFlow's file system, or read into memory where the file system cannot map
+// (object stores). Owns the bytes and releases them when destroyed. Movable: the bytes stay where they are.
+// Thread-safe: nothing changes. A mapped file must not be truncated while it is used; the product's writers
+// never change a file in place.
 class MappedFile {
  public:
+  // An error names the path and the next step.
   static absl::StatusOr<MappedFile> Open(tensorflow::Env* env, const std::string& path);
 
-  // A copy of `bytes` whose first byte is aligned to 64.
+  // A copy of `bytes` whose first byte is aligned to kDataAlignment.
   static MappedFile AlignedCopy(absl::string_view bytes);
 
   absl::string_view bytes() const { return bytes_; }
 
-  // Reads every page once.
+  // Reads every page once, so that later reads do not wait for the disk.
   void Prefault() const;
 
  private:

@@ -19,24 +19,26 @@ struct NamedCounter {
   void Add(int64_t amount) { counter->GetCell()->IncrementBy(amount); }
 };
 
-// Never destroyed: TensorFlow's registry may be read while the process ends.
+// Never destroyed: TensorFlow's registry may be read while the process exits.
 struct Counters {
-  NamedCounter searches{"/nann/searches", "Searches finished; a row of a batch is one search."};
-  NamedCounter items_scored{"/nann/items_scored", "Items that the scorer was run on, padding not counted."};
-  NamedCounter hops{"/nann/hops", "Expansions of neighbours."};
+  NamedCounter searches{"/nann/searches", "Searches that finished. Each row of a batch is one search."};
+  NamedCounter items_scored{"/nann/items_scored",
+                            "Items that the scorer ran on, without the padding of tiles."};
+  NamedCounter hops{"/nann/hops", "Hops: expansions of candidates to their neighbours."};
   NamedCounter padded_rows{"/nann/padded_rows", "Searches that found fewer than k items."};
   NamedCounter nan_items{"/nann/nan_items", "Items dropped because their score was NaN."};
   NamedCounter tiles{"/nann/tiles", "Tiles that the scorer was started on."};
 
   NamedCounter tensorflow_users{"/nann/tensorflow_users", "Users whose part of the scorer TensorFlow ran."};
-  NamedCounter user_micros{"/nann/user_micros", "Time of the users' part of the scorer."};
+  NamedCounter user_micros{"/nann/user_micros", "Time of the user part of the scorer."};
   NamedCounter walk_micros{"/nann/walk_micros", "Thread time of neighbours, visited sets and selection."};
-  NamedCounter gather_micros{"/nann/gather_micros", "Thread time of reading rows of item tables."};
-  NamedCounter scorer_micros{"/nann/scorer_micros",
-                             "Thread time of the scorer; of distances with the reading."};
+  NamedCounter gather_micros{"/nann/gather_micros", "Thread time of reading rows of the item tables."};
+  NamedCounter scorer_micros{
+      "/nann/scorer_micros",
+      "Thread time of the scorer. Of distances scored in place it includes the reading."};
 
   // In the order of Part.
-  NamedCounter* const parts[4] = {&user_micros, &walk_micros, &gather_micros, &scorer_micros};
+  NamedCounter* const parts[kParts] = {&user_micros, &walk_micros, &gather_micros, &scorer_micros};
 
   std::vector<NamedCounter*> All() {
     return {&searches,         &items_scored, &hops,        &padded_rows,   &nan_items,    &tiles,
@@ -65,9 +67,10 @@ void CountTile() { TheCounters().tiles.Add(1); }
 void CountTensorflowUser() { TheCounters().tensorflow_users.Add(1); }
 
 void CountTime(Part part, std::chrono::nanoseconds time) {
-  if (time.count() == 0) return;  // A part that a thread had no share in touches no shared memory.
-  // A stretch may be shorter than a microsecond: what is left over counts the next time.
-  static std::atomic<int64_t> spent[4];
+  if (time.count() == 0) return;  // Touch no shared memory for a part that the thread took no time for.
+  // Counters are in microseconds, and a stretch may be shorter: nanoseconds are summed and the remainder is
+  // kept.
+  static std::atomic<int64_t> spent[kParts];
   const int64_t before = spent[static_cast<int>(part)].fetch_add(time.count());
   const int64_t micros = (before + time.count()) / 1000 - before / 1000;
   if (micros > 0) TheCounters().parts[static_cast<int>(part)]->Add(micros);

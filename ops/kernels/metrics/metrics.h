@@ -1,4 +1,5 @@
-// Counters that any TensorFlow Serving shows on its Prometheus page.
+// The counters of this process, in TensorFlow's registry: TensorFlow Serving shows them on its Prometheus
+// page. All functions are thread-safe.
 #ifndef NANN_OPS_KERNELS_METRICS_METRICS_H_
 #define NANN_OPS_KERNELS_METRICS_METRICS_H_
 
@@ -20,28 +21,30 @@ struct SearchCounts {
   bool padded = false;  // Fewer than k items were found.
 };
 
-// Adds one finished search. Thread-safe.
+// Adds one finished search.
 void CountSearch(const SearchCounts& counts);
 
-// Adds the tile that is about to be scored. Thread-safe.
+// Adds one tile that is about to be scored.
 void CountTile();
 
-// Adds a user whose part of the scorer TensorFlow is about to run. Thread-safe.
+// Adds one user whose part of the scorer TensorFlow is about to run.
 void CountTensorflowUser();
 
-// What a search's time is spent on.
+// What the time of a search is spent on.
 enum class Part {
-  kUser,    // What is computed once a user.
+  kUser,    // What is computed once per user.
   kWalk,    // Neighbours, visited sets, selection.
   kGather,  // Reading rows of the item tables.
-  kScorer,  // The model; with distances that are scored in place also the reading.
+  kScorer,  // The scorer. Of distances that are scored in place it includes the reading.
 };
+inline constexpr int kParts = 4;
 
-// Adds to the counter of a part, e.g. "/nann/walk_micros". Thread-safe.
+// Adds to the counter of a part, e.g. "/nann/walk_micros".
 void CountTime(Part part, std::chrono::nanoseconds time);
 
-// Thread time by part, collected by one thread without a shared counter, and a span of each stretch in
-// TensorFlow's profiles. Adds to the counters when it goes.
+// Collects the time of one thread by part, and adds it to the counters when destroyed: threads would slow
+// each other down at a shared counter. Each stretch of work is also a span in TensorFlow's profiles. Not
+// thread-safe.
 class PartTimes {
  public:
   PartTimes() = default;
@@ -61,8 +64,6 @@ class PartTimes {
   }
 
  private:
-  static constexpr int kParts = 4;
-
   static const char* NameOf(Part part) {
     constexpr const char* kNames[kParts] = {"nann::user", "nann::walk", "nann::gather", "nann::scorer"};
     return kNames[static_cast<int>(part)];

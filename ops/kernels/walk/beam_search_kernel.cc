@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../../core/base/async_loop.h"
+#include "../../core/base/status_macros.h"
 #include "../../core/walk/beam_search.h"
 #include "../index/index_resource.h"
 #include "../metrics/metrics.h"
@@ -24,9 +25,10 @@ using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
 
-// `level_topn` as the kernel takes it: [n] for all rows or [batch, n].
+// The beams of a request: `level_topn` [n] for all rows, or [batch, n]. A view of the input tensor.
 class LevelTopn {
  public:
+  // InvalidArgument when the shape, a beam or the work of the batch does not fit.
   static absl::StatusOr<LevelTopn> Create(const Tensor& tensor, const Graph& graph, int64_t batch,
                                           int64_t max_work) {
     const TensorShape& shape = tensor.shape();
@@ -40,8 +42,7 @@ class LevelTopn {
     topn.length_ = shape.dim_size(shape.dims() - 1);
     topn.per_row_ = per_row;
     topn.values_ = absl::MakeConstSpan(tensor.flat<int32_t>().data(), tensor.NumElements());
-    const absl::Status status = CheckLevelTopn(graph, topn.values_, topn.length_, batch, max_work);
-    if (!status.ok()) return status;
+    NANN_RETURN_IF_ERROR(CheckLevelTopn(graph, topn.values_, topn.length_, batch, max_work));
     return topn;
   }
 
@@ -50,7 +51,7 @@ class LevelTopn {
   }
   int64_t KOfRow(int64_t row) const { return OfRow(row).back(); }
 
-  // The width of the output: the largest k.
+  // The largest k of all rows: the width of the outputs.
   int64_t LargestK() const {
     int64_t k = 0;
     for (size_t i = length_ - 1; i < values_.size(); i += length_) k = std::max<int64_t>(k, values_[i]);
@@ -63,40 +64,32 @@ class LevelTopn {
   bool per_row_ = false;
 };
 
-// One run of the op: its inputs and outputs, shared by the walkers that search for its rows. Thread-safe:
-// rows are claimed by an atomic counter and write disjoint parts of the outputs; the first error is guarded
-// by `mu_`.
+// One run of the op: its inputs and outputs, shared and owned by the walkers that search for its rows. The
+// last walker that ends calls `done`; nothing touches `ctx` after that.
+//
+// Thread-safe: Prepare runs before the walkers start; rows are claimed by an atomic counter and written to
+// disjoint parts of the outputs; the first error is guarded by `mu_`.
 class SearchRun {
  public:
   SearchRun(OpKernelContext* ctx, std::shared_ptr<const Index> index,
             tensorflow::AsyncOpKernel::DoneCallback done)
       : ctx_(ctx), index_(std::move(index)), done_(std::move(done)) {}
 
-  absl::Status Prepare(const TileScorer& scorer, const WalkOptions& walk, int64_t max_work) {
-    walk_ = walk;
-    absl::Status status = ctx_->input_list("user_state", &user_state_);
-    if (!status.ok()) return status;
-    const absl::StatusOr<int64_t> batch = BatchOf(user_state_);
-    if (!batch.ok()) return batch.status();
-    batch_ = *batch;
+  // Checks the inputs, makes the scorer ready and allocates the outputs. `expand` is the walk's.
+  absl::Status Prepare(const TileScorer& scorer, int64_t expand, int64_t max_work) {
+    NANN_RETURN_IF_ERROR(ctx_->input_list("user_state", &user_state_));
+    NANN_ASSIGN_OR_RETURN(batch_, BatchOf(user_state_));
     const Tensor* level_topn;
-    status = ctx_->input("level_topn", &level_topn);
-    if (!status.ok()) return status;
-    absl::StatusOr<LevelTopn> topn = LevelTopn::Create(*level_topn, index_->graph(), batch_, max_work);
-    if (!topn.ok()) return topn.status();
-    level_topn_ = *topn;
-    status = ctx_->input("exclude_ids", &exclude_ids_);
-    if (!status.ok()) return status;
+    NANN_RETURN_IF_ERROR(ctx_->input("level_topn", &level_topn));
+    NANN_ASSIGN_OR_RETURN(level_topn_, LevelTopn::Create(*level_topn, index_->graph(), batch_, max_work));
+    NANN_RETURN_IF_ERROR(ctx_->input("exclude_ids", &exclude_ids_));
     if (exclude_ids_->dims() != 2 || exclude_ids_->dim_size(0) != batch_) {
       return absl::InvalidArgumentError(absl::StrCat("exclude_ids: expected shape [batch = ", batch_,
                                                      ", ids], found ", exclude_ids_->shape().DebugString()));
     }
-    absl::StatusOr<TileScorer::Ready> ready = scorer.Prepare(ctx_, *index_);
-    if (!ready.ok()) return ready.status();
-    scorer_ = *std::move(ready);
-    absl::StatusOr<TileScorer::Ready> rescorer = scorer.PrepareRescorer(*index_);
-    if (!rescorer.ok()) return rescorer.status();
-    rescorer_ = *std::move(rescorer);
+    walk_ = {expand, exclude_ids_->dim_size(1)};
+    NANN_ASSIGN_OR_RETURN(scorer_, scorer.Prepare(ctx_, *index_));
+    NANN_ASSIGN_OR_RETURN(rescorer_, scorer.PrepareRescorer(*index_));
     return AllocateOutputs();
   }
 
@@ -104,75 +97,83 @@ class SearchRun {
   const Index& index() const { return *index_; }
   const TileScorer::Ready& scorer() const { return scorer_; }
   const TileScorer::Ready& rescorer() const { return rescorer_; }
-  WalkOptions walk() const { return {walk_.expand, exclude_ids_->dim_size(1)}; }
+  const WalkOptions& walk() const { return walk_; }
   int64_t batch() const { return batch_; }
   absl::Span<const int32_t> level_topn(int64_t row) const { return level_topn_.OfRow(row); }
   std::vector<Tensor> UserTensors(int64_t row) const { return UserOfRow(user_state_, row); }
 
-  // How many results are scored again: k, what may be excluded, and some that the first pass ranked too low.
+  // How many results are scored again in float32: k, what may be excluded, and a margin of a quarter and 16
+  // for items that narrow products ranked below k.
   int64_t RescoreCount(int64_t row) const {
-    const int64_t k = level_topn_.KOfRow(row) + exclude_ids_->dim_size(1);
+    const int64_t k = level_topn_.KOfRow(row) + walk_.excluded;
     return k + k / 4 + 16;
   }
 
-  // The next row that nobody searches for yet, -1 when there is none or the run has failed.
+  // The next row that no walker has claimed; -1 when there is none or the run has failed.
   int64_t ClaimRow() {
     if (failed_.load()) return -1;
     const int64_t row = next_row_.fetch_add(1);
     return row < batch_ ? row : -1;
   }
 
+  // Ends the run with `status`, unless an earlier error does.
   void Fail(const absl::Status& status) {
     absl::MutexLock lock(&mu_);
     if (status_.ok()) status_ = status;
     failed_.store(true);
   }
 
+  // Writes the outputs of a row whose search is done.
   void WriteRow(int64_t row, BeamSearch* search) {
-    const Graph& graph = index_->graph();
     const int64_t width = ids_->dim_size(1);
     const int64_t k = level_topn_.KOfRow(row);
-    std::vector<int32_t> excluded;
-    const auto exclude_ids = exclude_ids_->matrix<int64_t>();
-    for (int64_t x = 0; x < exclude_ids_->dim_size(1); ++x) {
-      const int32_t position = graph.PositionOf(exclude_ids(row, x));
-      if (position >= 0) excluded.push_back(position);
-    }
     int64_t* ids = ids_->flat<int64_t>().data() + row * width;
     float* scores = scores_->flat<float>().data() + row * width;
     int64_t found = 0;
     PartTimes().Spend(Part::kWalk, [&] {
-      found = search->TopK(excluded, absl::MakeSpan(ids, k), absl::MakeSpan(scores, k));
+      found = search->TopK(ExcludedPositions(row), absl::MakeSpan(ids, k), absl::MakeSpan(scores, k));
     });
-    // A row that asked for fewer than the widest is padded like one that found fewer.
+    // A row with a smaller k than the largest is padded like one that found fewer than k items.
     std::fill(ids + k, ids + width, -1);
     std::fill(scores + k, scores + width, -std::numeric_limits<float>::infinity());
     items_scored_->flat<int32_t>()(row) = static_cast<int32_t>(search->items_scored());
     CountSearch({search->items_scored(), search->hops(), search->nan_items(), found < k});
   }
 
+  // Called once, before the walkers start.
   void ExpectWalkers(int64_t walkers) { walkers_left_.store(walkers); }
 
+  // Called once by each walker, when it will not touch the run any more.
   void EndWalker() {
     if (walkers_left_.fetch_sub(1) != 1) return;
     {
       absl::MutexLock lock(&mu_);
       ctx_->SetStatus(status_);
     }
+    index_.reset();  // An answered request holds no files, even when a thread still destroys its walker.
     done_();
   }
 
  private:
   absl::Status AllocateOutputs() {
-    const int64_t k = level_topn_.LargestK();
-    absl::Status status = ctx_->allocate_output("ids", TensorShape({batch_, k}), &ids_);
-    if (status.ok()) status = ctx_->allocate_output("scores", TensorShape({batch_, k}), &scores_);
-    if (status.ok()) status = ctx_->allocate_output("items_scored", TensorShape({batch_}), &items_scored_);
-    return status;
+    const TensorShape top_k({batch_, level_topn_.LargestK()});
+    NANN_RETURN_IF_ERROR(ctx_->allocate_output("ids", top_k, &ids_));
+    NANN_RETURN_IF_ERROR(ctx_->allocate_output("scores", top_k, &scores_));
+    return ctx_->allocate_output("items_scored", TensorShape({batch_}), &items_scored_);
+  }
+
+  std::vector<int32_t> ExcludedPositions(int64_t row) const {
+    std::vector<int32_t> positions;
+    const auto ids = exclude_ids_->matrix<int64_t>();
+    for (int64_t i = 0; i < walk_.excluded; ++i) {
+      const int32_t position = index_->graph().PositionOf(ids(row, i));
+      if (position >= 0) positions.push_back(position);
+    }
+    return positions;
   }
 
   OpKernelContext* const ctx_;
-  const std::shared_ptr<const Index> index_;
+  std::shared_ptr<const Index> index_;
   const tensorflow::AsyncOpKernel::DoneCallback done_;
 
   tensorflow::OpInputList user_state_;
@@ -193,8 +194,8 @@ class SearchRun {
   absl::Status status_ ABSL_GUARDED_BY(mu_);
 };
 
-// Searches for one row after the other. Not shared between threads except through the continuation of
-// AsyncLoop, whose steps never overlap.
+// Searches for one row after the other, until none is left. Owned by the continuations of its AsyncLoop,
+// whose steps never overlap: no two threads use a walker at once.
 class Walker : public std::enable_shared_from_this<Walker> {
  public:
   explicit Walker(std::shared_ptr<SearchRun> run)
@@ -206,7 +207,8 @@ class Walker : public std::enable_shared_from_this<Walker> {
   }
 
  private:
-  // Begins a row or scores one hop. Returns false when no row is left or the run has failed.
+  // Begins a row, scores one hop, or scores the results again. Returns false when no row is left or the run
+  // has failed.
   bool Step(std::function<void()> next) {
     if (row_ >= 0 && search_->done()) {
       if (run_->rescorer().native != nullptr && !rescored_) return RescoreRow(std::move(next));
@@ -220,28 +222,24 @@ class Walker : public std::enable_shared_from_this<Walker> {
       next();
       return true;
     }
-    frontier_scores_.resize(search_->frontier().size());
-    ScoreTiles(run_->ctx(), run_->scorer(), user_, search_->frontier(), absl::MakeSpan(frontier_scores_),
-               [self = shared_from_this(), next = std::move(next)](const absl::Status& status) {
-                 if (status.ok()) {
-                   PartTimes().Spend(Part::kWalk, [&] { self->search_->Advance(self->frontier_scores_); });
-                 } else {
-                   self->GiveUp(status);
-                 }
-                 next();
-               });
-    return true;
+    return Score(run_->scorer(), search_->frontier(), &BeamSearch::Advance, std::move(next));
   }
 
   bool RescoreRow(std::function<void()> next) {
     rescored_ = true;
     user_.packed = run_->rescorer().native->Pack(*user_.native);
     const absl::Span<const int32_t> positions = search_->KeepResults(run_->RescoreCount(row_));
-    frontier_scores_.resize(positions.size());
-    ScoreTiles(run_->ctx(), run_->rescorer(), user_, positions, absl::MakeSpan(frontier_scores_),
-               [self = shared_from_this(), next = std::move(next)](const absl::Status& status) {
+    return Score(run_->rescorer(), positions, &BeamSearch::Rescore, std::move(next));
+  }
+
+  // Scores `positions`, hands the scores to the search, and ends the step.
+  bool Score(const TileScorer::Ready& scorer, absl::Span<const int32_t> positions,
+             void (BeamSearch::*use)(absl::Span<const float>), std::function<void()> next) {
+    scores_.resize(positions.size());
+    ScoreTiles(run_->ctx(), scorer, user_, positions, absl::MakeSpan(scores_),
+               [self = shared_from_this(), use, next = std::move(next)](const absl::Status& status) {
                  if (status.ok()) {
-                   self->search_->Rescore(self->frontier_scores_);
+                   PartTimes().Spend(Part::kWalk, [&] { (self->search_.get()->*use)(self->scores_); });
                  } else {
                    self->GiveUp(status);
                  }
@@ -250,7 +248,7 @@ class Walker : public std::enable_shared_from_this<Walker> {
     return true;
   }
 
-  // All hops at once: a distance costs less than handing a tile to another thread would.
+  // Walks all hops on this thread: a hop of distances costs less than to hand its tiles to other threads.
   void WalkDirect() {
     tensorflow::CancellationManager* cancellation = run_->ctx()->cancellation_manager();
     const NativeExecutor& executor = run_->scorer().native->executor();
@@ -259,12 +257,11 @@ class Walker : public std::enable_shared_from_this<Walker> {
       if (cancellation != nullptr && cancellation->IsCancelled()) {
         return GiveUp(absl::CancelledError("the request was cancelled or its deadline passed"));
       }
-      frontier_scores_.resize(search_->frontier().size());
+      scores_.resize(search_->frontier().size());
       times.Spend(Part::kScorer, [&] {
-        executor.ScoreInPlace(*user_.native, run_->scorer().tables, search_->frontier(),
-                              frontier_scores_.data());
+        executor.ScoreInPlace(*user_.native, run_->scorer().tables, search_->frontier(), scores_.data());
       });
-      times.Spend(Part::kWalk, [&] { search_->Advance(frontier_scores_); });
+      times.Spend(Part::kWalk, [&] { search_->Advance(scores_); });
     }
   }
 
@@ -272,7 +269,7 @@ class Walker : public std::enable_shared_from_this<Walker> {
     row_ = run_->ClaimRow();
     rescored_ = false;
     if (row_ < 0) {
-      search_.reset();
+      search_.reset();  // Back to the pool before `done`, after which the next request may start.
       run_->EndWalker();
       return false;
     }
@@ -288,7 +285,7 @@ class Walker : public std::enable_shared_from_this<Walker> {
     return true;
   }
 
-  // The next step finds no row to search for.
+  // Fails the run, so that the next step of every walker finds no row.
   void GiveUp(const absl::Status& status) {
     run_->Fail(status);
     row_ = -1;
@@ -299,21 +296,21 @@ class Walker : public std::enable_shared_from_this<Walker> {
   int64_t row_ = -1;
   ScorerUser user_;
   bool rescored_ = false;
-  std::vector<float> frontier_scores_;
+  std::vector<float> scores_;
 };
 
 class BeamSearchOp : public tensorflow::AsyncOpKernel {
  public:
   explicit BeamSearchOp(tensorflow::OpKernelConstruction* ctx) : AsyncOpKernel(ctx), scorer_(ctx) {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("max_work", &max_work_));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("expand", &walk_.expand));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("expand", &expand_));
   }
 
   void ComputeAsync(OpKernelContext* ctx, DoneCallback done) override {
     absl::StatusOr<std::shared_ptr<const Index>> index = IndexOfInput(ctx, 0);
     OP_REQUIRES_OK_ASYNC(ctx, index.status(), done);
     auto run = std::make_shared<SearchRun>(ctx, *std::move(index), done);
-    OP_REQUIRES_OK_ASYNC(ctx, run->Prepare(scorer_, walk_, max_work_), done);
+    OP_REQUIRES_OK_ASYNC(ctx, run->Prepare(scorer_, expand_, max_work_), done);
     const int64_t threads = ctx->device()->tensorflow_cpu_worker_threads()->num_threads;
     const int64_t walkers = std::clamp<int64_t>(run->batch(), 1, std::max<int64_t>(threads, 1));
     run->ExpectWalkers(walkers);
@@ -325,8 +322,8 @@ class BeamSearchOp : public tensorflow::AsyncOpKernel {
 
  private:
   const TileScorer scorer_;
-  WalkOptions walk_;
   int64_t max_work_ = 0;
+  int64_t expand_ = 0;
 };
 
 REGISTER_KERNEL_BUILDER(Name("Nann>BeamSearch").Device(tensorflow::DEVICE_CPU), BeamSearchOp);

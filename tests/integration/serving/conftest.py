@@ -45,6 +45,10 @@ class ServerProcess:
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def _read_log(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -93,6 +94,28 @@ def test_excluded_items_are_left_out(server: Any, comm_seq: Any, expected: Any) 
     with NannClient(server.grpc, model="nann") as client:
         rest = client.top_k(comm_seq, LEVEL_TOPN, exclude_ids=expected.ids[:, :4], timeout=30)
     np.testing.assert_array_equal(rest.ids[:, :6], expected.ids[:, 4:])
+
+
+def test_files_of_a_version_go_with_it(serve: Callable[..., Any], comm_seq: Any, tmp_path: Path) -> None:
+    from nann.export import ExportOptions, export_model
+
+    first, second = (tmp_path / "models" / "nann" / version for version in "12")
+    export_model(write_run(tmp_path / "run"), first, ExportOptions(table_bytes=0))
+    server = serve("--model_name", "nann", "--model_base_path", str(first.parent)).wait_ready()
+
+    def mapped(version: Path) -> list[str]:
+        maps = Path(f"/proc/{server.pid}/maps").read_text().splitlines()
+        return [line for line in maps if f"{version}/" in line]
+
+    with NannClient(server.grpc, model="nann") as client:
+        client.top_k(comm_seq, level_topn=LEVEL_TOPN, timeout=30)
+        assert mapped(first)
+        shutil.copytree(first, tmp_path / "copy")
+        (tmp_path / "copy").rename(second)
+        server.wait_for_log("version 1: unloaded")
+        assert not mapped(first)
+        assert client.top_k(comm_seq, level_topn=LEVEL_TOPN, timeout=30).model_version == 2
+        assert mapped(second)
 
 
 def test_nann_query_in_another_process(server: Any, tmp_path: Path, comm_seq: Any, expected: Any) -> None:
