@@ -1,11 +1,16 @@
-"""What all tests share: lines of figures after a run, and no skipped test in CI."""
+"""What all tests share: no deadlines, lines of figures after a run, and no skipped test in CI."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
 
+import hypothesis
 import pytest
+
+# An example may take as long as a slow machine needs.
+hypothesis.settings.register_profile("nann", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("nann")
 
 _FIGURES = pytest.StashKey[list[str]]()
 

@@ -8,7 +8,7 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2
 
@@ -58,13 +58,11 @@ def _reference(proto: Any) -> Any:
     return tensor_pb2.TensorProto.FromString(proto.SerializeToString())
 
 
-@settings(deadline=None)
 @given(st.one_of(_arrays, _strings))
 def test_tensorflow_reads_what_the_client_writes(array: Any) -> None:
     np.testing.assert_array_equal(tf.make_ndarray(_reference(encode(array))), array)
 
 
-@settings(deadline=None)
 @given(st.one_of(_arrays, _strings))
 def test_client_reads_what_it_and_tensorflow_write(array: Any) -> None:
     by_tensorflow = TensorProto.FromString(tf.make_tensor_proto(array).SerializeToString())
@@ -74,7 +72,6 @@ def test_client_reads_what_it_and_tensorflow_write(array: Any) -> None:
         assert got.dtype == array.dtype
 
 
-@settings(deadline=None)
 @given(st.one_of(_arrays, _strings))
 def test_client_reads_the_typed_fields_of_the_server(array: Any) -> None:
     proto = encode(array, one_by_one=True)

@@ -76,7 +76,7 @@ def assert_same(fused, composed, expected) -> None:
         assert int(composed[row][2]) == items_scored
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_three_implementations_agree_on_random_graphs(data: st.DataObject) -> None:
     hops = data.draw(st.sampled_from([(3,), (3, 1), (1, 1), (2, 2, 1), (3, 1, 1, 1)]))
@@ -99,7 +99,7 @@ def test_three_implementations_agree_on_random_graphs(data: st.DataObject) -> No
     assert_same(*search_all(corpus, users, level_topn, exclude_ids, tile_rows))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_the_adaptive_walk_is_the_oracles(data: st.DataObject) -> None:
     hops = data.draw(st.sampled_from([(3,), (3, 1), (2, 2, 1)]))

@@ -113,8 +113,9 @@ def index(tmp_path_factory):
 @pytest.mark.parametrize("function", SCORERS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.05)])
 def test_both_executors_score_alike(index, function, precision, tolerance) -> None:
-    users = RNG.normal(size=(3, 4, DIM)).astype(np.float32)
-    positions = RNG.integers(-1, 50, (3, 21)).astype(np.int32)
+    rng = np.random.default_rng(36)  # No weight of `pairs` is near 0.2, where the last bits choose a branch.
+    users = rng.normal(size=(3, 4, DIM)).astype(np.float32)
+    positions = rng.integers(-1, 50, (3, 21)).astype(np.int32)
     scorer, user_functions = split_first_key(function)
 
     def scores(scorer, **options):
@@ -133,8 +134,13 @@ def test_both_executors_score_alike(index, function, precision, tolerance) -> No
     np.testing.assert_allclose(with_function, expected[known], atol=1e-5 * scale)
 
 
-def test_both_executors_walk_alike(index) -> None:
-    users = RNG.normal(size=(5, 4, DIM)).astype(np.float32)
+def test_both_executors_walk_alike(tmp_path) -> None:
+    """On real numbers: between equal items the last bits would choose, which differ between processors."""
+    rng = np.random.default_rng(7)
+    corpus = random_corpus(3, num_items=50, degree=8, sparsity=0.0)
+    corpus.item_embs[:] = rng.normal(size=corpus.item_embs.shape)
+    index = nann.ops.IndexResource(**corpus.write(tmp_path))
+    users = rng.normal(size=(5, 4, DIM)).astype(np.float32)
     level_topn = np.array([3, 9, 9, 9, 9, 12], np.int32)
     scorer = frozen(attention)
     answers = [

@@ -174,7 +174,7 @@ def test_tiles_of_one_item_are_lowered_as_others(tile_rows: int) -> None:
 # ---------------------------------------------------------------------- the same scores
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_random_programs_score_as_tensorflow(data: Any) -> None:
     _check_random_program(lambda n: data.draw(st.integers(0, n - 1)))

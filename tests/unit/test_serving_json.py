@@ -34,7 +34,6 @@ def _own_parser(body: bytes) -> Any:
     return _json_parser._Parser(body).parse()
 
 
-@settings(deadline=None)
 @given(_VALUES, st.booleans())
 def test_both_parsers_read_what_python_writes(value: Any, ensure_ascii: bool) -> None:
     body = json.dumps(value, ensure_ascii=ensure_ascii).encode()
@@ -42,7 +41,6 @@ def test_both_parsers_read_what_python_writes(value: Any, ensure_ascii: bool) ->
     assert _own_parser(body) == value
 
 
-@settings(deadline=None)
 @given(st.text(alphabet='{}[],:" -+.0123456789eEINnaftulrs\\', max_size=20))
 def test_the_quick_parser_accepts_nothing_that_the_exact_one_refuses(text: str) -> None:
     body = text.encode()
@@ -184,7 +182,7 @@ _LISTS = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(_LISTS, st.sampled_from(_TYPES))
 def test_the_quick_conversion_agrees_with_the_exact_one(value: Any, dtype: Any) -> None:
     quick = _json_tensors._regular_numbers(value, dtype)
@@ -196,7 +194,6 @@ def test_the_quick_conversion_agrees_with_the_exact_one(value: Any, dtype: Any) 
         assert quick.dtype == dtype.as_numpy_dtype
 
 
-@settings(deadline=None)
 @given(hnp.arrays(np.int64, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)))
 def test_numbers_take_the_quick_way(array: Any) -> None:
     for dtype in (tf.int64, tf.uint64, tf.float64):

@@ -73,7 +73,7 @@ def _protos(draw: st.DrawFn) -> tuple[Any, Any]:
     return proto, dtype
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(_protos())
 def test_reads_as_tensorflow_does(case: tuple[Any, Any]) -> None:
     proto, dtype = case

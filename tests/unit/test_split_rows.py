@@ -111,7 +111,7 @@ def test_only_float32_with_the_items_first_becomes_a_column() -> None:
     assert analysis.width(graph.item) == 8
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.data())
 def test_items_in_another_order_give_rows_in_another_order(data: Any) -> None:
     """For every tensor of a random scorer that is said to have a part for each item."""

@@ -54,7 +54,7 @@ def randomised(model: Any) -> Any:
     return model
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_random_scorers_score_as_before(data: Any) -> None:
     _check_random_scorer(lambda n: data.draw(st.integers(0, n - 1)))
