@@ -6,6 +6,7 @@ export_v0 is of nann 0.1.0, which had none: its scorer was a TensorFlow function
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,8 +51,14 @@ def test_an_export_of_this_version_verifies(folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", VERSIONS, ids=lambda folder: folder.name)
 def test_an_earlier_version_is_warned_of_once(folder: Path) -> None:
+    # A test that ran the command line in this process has set TensorFlow's log level to errors only.
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     process = subprocess.run(
-        [sys.executable, "-c", _LOAD, str(folder / "model")], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _LOAD, str(folder / "model")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
     )
     warnings = [line for line in process.stderr.splitlines() if "nann export" in line]
     assert len(warnings) == (1 if folder.name == "export_v0" else 0)
