@@ -129,11 +129,11 @@ absl::StatusOr<NpyArray> ParseNpy(const std::string& path, absl::string_view byt
   array.path = path;
   NANN_RETURN_IF_ERROR(ParseHeader(bytes.substr(header_at, header_size), &array));
   array.data = bytes.data() + header_at + header_size;
-  const int64_t found = static_cast<int64_t>(bytes.size() - header_at - header_size);
-  if (found != array.num_bytes()) {
+  const int64_t data_bytes = static_cast<int64_t>(bytes.size() - header_at - header_size);
+  if (data_bytes != array.num_bytes()) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": expected ", array.num_bytes(), " bytes of data for ", DTypeName(array.dtype),
-                     " ", array.ShapeString(), ", found ", found,
+                     " ", array.ShapeString(), ", found ", data_bytes,
                      "; the file is truncated or damaged: copy or write it again"));
   }
   return array;

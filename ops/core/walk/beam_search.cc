@@ -175,14 +175,14 @@ int64_t BeamSearch::TopK(absl::Span<const int32_t> excluded, absl::Span<int64_t>
     results_.erase(std::remove_if(results_.begin(), results_.end(), is_excluded), results_.end());
   }
   KeepTopSorted(static_cast<int64_t>(ids.size()), item_ids, &results_);
-  const size_t found = results_.size();
-  for (size_t i = 0; i < found; ++i) {
+  const size_t count = results_.size();
+  for (size_t i = 0; i < count; ++i) {
     ids[i] = item_ids[results_[i].position];
     scores[i] = results_[i].score;
   }
-  std::fill(ids.begin() + found, ids.end(), -1);
-  std::fill(scores.begin() + found, scores.end(), -std::numeric_limits<float>::infinity());
-  return static_cast<int64_t>(found);
+  std::fill(ids.begin() + count, ids.end(), -1);
+  std::fill(scores.begin() + count, scores.end(), -std::numeric_limits<float>::infinity());
+  return static_cast<int64_t>(count);
 }
 
 }  // namespace nann

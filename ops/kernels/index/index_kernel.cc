@@ -64,14 +64,14 @@ class IndexHandleOp : public tensorflow::OpKernel {
 
   static absl::StatusOr<RefCountPtr<IndexResource>> FindOrMake(const tensorflow::ContainerInfo& info) {
     while (true) {
-      IndexResource* found = nullptr;
-      if (info.resource_manager()->Lookup(info.container(), info.name(), &found).ok()) {
-        return RefCountPtr<IndexResource>(found);
+      IndexResource* existing = nullptr;
+      if (info.resource_manager()->Lookup(info.container(), info.name(), &existing).ok()) {
+        return RefCountPtr<IndexResource>(existing);
       }
-      RefCountPtr<IndexResource> made(new IndexResource());
+      RefCountPtr<IndexResource> created(new IndexResource());
       const absl::Status added =
-          info.resource_manager()->CreateUnowned(info.container(), info.name(), made.get());
-      if (added.ok()) return made;
+          info.resource_manager()->CreateUnowned(info.container(), info.name(), created.get());
+      if (added.ok()) return created;
       // Another kernel was faster, or the last holder of the name is just going away: look again.
       if (!absl::IsAlreadyExists(added)) return added;
     }

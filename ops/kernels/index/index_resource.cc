@@ -30,9 +30,9 @@ absl::StatusOr<TableType> TypeOf(const TableFile& file) {
 
 absl::StatusOr<const Table*> Find(const std::map<std::string, Table>& tables, const std::string& name,
                                   const char* kind) {
-  const auto found = tables.find(name);
-  if (found != tables.end()) return &found->second;
-  const auto key = [](std::string* out, const auto& entry) { absl::StrAppend(out, entry.first); };
+  const auto entry = tables.find(name);
+  if (entry != tables.end()) return &entry->second;
+  const auto key = [](std::string* out, const auto& table) { absl::StrAppend(out, table.first); };
   return absl::NotFoundError(absl::StrCat("expected one of the index's ", kind, "s (",
                                           absl::StrJoin(tables, ", ", key), "), found \"", name, "\""));
 }

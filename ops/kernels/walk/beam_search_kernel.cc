@@ -46,10 +46,10 @@ class LevelTopn {
     return topn;
   }
 
-  absl::Span<const int32_t> OfRow(int64_t row) const {
+  absl::Span<const int32_t> BeamsOfRow(int64_t row) const {
     return values_.subspan(per_row_ ? row * length_ : 0, length_);
   }
-  int64_t KOfRow(int64_t row) const { return OfRow(row).back(); }
+  int64_t KOfRow(int64_t row) const { return BeamsOfRow(row).back(); }
 
   // The largest k of all rows: the width of the outputs.
   int64_t LargestK() const {
@@ -99,7 +99,7 @@ class SearchRun {
   const TileScorer::Ready& rescorer() const { return rescorer_; }
   const WalkOptions& walk() const { return walk_; }
   int64_t batch() const { return batch_; }
-  absl::Span<const int32_t> level_topn(int64_t row) const { return level_topn_.OfRow(row); }
+  absl::Span<const int32_t> level_topn(int64_t row) const { return level_topn_.BeamsOfRow(row); }
   std::vector<Tensor> UserTensors(int64_t row) const { return UserOfRow(user_state_, row); }
 
   // How many results are scored again in float32: k, what may be excluded, and a margin of a quarter and 16
@@ -129,15 +129,15 @@ class SearchRun {
     const int64_t k = level_topn_.KOfRow(row);
     int64_t* ids = ids_->flat<int64_t>().data() + row * width;
     float* scores = scores_->flat<float>().data() + row * width;
-    int64_t found = 0;
+    int64_t results = 0;
     PartTimes().Spend(Part::kWalk, [&] {
-      found = search->TopK(ExcludedPositions(row), absl::MakeSpan(ids, k), absl::MakeSpan(scores, k));
+      results = search->TopK(ExcludedPositions(row), absl::MakeSpan(ids, k), absl::MakeSpan(scores, k));
     });
     // A row with a smaller k than the largest is padded like one that found fewer than k items.
     std::fill(ids + k, ids + width, -1);
     std::fill(scores + k, scores + width, -std::numeric_limits<float>::infinity());
     items_scored_->flat<int32_t>()(row) = static_cast<int32_t>(search->items_scored());
-    CountSearch({search->items_scored(), search->hops(), search->nan_items(), found < k});
+    CountSearch({search->items_scored(), search->hops(), search->nan_items(), results < k});
   }
 
   // Called once, before the walkers start.

@@ -58,10 +58,10 @@ class FilterVisitedOp : public tensorflow::OpKernel {
 
  private:
   static absl::Status Filter(OpKernelContext* ctx) {
-    NANN_ASSIGN_OR_RETURN(const VisitedSetVariant* given, Given(ctx));
-    NANN_RETURN_IF_ERROR(CheckInputPositions(ctx->input(1), given->num_items));
+    NANN_ASSIGN_OR_RETURN(const VisitedSetVariant* input, InputSet(ctx));
+    NANN_RETURN_IF_ERROR(CheckInputPositions(ctx->input(1), input->num_items));
     const auto positions = ctx->input(1).flat<int32_t>();
-    VisitedSetVariant visited = TakeOrCopy(ctx, *given);
+    VisitedSetVariant visited = TakeOrCopy(ctx, *input);
     std::vector<int32_t> fresh;
     visited.visited->InsertAll(absl::MakeConstSpan(positions.data(), positions.size()), &fresh);
     Tensor* out = nullptr;
@@ -70,25 +70,25 @@ class FilterVisitedOp : public tensorflow::OpKernel {
     return Emit(ctx, 1, std::move(visited));
   }
 
-  static absl::StatusOr<const VisitedSetVariant*> Given(OpKernelContext* ctx) {
-    const Tensor& input = ctx->input(0);
-    if (input.NumElements() == 1) {
-      const auto* given = input.flat<tensorflow::Variant>()(0).get<VisitedSetVariant>();
-      if (given != nullptr && given->visited != nullptr) return given;
+  static absl::StatusOr<const VisitedSetVariant*> InputSet(OpKernelContext* ctx) {
+    const Tensor& tensor = ctx->input(0);
+    if (tensor.NumElements() == 1) {
+      const auto* input = tensor.flat<tensorflow::Variant>()(0).get<VisitedSetVariant>();
+      if (input != nullptr && input->visited != nullptr) return input;
     }
     return absl::InvalidArgumentError(
         absl::StrCat("visited: expected the output of Nann>VisitedSetCreate or Nann>FilterVisited, found ",
-                     input.DebugString()));
+                     tensor.DebugString()));
   }
 
-  // The given set itself when nobody else holds it, else a copy: the value that another op holds never
+  // The set of the input itself when nobody else holds it, else a copy: the value that another op holds never
   // changes.
-  static VisitedSetVariant TakeOrCopy(OpKernelContext* ctx, const VisitedSetVariant& given) {
+  static VisitedSetVariant TakeOrCopy(OpKernelContext* ctx, const VisitedSetVariant& input) {
     const std::unique_ptr<Tensor> owned =
         ctx->forward_input(0, OpKernelContext::Params::kNoReservation, tensorflow::DT_VARIANT,
                            TensorShape({}), tensorflow::HOST_MEMORY, tensorflow::AllocatorAttributes());
-    if (owned != nullptr && given.visited.use_count() == 1) return given;
-    return {std::make_shared<VisitedSet>(*given.visited), given.num_items};
+    if (owned != nullptr && input.visited.use_count() == 1) return input;
+    return {std::make_shared<VisitedSet>(*input.visited), input.num_items};
   }
 };
 
