@@ -33,6 +33,8 @@ def write_savedmodel(
         item_tables=assets.item_tables,
         user_tables=assets.user_tables,
     )
+    if user_side is not None:
+        module.user_side = user_side.resources
     builder = SignatureBuilder(model, scorer, user_side, module.index, assets.vocabularies, max_work=max_work)
     # Serving takes no gradients, and saving the custom ones (of silu, say) fails in a frozen function.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)

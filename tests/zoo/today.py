@@ -9,9 +9,6 @@ from __future__ import annotations
 # Members of the zoo that an export refuses, and the error that it ends in.
 REFUSED: dict[str, str] = {
     "dien": "bare InternalError: Tensorflow type 21 not convertible to numpy dtype.",
-    "dien_unrolled": "VerificationError: expected answers, found: ... inputs from different frames",
-    "gru4rec": "VerificationError: expected answers, found: ... inputs from different frames",
-    "lstm_user": "VerificationError: expected answers, found: ... inputs from different frames",
     "string_lookups": "InvalidInputError: embed_user: expected variables and constants only, found that ...",
     "feature_space": "bare ValueError: Failed to convert a NumPy array to a Tensor (Unsupported object ...",
     "raw_integers": "InvalidFileError: RUN/vocabulary/hour.npy: expected an .npy file, found none. Write ...",
@@ -29,6 +26,7 @@ REFUSED: dict[str, str] = {
 
 # Members that are exported, and why the native executor does not run them.
 BY_TENSORFLOW: dict[str, str] = {
+    "dien_unrolled": "Transpose: an operation that the native executor does not know",
     "din": "Reshape: a reshape that mixes rows and columns",
     "din_dice": "SelectV2: a user tensor of type bool",
     "din_subclassed": "Reshape: a reshape that mixes rows and columns",
@@ -145,12 +143,6 @@ ODD: dict[str, str] = {
     "StringsAreLookedUp": "refused: InvalidInputError: embed_user: expected variables and constants ...",
     "IntegersAreLookedUp": "refused: InvalidInputError: embed_user: expected variables and constants ...",
     "LengthIsOpen": "bare TypeError: unsupported operand type(s) for *: 'int' and 'NoneType'",
-    "UserIsRecurrent": "refused: VerificationError: ... inputs from different frames",
-    "UserIsRecurrentAndMapped": "refused: VerificationError: ... inputs from different frames",
-    "UserLoops": "refused: VerificationError: ... inputs from different frames",
-    "UserMaps": "refused: VerificationError: ... inputs from different frames",
-    "UserScans": "refused: VerificationError: ... inputs from different frames",
-    "UserBranchesOverTable": "bare AttributeError: 'NoneType' object has no attribute 'outer_context'",
     "FeatureNamed[two words]": "bare KeyError: 'two words'",
     "FeatureNamed[with-dash]": "bare KeyError: 'with-dash'",
     "FeatureNamed[with:colon]": "bare KeyError: 'with:colon'",
