@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError, InvalidInputError
+from nann.export._model_specs import check_model_specs
 from nann.export._options import ExportOptions
-from nann.export._signatures import check_names
 from nann.export.index.files import GraphIndex, check_graph_fits, read_index
 from nann.export.index.reorder import reordered_run
 from nann.export.items import Items, read_items
@@ -64,7 +64,7 @@ def read_inputs(
 
     Raises InvalidFileError and InvalidInputError for what is damaged or does not fit together.
     """
-    check_names(model.model)
+    check_model_specs(model.model)
     with contextlib.ExitStack() as stack:
         if options.reorder:
             run_dir = stack.enter_context(reordered_run(run_dir, beside, on_progress=on_progress))

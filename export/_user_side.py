@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.grappler import tf_optimizer
 
 from nann.errors import InvalidInputError
+from nann.export._model_specs import plain_names
 from nann.export._options import TABLE_BYTES
 from nann.export.constants import MAX_CONSTANT_BYTES, captured, check_constants
 from nann.ops import load_library
@@ -55,7 +57,7 @@ def rewrite_user_side(
     tables: dict[str, Any] = {}
     for (name, source), (_, placeholder) in zip(sources, traced.graph.captures, strict=True):
         if _bytes_of(source) >= table_bytes and _can_be_table(source):
-            table = _unused_name(name, tables)
+            table = unused_name(name, tables)
             if rewriter.replace(placeholder.op.name, table):
                 tables[table] = source
     # Without a table the function is left as it was traced: loops, asserts and nested functions too.
@@ -91,8 +93,9 @@ def _owner(name: str, source: Any) -> Any:
 
 def _trace(model: RetrievalModel) -> Any:
     names = list(model.user_features)
+    plain = plain_names(names)
     specs = [
-        tf.TensorSpec([None, *spec.shape.as_list()], spec.dtype, name)
+        tf.TensorSpec([None, *spec.shape.as_list()], spec.dtype, plain[name])
         for name, spec in model.user_features.items()
     ]
 
@@ -277,9 +280,9 @@ def _can_be_table(source: Any) -> bool:
     return source.shape.rank == 2 and source.dtype.base_dtype in _TABLE_TYPES
 
 
-def _unused_name(name: str, taken: dict[str, Any]) -> str:
+def unused_name(name: str, taken: Mapping[str, Any]) -> str:
     """A file name's worth of the variable's name, made unique."""
-    plain = "".join(char if char.isalnum() else "_" for char in name.split(":")[0]).strip("_")
+    plain = re.sub(r"[^A-Za-z0-9]", "_", name.split(":")[0]).strip("_") or "table"
     unused, number = plain, 1
     while unused in taken:
         number += 1

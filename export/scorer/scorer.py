@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
+from nann.export._model_specs import plain_names
 from nann.export.constants import MAX_CONSTANT_BYTES, freeze
 from nann.export.scorer._lower import lower
 from nann.export.scorer._lowering import NotLowerableError, ScorerIr
@@ -97,7 +98,8 @@ def freeze_scorer(
 ) -> Scorer:
     """Trace `model.score` for one user and a tile of items, and freeze it. Raises InvalidInputError."""
     names = list(model.user_state)
-    specs = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in model.user_state.items()]
+    plain = plain_names([ITEM_EMBS, *names])
+    specs = [tf.TensorSpec(spec.shape, spec.dtype, plain[name]) for name, spec in model.user_state.items()]
     specs.append(tf.TensorSpec([tile_rows, model.embedding_dim], tf.float32, ITEM_EMBS))
 
     def score(*tensors: tf.Tensor) -> tf.Tensor:

@@ -21,9 +21,11 @@ class RetrievalModel(Protocol):
 
     @property
     def user_features(self) -> Mapping[str, tf.TensorSpec]:
-        """Per user, without a batch dimension, for example `{"item_ids": int64 [L]}`.
+        """Per user, without a batch dimension, for example `{"item_ids": int64 [L], "country": string []}`.
 
-        Values are rows: 1 + the position of the id in `vocabulary/{feature}.npy`, 0 = missing.
+        Of any type. An integer feature that has a `vocabulary/{feature}.npy` arrives as rows: 1 + the
+        position of the id there, 0 = missing. All others arrive as they were sent. A first dimension of None
+        is of any length: `embed_user` is then called for one user at a time, B = 1, without padding.
         """
 
     @property
