@@ -29,6 +29,7 @@ class Assets:
     folder: Path
     item_tables: dict[str, Path] = field(default_factory=dict)
     user_tables: dict[str, Path] = field(default_factory=dict)
+    item_state: dict[str, Path] = field(default_factory=dict)  # no op reads these: `nann verify` does
     vocabularies: dict[str, str] = field(default_factory=dict)  # feature -> user table
 
     def open_item_tables(self) -> dict[str, npt.NDArray[Any]]:
@@ -59,6 +60,10 @@ def gather_assets(folder: Path, inputs: Inputs, tables: Mapping[str, Any]) -> As
         link(index_dir / name, folder / name)
     link_array(items.ids_path, folder / ITEM_IDS)
     link_array(items.embs_path, folder / ITEM_EMBS)
+    for name in items.state:
+        file = f"item_state_{unused_name(name, assets.item_state)}.npy"
+        assets.item_state[name] = folder / file
+        link_array(items.embs_path.with_name(f"item_state_{name}.npy"), folder / file)
     assets.item_tables["item_embs"] = folder / ITEM_EMBS
     np.save(folder / ITEM_ID_ORDER, np.argsort(items.ids).astype(np.int32))
     for feature, source in _vocabulary_files(inputs).items():

@@ -59,7 +59,11 @@ def describe(
             if split is None
             else {**split.to_json(), "largest_relative_difference": split_difference},
         },
-        "tables": {"item": _files(assets.item_tables), "user": _files(assets.user_tables)},
+        "tables": {
+            "item": _files(assets.item_tables),
+            "user": _files(assets.user_tables),
+            **({"item_state": _files(assets.item_state)} if assets.item_state else {}),
+        },
         "level_topn": inputs.beams.tolist(),
         "shard": None if shard is None else dict(shard),
     }

@@ -15,10 +15,10 @@ from nann.export._model_specs import check_model_specs
 from nann.export._options import ExportOptions
 from nann.export.index.files import GraphIndex, check_graph_fits, read_index
 from nann.export.index.reorder import reordered_run
-from nann.export.items import Items, read_items
+from nann.export.items import Items, items_of_model, read_items
 from nann.ops.index_meta import check_level_topn, default_level_topn
 from nann.progress import OnProgress
-from nann.run import RetrievalModel, class_name, load_model, read_run
+from nann.run import RetrievalModel, class_name, item_state_of, load_model, read_run
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def read_inputs(
         items, graph = read_items(run_dir, on_progress=on_progress), read_index(run_dir / "index")
         check_graph_fits(run_dir / "index", graph, items)
         _check_dimension(model.model, items)
+        items = items_of_model(items, item_state_of(model.model))
         beams = _default_beams(options.level_topn, graph)
         check_work(beams, options.max_work)
         yield Inputs(run_dir, model, items, graph, beams)

@@ -10,7 +10,8 @@ from typing import Any
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
-from nann.run import RetrievalModel
+from nann.export.item_state import check_item_state
+from nann.run import RetrievalModel, item_state_of
 
 LEVEL_TOPN = "level_topn"
 EXCLUDE_IDS = "exclude_ids"
@@ -33,7 +34,11 @@ def check_model_specs(model: RetrievalModel) -> None:
         for name, spec in _checked_mapping(what, specs).items():
             _check_name(what, name)
             _check_spec(what, name, spec, may_be_open=what == "user_features")
+    check_item_state(item_state_of(model))
+    for name in item_state_of(model):
+        _check_name("item_state", name)
     _check_file_names("user_features", model.user_features)
+    _check_file_names("item_state", item_state_of(model))
     reserved = {LEVEL_TOPN, EXCLUDE_IDS}
     lengths = {length_of(name) for name in open_features(model)}
     clashes = reserved & {*model.user_state, *model.user_features, *lengths}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from nann.export._samples import Arrays, Sample
 from nann.export.index import oracle
 from nann.export.index.files import GraphIndex
 from nann.export.loaded import LoadedModel
+from nann.export.scorer.scorer import scores_of
 from nann.run import RetrievalModel
 
 RELATIVE_TOLERANCE = 1e-5
@@ -85,20 +86,27 @@ def check_answers(
     return {"users": sample.users, "signatures": model.names, "largest_relative_difference": worst}
 
 
-def scorer_of_model(model: RetrievalModel, embs: npt.NDArray[Any], tile_rows: int) -> ScorerOfUser:
+def scorer_of_model(
+    model: RetrievalModel, embs: npt.NDArray[Any], item_state: Mapping[str, npt.NDArray[Any]], tile_rows: int
+) -> ScorerOfUser:
     """Scores by the original model, outside of the export, on tiles of the same number of rows."""
-    score = tf.function(lambda state, rows: model.score(state, rows), autograph=False)
+    score = tf.function(lambda *arguments: scores_of(model, *arguments), autograph=False)
+
+    def tile_of(array: npt.NDArray[Any], part: npt.NDArray[np.int32], dtype: Any) -> tf.Tensor:
+        tile = np.zeros((tile_rows, *array.shape[1:]), dtype)
+        tile[: part.size] = array[part]
+        return tf.constant(tile)
 
     def of_user(state: Arrays) -> oracle.ScoreFn:
         tensors = {name: tf.constant(value) for name, value in state.items()}
 
         def score_positions(positions: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
             scores = np.empty(positions.size, np.float32)
-            tile = np.zeros((tile_rows, embs.shape[1]), np.float32)
             for start in range(0, positions.size, tile_rows):
                 part = positions[start : start + tile_rows]
-                tile[: part.size] = embs[part]
-                scores[start : start + part.size] = score(tensors, tf.constant(tile))[: part.size]
+                items = {name: tile_of(values, part, values.dtype) for name, values in item_state.items()}
+                found = score(tensors, tile_of(embs, part, np.float32), items)
+                scores[start : start + part.size] = found[: part.size]
             return scores
 
         return score_positions

@@ -46,7 +46,11 @@ def verify_model(
             model = load_model(run_dir)
             sample = _sample_of_export(model, model_dir, manifest)
             embs = np.load(model_dir / manifest["tables"]["item"]["item_embs"]["file"], mmap_mode="r")
-            scorer = scorer_of_model(model, embs, manifest["scorer"]["tile_rows"])
+            state = {
+                name: np.load(model_dir / entry["file"], mmap_mode="r")
+                for name, entry in manifest["tables"].get("item_state", {}).items()
+            }
+            scorer = scorer_of_model(model, embs, state, manifest["scorer"]["tile_rows"])
         verified = check_answers(
             exported,
             graph,
@@ -71,7 +75,9 @@ def compare_with_model(
             inputs.items.ids,
             sample,
             inputs.beams.tolist(),
-            scorer_of_model(inputs.model.model, inputs.items.embs, tuned.scorer.tile_rows),
+            scorer_of_model(
+                inputs.model.model, inputs.items.embs, inputs.items.state, tuned.scorer.tile_rows
+            ),
             _expected_walk(tuned.scorer.expand, dataclasses.asdict(tuned.precision)),
             on_progress,
         )

@@ -46,6 +46,23 @@ class RetrievalModel(Protocol):
         """State of ONE user and item embeddings float32 [n, D] to scores float32 [n]; higher is better."""
 
 
+def item_state_of(model: object) -> dict[str, tf.TensorSpec]:
+    """The optional `item_state` of a model: name -> TensorSpec of one item: `{"price": float32 []}`.
+
+    Each is read from `RUN/embeddings/item_state_{name}.npy` [N, ...]. `embed_item` of such a model returns
+    (item_embs, item_state), and `score` takes the state of its n items, [n, ...], as a third argument.
+    """
+    return getattr(model, "item_state", None) or {}
+
+
+def scores_batches(model: object) -> bool:
+    """Whether `score` is written for a batch: the optional `batch_score = True` of a model says so.
+
+    It then takes user state [B, ...] and item embeddings [B, D] of B pairs, and returns [B] or [B, 1].
+    """
+    return bool(getattr(model, "batch_score", False))
+
+
 def check_model(model: object) -> None:
     """Raise InvalidFileError naming what `model` lacks of `RetrievalModel`."""
     expected = ["user_features", "user_state", "embedding_dim", "embed_user", "embed_item", "score"]

@@ -9,9 +9,6 @@ from __future__ import annotations
 # Members of the zoo that an export refuses, and the error that it ends in.
 REFUSED: dict[str, str] = {
     "dien": "bare InternalError: Tensorflow type 21 not convertible to numpy dtype.",
-    "item_columns": "bare TypeError: score() missing 1 required positional argument: 'item_state'",
-    "item_bias": "bare TypeError: score() missing 1 required positional argument: 'item_state'",
-    "batch_score": "bare ValueError: Input 0 with name 'hist' of layer 'functional_5' is incompatible ...",
     "mixed_bfloat16": "VerificationError: serving_default: expected the answer of the reference search, ...",
     "einsum_functions": "InvalidFileError: RUN/run.json: model: expected a class with from_run(run_dir) ...",
     "einsum_signatures": "InvalidFileError: RUN/run.json: model: expected a class with from_run(run_dir) ...",
@@ -22,6 +19,9 @@ REFUSED: dict[str, str] = {
 
 # Members that are exported, and why the native executor does not run them.
 BY_TENSORFLOW: dict[str, str] = {
+    "batch_score": "SelectV2: an operand of the user that differs from item to item",
+    "item_bias": "Mul: an operand of the user that differs from item to item",
+    "item_columns": "Einsum: an operation that the native executor does not know",
     "raw_integers": "Einsum: an operation that the native executor does not know",
     "feature_space": "Einsum: an operation that the native executor does not know",
     "string_lookups": "Einsum: an operation that the native executor does not know",
