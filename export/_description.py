@@ -50,6 +50,7 @@ def describe(
             "executor_reason": scorer.executor_reason,
             "jit": scorer.jit,
             "precision": dataclasses.asdict(tuned.precision),
+            "tolerance": scorer.tolerance,
             "expand": scorer.expand,
             "calibration": None if calibration is None else dataclasses.asdict(calibration),
             "tile_rows": scorer.tile_rows,
@@ -91,6 +92,15 @@ def summarize(content: Mapping[str, Any]) -> dict[str, Any]:
         "user_tables": sorted(content["tables"]["user"]),
         **{
             name: content["scorer"][name]
-            for name in ("split", "executor", "executor_reason", "jit", "precision", "expand", "calibration")
+            for name in (
+                "split",
+                "executor",
+                "executor_reason",
+                "jit",
+                "precision",
+                "tolerance",
+                "expand",
+                "calibration",
+            )
         },
     }

@@ -12,7 +12,7 @@ import tensorflow as tf
 from nann.errors import VerificationError
 from nann.export._assets import Assets
 from nann.export._samples import Sample
-from nann.export._verify import RELATIVE_TOLERANCE, relative_difference
+from nann.export._verify import relative_difference
 from nann.export.items import Items
 from nann.export.scorer import ITEM_ROWS, SCORER_TABLE, Scorer
 from nann.files import write_array_in_chunks
@@ -61,7 +61,7 @@ def check_split(
 ) -> float:
     """The largest difference of a score by the split scorer and its tables, relative to the largest score.
 
-    Raises VerificationError when it is more than float32 explains.
+    Raises VerificationError when it is more than the scorer's tolerance.
     """
     positions = np.unique(np.linspace(0, items.num_items - 1, _COMPARED_ITEMS).astype(np.int64))
     worst = 0.0
@@ -70,7 +70,7 @@ def check_split(
         expected = _scores(before, state, positions, {before.item_tables[0]: items.rows})
         found = _scores(after, state, positions, tables)
         worst = max(worst, relative_difference(found, expected))
-    if worst > RELATIVE_TOLERANCE:
+    if worst > before.tolerance:
         raise VerificationError(
             f"score: expected the split scorer to score as the model, found a difference of "
             f"{worst:.1e} of the largest score. Export with --no-split, and report this with the model."

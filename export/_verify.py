@@ -15,10 +15,9 @@ from nann.export._samples import Arrays, Sample
 from nann.export.index import oracle
 from nann.export.index.files import GraphIndex
 from nann.export.loaded import LoadedModel
-from nann.export.scorer.scorer import scores_of
+from nann.export.scorer.scorer import RELATIVE_TOLERANCE, scores_of
 from nann.run import RetrievalModel
 
-RELATIVE_TOLERANCE = 1e-5
 _UNKNOWN_ID = -1
 _ROUGH_SLACK = 0.1
 _NEXT_STEP = "Do not serve this export; report this with the model."
@@ -34,10 +33,12 @@ class ExpectedWalk:
     expand:   candidates a hop of the adaptive walk; 0: the walk of design section 4.
     accuracy: where the export walks by narrow numbers, the least share of the results that it must find;
               their scores are float32's all the same. None: it walks in float32 and must find them all.
+    tolerance: how far scores may lie apart, relative to the largest.
     """
 
     expand: int = 0
     accuracy: float | None = None
+    tolerance: float = RELATIVE_TOLERANCE
 
     def run(self, graph: GraphIndex, item_ids: Any, score: oracle.ScoreFn, beams: Any, excluded: Any) -> Any:
         """The oracle's ids, scores and number of items scored."""
@@ -81,7 +82,7 @@ def check_answers(
         on_progress(done, len(asked) + 1)
         compare = _Comparison(model, graph, item_ids, users, scorer_of_user, expected_walk)
         worst = max(worst, compare.worst_difference(signature, inputs))
-    _check_scores(model, item_ids, sample, scorer_of_user)
+    _check_scores(model, item_ids, sample, scorer_of_user, expected_walk.tolerance)
     on_progress(len(asked) + 1, len(asked) + 1)
     return {"users": sample.users, "signatures": model.names, "largest_relative_difference": worst}
 
@@ -134,10 +135,12 @@ def difference(
     found_scores: npt.NDArray[np.float32],
     expected_ids: npt.NDArray[np.int64],
     expected_scores: npt.NDArray[np.float32],
+    *,
+    tolerance: float = RELATIVE_TOLERANCE,
 ) -> tuple[str | None, float]:
     """How two answers disagree in the sense of design section 4, and the largest relative score difference.
 
-    They agree when they hold the same items, with scores within 1e-5 of the row's largest, in an order
+    They agree when they hold the same items, with scores within `tolerance` of the row's largest, in an order
     that differs only between such scores.
     """
     found = set(found_ids.tolist())
@@ -147,10 +150,10 @@ def difference(
         return f"items {extra[:5]} instead of {lacking[:5]} ({len(extra)} of {len(expected)} differ)", np.inf
     aligned = np.array([expected[item] for item in found_ids.tolist()], np.float32)
     worst = relative_difference(found_scores, aligned)
-    if worst > RELATIVE_TOLERANCE:
+    if worst > tolerance:
         return f"scores that differ by {worst:.1e} of the largest", worst
     scale = np.abs(aligned[np.isfinite(aligned)]).max(initial=0.0)
-    if (aligned[1:] > aligned[:-1] + RELATIVE_TOLERANCE * scale).any():
+    if (aligned[1:] > aligned[:-1] + tolerance * scale).any():
         return "items in another order", worst
     return None, worst
 
@@ -162,6 +165,7 @@ class _Answer:
     outputs: Arrays
     user: int
     beams: npt.NDArray[np.int32]
+    tolerance: float
 
     def difference(
         self, expected_ids: npt.NDArray[np.int64], expected_scores: npt.NDArray[np.float32], scored: int
@@ -169,7 +173,7 @@ class _Answer:
         """How this row disagrees with the oracle's answer, and the largest relative score difference."""
         k = int(self.beams[-1])
         ids, scores = self.outputs["top_k"][self.user], self.outputs["scores"][self.user]
-        text, worst = difference(ids[:k], scores[:k], expected_ids, expected_scores)
+        text, worst = difference(ids[:k], scores[:k], expected_ids, expected_scores, tolerance=self.tolerance)
         if text is None and (ids[k:] != _UNKNOWN_ID).any():
             text = f"{ids.size} results without padding where {k} were asked for"
         if (
@@ -199,7 +203,7 @@ class _Comparison:
         worst = 0.0
         for user in range(self.sample.users):
             beams = inputs["level_topn"] if inputs["level_topn"].ndim == 1 else inputs["level_topn"][user]
-            answer = _Answer(outputs, user, beams)
+            answer = _Answer(outputs, user, beams, self.expected_walk.tolerance)
             if self.expected_walk.accuracy is None:
                 text, row_worst = self._exact(answer, excluded[user])
             else:
@@ -227,7 +231,7 @@ class _Comparison:
         own = _Recorder(scorer_of_export(self.model, self.item_ids)(state))
         text_of_own, _ = answer.difference(*self._walk(own, answer, excluded))
         worst = own.worst_against(reference)
-        return (None if text_of_own is None and worst <= RELATIVE_TOLERANCE else text), worst
+        return (None if text_of_own is None and worst <= answer.tolerance else text), worst
 
     def _rough(self, answer: _Answer, excluded: Any, accuracy: float) -> tuple[str | None, float]:
         """Most of the oracle's items, and the exact score of each that was found."""
@@ -245,7 +249,7 @@ class _Comparison:
         order = np.argsort(self.item_ids)
         positions = order[np.searchsorted(self.item_ids, known, sorter=order)].astype(np.int32)
         worst = relative_difference(scores[: known.size], reference(positions)) if known.size else 0.0
-        if worst > RELATIVE_TOLERANCE or (scores[1:] > scores[:-1]).any():
+        if worst > answer.tolerance or (scores[1:] > scores[:-1]).any():
             return f"scores that differ by {worst:.1e} of the largest, or are not in order", worst
         return None, worst
 
@@ -283,7 +287,11 @@ def relative_difference(found: npt.NDArray[np.float32], expected: npt.NDArray[np
 
 
 def _check_scores(
-    model: LoadedModel, item_ids: npt.NDArray[np.int64], sample: Sample, scorer_of_user: ScorerOfUser
+    model: LoadedModel,
+    item_ids: npt.NDArray[np.int64],
+    sample: Sample,
+    scorer_of_user: ScorerOfUser,
+    tolerance: float,
 ) -> None:
     positions = np.unique(np.linspace(0, item_ids.size - 1, 200).astype(np.int32))
     asked = np.tile(np.append(item_ids[positions], _UNKNOWN_ID), (sample.users, 1))
@@ -291,7 +299,7 @@ def _check_scores(
     for user in range(sample.users):
         state = {name: value[user] for name, value in sample.state.items()}
         worst = relative_difference(found[user, :-1], scorer_of_user(state)(positions))
-        if worst > RELATIVE_TOLERANCE or found[user, -1] != -np.inf:
+        if worst > tolerance or found[user, -1] != -np.inf:
             raise VerificationError(
                 f"score: expected the scores of the model and -inf for an unknown id, found a difference of "
                 f"{worst:.1e} of the largest, and {found[user, -1]} (sample user {user}). {_NEXT_STEP}"

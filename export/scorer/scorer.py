@@ -23,6 +23,13 @@ from nann.export.scorer.split import split_function, whole_scorer
 from nann.ops import Precision
 from nann.run import RetrievalModel, item_state_of, scores_batches
 
+# Of float32, relative to the largest score.
+RELATIVE_TOLERANCE = 1e-5
+# Four roundings of a type whose values have that many bits.
+_NARROW = {tf.float16: 4 * 2.0**-10, tf.bfloat16: 4 * 2.0**-7}
+# These pass values on, or narrow an input once, as every implementation does.
+_MOVES = {"Cast", "Const", "Identity", "Placeholder"}
+
 
 @dataclass(frozen=True)
 class Scorer:
@@ -42,6 +49,8 @@ class Scorer:
     program:       what the native executor runs in place of both functions; empty: TensorFlow runs them.
     executor_reason: why there is no program; None: there is one, or none was asked for.
     in_place:      whether the native executor reads items where they lie: the walk then has no tiles.
+    tolerance:     how far scores of two implementations may lie apart, relative to the largest: float32's, or
+                   that of the narrow type that the model computes in.
     precision:     of the native executor's products while it walks.
     walk_tables:   what it reads meanwhile in place of `item_tables`, with which the results are then scored
                    again in float32; none: it reads those, and nothing is scored again.
@@ -59,6 +68,7 @@ class Scorer:
     program: bytes = b""
     executor_reason: str | None = None
     in_place: bool = False
+    tolerance: float = RELATIVE_TOLERANCE
     precision: Precision = "float32"
     walk_tables: tuple[str, ...] = ()
     expand: int = 0
@@ -122,7 +132,21 @@ def freeze_scorer(
 
     traced = tf.function(score, input_signature=specs, autograph=False)
     frozen = freeze(traced.get_concrete_function(), what="score", max_constant_bytes=max_constant_bytes)
-    return Scorer(frozen, (base_table,), tile_rows)
+    return Scorer(frozen, (base_table,), tile_rows, tolerance=tolerance_of(frozen))
+
+
+def tolerance_of(function: Any) -> float:
+    """How far a score may be from one whose sums have another order: some roundings of the narrowest type."""
+    graph_def = function.graph.as_graph_def()
+    functions = [each.node_def for each in graph_def.library.function]
+    types = {
+        attr.type
+        for nodes in [graph_def.node, *functions]
+        for node in nodes
+        if node.op not in _MOVES
+        for attr in node.attr.values()
+    }
+    return max(RELATIVE_TOLERANCE, *(_NARROW.get(tf.as_dtype(each), 0.0) for each in types if each))
 
 
 def scores_of(
@@ -156,6 +180,7 @@ def split_scorer(scorer: Scorer, *, num_items: int, item_table_bytes: int) -> Sc
         item_function=split.item_function,
         report=split.report,
         ir=split.ir,
+        tolerance=scorer.tolerance,
     )
 
 

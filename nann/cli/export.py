@@ -170,10 +170,15 @@ def _render(result: dict[str, Any]) -> None:
     print_text(
         f"{result['model']}: {result['num_items']:,} items, signatures {', '.join(verified['signatures'])}. "
         f"The answers are those of the reference search, scores within "
-        f"{verified['largest_relative_difference']:.0e}.\n"
+        f"{verified['largest_relative_difference']:.0e}{_tolerance_text(result)}.\n"
         f"{_split_text(result)}{_tuning_text(result)}"
         f"Next: {_serve_command(Path(result['model']))}"
     )
+
+
+def _tolerance_text(result: dict[str, Any]) -> str:
+    narrow = result["tolerance"] > 1e-5
+    return f" ({result['tolerance']:.0e} allowed: the model computes in narrow numbers)" if narrow else ""
 
 
 def _split_text(result: dict[str, Any]) -> str:
