@@ -12,11 +12,10 @@ import numpy.typing as npt
 
 from nann.errors import InvalidFileError
 from nann.export._inputs import Inputs
-from nann.export._user_side import table_chunks
+from nann.export._user_side import table_chunks, unused_name
 from nann.export.items import CHUNK_ROWS
 from nann.files import describe_array, link_array, link_or_copy, load_array, write_array_in_chunks
 from nann.ops.index_meta import INDEX_JSON, index_file_names
-from nann.run import RetrievalModel
 
 ITEM_IDS = "item_ids.npy"
 ITEM_EMBS = "item_embs.npy"
@@ -30,6 +29,7 @@ class Assets:
     folder: Path
     item_tables: dict[str, Path] = field(default_factory=dict)
     user_tables: dict[str, Path] = field(default_factory=dict)
+    item_state: dict[str, Path] = field(default_factory=dict)  # no op reads these: `nann verify` does
     vocabularies: dict[str, str] = field(default_factory=dict)  # feature -> user table
 
     def open_item_tables(self) -> dict[str, npt.NDArray[Any]]:
@@ -60,12 +60,15 @@ def gather_assets(folder: Path, inputs: Inputs, tables: Mapping[str, Any]) -> As
         link(index_dir / name, folder / name)
     link_array(items.ids_path, folder / ITEM_IDS)
     link_array(items.embs_path, folder / ITEM_EMBS)
+    for name in items.state:
+        file = f"item_state_{unused_name(name, assets.item_state)}.npy"
+        assets.item_state[name] = folder / file
+        link_array(items.embs_path.with_name(f"item_state_{name}.npy"), folder / file)
     assets.item_tables["item_embs"] = folder / ITEM_EMBS
     np.save(folder / ITEM_ID_ORDER, np.argsort(items.ids).astype(np.int32))
-    for feature in vocabulary_features(inputs.model.model):
-        table = f"{feature}_vocabulary"
-        source = run_dir / "vocabulary" / f"{feature}.npy"
+    for feature, source in _vocabulary_files(inputs).items():
         _check_vocabulary(source)
+        table = unused_name(f"{feature}_vocabulary", {**assets.user_tables, **tables})
         assets.vocabularies[feature] = table
         assets.user_tables[table] = folder / f"user_table_{table}.npy"
         link_array(source, assets.user_tables[table])
@@ -75,16 +78,27 @@ def gather_assets(folder: Path, inputs: Inputs, tables: Mapping[str, Any]) -> As
     return assets
 
 
-def vocabulary_features(model: RetrievalModel) -> list[str]:
-    """The user features whose ids a vocabulary turns into rows: those of an integer type."""
-    return [name for name, spec in model.user_features.items() if spec.dtype.is_integer]
+def _vocabulary_files(inputs: Inputs) -> dict[str, Path]:
+    """The user features that arrive as rows: those of an integer type for which RUN has a vocabulary."""
+    features = inputs.model.model.user_features
+    files = {
+        name: inputs.folder / "vocabulary" / f"{name}.npy"
+        for name, spec in features.items()
+        if spec.dtype.is_integer
+    }
+    return {name: path for name, path in files.items() if path.exists()}
 
 
 def _check_vocabulary(path: Path) -> None:
-    next_step = "Write the vocabulary that the model was trained with; docs/your-model.md says how."
+    next_step = "Write the vocabulary that the model was trained with; docs/your-model.md says what it holds."
     ids: npt.NDArray[Any] = load_array(path, next_step=next_step)
     if ids.dtype != np.int64 or ids.ndim != 1:
         raise InvalidFileError(f"{path}: expected int64 [V], found {describe_array(ids)}. {next_step}")
+    if ids.size == 0:
+        raise InvalidFileError(
+            f"{path}: expected at least one id, found an empty vocabulary. {next_step} Without the file the "
+            f"values of the feature pass as they are."
+        )
     if (ids[1:] <= ids[:-1]).any():
         at = int(np.flatnonzero(ids[1:] <= ids[:-1])[0])
         raise InvalidFileError(

@@ -50,6 +50,7 @@ def describe(
             "executor_reason": scorer.executor_reason,
             "jit": scorer.jit,
             "precision": dataclasses.asdict(tuned.precision),
+            "tolerance": scorer.tolerance,
             "expand": scorer.expand,
             "calibration": None if calibration is None else dataclasses.asdict(calibration),
             "tile_rows": scorer.tile_rows,
@@ -59,7 +60,11 @@ def describe(
             if split is None
             else {**split.to_json(), "largest_relative_difference": split_difference},
         },
-        "tables": {"item": _files(assets.item_tables), "user": _files(assets.user_tables)},
+        "tables": {
+            "item": _files(assets.item_tables),
+            "user": _files(assets.user_tables),
+            **({"item_state": _files(assets.item_state)} if assets.item_state else {}),
+        },
         "level_topn": inputs.beams.tolist(),
         "shard": None if shard is None else dict(shard),
     }
@@ -87,6 +92,15 @@ def summarize(content: Mapping[str, Any]) -> dict[str, Any]:
         "user_tables": sorted(content["tables"]["user"]),
         **{
             name: content["scorer"][name]
-            for name in ("split", "executor", "executor_reason", "jit", "precision", "expand", "calibration")
+            for name in (
+                "split",
+                "executor",
+                "executor_reason",
+                "jit",
+                "precision",
+                "tolerance",
+                "expand",
+                "calibration",
+            )
         },
     }

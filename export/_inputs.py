@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError, InvalidInputError
+from nann.export._model_specs import check_model_specs
 from nann.export._options import ExportOptions
-from nann.export._signatures import check_names
 from nann.export.index.files import GraphIndex, check_graph_fits, read_index
 from nann.export.index.reorder import reordered_run
-from nann.export.items import Items, read_items
+from nann.export.items import Items, items_of_model, read_items
 from nann.ops.index_meta import check_level_topn, default_level_topn
 from nann.progress import OnProgress
-from nann.run import RetrievalModel, class_name, load_model, read_run
+from nann.run import RetrievalModel, class_name, item_state_of, load_model, read_run
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,14 @@ def read_inputs(
 
     Raises InvalidFileError for damaged files, InvalidInputError for a model or beams that do not fit.
     """
-    check_names(model.model)
+    check_model_specs(model.model)
     with contextlib.ExitStack() as stack:
         if options.reorder:
             run_dir = stack.enter_context(reordered_run(run_dir, beside, on_progress=on_progress))
         items, graph = read_items(run_dir, on_progress=on_progress), read_index(run_dir / "index")
         check_graph_fits(run_dir / "index", graph, items)
         _check_dimension(model.model, items)
+        items = items_of_model(items, item_state_of(model.model))
         beams = _default_beams(options.level_topn, graph)
         check_work(beams, options.max_work)
         yield Inputs(run_dir, model, items, graph, beams)

@@ -12,9 +12,9 @@ import tensorflow as tf
 from nann.errors import VerificationError
 from nann.export._assets import Assets
 from nann.export._samples import Sample
-from nann.export._verify import RELATIVE_TOLERANCE, relative_difference
+from nann.export._verify import relative_difference
 from nann.export.items import Items
-from nann.export.scorer import SCORER_TABLE, Scorer
+from nann.export.scorer import ITEM_ROWS, SCORER_TABLE, Scorer
 from nann.files import write_array_in_chunks
 
 # Tiles per call of TensorFlow: with tiles of 128 items and 256 floats per item a call returns 16 MB.
@@ -26,24 +26,35 @@ _COMPARED_ITEMS = 1024
 def add_item_table(
     assets: Assets, items: Items, scorer: Scorer, on_progress: Callable[[int, int], None]
 ) -> None:
-    """Compute the item table of a scorer that has one into `assets`, a chunk of items at a time."""
+    """Write the item tables that the scorer reads beside item_embs into `assets`, in chunks of items."""
+    rows, source = _TILES_AT_ONCE * scorer.tile_rows, items.rows
+
+    def chunks() -> Iterator[npt.NDArray[Any]]:
+        for start in range(0, items.num_items, rows):
+            yield np.asarray(source[start : start + rows])
+
+    def write(name: str, width: int, computed: Iterator[npt.NDArray[Any]]) -> None:
+        assets.item_tables[name] = assets.folder / f"item_table_{name}.npy"
+        shape = (items.num_items, width)
+        write_array_in_chunks(assets.item_tables[name], computed, dtype=np.float32, shape=shape)
+
+    if ITEM_ROWS in scorer.item_tables:
+        write(ITEM_ROWS, source.shape[1], chunks())
     if scorer.item_function is None:
         return
     width = scorer.item_function.outputs[0].shape[1]
-    compute = _over_tiles(scorer, items.dim)
-    rows = _TILES_AT_ONCE * scorer.tile_rows
+    compute = _over_tiles(scorer, source.shape[1])
 
-    def chunks() -> Iterator[npt.NDArray[np.float32]]:
-        tiles = np.zeros((rows, items.dim), np.float32)
-        for start, chunk in items.chunks(rows):
+    def computed() -> Iterator[npt.NDArray[np.float32]]:
+        tiles, done = np.zeros((rows, source.shape[1]), np.float32), 0
+        for chunk in chunks():
             tiles[: len(chunk)] = chunk
-            computed = compute(tiles.reshape(_TILES_AT_ONCE, scorer.tile_rows, items.dim)).numpy()
-            yield computed.reshape(rows, width)[: len(chunk)]
-            on_progress(start + len(chunk), items.num_items)
+            result = compute(tiles.reshape(_TILES_AT_ONCE, scorer.tile_rows, source.shape[1])).numpy()
+            yield result.reshape(rows, width)[: len(chunk)]
+            done += len(chunk)
+            on_progress(done, items.num_items)
 
-    path = assets.folder / f"item_table_{SCORER_TABLE}.npy"
-    write_array_in_chunks(path, chunks(), dtype=np.float32, shape=(items.num_items, width))
-    assets.item_tables[SCORER_TABLE] = path
+    write(SCORER_TABLE, width, computed())
 
 
 def check_split(
@@ -51,17 +62,16 @@ def check_split(
 ) -> float:
     """Compare scores before and after the split, for sample users and items from the whole corpus.
 
-    Returns the largest difference, relative to the largest score. Raises VerificationError when it is larger
-    than rounding in float32 explains.
+    Raises VerificationError when it is more than the scorer's tolerance.
     """
     positions = np.unique(np.linspace(0, items.num_items - 1, _COMPARED_ITEMS).astype(np.int64))
     worst = 0.0
     for user in range(sample.users):
         state = [tf.constant(value[user]) for value in sample.state.values()]
-        expected = _scores(before, state, positions, {before.item_tables[0]: items.embs})
+        expected = _scores(before, state, positions, {before.item_tables[0]: items.rows})
         found = _scores(after, state, positions, tables)
         worst = max(worst, relative_difference(found, expected))
-    if worst > RELATIVE_TOLERANCE:
+    if worst > before.tolerance:
         raise VerificationError(
             f"score: expected the split scorer to score as the model, found a difference of "
             f"{worst:.1e} of the largest score. Export with --no-split, and report this with the model."
@@ -69,11 +79,11 @@ def check_split(
     return worst
 
 
-def _over_tiles(scorer: Scorer, dim: int) -> Any:
-    """The item function over tiles [_TILES_AT_ONCE, tile_rows, D], several of them in parallel."""
+def _over_tiles(scorer: Scorer, width: int) -> Any:
+    """The item function over [_TILES_AT_ONCE, tile_rows, width], some tiles at the same time."""
     item_function = scorer.item_function
     assert item_function is not None
-    tiles = tf.TensorSpec([_TILES_AT_ONCE, scorer.tile_rows, dim], tf.float32)
+    tiles = tf.TensorSpec([_TILES_AT_ONCE, scorer.tile_rows, width], tf.float32)
     rows = tf.TensorSpec(item_function.outputs[0].shape, tf.float32)
     return tf.function(
         lambda x: tf.map_fn(item_function, x, fn_output_signature=rows),

@@ -15,7 +15,7 @@ from nann.export._options import ACCURACY, WantedPrecision
 from nann.export._samples import Sample
 from nann.export.agreement import overlap
 from nann.export.items import CHUNK_ROWS
-from nann.export.scorer import Scorer
+from nann.export.scorer import ITEM_ROWS, Scorer
 from nann.files import write_array_in_chunks
 from nann.ops import IndexResource, Precision, beam_search
 
@@ -82,6 +82,11 @@ def narrowed(scorer: Scorer, precision: Narrow) -> Scorer:
             "precision: expected a scorer that runs in tiles, found a distance, which is computed in float32 "
             "where items lie. Export with --precision float32."
         )
+    if ITEM_ROWS in scorer.item_tables:
+        raise InvalidInputError(
+            "precision: expected item state that became part of the item table, found a scorer that reads it "
+            "as it is, which narrow numbers would change. Export with --precision float32."
+        )
     if scorer.executor != "native":
         raise InvalidInputError(
             f"precision: expected a scorer that the native executor runs, found "
@@ -107,7 +112,10 @@ def choose_precision(
     Raises InvalidInputError when the wanted precision is not possible for this scorer, VerificationError when
     it finds less than `accuracy` of float32's results.
     """
-    if wanted == "float32" or (wanted == "auto" and (scorer.executor != "native" or scorer.in_place)):
+    can_be_narrow = (
+        scorer.executor == "native" and not scorer.in_place and ITEM_ROWS not in scorer.item_tables
+    )
+    if wanted == "float32" or (wanted == "auto" and not can_be_narrow):
         return scorer, PrecisionReport("float32", accuracy=accuracy)
     agreements: dict[str, float] = {}
     for precision in _NARROW if wanted == "auto" else (wanted,):

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nann.export._model_specs import length_of, open_features
 from nann.run import RetrievalModel
 
 Arrays = dict[str, npt.NDArray[Any]]
-# Share of missing events, so that the model's masks are tested too.
-_MISSING = 0.2
+_OPEN_LENGTH = 5  # values that are sent of a feature of any length
+_WORDS = (b"", b"a", b"some words", b"7", "\u00fc".encode())
+_MISSING = 0.2  # share of missing events, so that masks are tried too
 
 
 @dataclass(frozen=True)
@@ -53,28 +55,64 @@ class Sample:
 def sample_from_model(
     model: RetrievalModel, vocabularies: Mapping[str, npt.NDArray[np.int64]], *, users: int = 2
 ) -> Sample:
-    """Users with random events from the vocabularies, and their state as the model embeds them."""
+    """Random features, events out of the vocabularies, embedded by the model."""
+    if not model.user_features:
+        shapes = {name: (spec.shape.as_list(), spec.dtype.name) for name, spec in model.user_state.items()}
+        return random_sample(shapes, users=users)
     generator = np.random.default_rng(0)
     features: Arrays = {}
     rows: Arrays = {}
     missing: dict[int, npt.NDArray[np.bool_]] = {}
     for name, spec in model.user_features.items():
-        shape = (users, *spec.shape.as_list())
-        if name in vocabularies and len(vocabularies[name]):
+        shape = (users, *(_OPEN_LENGTH if size is None else size for size in spec.shape.as_list()))
+        dtype = spec.dtype.as_numpy_dtype
+        if name in vocabularies:
             drawn = generator.integers(0, len(vocabularies[name]), shape)
-            # An event is missing in all features of its length or in none.
-            absent = missing.setdefault(drawn.size, generator.random(drawn.size) < _MISSING).reshape(shape)
-            features[name] = np.where(absent, 0, vocabularies[name][drawn]).astype(spec.dtype.as_numpy_dtype)
-            rows[name] = np.where(absent, 0, drawn + 1).astype(spec.dtype.as_numpy_dtype)
+            # An event is missing in all features or in none.
+            absent = missing.setdefault(len(drawn.flat), generator.random(drawn.size) < _MISSING).reshape(
+                shape
+            )
+            features[name] = np.where(absent, 0, vocabularies[name][drawn]).astype(dtype)
+            rows[name] = np.where(absent, 0, drawn + 1).astype(dtype)
         else:
-            features[name] = rows[name] = generator.normal(size=shape).astype(spec.dtype.as_numpy_dtype)
-    if not features:
-        shapes = {name: (spec.shape.as_list(), spec.dtype.name) for name, spec in model.user_state.items()}
-        return random_sample(shapes, users=users)
+            features[name] = rows[name] = _plain_values(generator, spec.dtype, shape)
+    # One user has all of the values that are sent, the next has fewer.
+    lengths = {name: _OPEN_LENGTH - np.arange(users, dtype=np.int32) % 3 for name in open_features(model)}
+    features.update({length_of(name): length for name, length in lengths.items()})
+    return Sample(features, _embedded(model, rows, lengths))
+
+
+def _plain_values(generator: np.random.Generator, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Values of a feature without a vocabulary: 0 and 1 are integers that every table has a row for."""
+    if dtype.name == "string":
+        return generator.choice(np.array(_WORDS, object), shape)
+    if dtype.is_integer or dtype.is_bool:
+        return generator.integers(0, 2, shape).astype(dtype.as_numpy_dtype)
+    return generator.normal(size=shape).astype(dtype.as_numpy_dtype)
+
+
+def _embedded(model: RetrievalModel, rows: Arrays, lengths: Arrays) -> Arrays:
+    """The state of the users; those of an open length one at a time, trimmed to it."""
     import tensorflow as tf
 
-    state = model.embed_user({name: tf.constant(value) for name, value in rows.items()})
-    return Sample(features, {name: np.asarray(state[name]) for name in model.user_state})
+    def embed(users: Arrays) -> Arrays:
+        state = model.embed_user({name: tf.constant(value) for name, value in users.items()})
+        return {name: tf.cast(state[name], spec.dtype).numpy() for name, spec in model.user_state.items()}
+
+    if not lengths:
+        return embed(rows)
+    each = [
+        embed(
+            {
+                name: value[user : user + 1, : lengths[name][user]]
+                if name in lengths
+                else value[user : user + 1]
+                for name, value in rows.items()
+            }
+        )
+        for user in range(len(next(iter(lengths.values()))))
+    ]
+    return {name: np.concatenate([state[name] for state in each]) for name in model.user_state}
 
 
 def random_sample(user_state: Mapping[str, tuple[list[int], str]], *, users: int = 2) -> Sample:

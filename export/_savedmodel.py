@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from nann.export._assets import ITEM_ID_ORDER, ITEM_IDS, Assets
-from nann.export._signatures import SignatureBuilder
+from nann.export._signatures import SignatureBuilder, input_names
 from nann.export._user_side import UserSide
 from nann.export.scorer import Scorer
 from nann.ops import IndexResource
@@ -33,7 +35,29 @@ def write_savedmodel(
         item_tables=assets.item_tables,
         user_tables=assets.user_tables,
     )
+    if user_side is not None:
+        module.user_side = user_side.resources
     builder = SignatureBuilder(model, scorer, user_side, module.index, assets.vocabularies, max_work=max_work)
     # Serving needs no gradients, and saving custom ones (those of silu) fails for a frozen function.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, str(folder), signatures=builder.signatures(), options=options)
+    _rename_inputs(folder, {plain: name for name, plain in input_names(model).items() if plain != name})
+
+
+def _rename_inputs(folder: Path, names: Mapping[str, str]) -> None:
+    """Give inputs the names that callers know; TensorFlow's saver takes identifiers only, its loaders any."""
+    if not names:
+        return
+    path = folder / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for meta_graph in saved.meta_graphs:
+        for signature in meta_graph.signature_def.values():
+            for plain in set(names) & set(signature.inputs):
+                signature.inputs[names[plain]].CopyFrom(signature.inputs.pop(plain))
+        for node in meta_graph.object_graph_def.nodes:
+            if node.HasField("bare_concrete_function"):
+                keywords = node.bare_concrete_function.argument_keywords
+                keywords[:] = [names.get(each, each) for each in keywords]
+    path.write_bytes(saved.SerializeToString(deterministic=True))
+    # The fingerprint is of the old content, and optional.
+    (folder / "fingerprint.pb").unlink(missing_ok=True)

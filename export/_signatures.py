@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from nann.errors import InvalidInputError
+from nann.export._model_specs import (
+    EXCLUDE_IDS,
+    ITEM_IDS,
+    LEVEL_TOPN,
+    length_of,
+    open_features,
+    plain_names,
+)
 from nann.export._user_side import UserSide
 from nann.export.scorer import Scorer
 from nann.ops import DEFAULT_MAX_WORK, IndexResource, beam_search, ids_to_positions, lookup_rows, score_items
 from nann.run import RetrievalModel
 
 Tensors = dict[str, tf.Tensor]
-_LEVEL_TOPN = "level_topn"
-_EXCLUDE_IDS = "exclude_ids"
-_ITEM_IDS = "item_ids"
+_RESERVED = (LEVEL_TOPN, EXCLUDE_IDS, ITEM_IDS)
 
 
-def state_widths(model: RetrievalModel) -> dict[str, int]:
-    """Number of values of each state tensor of one user; InvalidInputError when a size is not fixed."""
-    widths = {}
-    for name, spec in model.user_state.items():
-        if spec.shape.num_elements() is None:
-            raise InvalidInputError(
-                f"user_state {name}: expected a fixed shape, found {spec.shape}. Give every size in its "
-                f"TensorSpec."
-            )
-        widths[name] = math.prod(spec.shape.as_list())
-    return widths
-
-
-def check_names(model: RetrievalModel) -> None:
-    """Raise InvalidInputError when a tensor of the model has the name of another input of its signature."""
-    clashes = {_LEVEL_TOPN, _EXCLUDE_IDS} & {*model.user_state, *model.user_features}
-    clashes |= {_ITEM_IDS} & set(model.user_state)
-    if clashes:
-        raise InvalidInputError(
-            f"user_state, user_features: expected names other than {_LEVEL_TOPN}, {_EXCLUDE_IDS}, found "
-            f"{sorted(clashes)}. Rename them in the model."
-        )
+def input_names(model: RetrievalModel) -> dict[str, str]:
+    """Every input that follows the model -> what the signatures are traced with, see `plain_names`."""
+    lengths = [length_of(name) for name in open_features(model)]
+    return plain_names(dict.fromkeys([*_RESERVED, *model.user_state, *model.user_features, *lengths]))
 
 
 class SignatureBuilder:
@@ -62,60 +49,84 @@ class SignatureBuilder:
     ) -> None:
         self._index = index
         self._state = {name: (spec.shape.as_list(), spec.dtype) for name, spec in model.user_state.items()}
-        self._widths = state_widths(model)
+        self._widths = {name: math.prod(shape) for name, (shape, _) in self._state.items()}
         self._features = {
             name: (spec.shape.as_list(), spec.dtype) for name, spec in model.user_features.items()
         }
+        self._open = open_features(model)
+        self._plain = input_names(model)
         self._scorer = scorer
         self._user_side = user_side
         self._vocabularies = dict(vocabularies)
         self._max_work = max_work
 
     def signatures(self) -> dict[str, Any]:
-        """The ConcreteFunction of each signature by name."""
-        beams = tf.TensorSpec([None], tf.int32, _LEVEL_TOPN)
-        beams_of_row = tf.TensorSpec([None, None], tf.int32, _LEVEL_TOPN)
+        """Name of each signature -> ConcreteFunction."""
+        beams = tf.TensorSpec([None], tf.int32, LEVEL_TOPN)
+        beams_of_row = tf.TensorSpec([None, None], tf.int32, LEVEL_TOPN)
         ids = [None, None]
-        search = {_LEVEL_TOPN: beams_of_row, _EXCLUDE_IDS: tf.TensorSpec(ids, tf.int64, _EXCLUDE_IDS)}
+        search = {LEVEL_TOPN: beams_of_row, EXCLUDE_IDS: tf.TensorSpec(ids, tf.int64, EXCLUDE_IDS)}
         half, full = self._state_specs(tf.float16), self._state_specs(tf.float32)
         signatures = {
-            "serving_default": _trace(self._serving_default, {**half, _LEVEL_TOPN: beams}),
-            "retrieve": _trace(self._retrieve, {**full, **search}),
-            "score": _trace(self._score, {**full, _ITEM_IDS: tf.TensorSpec(ids, tf.int64, _ITEM_IDS)}),
+            "serving_default": self._trace(self._serving_default, {**half, LEVEL_TOPN: beams}),
+            "retrieve": self._trace(self._retrieve, {**full, **search}),
+            "score": self._trace(self._score, {**full, ITEM_IDS: tf.TensorSpec(ids, tf.int64, ITEM_IDS)}),
         }
         if self._user_side is not None:
             features = {name: tf.TensorSpec([None, *s], t, name) for name, (s, t) in self._features.items()}
-            signatures["retrieve_by_ids"] = _trace(self._retrieve_by_ids, {**features, **search})
+            lengths = map(length_of, self._open)
+            features.update({name: tf.TensorSpec([None], tf.int32, name) for name in lengths})
+            signatures["retrieve_by_ids"] = self._trace(self._retrieve_by_ids, {**features, **search})
         return signatures
 
-    def _serving_default(self, **inputs: tf.Tensor) -> Tensors:
-        level_topn = tf.ensure_shape(inputs[_LEVEL_TOPN], [None])
+    def _serving_default(self, inputs: Tensors) -> Tensors:
+        level_topn = tf.ensure_shape(inputs[LEVEL_TOPN], [None])
         found = self._search(self._state_of(inputs), level_topn, None)
         return {"top_k": found["top_k"], "scores": found["scores"]}
 
-    def _retrieve(self, **inputs: tf.Tensor) -> Tensors:
+    def _retrieve(self, inputs: Tensors) -> Tensors:
         return self._search(self._state_of(inputs), *_search_inputs(inputs))
 
-    def _retrieve_by_ids(self, **inputs: tf.Tensor) -> Tensors:
+    def _retrieve_by_ids(self, inputs: Tensors) -> Tensors:
         assert self._user_side is not None
-        rows = []
-        for name, (shape, _) in self._features.items():
-            feature = tf.ensure_shape(inputs[name], [None, *shape])
-            if name in self._vocabularies:
-                dtype = feature.dtype
-                feature = lookup_rows(self._index, tf.cast(feature, tf.int64), table=self._vocabularies[name])
-                feature = tf.cast(feature, dtype)
-            rows.append(feature)
-        state = self._user_side.function(*rows, self._index.resource_handle)
-        return self._search(list(tf.nest.flatten(state)), *_search_inputs(inputs))
+        rows = [self._rows(name, inputs[name]) for name in self._features]
+        state = self._embed_each(rows, inputs) if self._open else self._embed(*rows)
+        return self._search(state, *_search_inputs(inputs))
 
-    def _score(self, **inputs: tf.Tensor) -> Tensors:
+    def _rows(self, name: str, values: tf.Tensor) -> tf.Tensor:
+        """A feature as the model takes it: ids as rows of their vocabulary where there is one."""
+        feature = tf.ensure_shape(values, [None, *self._features[name][0]])
+        if name not in self._vocabularies:
+            return feature
+        rows = lookup_rows(self._index, tf.cast(feature, tf.int64), table=self._vocabularies[name])
+        return tf.cast(rows, feature.dtype)
+
+    def _embed(self, *features: tf.Tensor) -> list[tf.Tensor]:
+        assert self._user_side is not None
+        return list(tf.nest.flatten(self._user_side.function(*features, self._index.resource_handle)))
+
+    def _embed_each(self, rows: list[tf.Tensor], inputs: Tensors) -> list[tf.Tensor]:
+        """One user at a time, trimmed to their own length, so that no padding reaches the model."""
+        lengths = {name: _checked_length(name, inputs) for name in self._open}
+
+        def embed_one(user: tuple[list[tf.Tensor], Tensors]) -> list[tf.Tensor]:
+            values, length = user
+            trimmed = [
+                _first(value, length[name]) if name in length else value
+                for name, value in zip(self._features, values, strict=True)
+            ]
+            return [state[0] for state in self._embed(*(each[tf.newaxis] for each in trimmed))]
+
+        specs = [tf.TensorSpec(shape, dtype) for shape, dtype in self._state.values()]
+        return list(tf.map_fn(embed_one, (rows, lengths), fn_output_signature=specs))
+
+    def _score(self, inputs: Tensors) -> Tensors:
         state = self._state_of(inputs)
-        item_ids = tf.ensure_shape(inputs[_ITEM_IDS], [None, None])
+        item_ids = tf.ensure_shape(inputs[ITEM_IDS], [None, None])
         same_batch = tf.debugging.assert_equal(
             tf.shape(item_ids)[0],
             tf.shape(state[0])[0],
-            message=f"{_ITEM_IDS}: expected a row for each row of {next(iter(self._state))}",
+            message=f"{ITEM_IDS}: expected a row for each row of {next(iter(self._state))}",
         )
         with tf.control_dependencies([same_batch]):
             positions = ids_to_positions(self._index, item_ids)
@@ -126,6 +137,17 @@ class SignatureBuilder:
             **self._scorer.scoring_options(),
         )
         return {"scores": scores}
+
+    def _trace(self, function: Callable[[Tensors], Tensors], specs: Mapping[str, tf.TensorSpec]) -> Any:
+        def traced(**inputs: tf.Tensor) -> Tensors:
+            return function({name: inputs[self._plain[name]] for name in specs})
+
+        traced.__name__ = function.__name__
+        plain = {
+            self._plain[name]: tf.TensorSpec(spec.shape, spec.dtype, self._plain[name])
+            for name, spec in specs.items()
+        }
+        return tf.function(traced, autograph=False).get_concrete_function(**plain)
 
     def _search(
         self, state: list[tf.Tensor], level_topn: tf.Tensor, exclude_ids: tf.Tensor | None
@@ -157,10 +179,28 @@ class SignatureBuilder:
 
 
 def _search_inputs(inputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    # A session does not check a request against the shapes of the signature.
-    level_topn = tf.ensure_shape(inputs[_LEVEL_TOPN], [None, None])
-    return level_topn, tf.ensure_shape(inputs[_EXCLUDE_IDS], [None, None])
+    # A session does not hold a request to its signature's shapes.
+    level_topn = tf.ensure_shape(inputs[LEVEL_TOPN], [None, None])
+    return level_topn, tf.ensure_shape(inputs[EXCLUDE_IDS], [None, None])
 
 
-def _trace(function: Any, specs: Mapping[str, tf.TensorSpec]) -> Any:
-    return tf.function(function, autograph=False).get_concrete_function(**specs)
+def _checked_length(feature: str, inputs: Tensors) -> tf.Tensor:
+    """int32 [B], each 0 to the width of the feature; a request that has others is refused."""
+    name = length_of(feature)
+    length = tf.ensure_shape(inputs[name], [None])
+    users, width = tf.shape(inputs[feature])[0], tf.shape(inputs[feature])[1]
+    same_batch = tf.debugging.Assert(
+        tf.shape(length)[0] == users, [f"{name}: expected a value for each row of {feature}, found", length]
+    )
+    in_range = tf.debugging.Assert(
+        tf.reduce_all((length >= 0) & (length <= width)),
+        [f"{name}: expected 0 to the width of {feature},", width, "found", length],
+    )
+    with tf.control_dependencies([same_batch, in_range]):
+        return tf.identity(length)
+
+
+def _first(values: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """The first `length` of values [T, ...]; one missing value (0 or "") where there is none."""
+    missing = tf.zeros([tf.maximum(1 - length, 0), *values.shape[1:]], values.dtype)
+    return tf.concat([values[:length], missing], axis=0)

@@ -1,8 +1,9 @@
-"""`embed_user` as a frozen function that reads its big tables from mapped files."""
+"""`embed_user` as a function of the SavedModel whose big tables are read from mapped files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,26 +13,33 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.grappler import tf_optimizer
 
 from nann.errors import InvalidInputError
+from nann.export._model_specs import plain_names
 from nann.export._options import TABLE_BYTES
-from nann.export.constants import MAX_CONSTANT_BYTES, captured, freeze
+from nann.export.constants import MAX_CONSTANT_BYTES, captured, check_constants
 from nann.ops import load_library
 from nann.run import RetrievalModel
 
 _INDEX = "nann_index"
 _TABLE_TYPES = (tf.float32, tf.float16, tf.bfloat16)
+_CONTROL_FLOW = {"Case", "If", "While", "StatelessCase", "StatelessIf", "StatelessWhile"}
+# Has TensorFlow turn a loop or branch into many small operations when it runs the graph.
+_LOWER = "_lower_using_switch_merge"
 
 
 @dataclass(frozen=True)
 class UserSide:
     """The user side of a model, for the signature `retrieve_by_ids`.
 
-    function: ConcreteFunction without captures: (features [B, ...] in the order of `user_features`...,
-              handle of the index) -> state tensors [B, ...] in the order of `user_state`.
-    tables:   name of each mapped table -> its variable or tensor [rows, width].
+    function:  ConcreteFunction: (features [B, ...] in the order of `user_features`..., handle of the index)
+               -> state tensors [B, ...] in the order of `user_state`. It captures `resources`.
+    tables:    name of each mapped table -> the variable or tensor [rows, width] that it holds.
+    resources: variables, lookup tables and other resources, which the SavedModel must own so that any server
+               restores and initialises them.
     """
 
     function: Any
     tables: dict[str, Any]
+    resources: list[Any]
 
 
 def rewrite_user_side(
@@ -39,29 +47,55 @@ def rewrite_user_side(
 ) -> UserSide:
     """Trace `model.embed_user` and separate its big tables.
 
-    A table of at least `table_bytes` becomes a mapped table if all that the function does with it is to
-    gather rows. All other variables become constants; InvalidInputError when one is larger than
-    `max_constant_bytes`.
+    All other variables and resources stay what they are. Raises InvalidInputError for a constant of more than
+    `max_constant_bytes`, and for a resource that no SavedModel can hold.
     """
     load_library()  # The rewritten graph contains its ops.
     traced = _trace(model)
-    graph_def = _inlined(traced)
     sources = list(captured(traced))
-    rewriter = _GatherRewriter(graph_def)
+    rewriter = _GatherRewriter(_inlined(traced))
     tables: dict[str, Any] = {}
     for (name, source), (_, placeholder) in zip(sources, traced.graph.captures, strict=True):
         if _bytes_of(source) >= table_bytes and _can_be_table(source):
-            table = _unused_name(name, tables)
+            table = unused_name(name, tables)
             if rewriter.replace(placeholder.op.name, table):
                 tables[table] = source
-    function = _reimport(traced, rewriter.pruned(_names(traced.outputs)), sources)
-    return UserSide(freeze(function, what="embed_user", max_constant_bytes=max_constant_bytes), tables)
+    # Without a table the function is left as it was traced: loops, asserts and nested functions too.
+    graph_def = rewriter.pruned(_names(traced.outputs)) if tables else traced.graph.as_graph_def()
+    function = _reimport(traced, graph_def, sources)
+    check_constants(function, what="embed_user", max_constant_bytes=max_constant_bytes)
+    return UserSide(function, tables, [_owner(*capture) for capture in _resources_of(function)])
+
+
+def _resources_of(function: Any) -> list[tuple[str, Any]]:
+    """What `function` captures, without plain tensors."""
+    return [
+        (name, source)
+        for name, source in captured(function)
+        if isinstance(source, tf.Variable) or source.dtype in (tf.resource, tf.variant)
+    ]
+
+
+def _owner(name: str, source: Any) -> Any:
+    """The object that a SavedModel must track for a captured variable or resource to be restored with it."""
+    if isinstance(source, tf.Variable):
+        return source
+    # TensorFlow's own note of which object made the handle: a table's or another resource's.
+    parent = getattr(source, "_parent_trackable", lambda: None)()
+    if parent is None:
+        raise InvalidInputError(
+            f"embed_user: expected variables, lookup tables and other resources that a SavedModel can hold, "
+            f"found that it reads {name} ({source.dtype.name}), whose owner is unknown. Keep the object that "
+            f"made it as an attribute of the model, or replace it by a variable or a table of tf.lookup."
+        )
+    return parent
 
 
 def _trace(model: RetrievalModel) -> Any:
     names = list(model.user_features)
+    plain = plain_names(names)
     specs = [
-        tf.TensorSpec([None, *spec.shape.as_list()], spec.dtype, name)
+        tf.TensorSpec([None, *spec.shape.as_list()], spec.dtype, plain[name])
         for name, spec in model.user_features.items()
     ]
 
@@ -81,19 +115,29 @@ def _trace(model: RetrievalModel) -> Any:
 
 
 def _inlined(function: Any) -> Any:
-    """The function's GraphDef with calls of other functions replaced by their bodies."""
+    """The function's GraphDef with calls of other functions replaced by their bodies, loops left whole."""
     graph_def = function.graph.as_graph_def()
     for called in graph_def.library.function:
-        # With this attribute grappler keeps the call, to choose an implementation by device.
-        called.attr.pop("api_implements", None)
-    meta_graph = tf.compat.v1.train.export_meta_graph(graph_def=graph_def, graph=function.graph)
+        called.attr.pop("api_implements", None)  # else grappler keeps the call, to swap it by device
+    # Grappler lowers a loop that is marked into frames, and frames cannot be imported into a function.
+    _mark_control_flow(graph_def, lower=False)
+    meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph_def)
     keep = meta_graph_pb2.CollectionDef()
     keep.node_list.value.extend(_names([*function.inputs, *function.outputs]))
     meta_graph.collection_def["train_op"].CopyFrom(keep)
     config = config_pb2.ConfigProto()
     config.graph_options.rewrite_options.min_graph_nodes = -1
     config.graph_options.rewrite_options.optimizers.append("function")
-    return tf_optimizer.OptimizeGraph(config, meta_graph)
+    inlined = tf_optimizer.OptimizeGraph(config, meta_graph)
+    _mark_control_flow(inlined, lower=True)
+    return inlined
+
+
+def _mark_control_flow(graph_def: Any, *, lower: bool) -> None:
+    for nodes in [graph_def.node, *(function.node_def for function in graph_def.library.function)]:
+        for node in nodes:
+            if node.op in _CONTROL_FLOW:
+                node.attr[_LOWER].b = lower
 
 
 class _GatherRewriter:
@@ -194,7 +238,7 @@ def _reimport(traced: Any, graph_def: Any, sources: list[tuple[str, Any]]) -> An
         input_map[f"{_INDEX}:0"] = tensors[-1]
         for (_, source), (_, placeholder) in zip(sources, traced.graph.captures, strict=True):
             if placeholder.op.name not in names:
-                continue  # It is a mapped table now: a capture would become a constant.
+                continue  # mapped: a capture would be saved all the same
             if isinstance(source, tf.Variable):
                 # Otherwise the function does not know that the handle is that of a variable.
                 graph.watch_variable(source)
@@ -235,9 +279,9 @@ def _can_be_table(source: Any) -> bool:
     return source.shape.rank == 2 and source.dtype.base_dtype in _TABLE_TYPES
 
 
-def _unused_name(name: str, taken: dict[str, Any]) -> str:
-    """A unique name for the table of a variable, made of characters that a file name may have."""
-    plain = "".join(char if char.isalnum() else "_" for char in name.split(":")[0]).strip("_")
+def unused_name(name: str, taken: Mapping[str, Any]) -> str:
+    """A file name's worth of the variable's name, made unique."""
+    plain = re.sub(r"[^A-Za-z0-9]", "_", name.split(":")[0]).strip("_") or "table"
     unused, number = plain, 1
     while unused in taken:
         number += 1

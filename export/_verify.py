@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,9 @@ from nann.export._samples import Arrays, Sample
 from nann.export.index import oracle
 from nann.export.index.files import GraphIndex
 from nann.export.loaded import LoadedModel
+from nann.export.scorer.scorer import RELATIVE_TOLERANCE, scores_of
 from nann.run import RetrievalModel
 
-RELATIVE_TOLERANCE = 1e-5
 _UNKNOWN_ID = -1
 _ROUGH_SLACK = 0.1
 _NEXT_STEP = "Do not serve this export; report this with the model."
@@ -30,13 +30,15 @@ ScorerOfUser = Callable[[Arrays], oracle.ScoreFn]
 class ExpectedWalk:
     """The reference walk, and how closely an export's answers must match it.
 
-    expand:   candidates per hop of the adaptive walk; 0 is the fixed walk.
-    accuracy: least share of the results that an export with a walk in narrow precision must find; their
-              scores are float32 in any case. None: the export walks in float32 and must find all of them.
+    expand:   candidates a hop of the adaptive walk; 0: the walk of design section 4.
+    accuracy: where the export walks by narrow numbers, the least share of the results that it must find;
+              their scores are float32's all the same. None: it walks in float32 and must find them all.
+    tolerance: how far scores may lie apart, relative to the largest.
     """
 
     expand: int = 0
     accuracy: float | None = None
+    tolerance: float = RELATIVE_TOLERANCE
 
     def run(self, graph: GraphIndex, item_ids: Any, score: oracle.ScoreFn, beams: Any, excluded: Any) -> Any:
         """Ids, scores and number of items scored of the reference search."""
@@ -81,25 +83,32 @@ def check_answers(
         on_progress(done, len(asked) + 1)
         compare = _Comparison(model, graph, item_ids, users, scorer_of_user, expected_walk)
         worst = max(worst, compare.worst_difference(signature, inputs))
-    _check_scores(model, item_ids, sample, scorer_of_user)
+    _check_scores(model, item_ids, sample, scorer_of_user, expected_walk.tolerance)
     on_progress(len(asked) + 1, len(asked) + 1)
     return {"users": sample.users, "signatures": model.names, "largest_relative_difference": worst}
 
 
-def scorer_of_model(model: RetrievalModel, embs: npt.NDArray[Any], tile_rows: int) -> ScorerOfUser:
-    """Scores by the original model, on tiles of the same number of rows as the export's."""
-    score = tf.function(lambda state, rows: model.score(state, rows), autograph=False)
+def scorer_of_model(
+    model: RetrievalModel, embs: npt.NDArray[Any], item_state: Mapping[str, npt.NDArray[Any]], tile_rows: int
+) -> ScorerOfUser:
+    """Scores by the original model, outside of the export, on tiles of the same number of rows."""
+    score = tf.function(lambda *arguments: scores_of(model, *arguments), autograph=False)
+
+    def tile_of(array: npt.NDArray[Any], part: npt.NDArray[np.int32], dtype: Any) -> tf.Tensor:
+        tile = np.zeros((tile_rows, *array.shape[1:]), dtype)
+        tile[: part.size] = array[part]
+        return tf.constant(tile)
 
     def of_user(state: Arrays) -> oracle.ScoreFn:
         tensors = {name: tf.constant(value) for name, value in state.items()}
 
         def score_positions(positions: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
             scores = np.empty(positions.size, np.float32)
-            tile = np.zeros((tile_rows, embs.shape[1]), np.float32)
             for start in range(0, positions.size, tile_rows):
                 part = positions[start : start + tile_rows]
-                tile[: part.size] = embs[part]
-                scores[start : start + part.size] = score(tensors, tf.constant(tile))[: part.size]
+                items = {name: tile_of(values, part, values.dtype) for name, values in item_state.items()}
+                found = score(tensors, tile_of(embs, part, np.float32), items)
+                scores[start : start + part.size] = found[: part.size]
             return scores
 
         return score_positions
@@ -127,11 +136,13 @@ def difference(
     found_scores: npt.NDArray[np.float32],
     expected_ids: npt.NDArray[np.int64],
     expected_scores: npt.NDArray[np.float32],
+    *,
+    tolerance: float = RELATIVE_TOLERANCE,
 ) -> tuple[str | None, float]:
     """How two answers for one user disagree (None: they agree), and the largest relative score difference.
 
-    They agree when they hold the same items, scores differ by at most 1e-5 of the row's largest, and the
-    order differs only between items whose scores are that close.
+    They agree when they hold the same items, with scores within `tolerance` of the row's largest, in an order
+    that differs only between such scores.
     """
     found = set(found_ids.tolist())
     expected = dict(zip(expected_ids.tolist(), expected_scores.tolist(), strict=True))
@@ -140,10 +151,10 @@ def difference(
         return f"items {extra[:5]} instead of {lacking[:5]} ({len(extra)} of {len(expected)} differ)", np.inf
     aligned = np.array([expected[item] for item in found_ids.tolist()], np.float32)
     worst = relative_difference(found_scores, aligned)
-    if worst > RELATIVE_TOLERANCE:
+    if worst > tolerance:
         return f"scores that differ by {worst:.1e} of the largest", worst
     scale = np.abs(aligned[np.isfinite(aligned)]).max(initial=0.0)
-    if (aligned[1:] > aligned[:-1] + RELATIVE_TOLERANCE * scale).any():
+    if (aligned[1:] > aligned[:-1] + tolerance * scale).any():
         return "items in another order", worst
     return None, worst
 
@@ -155,6 +166,7 @@ class _Answer:
     outputs: Arrays
     user: int
     beams: npt.NDArray[np.int32]
+    tolerance: float
 
     def difference(
         self, expected_ids: npt.NDArray[np.int64], expected_scores: npt.NDArray[np.float32], scored: int
@@ -162,7 +174,7 @@ class _Answer:
         """How this row disagrees with the expected answer, and the largest relative score difference."""
         k = int(self.beams[-1])
         ids, scores = self.outputs["top_k"][self.user], self.outputs["scores"][self.user]
-        text, worst = difference(ids[:k], scores[:k], expected_ids, expected_scores)
+        text, worst = difference(ids[:k], scores[:k], expected_ids, expected_scores, tolerance=self.tolerance)
         if text is None and (ids[k:] != _UNKNOWN_ID).any():
             text = f"{ids.size} results without padding where {k} were asked for"
         if (
@@ -192,7 +204,7 @@ class _Comparison:
         worst = 0.0
         for user in range(self.sample.users):
             beams = inputs["level_topn"] if inputs["level_topn"].ndim == 1 else inputs["level_topn"][user]
-            answer = _Answer(outputs, user, beams)
+            answer = _Answer(outputs, user, beams, self.expected_walk.tolerance)
             if self.expected_walk.accuracy is None:
                 text, row_worst = self._exact(answer, excluded[user])
             else:
@@ -220,7 +232,7 @@ class _Comparison:
         own = _Recorder(scorer_of_export(self.model, self.item_ids)(state))
         text_of_own, _ = answer.difference(*self._walk(own, answer, excluded))
         worst = own.worst_against(reference)
-        return (None if text_of_own is None and worst <= RELATIVE_TOLERANCE else text), worst
+        return (None if text_of_own is None and worst <= answer.tolerance else text), worst
 
     def _rough(self, answer: _Answer, excluded: Any, accuracy: float) -> tuple[str | None, float]:
         """Compare where only a share of the items must match: each result's score must still be exact."""
@@ -238,7 +250,7 @@ class _Comparison:
         order = np.argsort(self.item_ids)
         positions = order[np.searchsorted(self.item_ids, known, sorter=order)].astype(np.int32)
         worst = relative_difference(scores[: known.size], reference(positions)) if known.size else 0.0
-        if worst > RELATIVE_TOLERANCE or (scores[1:] > scores[:-1]).any():
+        if worst > answer.tolerance or (scores[1:] > scores[:-1]).any():
             return f"scores that differ by {worst:.1e} of the largest, or are not in order", worst
         return None, worst
 
@@ -279,7 +291,11 @@ def relative_difference(found: npt.NDArray[np.float32], expected: npt.NDArray[np
 
 
 def _check_scores(
-    model: LoadedModel, item_ids: npt.NDArray[np.int64], sample: Sample, scorer_of_user: ScorerOfUser
+    model: LoadedModel,
+    item_ids: npt.NDArray[np.int64],
+    sample: Sample,
+    scorer_of_user: ScorerOfUser,
+    tolerance: float,
 ) -> None:
     positions = np.unique(np.linspace(0, item_ids.size - 1, 200).astype(np.int32))
     asked = np.tile(np.append(item_ids[positions], _UNKNOWN_ID), (sample.users, 1))
@@ -287,7 +303,7 @@ def _check_scores(
     for user in range(sample.users):
         state = {name: value[user] for name, value in sample.state.items()}
         worst = relative_difference(found[user, :-1], scorer_of_user(state)(positions))
-        if worst > RELATIVE_TOLERANCE or found[user, -1] != -np.inf:
+        if worst > tolerance or found[user, -1] != -np.inf:
             raise VerificationError(
                 f"score: expected the scores of the model and -inf for an unknown id, found a difference of "
                 f"{worst:.1e} of the largest, and {found[user, -1]} (sample user {user}). {_NEXT_STEP}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from nann.export._verify import ExpectedWalk, check_answers, scorer_of_export, s
 from nann.export.index.files import read_index
 from nann.export.loaded import loaded
 from nann.export.manifest import check_sums, read_manifest
+from nann.export.scorer.scorer import RELATIVE_TOLERANCE
 from nann.progress import OnProgress, ignore_progress
 from nann.run import RetrievalModel, load_model
 
@@ -54,7 +55,11 @@ def verify_model(
             model = load_model(run_dir)
             sample = _sample_of_export(model, model_dir, manifest)
             embs = np.load(model_dir / manifest["tables"]["item"]["item_embs"]["file"], mmap_mode="r")
-            scorer = scorer_of_model(model, embs, manifest["scorer"]["tile_rows"])
+            state = {
+                name: np.load(model_dir / entry["file"], mmap_mode="r")
+                for name, entry in manifest["tables"].get("item_state", {}).items()
+            }
+            scorer = scorer_of_model(model, embs, state, manifest["scorer"]["tile_rows"])
         verified = check_answers(
             exported,
             graph,
@@ -62,7 +67,7 @@ def verify_model(
             sample,
             manifest["level_topn"],
             scorer,
-            _expected_walk(manifest["scorer"].get("expand", 0), manifest["scorer"].get("precision")),
+            _expected_walk(manifest["scorer"]),
             partial(report, "verify"),
         )
     return {"model": str(model_dir), "files": len(manifest["files"]), "verified": verified}
@@ -79,8 +84,16 @@ def compare_with_model(
             inputs.items.ids,
             sample,
             inputs.beams.tolist(),
-            scorer_of_model(inputs.model.model, inputs.items.embs, tuned.scorer.tile_rows),
-            _expected_walk(tuned.scorer.expand, dataclasses.asdict(tuned.precision)),
+            scorer_of_model(
+                inputs.model.model, inputs.items.embs, inputs.items.state, tuned.scorer.tile_rows
+            ),
+            _expected_walk(
+                {
+                    "expand": tuned.scorer.expand,
+                    "precision": dataclasses.asdict(tuned.precision),
+                    "tolerance": tuned.scorer.tolerance,
+                }
+            ),
             on_progress,
         )
 
@@ -94,7 +107,12 @@ def _sample_of_export(model: RetrievalModel, model_dir: Path, manifest: dict[str
     return sample_from_model(model, vocabularies)
 
 
-def _expected_walk(expand: int, precision: Any) -> ExpectedWalk:
-    # Older manifests hold the name of the precision only.
+def _expected_walk(scorer: Mapping[str, Any]) -> ExpectedWalk:
+    """`scorer`: as in a manifest. Old ones lack some of it, and name the precision alone."""
+    precision: Any = scorer.get("precision")
     narrow = isinstance(precision, dict) and precision["precision"] != "float32"
-    return ExpectedWalk(expand, precision["accuracy"] if narrow else None)
+    return ExpectedWalk(
+        scorer.get("expand", 0),
+        precision["accuracy"] if narrow else None,
+        scorer.get("tolerance", RELATIVE_TOLERANCE),
+    )

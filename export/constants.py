@@ -24,16 +24,28 @@ def freeze(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_B
     """
     for name, tensor in captured(function):
         if isinstance(tensor, tf.Variable):
-            _check_size(what, name, tensor.shape, tensor.dtype, max_constant_bytes)
+            _check_size(what, name, tensor, max_constant_bytes)
         elif tensor.dtype in (tf.resource, tf.variant):
             raise InvalidInputError(
                 f"{what}: expected variables and constants only, found that it reads {name} "
                 f"({tensor.dtype.name}). Replace lookup tables and other resources by variables."
             )
-        else:
-            _check_size(what, name, tensor.shape, tensor.dtype, max_constant_bytes)
-    _check_graph(what, function.graph.as_graph_def(), max_constant_bytes)
+    check_constants(function, what=what, max_constant_bytes=max_constant_bytes)
     return convert_variables_to_constants_v2(function, lower_control_flow=False)
+
+
+def check_constants(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_BYTES) -> None:
+    """Raise InvalidInputError when a constant or a captured tensor is larger than `max_constant_bytes`."""
+    for name, tensor in captured(function):
+        if not isinstance(tensor, tf.Variable) and tensor.dtype not in (tf.resource, tf.variant):
+            _check_size(what, name, tensor, max_constant_bytes)
+    graph_def = function.graph.as_graph_def()
+    for nodes in [graph_def.node, *(each.node_def for each in graph_def.library.function)]:
+        for node in nodes:
+            if node.op == "Const":
+                tensor = node.attr["value"].tensor
+                spec = tf.TensorSpec(tf.TensorShape(tensor.tensor_shape), tf.as_dtype(tensor.dtype))
+                _check_size(what, node.name, spec, max_constant_bytes)
 
 
 def captured(function: Any) -> Iterator[tuple[str, Any]]:
@@ -47,21 +59,17 @@ def captured(function: Any) -> Iterator[tuple[str, Any]]:
             yield inside.name, outside
 
 
-def _check_graph(what: str, graph_def: Any, max_constant_bytes: int) -> None:
-    functions = [function.node_def for function in graph_def.library.function]
-    for nodes in [graph_def.node, *functions]:
-        for node in nodes:
-            if node.op == "Const":
-                tensor = node.attr["value"].tensor
-                shape = tf.TensorShape(tensor.tensor_shape)
-                _check_size(what, node.name, shape, tf.as_dtype(tensor.dtype), max_constant_bytes)
-
-
-def _check_size(what: str, name: str, shape: Any, dtype: Any, max_constant_bytes: int) -> None:
-    count = shape.num_elements() * dtype.base_dtype.size
+def _check_size(what: str, name: str, tensor: Any, max_constant_bytes: int) -> None:
+    count = tensor.shape.num_elements() * tensor.dtype.base_dtype.size
     if count > max_constant_bytes:
         raise InvalidInputError(
-            f"{what}: expected constants of at most {max_constant_bytes:,} bytes, found {name} {dtype.name} "
-            f"{shape.as_list()} of {count:,} bytes. Read it by tf.gather in embed_user, so that "
-            f"it becomes a mapped table, or raise max_constant_bytes."
+            f"{what}: expected constants of at most {max_constant_bytes:,} bytes, found {name} "
+            f"{tensor.dtype.name} {tensor.shape.as_list()} of {count:,} bytes. {_ADVICE[what]}"
         )
+
+
+_RAISE = "Export with --max-constant-bytes (ExportOptions.max_constant_bytes) of that size"
+_ADVICE = {
+    "embed_user": f"Make it a tf.Variable, which has no limit. {_RAISE} otherwise.",
+    "score": f"{_RAISE}, or move the part of score that reads it into embed_user or embed_item.",
+}

@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError
+from nann.export.item_rows import ItemRows
 from nann.files import describe_array, load_array, write_array_in_chunks
 from nann.progress import OnProgress
 
-# Rows read at a time: 16 MB for 64 columns of float32, small beside memory, large beside the cost of a call.
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Rows read at a time: 64 columns of float32 are 16 MB, small beside any corpus, large beside a call.
 CHUNK_ROWS = 65_536
 # Ids or rows that a message names.
 _SHOWN = 5
-_NEXT_STEP = "docs/your-model.md says what RUN/embeddings holds."
+_STATE = "item_state_"  # begins the names of the files of item state
+_NEXT_STEP = "Write what docs/your-model.md says of RUN/embeddings."
 
 
 @dataclass(frozen=True)
 class Items:
     """A corpus of N items, memory-mapped.
 
-    ids:  int64 [N], each once, never -1 (which pads answers).
-    embs: float32 or float16 [N, D], all finite.
-
-    Example:
-      >>> items = read_items("RUN")
-      >>> items.num_items, items.dim, items.ids.dtype
-      (500, 8, dtype('int64'))
+    ids:   int64 [N], each once, never -1 (which pads answers).
+    embs:  float32 or float16 [N, D], all finite.
+    state: name -> [N, ...] of each item_state_{name}.npy.
     """
 
     ids_path: Path
     embs_path: Path
     ids: npt.NDArray[np.int64]
     embs: npt.NDArray[Any]
+    state: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> npt.NDArray[Any] | ItemRows:
+        """[N, width]: what a scorer reads of each item before it is split."""
+        return ItemRows(self.embs, self.state) if self.state else self.embs
 
     @property
     def num_items(self) -> int:
@@ -78,7 +85,7 @@ def read_items(run_dir: str | Path, *, on_progress: OnProgress | None = None) ->
             f"{embs_path}: expected {ids.shape[0]} rows, one for each id of {ids_path.name}, found "
             f"{embs.shape[0]}. {_NEXT_STEP}"
         )
-    items = Items(ids_path, embs_path, ids, embs)
+    items = Items(ids_path, embs_path, ids, embs, _read_state(folder, ids.shape[0]))
     _check_finite(items, on_progress)
     return items
 
@@ -92,7 +99,42 @@ def write_part_of_run(target: Path, run_dir: Path, items: Items, rows: npt.NDArr
     write_array_in_chunks(
         folder / items.embs_path.name, chunks, dtype=items.embs.dtype, shape=(rows.size, items.dim)
     )
+    for name, values in items.state.items():
+        chunks = (values[rows[start : start + CHUNK_ROWS]] for start in range(0, rows.size, CHUNK_ROWS))
+        shape = (rows.size, *values.shape[1:])
+        write_array_in_chunks(folder / f"{_STATE}{name}.npy", chunks, dtype=values.dtype, shape=shape)
     (target / "vocabulary").symlink_to((run_dir / "vocabulary").resolve())
+
+
+def items_of_model(items: Items, specs: Mapping[str, tf.TensorSpec]) -> Items:
+    """The items with the state that a model reads, in its order.
+
+    Raises InvalidFileError for state that is missing or of another type or shape.
+    """
+    for name, spec in specs.items():
+        path = items.embs_path.with_name(f"{_STATE}{name}.npy")
+        expected = f"{spec.dtype.name} {[items.num_items, *spec.shape]}, as item_state of the model has it"
+        values = items.state.get(name)
+        if values is None:
+            raise InvalidFileError(f"{path}: expected {expected}, found no file. {_NEXT_STEP}")
+        if values.dtype.name != spec.dtype.name or list(values.shape[1:]) != spec.shape.as_list():
+            raise InvalidFileError(
+                f"{path}: expected {expected}, found {describe_array(values)}. {_NEXT_STEP}"
+            )
+    return replace(items, state={name: items.state[name] for name in specs})
+
+
+def _read_state(folder: Path, num_items: int) -> dict[str, npt.NDArray[Any]]:
+    state = {}
+    for path in sorted(folder.glob(f"{_STATE}*.npy")):
+        values = load_array(path, next_step=_NEXT_STEP)
+        if values.ndim == 0 or values.shape[0] != num_items:
+            raise InvalidFileError(
+                f"{path}: expected {num_items} rows, one for each id of item_ids.npy, found "
+                f"{describe_array(values)}. {_NEXT_STEP}"
+            )
+        state[path.stem.removeprefix(_STATE)] = values
+    return state
 
 
 def _check_ids(path: Path, ids: npt.NDArray[Any]) -> None:
@@ -126,7 +168,8 @@ def _check_finite(items: Items, on_progress: OnProgress | None) -> None:
         more = ", ..." if count > len(bad) else ""
         raise InvalidFileError(
             f"{items.embs_path}: expected finite values, found NaN or infinity in {count} rows: "
-            f"{', '.join(map(str, bad))}{more}. Correct the model, or drop these items."
+            f"{', '.join(map(str, bad))}{more}. Correct the model or drop these items, "
+            f"and write the embeddings again."
         )
 
 

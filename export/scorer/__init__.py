@@ -1,6 +1,7 @@
 """The scorer: traced and frozen, taken apart by what its operations depend on, and given to an executor."""
 
 from nann.export.scorer._parts import ITEM_EMBS as ITEM_EMBS
+from nann.export.scorer._parts import ITEM_ROWS as ITEM_ROWS
 from nann.export.scorer._parts import SCORER_TABLE as SCORER_TABLE
 from nann.export.scorer._report import SplitReport as SplitReport
 from nann.export.scorer.scorer import Scorer as Scorer

@@ -19,6 +19,7 @@ from nann.export.scorer._rewrite import substitute
 from nann.export.scorer._search import Plan
 
 ITEM_EMBS = "item_embs"
+ITEM_ROWS = "item_rows"  # embedding and item state of each item
 SCORER_TABLE = "scorer"
 
 
@@ -42,23 +43,26 @@ class Parts:
     table_width: int
 
 
-def build_parts(graph: ScorerGraph, plan: Plan, *, max_width: int) -> Parts:
-    """The functions that `plan` describes. `max_width`: as the plan was made with."""
+def build_parts(graph: ScorerGraph, plan: Plan, *, max_width: int, base_table: str) -> Parts:
+    """The functions that `plan` describes.
+
+    max_width: as the plan was made with. base_table: what holds the rows that the whole scorer reads.
+    """
     stored = tuple(each for each in plan.columns if each != graph.item)
     if stored and table_width(plan.columns, graph.tile_rows) <= max_width:
         stored = plan.columns  # one row to fetch instead of two
     width = table_width(stored, graph.tile_rows)
     tables = [SCORER_TABLE] if stored else []
     if not stored or (graph.item in plan.columns and graph.item not in stored):
-        tables.insert(0, ITEM_EMBS)
+        tables.insert(0, base_table)
     user_function, user = _user_function(graph, plan)
     item_function = None
     if stored:
         item_function = to_function(
             "item_part",
-            [(ITEM_EMBS, _spec(graph.item))],
+            [(base_table, _spec(graph.item))],
             [_row(stored, graph.tile_rows, width)],
-            {graph.item: ITEM_EMBS},
+            {graph.item: base_table},
             library=graph.library,
             finish=lambda outputs: outputs[0],
         )
@@ -98,8 +102,9 @@ def _tile_graph(
         taken[each] = reshape(columns(table, begin, end), each.shape)
         begin = end
     output = substitute(plan.output, taken) if taken else plan.output
-    sources = {ITEM_EMBS: graph.item, SCORER_TABLE: table}
-    return ScorerIr(output, graph.user, user, tuple(sources[name] for name in tables))
+    return ScorerIr(
+        output, graph.user, user, tuple(table if name == SCORER_TABLE else graph.item for name in tables)
+    )
 
 
 def _tile_function(graph: ScorerGraph, ir: ScorerIr, tables: Sequence[str]) -> Any:

@@ -5,21 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
+from nann.export._model_specs import plain_names
 from nann.export.constants import MAX_CONSTANT_BYTES, freeze
+from nann.export.item_state import state_from_columns, width_of
 from nann.export.scorer._lower import lower
 from nann.export.scorer._lowering import NotLowerableError, ScorerIr
-from nann.export.scorer._parts import ITEM_EMBS
+from nann.export.scorer._parts import ITEM_EMBS, ITEM_ROWS
 from nann.export.scorer._read import NotSplittableError
 from nann.export.scorer._report import SplitReport
 from nann.export.scorer.split import split_function, whole_scorer
 from nann.ops import Precision
-from nann.run import RetrievalModel
+from nann.run import RetrievalModel, item_state_of, scores_batches
+
+# Of float32, relative to the largest score.
+RELATIVE_TOLERANCE = 1e-5
+# Four roundings of a type whose values have that many bits.
+_NARROW = {tf.float16: 4 * 2.0**-10, tf.bfloat16: 4 * 2.0**-7}
+# These pass values on, or narrow an input once, as every implementation does.
+_MOVES = {"Cast", "Const", "Identity", "Placeholder"}
 
 
 @dataclass(frozen=True)
@@ -28,17 +37,20 @@ class Scorer:
 
     function:      (user tensors of one user..., float32 [tile_rows, width] of each item table...)
                    -> float32 [tile_rows].
-    item_tables:   names of the item tables that it reads, in the order of its inputs.
+    item_tables:   names of the item tables that it reads, in the order of its inputs: before a split the one
+                   that holds all, item_embs, or item_rows where the model has item state.
     tile_rows:     rows of one call.
     user_function: (state tensors of one user, in the order of `user_state`...) -> the user tensors;
                    None: these are the state tensors.
-    item_function: float32 [tile_rows, D] of item_embs -> float32 [tile_rows, W] of the item table "scorer";
-                   None: there is no such table.
+    item_function: a tile of the table that `freeze_scorer` named -> float32 [tile_rows, W] of the item table
+                   "scorer"; None: there is no such table.
     report:        what the split did; None: there was none.
     ir:            user part and tile part as a graph; None: `function` is as the model has it.
     program:       what the native executor runs in place of both functions; empty: TensorFlow runs them.
     executor_reason: why there is no program; None: there is one, or none was asked for.
     in_place:      whether the native executor reads items where they lie: the walk then has no tiles.
+    tolerance:     how far scores of two implementations may lie apart, relative to the largest: float32's, or
+                   that of the narrow type that the model computes in.
     precision:     of the native executor's products while it walks.
     walk_tables:   what it reads meanwhile in place of `item_tables`, with which the results are then scored
                    again in float32; none: it reads those, and nothing is scored again.
@@ -56,6 +68,7 @@ class Scorer:
     program: bytes = b""
     executor_reason: str | None = None
     in_place: bool = False
+    tolerance: float = RELATIVE_TOLERANCE
     precision: Precision = "float32"
     walk_tables: tuple[str, ...] = ()
     expand: int = 0
@@ -97,21 +110,56 @@ def freeze_scorer(
 ) -> Scorer:
     """Trace `model.score` for one user and a tile of items, and freeze it. Raises InvalidInputError."""
     names = list(model.user_state)
-    specs = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in model.user_state.items()]
-    specs.append(tf.TensorSpec([tile_rows, model.embedding_dim], tf.float32, ITEM_EMBS))
+    state = item_state_of(model)
+    base_table = ITEM_ROWS if state else ITEM_EMBS
+    plain = plain_names([base_table, *names])
+    specs = [tf.TensorSpec(spec.shape, spec.dtype, plain[name]) for name, spec in model.user_state.items()]
+    width = model.embedding_dim + width_of(state)
+    specs.append(tf.TensorSpec([tile_rows, width], tf.float32, base_table))
 
     def score(*tensors: tf.Tensor) -> tf.Tensor:
-        scores = model.score(dict(zip(names, tensors[:-1], strict=True)), tensors[-1])
+        rows = tensors[-1]
+        item_embs = rows[:, : model.embedding_dim] if state else rows
+        item_state = state_from_columns(rows[:, model.embedding_dim :], state)
+        scores = scores_of(model, dict(zip(names, tensors[:-1], strict=True)), item_embs, item_state)
         if not scores.shape.is_compatible_with([tile_rows]):
             raise InvalidInputError(
                 f"score: expected scores float32 [n] for n = {tile_rows} items, found "
-                f"{scores.dtype.name} {scores.shape}. Squeeze or reshape the model's output."
+                f"{scores.dtype.name} {scores.shape}. Squeeze or reshape the model's "
+                f"output; a score written for a batch of pairs says batch_score = True."
             )
         return tf.ensure_shape(tf.cast(scores, tf.float32), [tile_rows])
 
     traced = tf.function(score, input_signature=specs, autograph=False)
     frozen = freeze(traced.get_concrete_function(), what="score", max_constant_bytes=max_constant_bytes)
-    return Scorer(frozen, (ITEM_EMBS,), tile_rows)
+    return Scorer(frozen, (base_table,), tile_rows, tolerance=tolerance_of(frozen))
+
+
+def tolerance_of(function: Any) -> float:
+    """How far a score may be from one whose sums have another order: some roundings of the narrowest type."""
+    graph_def = function.graph.as_graph_def()
+    functions = [each.node_def for each in graph_def.library.function]
+    types = {
+        attr.type
+        for nodes in [graph_def.node, *functions]
+        for node in nodes
+        if node.op not in _MOVES
+        for attr in node.attr.values()
+    }
+    return max(RELATIVE_TOLERANCE, *(_NARROW.get(tf.as_dtype(each), 0.0) for each in types if each))
+
+
+def scores_of(
+    model: RetrievalModel, user_state: Mapping[str, Any], item_embs: Any, item_state: Mapping[str, Any]
+) -> Any:
+    """`model.score` of one user and n items; a model that scores batches gets the user n times."""
+    items = (item_embs, dict(item_state)) if item_state else (item_embs,)
+    if not scores_batches(model):
+        return cast(Any, model).score(user_state, *items)
+    n = item_embs.shape[0]
+    repeated = {name: tf.broadcast_to(value, [n, *value.shape]) for name, value in user_state.items()}
+    scores = cast(Any, model).score(repeated, *items)
+    return tf.squeeze(scores, 1) if scores.shape.rank == 2 and scores.shape[1] == 1 else scores
 
 
 def split_scorer(scorer: Scorer, *, num_items: int, item_table_bytes: int) -> Scorer:
@@ -120,7 +168,10 @@ def split_scorer(scorer: Scorer, *, num_items: int, item_table_bytes: int) -> Sc
     item_table_bytes: what the table over `num_items` may take. A scorer that cannot be split, or would not
     gain, comes back as it is; its report says why.
     """
-    split = split_function(scorer.function, max_table_width=item_table_bytes // (4 * num_items))
+    (base_table,) = scorer.item_tables
+    split = split_function(
+        scorer.function, max_table_width=item_table_bytes // (4 * num_items), base_table=base_table
+    )
     return Scorer(
         split.function,
         split.item_tables,
@@ -129,6 +180,7 @@ def split_scorer(scorer: Scorer, *, num_items: int, item_table_bytes: int) -> Sc
         item_function=split.item_function,
         report=split.report,
         ir=split.ir,
+        tolerance=scorer.tolerance,
     )
 
 

@@ -35,10 +35,11 @@ class SplitScorer:
     ir: ScorerIr | None = None
 
 
-def split_function(function: Any, *, max_table_width: int) -> SplitScorer:
+def split_function(function: Any, *, max_table_width: int, base_table: str = ITEM_EMBS) -> SplitScorer:
     """Split a frozen scorer (tensors of one user..., item embeddings [tile_rows, D]) -> float32 [tile_rows].
 
     max_table_width: floats that an item may take in the item table.
+    base_table:      the name of the table whose rows are the last input.
 
     A scorer that cannot be split, or would not gain, comes back as it is; the report says why.
     """
@@ -46,11 +47,11 @@ def split_function(function: Any, *, max_table_width: int) -> SplitScorer:
     try:
         graph = read_scorer(function)
     except NotSplittableError as error:
-        return SplitScorer(None, None, function, (ITEM_EMBS,), not_split(str(error), width))
+        return SplitScorer(None, None, function, (base_table,), not_split(str(error), width))
     before, after = plan_as_traced(graph), cheapest_plan(graph, max_width=max_table_width)
     if after.ns_per_item > before.ns_per_item:
-        return SplitScorer(None, None, function, (ITEM_EMBS,), not_split("nothing would be saved", width))
-    parts = build_parts(graph, after, max_width=max_table_width)
+        return SplitScorer(None, None, function, (base_table,), not_split("nothing would be saved", width))
+    parts = build_parts(graph, after, max_width=max_table_width, base_table=base_table)
     report = report_of(graph, before, after, stored=parts.stored, table_width=parts.table_width)
     return SplitScorer(
         parts.user_function, parts.item_function, parts.function, parts.item_tables, report, parts.ir

@@ -42,6 +42,13 @@ from nann.cli._numbers import NUMBERS
     help="Largest size of that table; 0 makes no table.",
 )
 @click.option(
+    "--max-constant-bytes",
+    default=16 * 2**20,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Largest variable of score that may become a constant of the graph.",
+)
+@click.option(
     "--reorder",
     is_flag=True,
     help="Give near items near positions, for the processor's caches. The corpus and the index are then "
@@ -112,6 +119,7 @@ def command(
     tile_rows: int,
     split: bool,
     item_table_bytes: int,
+    max_constant_bytes: int,
     reorder: bool,
     executor: str,
     jit: bool,
@@ -139,6 +147,7 @@ def command(
         tile_rows=tile_rows,
         split=split,
         item_table_bytes=item_table_bytes,
+        max_constant_bytes=max_constant_bytes,
         reorder=reorder,
         tuning=nann_export.Tuning(
             executor=executor,  # type: ignore[arg-type]  # click has checked the choices.
@@ -166,10 +175,15 @@ def _render(result: dict[str, Any]) -> None:
     print_text(
         f"{result['model']}: {result['num_items']:,} items, signatures {', '.join(verified['signatures'])}. "
         f"The answers are those of the reference search, scores within "
-        f"{verified['largest_relative_difference']:.0e}.\n"
+        f"{verified['largest_relative_difference']:.0e}{_tolerance_text(result)}.\n"
         f"{_split_text(result)}{_tuning_text(result)}"
         f"Next: {_serve_command(Path(result['model']))}"
     )
+
+
+def _tolerance_text(result: dict[str, Any]) -> str:
+    narrow = result["tolerance"] > 1e-5
+    return f" ({result['tolerance']:.0e} allowed: the model computes in narrow numbers)" if narrow else ""
 
 
 def _split_text(result: dict[str, Any]) -> str:

@@ -33,9 +33,11 @@ class RetrievalModel(Protocol):
 
     @property
     def user_features(self) -> Mapping[str, tf.TensorSpec]:
-        """Inputs of `embed_user` for one user, without a batch dimension: `{"item_ids": int64 [L]}`.
+        """Per user, without a batch dimension, for example `{"item_ids": int64 [L], "country": string []}`.
 
-        Integers are rows: 1 + the position of the id in `vocabulary/{feature}.npy`, 0 for a missing id.
+        Of any type. An integer feature that has a `vocabulary/{feature}.npy` arrives as rows: 1 + the
+        position of the id there, 0 = missing. All others arrive as they were sent. A first dimension of None
+        is of any length: `embed_user` is then called for one user at a time, B = 1, without padding.
         """
 
     @property
@@ -54,6 +56,23 @@ class RetrievalModel(Protocol):
 
     def score(self, user_state: Mapping[str, tf.Tensor], item_embs: tf.Tensor) -> tf.Tensor:
         """State of one user, without B, and float32 [n, D] -> scores float32 [n]; higher is better."""
+
+
+def item_state_of(model: object) -> dict[str, tf.TensorSpec]:
+    """The optional `item_state` of a model: name -> TensorSpec of one item: `{"price": float32 []}`.
+
+    Each is read from `RUN/embeddings/item_state_{name}.npy` [N, ...]. `embed_item` of such a model returns
+    (item_embs, item_state), and `score` takes the state of its n items, [n, ...], as a third argument.
+    """
+    return getattr(model, "item_state", None) or {}
+
+
+def scores_batches(model: object) -> bool:
+    """Whether `score` is written for a batch: the optional `batch_score = True` of a model says so.
+
+    It then takes user state [B, ...] and item embeddings [B, D] of B pairs, and returns [B] or [B, 1].
+    """
+    return bool(getattr(model, "batch_score", False))
 
 
 def check_model(model: object) -> None:

@@ -55,7 +55,7 @@ class Tiny:
     user_features: ClassVar[Any] = {"item_ids": tf.TensorSpec([L], tf.int64)}
     user_state: ClassVar[Any] = {"user": tf.TensorSpec([E], tf.float32)}
     embedding_dim: ClassVar[Any] = E
-    options: ClassVar[dict[str, Any]] = {}  # ExportOptions
+    options: ClassVar[dict[str, Any]] = {}  # of ExportOptions
     vocabularies: ClassVar[tuple[str, ...]] = ("item_ids",)
     source: ClassVar[str | None] = None  # of a module odd_model beside run.json, which names odd_model:Model
 

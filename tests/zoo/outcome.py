@@ -67,8 +67,8 @@ def outcome_of(name: str, folder: Path, *, export_as: Callable[[Any], Any] | Non
     start = time.monotonic()
     build_index(folder / "run", m=_M)
     try:
-        options = ExportOptions(level_topn=_BEAMS)
         exported_as = None if export_as is None else export_as(model)
+        options = ExportOptions(level_topn=_BEAMS)
         result = export_model(folder / "run", folder / "models/1", options, model=exported_as)
     except Exception as error:  # A bare one is an outcome too.
         return Outcome(name, refusal=described(error))
