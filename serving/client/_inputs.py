@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nann.errors import InvalidInputError
+from nann.serving.client._results import TensorSpec
 
 _INT32 = np.iinfo(np.int32)
 
@@ -79,6 +80,66 @@ def pad_ids(rows: Any, *, length: int | None, fill: int, name: str) -> NDArray[n
     for target, row in zip(padded, arrays, strict=True):
         target[len(target) - len(row) :] = row
     return padded
+
+
+def numpy_type(spec: TensorSpec) -> np.dtype[Any]:
+    """The array type of an input; strings are objects."""
+    names = {"string": "object", "float": "float32", "half": "float16", "double": "float64"}
+    return np.dtype(names.get(spec.dtype, spec.dtype))
+
+
+def is_row_of_ids(spec: TensorSpec) -> bool:
+    """Whether an input is [B, L] of integers: rows of ids may be shorter."""
+    return numpy_type(spec).kind in "iu" and (spec.shape is None or len(spec.shape) == 2)
+
+
+def as_feature(values: Any, spec: TensorSpec, *, name: str) -> NDArray[Any]:
+    """Return the values in the type of the input, [B, ...]; those of one user get the batch dimension."""
+    dtype = numpy_type(spec)
+    try:
+        array = np.asarray(values, dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInputError(
+            f"{name}: expected {spec.dtype} of one shape for all users: {error}"
+        ) from error
+    if spec.shape is not None and array.ndim == len(spec.shape) - 1:
+        array = array[np.newaxis]
+    expected = spec.shape
+    if expected is not None and (
+        array.ndim != len(expected)
+        or any(size not in (-1, n) for size, n in zip(expected, array.shape, strict=True))
+    ):
+        raise InvalidInputError(f"{name}: expected shape {list(expected)}, got {list(array.shape)}")
+    return array
+
+
+def open_rows(values: Any, spec: TensorSpec, *, name: str) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    """Return rows of any length as [B, T, ...], values at the front, and their lengths, int32 [B].
+
+    One user is a list of values, several are a list of such lists.
+    """
+    assert spec.shape is not None
+    rank, dtype = len(spec.shape) - 1, numpy_type(spec)
+    is_one = _depth(values) == rank
+    rows = [np.asarray(row, dtype) for row in ([values] if is_one else values)]
+    if any(row.ndim != rank and row.size for row in rows):
+        raise InvalidInputError(f"{name}: expected a list of values, or one list per user; got other nesting")
+    lengths = np.array([len(row) for row in rows], np.int32)
+    fill: Any = b"" if dtype.hasobject else 0
+    padded = np.full((len(rows), int(lengths.max(initial=0)), *spec.shape[2:]), fill, dtype)
+    for target, row in zip(padded, rows, strict=True):
+        if row.size:
+            target[: len(row)] = row
+    return padded, lengths
+
+
+def _depth(values: Any) -> int:
+    """How many lists are in each other; the first that holds anything tells."""
+    if isinstance(values, np.ndarray):
+        return values.ndim
+    if not isinstance(values, list | tuple):
+        return 0
+    return 1 + max((_depth(each) for each in values), default=0)
 
 
 def check_parallel(features: Mapping[str, Any], lengths: Mapping[str, int | None]) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nann.errors import InvalidInputError
 from nann.serving.client import _inputs
+from nann.serving.client._results import TensorSpec
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -18,6 +19,10 @@ DEFAULT_SIGNATURE = "serving_default"
 Ids = ArrayLike | Sequence[Sequence[int]]
 # (signature, input) -> how many values the input has per user; None when the model does not say.
 Width = Callable[[str, str], int | None]
+# Values of a feature: ids, or numbers, strings or booleans of the model's shape.
+Features = Any
+# (signature, input) -> type and shape of the input; None when the model has none of this name.
+SpecOf = Callable[[str, str], TensorSpec | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,23 +64,32 @@ def search_by_state(
 
 
 def search_by_ids(
-    features: Mapping[str, Ids | None],
+    features: Mapping[str, Features | None],
     level_topn: ArrayLike,
     *,
     exclude_ids: Ids | None,
     signature: str,
-    width: Width,
+    spec_of: SpecOf,
 ) -> Query:
-    """Return the query of a search for users that are given by ids."""
+    """Return the query of a search for users that are given by their features."""
     beams = _inputs.as_level_topn(level_topn)
     rows = {name: value for name, value in features.items() if value is not None}
     if not rows:
         raise InvalidInputError("top_k_by_ids: give at least one feature, such as item_ids=[[...]]")
-    lengths = {name: width(signature, name) for name in rows}
-    _inputs.check_parallel(rows, lengths)
-    inputs = {
-        name: _inputs.pad_ids(value, length=lengths[name], fill=0, name=name) for name, value in rows.items()
-    }
+    inputs: dict[str, NDArray[Any]] = {}
+    lengths: dict[str, int | None] = {}  # of rows of ids that are padded at the front
+    for name, values in rows.items():
+        spec, length = spec_of(signature, name), f"{name}_length"
+        if spec is not None and length not in rows and spec_of(signature, length) is not None:
+            inputs[name], inputs[length] = _inputs.open_rows(values, spec, name=name)
+        elif spec is None or _inputs.is_row_of_ids(spec):
+            width = spec.shape[1] if spec is not None and spec.shape is not None else -1
+            lengths[name] = width if width >= 0 else None
+            ids = _inputs.pad_ids(values, length=lengths[name], fill=0, name=name)
+            inputs[name] = ids if spec is None else ids.astype(_inputs.numpy_type(spec))
+        else:
+            inputs[name] = _inputs.as_feature(values, spec, name=name)
+    _inputs.check_parallel({name: rows[name] for name in lengths}, lengths)
     return _search(signature, inputs, beams, exclude_ids)
 
 

@@ -138,6 +138,16 @@ class ModelMetadata:
     version: int | None
     signatures: Mapping[str, Signature]
 
+    def input(self, signature: str, name: str) -> TensorSpec | None:
+        """Return the type and shape of an input; None when there is none of this name.
+
+        Example:
+          >>> client.metadata().input("retrieve_by_ids", "item_ids")
+          TensorSpec(dtype='int64', shape=(-1, 5))
+        """
+        known = self.signatures.get(signature)
+        return known.inputs.get(name) if known is not None else None
+
     def row_width(self, signature: str, name: str) -> int | None:
         """Return how many values an input has per user; None when the model does not say.
 
@@ -145,8 +155,7 @@ class ModelMetadata:
           >>> client.metadata().row_width("retrieve_by_ids", "item_ids")
           5
         """
-        known = self.signatures.get(signature)
-        spec = known.inputs.get(name) if known is not None else None
+        spec = self.input(signature, name)
         if spec is None or spec.shape is None or len(spec.shape) != 2 or spec.shape[1] < 0:
             return None
         return spec.shape[1]

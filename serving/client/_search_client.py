@@ -15,7 +15,7 @@ from nann.serving.client import _query
 from nann.serving.client._answer import Answer
 from nann.serving.client._connection import Deadline, Version
 from nann.serving.client._errors import RequestRejectedError
-from nann.serving.client._query import Ids, Query
+from nann.serving.client._query import Features, Ids, Query
 from nann.serving.client._results import MissingShard, ModelMetadata, TopK
 
 Client = TypeVar("Client", bound="SearchClient[TopK]")
@@ -99,7 +99,8 @@ class SearchClient(ABC, Generic[Result]):
 
     def top_k_by_ids(
         self,
-        item_ids: Ids | None = None,
+        /,
+        item_ids: Ids | Mapping[str, Features] | None = None,
         cate_ids: Ids | None = None,
         *,
         level_topn: ArrayLike,
@@ -108,14 +109,18 @@ class SearchClient(ABC, Generic[Result]):
         version: Version = None,
         signature: str = "retrieve_by_ids",
         allow_partial: bool | None = None,
-        **features: Ids,
+        **features: Features,
     ) -> Result:
         """Return the best items of each user, given the ids of the items that the user has seen.
 
         Args:
           item_ids, cate_ids: integers [B, L] or [L], oldest first, in the caller's own ids; 0 means missing.
             Shorter rows are padded with 0 at the front, as in training, to the length that the model takes.
-          features: the inputs of a model that has others, by name, in the same form.
+          features: the inputs of a model that has others, by name. Integers of a fixed number are padded like
+            these. A feature of any length is a list of values per user, each as long as it is: the client
+            pads it and sends the lengths. All others, strings too, are arrays of the model's shape, with or
+            without a batch dimension. In place of `item_ids` a mapping gives all features, whatever their
+            names.
 
         The other arguments and the errors are those of `top_k`.
 
@@ -125,12 +130,13 @@ class SearchClient(ABC, Generic[Result]):
           ((1, 10), (1,))
         """
         version, deadline = self._options(version, timeout)
+        given = item_ids if isinstance(item_ids, Mapping) else {"item_ids": item_ids}
         query = _query.search_by_ids(
-            {"item_ids": item_ids, "cate_ids": cate_ids, **features},
+            {**given, "cate_ids": cate_ids, **features},
             level_topn,
             exclude_ids=exclude_ids,
             signature=signature,
-            width=self._width(version, deadline),
+            spec_of=self._spec_of(version, deadline),
         )
         return self._search(query, version, deadline, allow_partial)
 
@@ -196,11 +202,14 @@ class SearchClient(ABC, Generic[Result]):
     def _width(self, version: Version, deadline: Deadline) -> _query.Width:
         """Return a function that looks widths up in the signatures, which it fetches when it is called."""
 
-        def width(signature: str, name: str) -> int | None:
-            metadata = self._known_metadata.get(version) or self._metadata(version, deadline)
-            return metadata.row_width(signature, name)
+        return lambda signature, name: self._metadata_for(version, deadline).row_width(signature, name)
 
-        return width
+    def _spec_of(self, version: Version, deadline: Deadline) -> _query.SpecOf:
+        """Return a function that looks inputs up in the signatures, which it fetches when it is called."""
+        return lambda signature, name: self._metadata_for(version, deadline).input(signature, name)
+
+    def _metadata_for(self, version: Version, deadline: Deadline) -> ModelMetadata:
+        return self._known_metadata.get(version) or self._metadata(version, deadline)
 
     def _metadata(self, version: Version, deadline: Deadline) -> ModelMetadata:
         metadata = self._known_metadata[version] = self._fetch_metadata(version, deadline)

@@ -9,6 +9,7 @@ import pytest
 
 from nann.errors import InvalidInputError
 from nann.serving.client import _inputs
+from nann.serving.client._results import TensorSpec
 
 
 @pytest.mark.parametrize(
@@ -103,3 +104,29 @@ def test_features_of_one_sequence_have_rows_of_one_length() -> None:
         _inputs.check_parallel({"item_ids": [1, 2], "cate_ids": [3]}, lengths)
     with pytest.raises(InvalidInputError, match="rows of"):
         _inputs.check_parallel({"item_ids": [[1], [2, 3]], "cate_ids": [[1, 2], [3]]}, lengths)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected", "lengths"),
+    [
+        ([[1, 2], [], [3]], "int64", [[1, 2], [0, 0], [3, 0]], [2, 0, 1]),
+        ([1, 2], "int32", [[1, 2]], [2]),
+        ([[]], "int64", [[]], [0]),
+        ([["a"], ["b", "c"]], "string", [["a", b""], ["b", "c"]], [1, 2]),
+        (np.ones((2, 3)), "float", [[1, 1, 1], [1, 1, 1]], [3, 3]),
+    ],
+)
+def test_rows_of_any_length_are_padded_behind(values: Any, dtype: str, expected: Any, lengths: Any) -> None:
+    padded, found = _inputs.open_rows(values, TensorSpec(dtype, (-1, -1)), name="clicks")
+    assert padded.tolist() == expected
+    assert found.tolist() == lengths
+    assert found.dtype == np.int32
+
+
+def test_values_of_other_features_have_the_model_s_shape() -> None:
+    assert _inputs.as_feature(["a", "b"], TensorSpec("string", (-1,)), name="x").shape == (2,)
+    assert _inputs.as_feature(7, TensorSpec("int32", (-1,)), name="x").tolist() == [7]
+    with pytest.raises(InvalidInputError, match=r"x: expected shape \[-1, 2\], got \[1, 3\]"):
+        _inputs.as_feature([[1.0, 2.0, 3.0]], TensorSpec("float", (-1, 2)), name="x")
+    with pytest.raises(InvalidInputError, match="x: expected int32"):
+        _inputs.as_feature(["a"], TensorSpec("int32", (-1,)), name="x")
