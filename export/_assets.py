@@ -81,10 +81,12 @@ def vocabulary_features(model: RetrievalModel) -> list[str]:
 
 
 def _check_vocabulary(path: Path) -> None:
-    next_step = "Write it again with `nann train`: a model is exported with the vocabulary it was trained on."
+    next_step = "Write the ids that the model was trained with; docs/your-model.md says how."
     ids: npt.NDArray[Any] = load_array(path, next_step=next_step)
     if ids.dtype != np.int64 or ids.ndim != 1:
         raise InvalidFileError(f"{path}: expected int64 [V], found {describe_array(ids)}. {next_step}")
+    if ids.size == 0:
+        raise InvalidFileError(f"{path}: expected at least one id, found none: it is empty. {next_step}")
     if (ids[1:] <= ids[:-1]).any():
         at = int(np.flatnonzero(ids[1:] <= ids[:-1])[0])
         raise InvalidFileError(

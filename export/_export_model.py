@@ -17,6 +17,7 @@ from nann.export._assets import gather_assets
 from nann.export._description import describe, summarize
 from nann.export._inputs import Inputs, NamedModel, check_work, named_model, read_inputs
 from nann.export._item_table import add_item_table, check_split
+from nann.export._model_checks import check_scores, check_user_side
 from nann.export._options import ExportOptions
 from nann.export._samples import Sample, sample_from_model
 from nann.export._savedmodel import write_savedmodel
@@ -58,7 +59,7 @@ def export_model(
     (500, [100, 200, 200, 200, 200, 200], ['retrieve', 'retrieve_by_ids', 'score', 'serving_default'])
     """
     run_dir, out_dir = Path(run_dir), Path(out_dir)
-    _check_out_dir(out_dir, overwrite)
+    check_out_dir(out_dir, overwrite)
     return export_run(
         run_dir,
         out_dir,
@@ -98,6 +99,8 @@ def export_run(
         def sample_users(users: int) -> Sample:
             return sample_from_model(model.model, vocabularies, users=users)
 
+        check_user_side(model.model, vocabularies, sample_users)
+        check_scores(original, sample_users(2), inputs.items, assets.open_item_tables())
         tuned = tune(
             scorer,
             options.tuning,
@@ -119,7 +122,8 @@ def export_run(
     return {"model": str(out_dir), **summarize(content), "verified": verified}
 
 
-def _check_out_dir(out_dir: Path, overwrite: bool) -> None:
+def check_out_dir(out_dir: Path, overwrite: bool) -> None:
+    """Raise InvalidInputError where `out_dir` holds something that may not be replaced."""
     if out_dir.exists() and not (out_dir.is_dir() and (overwrite or not any(out_dir.iterdir()))):
         raise InvalidInputError(
             f"{out_dir}: expected no such folder, found one. Export to the next version, or pass --overwrite."

@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError, InvalidInputError
+from nann.export._model_checks import check_specs
 from nann.export._options import ExportOptions
 from nann.export._signatures import check_names
 from nann.export.index.files import GraphIndex, check_graph_fits, read_index
@@ -18,7 +20,7 @@ from nann.export.index.reorder import reordered_run
 from nann.export.items import Items, read_items
 from nann.ops.index_meta import check_level_topn, default_level_topn
 from nann.progress import OnProgress
-from nann.run import RetrievalModel, class_name, load_model, read_run
+from nann.run import RetrievalModel, class_name, guarded, load_model, read_run
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,9 @@ class Inputs:
 
 def named_model(run_dir: Path, model: RetrievalModel | None) -> NamedModel:
     """`model`, or the one that run.json names where there is none."""
-    if model is None:
-        return NamedModel(load_model(run_dir), read_run(run_dir).model)
-    return NamedModel(model, class_name(model))
+    name = read_run(run_dir).model if model is None else class_name(model)
+    found = guarded(load_model(run_dir) if model is None else model, check_results=True)
+    return NamedModel(cast(RetrievalModel, found), name)
 
 
 @contextlib.contextmanager
@@ -64,13 +66,14 @@ def read_inputs(
 
     Raises InvalidFileError and InvalidInputError for what is damaged or does not fit together.
     """
+    check_specs(model.model)
     check_names(model.model)
     with contextlib.ExitStack() as stack:
         if options.reorder:
             run_dir = stack.enter_context(reordered_run(run_dir, beside, on_progress=on_progress))
         items, graph = read_items(run_dir, on_progress=on_progress), read_index(run_dir / "index")
         check_graph_fits(run_dir / "index", graph, items)
-        _check_dimension(model.model, items)
+        check_dimension(model.model, items)
         beams = _default_beams(options.level_topn, graph)
         check_work(beams, options.max_work)
         yield Inputs(run_dir, model, items, graph, beams)
@@ -87,7 +90,8 @@ def check_work(beams: npt.NDArray[np.int32], max_work: int) -> int:
     return work
 
 
-def _check_dimension(model: RetrievalModel, items: Items) -> None:
+def check_dimension(model: RetrievalModel, items: Items) -> None:
+    """Raise InvalidFileError when the embeddings are not as wide as the model has them."""
     if model.embedding_dim != items.dim:
         raise InvalidFileError(
             f"{items.embs_path}: expected dimension {model.embedding_dim} as the model's, found {items.dim}. "

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from nann.errors import InvalidInputError
+from nann.export._operations import check_operations
 
 MAX_CONSTANT_BYTES = 16 * 2**20
 
@@ -19,8 +20,9 @@ def freeze(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_B
     what: how messages call the function, for example "score".
 
     Raises InvalidInputError when a constant would be larger than `max_constant_bytes`, or when the
-    function reads a resource other than a variable.
+    function reads a resource other than a variable, calls Python or has state.
     """
+    check_operations(function, what=what)
     for name, tensor in captured(function):
         if isinstance(tensor, tf.Variable):
             _check_size(what, name, tensor.shape, tensor.dtype, max_constant_bytes)
@@ -62,5 +64,5 @@ def _check_size(what: str, name: str, shape: Any, dtype: Any, max_constant_bytes
         raise InvalidInputError(
             f"{what}: expected constants of at most {max_constant_bytes:,} bytes, found {name} {dtype.name} "
             f"{shape.as_list()} of {count:,} bytes. Read it by tf.gather in embed_user, so that "
-            f"it becomes a mapped table, or raise max_constant_bytes."
+            f"it becomes a mapped table, or raise --max-constant-bytes."
         )

@@ -17,9 +17,7 @@ from nann.progress import OnProgress
 # Rows read at a time: 64 columns of float32 are 16 MB, small beside any corpus, large beside a call.
 CHUNK_ROWS = 65_536
 _SHOWN = 5
-_NEXT_STEP = (
-    "docs/your-model.md says what RUN/embeddings holds; `nann embed` writes it for a model of `nann train`."
-)
+_NEXT_STEP = "Write it with the item side of your model; docs/your-model.md says what RUN/embeddings holds."
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ def _check_finite(items: Items, on_progress: OnProgress | None) -> None:
         raise InvalidFileError(
             f"{items.embs_path}: expected finite values, found NaN or infinity in {count} rows: "
             f"{', '.join(map(str, bad))}{more}. Correct the model or drop these items, "
-            f"then `nann embed` again."
+            f"then write the embeddings again."
         )
 
 

@@ -42,6 +42,13 @@ from nann.cli._numbers import NUMBERS
     help="Largest size of that table; 0: none.",
 )
 @click.option(
+    "--max-constant-bytes",
+    default=16 * 2**20,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Largest variable that may become a constant of the graph.",
+)
+@click.option(
     "--reorder",
     is_flag=True,
     help="Give near items near positions, for the processor's caches; files are then no links to RUN's.",
@@ -107,6 +114,7 @@ def command(
     tile_rows: int,
     split: bool,
     item_table_bytes: int,
+    max_constant_bytes: int,
     reorder: bool,
     executor: str,
     jit: bool,
@@ -134,6 +142,7 @@ def command(
         tile_rows=tile_rows,
         split=split,
         item_table_bytes=item_table_bytes,
+        max_constant_bytes=max_constant_bytes,
         reorder=reorder,
         tuning=nann_export.Tuning(
             executor=executor,  # type: ignore[arg-type]  # click has checked the choices.

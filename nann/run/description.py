@@ -37,15 +37,19 @@ class Run:
     history: tuple[Mapping[str, Any], ...] = ()
 
 
-def read_run(run_dir: str | Path) -> Run:
+_NEXT_STEP = "Name the folder of a run; docs/your-model.md says what it holds."
+
+
+def read_run(run_dir: str | Path, *, next_step: str = _NEXT_STEP) -> Run:
     """Read `run.json` of the run in `run_dir`, for example `read_run("RUN").model`.
+
+    next_step: the last sentence of an error.
 
     Keys that this version does not know are ignored, so that a trainer may keep notes of its own.
 
     Raises InvalidFileError when the file is missing, is not JSON, is of another format, or names no model.
     """
     path = Path(run_dir) / RUN_FILE
-    next_step = "Name the folder of a run, as `nann train` writes it; docs/your-model.md says what it holds."
     content = read_json(path, what="the description of a run", next_step=next_step)
     if content.get("format") != FORMAT:
         raise InvalidFileError(

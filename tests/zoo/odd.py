@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from nann.errors import NannError
-from nann.export import build_index, export_model
+from nann.export import ExportOptions, build_index, export_model
 
 N, L, E = 200, 6, 8
 Tensors = Mapping[str, Any]
@@ -55,7 +55,7 @@ class Tiny:
     user_features: ClassVar[Any] = {"item_ids": tf.TensorSpec([L], tf.int64)}
     user_state: ClassVar[Any] = {"user": tf.TensorSpec([E], tf.float32)}
     embedding_dim: ClassVar[Any] = E
-    options: ClassVar[dict[str, Any]] = {}  # of export_model
+    options: ClassVar[dict[str, Any]] = {}  # of ExportOptions
     vocabularies: ClassVar[tuple[str, ...]] = ("item_ids",)
     source: ClassVar[str | None] = None  # of a module odd_model beside run.json, which names odd_model:Model
 
@@ -133,11 +133,10 @@ def write_odd_run(case: OddCase, run: Path) -> None:
 def export_odd(case: OddCase, folder: Path) -> Exception | None:
     """Export the case; the error that it ended in, None where it was accepted."""
     write_odd_run(case, folder / "run")
-    options: dict[str, Any] = {"level_topn": (10, 20, 20, 20, 20, 10), **case.model.options}
+    options = ExportOptions(level_topn=(10, 20, 20, 20, 20, 10), **case.model.options)
     try:
-        if case.model.source is None:
-            options["model"] = case.model()
-        export_model(folder / "run", folder / "models/1", **options)
+        model = case.model() if case.model.source is None else None
+        export_model(folder / "run", folder / "models/1", options, model=model)
     except Exception as error:  # Whether it is one of ours is the question.
         return error
     return None

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import NannError
-from nann.export import build_index, export_model
+from nann.export import ExportOptions, build_index, export_model
 from nann.export._verify import relative_difference
 from nann.export.loaded import LoadedModel, loaded
 from zoo import ZOO, item_side, write_run
@@ -67,8 +67,10 @@ def outcome_of(name: str, folder: Path, *, export_as: Callable[[Any], Any] | Non
     start = time.monotonic()
     build_index(folder / "run", m=_M)
     try:
-        options = {} if export_as is None else {"model": export_as(model)}
-        result = export_model(folder / "run", folder / "models/1", level_topn=_BEAMS, **options)
+        other = None if export_as is None else export_as(model)
+        result = export_model(
+            folder / "run", folder / "models/1", ExportOptions(level_topn=_BEAMS), model=other
+        )
     except Exception as error:  # A bare one is an outcome too.
         return Outcome(name, refusal=described(error))
     seconds = time.monotonic() - start
