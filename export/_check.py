@@ -152,8 +152,12 @@ def _measured(scorer: Scorer, sample: Sample, items: Items) -> float:
     rows = np.arange(_TILES * scorer.tile_rows) % items.num_items
     tiles = np.asarray(items.embs[rows], np.float32).reshape(_TILES, scorer.tile_rows, items.dim)
     spec = tf.TensorSpec([scorer.tile_rows], tf.float32)
+
+    def score_tile(tile: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(scorer.function(*state, tile), [scorer.tile_rows])
+
     score = tf.function(
-        lambda x: tf.map_fn(lambda tile: scorer.function(*state, tile), x, fn_output_signature=spec),
+        lambda x: tf.map_fn(score_tile, x, fn_output_signature=spec),
         autograph=False,
     )
     inputs = tf.constant(tiles)

@@ -181,7 +181,7 @@ def _named_inputs(network: Any, what: str) -> dict[str, Any] | None:
         )
     if not getattr(network, "inputs", None):
         return None
-    structure = network.input
+    structure = _structure(network)
     if isinstance(structure, Mapping):
         return dict(structure)
     tensors = keras.tree.flatten(structure)
@@ -212,11 +212,17 @@ def _called(network: Any, values: Tensors) -> Any:
     """Call a network in inference mode with tensors by name, in the structure that it takes."""
     import keras
 
-    if getattr(network, "inputs", None) and not isinstance(network.input, Mapping):
-        return network(
-            keras.tree.map_structure(lambda each: values[each.name], network.input), training=False
-        )
-    return network(dict(values), training=False)
+    structure = _structure(network) if getattr(network, "inputs", None) else {}
+    if isinstance(structure, Mapping):
+        return network(dict(values), training=False)
+    return network(keras.tree.map_structure(lambda each: values[each.name], structure), training=False)
+
+
+def _structure(network: Any) -> Any:
+    """The inputs of a functional or Sequential network in the structure that it takes."""
+    import keras
+
+    return network.inputs[0] if isinstance(network, keras.Sequential) else network.input
 
 
 def _outputs(network: Any, features: Mapping[str, tf.TensorSpec]) -> Any:
