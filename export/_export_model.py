@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nann.errors import InvalidInputError
+from nann.export._apart import start_process
 from nann.export._assets import gather_assets
 from nann.export._description import describe, summarize
 from nann.export._inputs import Inputs, NamedModel, check_work, named_model, read_inputs
@@ -82,6 +83,7 @@ def export_run(
 ) -> dict[str, Any]:
     """`export_model` for a loaded model; `shard` is the manifest's entry about the part of a corpus."""
     load_library()
+    start_process()  # imports TensorFlow while the export is made
     # As an absolute path: the name of its parent is the model's.
     models_dir = Path(os.path.realpath(out_dir)).parent
     with contextlib.ExitStack() as stack:
@@ -116,7 +118,9 @@ def export_run(
         difference = check_split(original, tuned.scorer, sample, inputs.items, assets.open_item_tables())
         write_warmup(staged, models_dir.name, sample, inputs.beams.tolist())
         on_progress("write model", 1, 1)
-        verified = compare_with_model(staged, inputs, tuned, sample, partial(on_progress, "verify"))
+        verified = compare_with_model(
+            staged, inputs, tuned, sample, vocabularies, partial(on_progress, "verify")
+        )
         content = describe(inputs, tuned, assets, options, split_difference=difference, shard=shard)
         write_manifest(staged, content, partial(on_progress, "sum files"))
     return {"model": str(out_dir), **summarize(content), "verified": verified}
