@@ -16,6 +16,7 @@ from nann.export._user_side import table_chunks, unused_name
 from nann.export.items import CHUNK_ROWS
 from nann.files import describe_array, link_array, link_or_copy, load_array, write_array_in_chunks
 from nann.ops.index_meta import INDEX_JSON, index_file_names
+from nann.run import VOCABULARY, RetrievalModel
 
 ITEM_IDS = "item_ids.npy"
 ITEM_EMBS = "item_embs.npy"
@@ -66,8 +67,8 @@ def gather_assets(folder: Path, inputs: Inputs, tables: Mapping[str, Any]) -> As
         link_array(items.embs_path.with_name(f"item_state_{name}.npy"), folder / file)
     assets.item_tables["item_embs"] = folder / ITEM_EMBS
     np.save(folder / ITEM_ID_ORDER, np.argsort(items.ids).astype(np.int32))
-    for feature, source in _vocabulary_files(inputs).items():
-        _check_vocabulary(source)
+    for feature, source in vocabulary_files(inputs.folder, inputs.model.model).items():
+        check_vocabulary(source)
         table = unused_name(f"{feature}_vocabulary", {**assets.user_tables, **tables})
         assets.vocabularies[feature] = table
         assets.user_tables[table] = folder / f"user_table_{table}.npy"
@@ -78,18 +79,17 @@ def gather_assets(folder: Path, inputs: Inputs, tables: Mapping[str, Any]) -> As
     return assets
 
 
-def _vocabulary_files(inputs: Inputs) -> dict[str, Path]:
+def vocabulary_files(run_dir: Path, model: RetrievalModel) -> dict[str, Path]:
     """The user features that arrive as rows: those of an integer type for which RUN has a vocabulary."""
-    features = inputs.model.model.user_features
     files = {
-        name: inputs.folder / "vocabulary" / f"{name}.npy"
-        for name, spec in features.items()
+        name: run_dir / VOCABULARY / f"{name}.npy"
+        for name, spec in model.user_features.items()
         if spec.dtype.is_integer
     }
     return {name: path for name, path in files.items() if path.exists()}
 
 
-def _check_vocabulary(path: Path) -> None:
+def check_vocabulary(path: Path) -> None:
     next_step = "Write the vocabulary that the model was trained with; docs/your-model.md says what it holds."
     ids: npt.NDArray[Any] = load_array(path, next_step=next_step)
     if ids.dtype != np.int64 or ids.ndim != 1:

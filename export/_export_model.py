@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from nann.errors import InvalidInputError
+from nann.export._apart import start_process
 from nann.export._assets import gather_assets
 from nann.export._description import describe, summarize
 from nann.export._inputs import Inputs, NamedModel, check_work, named_model, read_inputs
 from nann.export._item_table import add_item_table, check_split
+from nann.export._model_checks import check_scores, check_user_side
 from nann.export._options import ExportOptions
 from nann.export._samples import Sample, sample_from_model
 from nann.export._savedmodel import write_savedmodel
@@ -62,7 +64,7 @@ def export_model(
       ['retrieve', 'retrieve_by_ids', 'score', 'serving_default']
     """
     run_dir, out_dir = Path(run_dir), Path(out_dir)
-    _check_out_dir(out_dir, overwrite)
+    check_out_dir(out_dir, overwrite)
     return export_run(
         run_dir,
         out_dir,
@@ -88,6 +90,7 @@ def export_run(
     shard: the manifest's entry for one of several shards; None for a whole corpus.
     """
     load_library()
+    start_process()  # imports TensorFlow while the export is made
     # The real path, so that this is the name of a folder and not "..".
     models_dir = Path(os.path.realpath(out_dir)).parent
     with contextlib.ExitStack() as stack:
@@ -105,6 +108,8 @@ def export_run(
         def sample_users(users: int) -> Sample:
             return sample_from_model(model.model, vocabularies, users=users)
 
+        check_user_side(model.model, vocabularies, sample_users)
+        check_scores(original, sample_users(2), inputs.items)
         tuned = tune(
             scorer,
             options.tuning,
@@ -120,13 +125,16 @@ def export_run(
         difference = check_split(original, tuned.scorer, sample, inputs.items, assets.open_item_tables())
         write_warmup(staged, models_dir.name, sample, inputs.beams.tolist())
         on_progress("write model", 1, 1)
-        verified = compare_with_model(staged, inputs, tuned, sample, partial(on_progress, "verify"))
+        verified = compare_with_model(
+            staged, inputs, tuned, sample, vocabularies, partial(on_progress, "verify")
+        )
         content = describe(inputs, tuned, assets, options, split_difference=difference, shard=shard)
         write_manifest(staged, content, partial(on_progress, "sum files"))
     return {"model": str(out_dir), **summarize(content), "verified": verified}
 
 
-def _check_out_dir(out_dir: Path, overwrite: bool) -> None:
+def check_out_dir(out_dir: Path, overwrite: bool) -> None:
+    """Raise InvalidInputError where `out_dir` holds something that may not be replaced."""
     if out_dir.exists() and not (out_dir.is_dir() and (overwrite or not any(out_dir.iterdir()))):
         raise InvalidInputError(
             f"{out_dir}: expected no such folder, found one. Export to the next version, or pass --overwrite."

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from nann.export.index.reorder import reordered_run
 from nann.export.items import Items, items_of_model, read_items
 from nann.ops.index_meta import check_level_topn, default_level_topn
 from nann.progress import OnProgress
-from nann.run import RetrievalModel, class_name, item_state_of, load_model, read_run
+from nann.run import RetrievalModel, class_name, guarded, item_state_of, load_model, read_run
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Inputs:
 
 def named_model(run_dir: Path, model: RetrievalModel | None) -> NamedModel:
     """`model` with its name; None is the model that run.json names."""
-    if model is None:
-        return NamedModel(load_model(run_dir), read_run(run_dir).model)
-    return NamedModel(model, class_name(model))
+    name = read_run(run_dir).model if model is None else class_name(model)
+    found = guarded(load_model(run_dir) if model is None else model, check_results=True)
+    return NamedModel(cast(RetrievalModel, found), name)
 
 
 @contextlib.contextmanager
@@ -72,7 +73,7 @@ def read_inputs(
             run_dir = stack.enter_context(reordered_run(run_dir, beside, on_progress=on_progress))
         items, graph = read_items(run_dir, on_progress=on_progress), read_index(run_dir / "index")
         check_graph_fits(run_dir / "index", graph, items)
-        _check_dimension(model.model, items)
+        check_dimension(model.model, items)
         items = items_of_model(items, item_state_of(model.model))
         beams = _default_beams(options.level_topn, graph)
         check_work(beams, options.max_work)
@@ -90,7 +91,8 @@ def check_work(beams: npt.NDArray[np.int32], max_work: int) -> int:
     return work
 
 
-def _check_dimension(model: RetrievalModel, items: Items) -> None:
+def check_dimension(model: RetrievalModel, items: Items) -> None:
+    """Raise InvalidFileError when the embeddings are not as wide as the model has them."""
     if model.embedding_dim != items.dim:
         raise InvalidFileError(
             f"{items.embs_path}: expected dimension {model.embedding_dim} as the model's, found {items.dim}. "

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
@@ -34,6 +35,22 @@ def check_model_specs(model: RetrievalModel) -> None:
         for name, spec in _checked_mapping(what, specs).items():
             _check_name(what, name)
             _check_spec(what, name, spec, may_be_open=what == "user_features")
+    if not model.user_state:
+        raise InvalidInputError(
+            "user_state: expected at least one tensor, found none. Name what the scorer reads of the user."
+        )
+    for name, spec in model.user_state.items():
+        if spec.dtype in (tf.string, tf.resource, tf.variant) or spec.dtype.is_complex:
+            raise InvalidInputError(
+                f"user_state {name}: expected numbers, found {spec.dtype.name}. Turn it into numbers in "
+                f"embed_user."
+            )
+    width = model.embedding_dim
+    if isinstance(width, bool) or not isinstance(width, int | np.integer) or width < 1:
+        raise InvalidInputError(
+            f"embedding_dim: expected an int of at least 1, the width of an item embedding, found {width!r}. "
+            f"Correct the model."
+        )
     check_item_state(item_state_of(model))
     for name in item_state_of(model):
         _check_name("item_state", name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,24 @@ from nann.errors import VerificationError
 from nann.export._samples import Arrays, Sample
 from nann.export.index import oracle
 from nann.export.index.files import GraphIndex
-from nann.export.loaded import LoadedModel
 from nann.export.scorer.scorer import RELATIVE_TOLERANCE, scores_of
 from nann.run import RetrievalModel
 
 _UNKNOWN_ID = -1
 _ROUGH_SLACK = 0.1
 _NEXT_STEP = "Do not serve this export; report this with the model."
+
+
+class Answering(Protocol):
+    """A loaded export: `nann.export.loaded.LoadedModel`, or one in another process."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the signatures."""
+
+    def run(self, signature: str, inputs: Arrays) -> Arrays:
+        """Outputs of `signature` by name."""
+
 
 # State of one user -> (int32 positions [n] -> float32 scores [n]).
 ScorerOfUser = Callable[[Arrays], oracle.ScoreFn]
@@ -48,7 +59,7 @@ class ExpectedWalk:
 
 
 def check_answers(
-    model: LoadedModel,
+    model: Answering,
     graph: GraphIndex,
     item_ids: npt.NDArray[np.int64],
     sample: Sample,
@@ -116,7 +127,7 @@ def scorer_of_model(
     return of_user
 
 
-def scorer_of_export(model: LoadedModel, item_ids: npt.NDArray[np.int64]) -> ScorerOfUser:
+def scorer_of_export(model: Answering, item_ids: npt.NDArray[np.int64]) -> ScorerOfUser:
     """Scores by the export's own signature `score`: this checks the walk, not the scorer."""
 
     def of_user(state: Arrays) -> oracle.ScoreFn:
@@ -190,7 +201,7 @@ class _Answer:
 class _Comparison:
     """Compares a loaded export with the reference search for the users of a sample."""
 
-    model: LoadedModel
+    model: Answering
     graph: GraphIndex
     item_ids: npt.NDArray[np.int64]
     sample: Sample
@@ -291,7 +302,7 @@ def relative_difference(found: npt.NDArray[np.float32], expected: npt.NDArray[np
 
 
 def _check_scores(
-    model: LoadedModel,
+    model: Answering,
     item_ids: npt.NDArray[np.int64],
     sample: Sample,
     scorer_of_user: ScorerOfUser,
@@ -307,4 +318,41 @@ def _check_scores(
             raise VerificationError(
                 f"score: expected the scores of the model and -inf for an unknown id, found a difference of "
                 f"{worst:.1e} of the largest, and {found[user, -1]} (sample user {user}). {_NEXT_STEP}"
+            )
+
+
+def check_vocabulary_ends(
+    model: Answering,
+    features: Arrays | None,
+    vocabularies: Mapping[str, npt.NDArray[np.int64]],
+    level_topn: Sequence[int],
+) -> None:
+    """Ask `retrieve_by_ids` for the first and the last id of each vocabulary; VerificationError names the id.
+
+    features: of one user or more, as callers send them; None: the export has no such signature.
+    """
+    if features is None:
+        return
+    one = {name: value[:1] for name, value in features.items()}
+    search: Arrays = {
+        "level_topn": np.asarray([level_topn], np.int32),
+        "exclude_ids": np.full((1, 1), _UNKNOWN_ID, np.int64),
+    }
+    ends = [(name, int(ids[end])) for name, ids in vocabularies.items() for end in (0, -1)]
+    for name, item in ends or [("", 0)]:
+        asked: Arrays = dict(one)
+        if name:
+            asked[name] = np.full_like(one[name], item)
+        try:
+            found = model.run("retrieve_by_ids", {**asked, **search})
+        except (VerificationError, tf.errors.OpError) as error:
+            raise VerificationError(
+                f"retrieve_by_ids: expected an answer for {name} {item}, an end of its vocabulary: {error}"
+            ) from error
+        known = found["top_k"][0][found["top_k"][0] != _UNKNOWN_ID]
+        scores = found["scores"][0][: known.size]
+        if np.unique(known).size != known.size or not (scores[1:] <= scores[:-1]).all():
+            raise VerificationError(
+                f"retrieve_by_ids: expected each item once and best first, found {known[:5].tolist()} with "
+                f"{scores[:5].tolist()} ({name} {item}). {_NEXT_STEP}"
             )

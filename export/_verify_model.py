@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from nann.export._apart import loaded_apart
 from nann.export._assets import ITEM_IDS
 from nann.export._inputs import Inputs
-from nann.export._samples import Sample, random_sample, sample_from_model
+from nann.export._samples import Arrays, Sample, random_sample, sample_from_model
 from nann.export._tuning import Tuned
-from nann.export._verify import ExpectedWalk, check_answers, scorer_of_export, scorer_of_model
+from nann.export._verify import (
+    ExpectedWalk,
+    check_answers,
+    check_vocabulary_ends,
+    scorer_of_export,
+    scorer_of_model,
+)
 from nann.export.index.files import read_index
 from nann.export.loaded import loaded
 from nann.export.manifest import check_sums, read_manifest
@@ -70,15 +78,26 @@ def verify_model(
             _expected_walk(manifest["scorer"]),
             partial(report, "verify"),
         )
+        vocabularies = _vocabularies(model_dir, manifest)
+        features = sample.features or _random_features(manifest, vocabularies)
+        check_vocabulary_ends(exported, features, vocabularies, manifest["level_topn"])
     return {"model": str(model_dir), "files": len(manifest["files"]), "verified": verified}
 
 
 def compare_with_model(
-    model_dir: Path, inputs: Inputs, tuned: Tuned, sample: Sample, on_progress: Callable[[int, int], None]
+    model_dir: Path,
+    inputs: Inputs,
+    tuned: Tuned,
+    sample: Sample,
+    vocabularies: Mapping[str, npt.NDArray[np.int64]],
+    on_progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Compare the answers of a new export with the reference search, scored by the original model."""
-    with loaded(model_dir) as exported:
-        return check_answers(
+    """Compare the answers of a new export with the reference search, scored by the original model.
+
+    vocabularies: of the features that have one; the first and the last id of each are asked too.
+    """
+    with loaded_apart(model_dir) as exported:
+        verified = check_answers(
             exported,
             inputs.graph,
             inputs.items.ids,
@@ -96,15 +115,37 @@ def compare_with_model(
             ),
             on_progress,
         )
+        check_vocabulary_ends(exported, sample.features, vocabularies, inputs.beams.tolist())
+        return verified
 
 
 def _sample_of_export(model: RetrievalModel, model_dir: Path, manifest: dict[str, Any]) -> Sample:
+    return sample_from_model(model, _vocabularies(model_dir, manifest))
+
+
+def _vocabularies(model_dir: Path, manifest: dict[str, Any]) -> dict[str, npt.NDArray[np.int64]]:
     files = manifest["tables"]["user"]
-    vocabularies = {
+    return {
         feature: np.load(model_dir / files[table]["file"], mmap_mode="r")
         for feature, table in manifest["model"]["vocabularies"].items()
     }
-    return sample_from_model(model, vocabularies)
+
+
+def _random_features(
+    manifest: dict[str, Any], vocabularies: Mapping[str, npt.NDArray[np.int64]]
+) -> Arrays | None:
+    """Features of one user, without the model: ids of the vocabularies, else zeros."""
+    random = np.random.default_rng(0)
+    features: Arrays = {}
+    for name, spec in manifest["model"]["user_features"].items():
+        shape = (1, *(1 if size is None else size for size in spec["shape"]))
+        if name in vocabularies:
+            features[name] = random.choice(vocabularies[name], shape).astype(spec["dtype"])
+        elif spec["dtype"] == "string":
+            features[name] = np.full(shape, b"", object)
+        else:
+            features[name] = np.zeros(shape, spec["dtype"])
+    return features or None
 
 
 def _expected_walk(scorer: Mapping[str, Any]) -> ExpectedWalk:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from nann.errors import InvalidInputError
+from nann.export._operations import check_operations
 
 # Four million floats: enough for the weights of a scorer. A bigger table belongs in a mapped file.
 MAX_CONSTANT_BYTES = 16 * 2**20
@@ -20,8 +21,9 @@ def freeze(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_B
     what: the name of the function in messages, for example "score".
 
     Raises InvalidInputError when a constant would be larger than `max_constant_bytes`, or when the
-    function reads a resource that is not a variable.
+    function reads a resource that is not a variable, calls Python or has state.
     """
+    check_operations(function, what=what)
     for name, tensor in captured(function):
         if isinstance(tensor, tf.Variable):
             _check_size(what, name, tensor, max_constant_bytes)

@@ -23,7 +23,7 @@ CHUNK_ROWS = 65_536
 # Ids or rows that a message names.
 _SHOWN = 5
 _STATE = "item_state_"  # begins the names of the files of item state
-_NEXT_STEP = "Write what docs/your-model.md says of RUN/embeddings."
+_NEXT_STEP = "Write it with the item side of your model; docs/your-model.md says what RUN/embeddings holds."
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def relative_data_path(run_dir: Path, data_dir: Path) -> str:
 
 def read_run_dataset(run_dir: Path) -> Dataset:
     """The data set that the run in `run_dir` was trained on."""
-    data = read_run(run_dir).data
+    data = read_run(run_dir, next_step="Name a run that `nann train` wrote.").data
     if data is None:
         raise InvalidFileError(
             f"{run_dir / RUN_FILE}: expected the key data, the folder of the run's data set, found none. "

@@ -15,6 +15,7 @@ from nann.version import __version__
 
 _COMMANDS = {
     "bench": "Measure an export or a server under load, and compare with other libraries.",
+    "check": "Say what an export would do with a model.",
     "data": "Prepare a data set for training.",
     "demo": "Run the whole way from data to served answers on MovieLens-100K.",
     "embed": "Push every item through the item side of a trained model.",

@@ -9,10 +9,11 @@ import click
 
 from nann.cli._console import emit, import_tensorflow, json_option, print_text, progress, shell_command
 from nann.cli._numbers import NUMBERS
+from nann.cli._ways import WayIn, ways_in
 
 
 @click.command(name="export")
-@click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@ways_in
 @click.option(
     "--out",
     "out_dir",
@@ -47,6 +48,13 @@ from nann.cli._numbers import NUMBERS
     show_default=True,
     type=click.IntRange(min=0),
     help="Largest variable of score that may become a constant of the graph.",
+)
+@click.option(
+    "--max-constant-bytes",
+    default=16 * 2**20,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Largest variable that may become a constant of the graph.",
 )
 @click.option(
     "--reorder",
@@ -113,7 +121,7 @@ from nann.cli._numbers import NUMBERS
 @click.option("--overwrite", is_flag=True, help="Replace an export that is there, in one step.")
 @json_option
 def command(
-    run_dir: Path,
+    way: WayIn,
     out_dir: Path,
     beams: tuple[int, ...] | None,
     tile_rows: int,
@@ -135,10 +143,13 @@ def command(
 ) -> None:
     """Export a run's model, embeddings and index as one SavedModel, which is verified before it appears.
 
-    With --shards as several SavedModels, each with a part of the items and its own graph (docs/shards.md).
+    --vectors and --faiss need no run and no model. With --shards as several SavedModels, each with a part of
+    the items and its own graph (docs/shards.md).
     """
     if threads is not None and shards is None:
         raise click.UsageError("--threads needs --shards: an export of the whole corpus builds no graph.")
+    if shards is not None and way.run_dir is None:
+        raise click.UsageError("--shards needs --run.")
     import_tensorflow()
     import nann.export as nann_export
 
@@ -162,10 +173,11 @@ def command(
     with progress(as_json) as on_progress:
         of_call: dict[str, Any] = {"overwrite": overwrite, "on_progress": on_progress}
         if shards is None:
-            result = nann_export.export_model(run_dir, out_dir, options, **of_call)
+            result = way.export(out_dir, options, of_call)
         else:
+            assert way.run_dir is not None
             result = nann_export.export_shards(
-                run_dir, out_dir, options, shards=shards, threads=threads, **of_call
+                way.run_dir, out_dir, options, model=way.model(), shards=shards, threads=threads, **of_call
             )
     emit(as_json, result, lambda: _render(result) if shards is None else _render_shards(result))
 

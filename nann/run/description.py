@@ -37,8 +37,13 @@ class Run:
     history: tuple[Mapping[str, Any], ...] = ()
 
 
-def read_run(run_dir: str | Path) -> Run:
+_NEXT_STEP = "Name the folder of a run; docs/your-model.md says what it holds."
+
+
+def read_run(run_dir: str | Path, *, next_step: str = _NEXT_STEP) -> Run:
     """Read `run.json` of the run in `run_dir`.
+
+    next_step: the last sentence of an error.
 
     Unknown keys are ignored, so that a trainer may keep notes of its own.
 
@@ -49,7 +54,6 @@ def read_run(run_dir: str | Path) -> Run:
       'support.tiny_model:TinyModel'
     """
     path = Path(run_dir) / RUN_FILE
-    next_step = "Name the folder of a run, as `nann train` writes it; docs/your-model.md says what it holds."
     content = read_json(path, what="the description of a run", next_step=next_step)
     if content.get("format") != FORMAT:
         raise InvalidFileError(

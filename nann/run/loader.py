@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,8 +14,13 @@ from typing import Any, cast
 
 from nann.errors import InvalidFileError
 from nann.run.description import RUN_FILE, read_run
+from nann.run.guard import GuardedModel, guarded, own_code
+from nann.run.keras_model import load_keras
 from nann.run.model import RetrievalModel, check_model
+from nann.run.saved_model import SavedModel
 
+# What run.json may name in place of a module: a folder in the run.
+_FOLDERS = {"keras": load_keras, "saved_model": SavedModel}
 # Held while sys.path and sys.modules are those of one run. Loading one run may load another.
 _lock = threading.RLock()
 
@@ -22,10 +28,13 @@ _lock = threading.RLock()
 def load_model(run_dir: str | Path) -> RetrievalModel:
     """Restore the trained model of a run: `Class.from_run(run_dir)` of the class that run.json names.
 
-    Python looks for the module in `run_dir` first. Modules in `run_dir` belong to this run alone: another run
-    whose files have the same names gets its own. The model's functions may import such modules at any time.
+    `"saved_model:DIR"` is a SavedModel in `run_dir / DIR` (`SavedModel`), `"keras:DIR"` a folder of .keras
+    files (`load_keras`). Otherwise Python looks for the module in `run_dir` first. Modules in `run_dir`
+    belong to this run alone: another run whose files have the same names gets its own. The model's functions
+    may import such modules at any time.
 
-    Raises InvalidFileError when the module or the class does not exist or is no `RetrievalModel`.
+    Raises InvalidFileError when the module or the class does not exist or is no `RetrievalModel`, and
+    InvalidInputError when its code breaks; so do the functions of the model that is returned.
 
     Example:
       >>> load_model("RUN").embedding_dim
@@ -33,31 +42,50 @@ def load_model(run_dir: str | Path) -> RetrievalModel:
     """
     run_dir = Path(run_dir)
     module_name, class_name = read_run(run_dir).model.split(":")
+    if module_name in _FOLDERS:
+        return cast(RetrievalModel, guarded(_FOLDERS[module_name](run_dir / class_name)))
     where = f"{run_dir / RUN_FILE}: model"
     modules = _RunModules(run_dir.resolve())
     with modules.importable():
-        try:
-            module = importlib.import_module(module_name)
-        except ImportError as error:
-            raise InvalidFileError(
-                f"{where}: expected an importable module, found {module_name!r} ({error}). Put it into "
-                f"{run_dir}, install the package that holds it, or put its folder on PYTHONPATH."
-            ) from error
-        model_class = getattr(module, class_name, None)
+        model_class = getattr(_imported(module_name, where, run_dir), class_name, None)
         if not hasattr(model_class, "from_run"):
             raise InvalidFileError(
                 f"{where}: expected a class with from_run(run_dir) in {module_name}, found "
                 f"{class_name} = {model_class!r}. Correct run.json or the module."
             )
-        model = cast(Any, model_class).from_run(run_dir)
+        if inspect.isfunction(inspect.getattr_static(model_class, "from_run")):
+            raise InvalidFileError(
+                f"{where}: expected {class_name}.from_run as a class method, found a plain one. Write "
+                f"@classmethod above it."
+            )
+        with own_code("from_run", lambda: f"run_dir = {run_dir}"):
+            model = cast(Any, model_class).from_run(run_dir)
+        if model is None:
+            raise InvalidFileError(
+                f"{where}: expected {class_name}.from_run to return a model, found None. Return it."
+            )
         check_model(model)
-    return cast(RetrievalModel, _ModelOfRun(model, modules) if modules.found else model)
+    return cast(RetrievalModel, guarded(_ModelOfRun(model, modules) if modules.found else model))
 
 
 def class_name(model: RetrievalModel) -> str:
     """The class of `model` as run.json names one: `module:Class`."""
+    model = model.unguarded if isinstance(model, GuardedModel) else model
     model_class = type(model._model if isinstance(model, _ModelOfRun) else model)
     return f"{model_class.__module__}:{model_class.__qualname__}"
+
+
+def _imported(module_name: str, where: str, run_dir: Path) -> ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except ImportError as error:
+        raise InvalidFileError(
+            f"{where}: expected an importable module, found {module_name!r} ({error}). Put it into "
+            f"{run_dir}, install the package that holds it, or put its folder on PYTHONPATH."
+        ) from error
+    except Exception:
+        with own_code(f"{where} {module_name}"):
+            raise
 
 
 class _RunModules:

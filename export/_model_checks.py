@@ -1,0 +1,134 @@
+"""What a model must do before anything is written: rows for all ids, scores that depend on their own item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from nann.errors import InvalidInputError
+from nann.export._samples import Sample
+from nann.export.items import Items
+from nann.export.scorer import Scorer
+from nann.run import RetrievalModel
+from nann.run.guard import said
+
+# By how much the last bits may move a score when its item lies elsewhere in a tile, relative to the largest.
+_TOLERANCE = 1e-4
+# The same where a part of the scorer computes in float16 or bfloat16.
+_NARROW_TOLERANCE = 0.05
+_NARROW = (tf.float16, tf.bfloat16)
+# Items that are scored in a tile of their own.
+_ALONE = 4
+
+
+def check_user_side(
+    model: RetrievalModel,
+    vocabularies: Mapping[str, npt.NDArray[np.int64]],
+    sample_users: Callable[[int], Sample],
+) -> None:
+    """Raise InvalidInputError when `embed_user` is random, or has no row for an id of a vocabulary.
+
+    The first and the last id of each vocabulary are tried. sample_users: draws the same users each time.
+    """
+    sample = sample_users(1)
+    if sample.features is None:
+        return
+    again = sample_users(1)
+    for name, value in sample.state.items():
+        _check_same("embed_user", value, again.state[name])
+    # Values of a feature with a vocabulary are ids; rows are what `embed_user` gets.
+    features = {
+        name: np.zeros_like(value) if name in vocabularies else value
+        for name, value in sample.features.items()
+        if name in model.user_features  # the lengths of open features are the request's, not the model's
+    }
+    for name, ids in vocabularies.items():
+        for row in (1, len(ids)):
+            rows = {each: tf.constant(value) for each, value in features.items()}
+            rows[name] = tf.constant(np.full_like(features[name], row))
+            try:
+                state = model.embed_user(rows)
+            except InvalidInputError as error:
+                raise InvalidInputError(
+                    f"embed_user: expected a vector for each row of vocabulary/{name}.npy, 0 (missing) to "
+                    f"{len(ids)} (the last id), found none for row {row} ({said(error.__cause__ or error)}). "
+                    f"Make the table {len(ids) + 1} rows long."
+                ) from error
+            _check_finite(name, row, state)
+
+
+def _check_finite(feature: str, row: int, state: Mapping[str, Any]) -> None:
+    # A GPU's gather, and Keras', may answer a row that is not there with NaN in place of an error.
+    for name, value in state.items():
+        if value.dtype.is_floating and bool(tf.reduce_any(tf.math.is_nan(tf.cast(value, tf.float32)))):
+            raise InvalidInputError(
+                f"embed_user: expected numbers for row {row} of vocabulary/{feature}.npy, found NaN in "
+                f"{name}. Correct the model."
+            )
+
+
+def check_scores(scorer: Scorer, sample: Sample, items: Items) -> None:
+    """Raise InvalidInputError where scores are all NaN, or depend on the other items of the tile.
+
+    scorer: as the model has it, before it is split.
+
+    The same items are scored among others, in another order, and each alone in a tile full of copies.
+    """
+    random = np.random.default_rng(0)
+    among = random.choice(items.num_items, scorer.tile_rows, replace=items.num_items < scorer.tile_rows)
+    order = random.permutation(scorer.tile_rows)
+    alone = order[:_ALONE]
+    tolerance = _NARROW_TOLERANCE if _is_narrow(scorer) else _TOLERANCE
+    numbers = 0
+    for user in range(sample.users):
+        state = [tf.constant(value[user]) for value in sample.state.values()]
+
+        def score(positions: npt.NDArray[Any], state: Any = state) -> npt.NDArray[np.float32]:
+            tile = tf.constant(np.asarray(items.rows[positions], np.float32))
+            return np.asarray(scorer.function(*state, tile)).reshape(-1)
+
+        expected = score(among)
+        _check_same("score", expected, score(among))
+        numbers += np.isfinite(expected).sum()
+        found = np.empty_like(expected)
+        found[order] = score(among[order])
+        for index in range(scorer.tile_rows):
+            _compare(expected[index], found[index], expected, tolerance)
+        for index in alone:
+            found_alone = score(np.full(scorer.tile_rows, among[index]))
+            _compare(expected[index], found_alone[0], expected, tolerance)
+    if not numbers:
+        raise InvalidInputError(
+            f"score: expected numbers, found NaN or infinity for all of {scorer.tile_rows} items and "
+            f"{sample.users} sample users. Look for a logarithm, a square root or a division that has none."
+        )
+
+
+def _check_same(function: str, first: npt.NDArray[Any], second: npt.NDArray[Any]) -> None:
+    largest = np.abs(first[np.isfinite(first)]).max(initial=0)
+    if not np.allclose(first, second, rtol=0, atol=_TOLERANCE * largest, equal_nan=True):
+        raise InvalidInputError(
+            f"{function}: expected the same result for the same inputs, found another one: it draws random "
+            f"numbers, as dropout or noise in training mode does. Call the layers with training=False."
+        )
+
+
+def _compare(expected: Any, found: Any, scores: npt.NDArray[np.float32], tolerance: float) -> None:
+    if expected == found or (np.isnan(expected) and np.isnan(found)):
+        return
+    largest = np.abs(scores[np.isfinite(scores)]).max(initial=0.0)
+    if not abs(float(expected) - float(found)) <= tolerance * largest:
+        raise InvalidInputError(
+            f"score: expected a score that depends on the user and on its own item, found one that mixes the "
+            f"items of a tile: {float(expected):.6g} among some items, {float(found):.6g} among others. "
+            f"Remove what goes over all items: softmax, normalization, sorting, ranks or means over axis 0."
+        )
+
+
+def _is_narrow(scorer: Scorer) -> bool:
+    graph = scorer.function.graph
+    return any(tensor.dtype in _NARROW for node in graph.get_operations() for tensor in node.outputs)

@@ -1,0 +1,64 @@
+"""`nann check`: what an export would do with a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nann.cli._console import emit, import_tensorflow, json_option, print_text, spinner
+
+
+@click.command(name="check")
+@click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@json_option
+@click.pass_context
+def command(context: click.Context, run_dir: Path, as_json: bool) -> None:
+    """Say in seconds what an export would do with RUN's model, without writing anything.
+
+    RUN needs its embeddings and vocabularies, and no index. The exit status is 1 for a model that is refused.
+    """
+    with spinner("importing TensorFlow", as_json):
+        import_tensorflow()
+    import nann.export as nann_export
+
+    with spinner("checking the model", as_json):
+        result = nann_export.check_run(run_dir)
+    emit(as_json, result, lambda: _render(result))
+    context.exit(0 if result["accepted"] else 1)
+
+
+def _render(result: dict[str, Any]) -> None:
+    if not result["accepted"]:
+        print_text(f"Refused: {result['reason']}")
+        return
+    user, item, tile = result["user"], result["item"], result["tile"]
+    lines = [f"Accepted: {result['num_items']:,} items of {item['dim']} values."]
+    features = ", ".join(f"{name} {spec}" for name, spec in user["features"].items())
+    state = ", ".join(f"{name} {spec}" for name, spec in user["state"].items())
+    lines.append(f"User part, once a request: {features or 'no features'} -> {state}")
+    for name, shape in user["mapped_tables"].items():
+        lines.append(f"  table {name} {shape} is a mapped file")
+    for tensor in user["tensors"]:
+        lines.append(f"  of the scorer: {tensor['name']} {tensor['shape']}")
+    lines.append(f"  {user['flops']:,} FLOPs of the scorer")
+    columns = ", ".join(f"{each['name']} [{each['width']}]" for each in item["columns"])
+    mebibytes = item["table_bytes"] / 2**20
+    lines.append(f"Item part, once at export: {columns or 'nothing'}, {mebibytes:,.1f} MiB")
+    flops, gathered = tile["flops_per_item"], tile["bytes_per_item"]
+    if flops:
+        lines.append(
+            f"Tile part, for each tile of {tile['rows']} items: {flops['after']:,} FLOPs and "
+            f"{gathered['after']:,} bytes an item, {flops['before']:,} before the split"
+        )
+    else:
+        lines.append(f"Tile part: the whole scorer, for {result['split_reason']}")
+    if result["executor"] == "native":
+        lines.append("The native executor runs the scorer.")
+    else:
+        lines.append(f"TensorFlow runs the scorer: {result['executor_reason']}. {result['advice']}")
+    lines.append(f"About {result['microseconds_per_item']:.2f} microseconds an item on one core.")
+    run_dir = result["run"]
+    lines.append(f"Next: nann index --run {run_dir}, then nann export --run {run_dir} --out MODELS/nann/1")
+    print_text("\n".join(lines))

@@ -1,0 +1,233 @@
+"""Errors of a model's own code as sentences: function, line, arguments, and what to do."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from nann.errors import InvalidInputError, NannError
+
+# Lines of these are not the user's to correct: a message names the last line that lies elsewhere.
+_LIBRARIES = {"keras", "nann", "numpy", "optree", "tensorflow", "tf_keras", *sys.stdlib_module_names}
+# Characters of another library's message: a sentence or two. The original is the cause of ours.
+_LONGEST = 200
+# What TensorFlow writes around a message: colours, the node, the operation.
+_NOISE = re.compile(r"\x1b\[[0-9;]*m|\{\{function_node .*?\}\} |\[Op:\w+\] name: ?")
+
+# What other libraries say of ordinary slips -> what to do; the first that is found counts.
+_ADVICE = {
+    r"as a Python `?bool": "A Python `if` or `while` cannot depend on a tensor: use tf.where or tf.cond.",
+    r"Iterating over a symbolic": "A Python loop cannot go over a tensor: use whole tensors, or tf.map_fn.",
+    r"'numpy'|numpy\(\)|to a numpy array|NumPy": "NumPy cannot be traced: use operations of TensorFlow or "
+    "Keras, and network(x) in place of network.predict(x).",
+    r"only supports singleton tf\.Variable|create variables": "Make layers and variables once, in from_run "
+    "or the constructor: tracing may make none.",
+    r"No module named|cannot import name": "Put the module into RUN, install its package, or put its folder "
+    "on PYTHONPATH.",
+    r"incompatible with the layer|is incompatible with": "Give the network the shapes that it was built for; "
+    "a score that is written for a batch of pairs says so by batch_score = True.",
+    r"^KeyError": "Use the names that user_features and user_state declare.",
+}
+_CORRECT = "Correct the model's code."
+
+
+@contextmanager
+def own_code(function: str, called_with: Callable[[], str] | None = None) -> Iterator[None]:
+    """Within, an exception of the model's code becomes an InvalidInputError that names `function`.
+
+    called_with: describes the arguments; called only when something breaks.
+
+    Errors of this project pass as they are.
+    """
+    try:
+        yield
+    except NannError:
+        raise
+    except Exception as error:
+        arguments = "" if called_with is None else f" It was called with {called_with()}."
+        raise InvalidInputError(
+            f"{function}: expected code that runs, found {said(error)}{_where(error)}."
+            f"{arguments} {_advice(error)}"
+        ) from error
+
+
+def said(error: BaseException) -> str:
+    """The type and the first line of what another library says: "KeyError: 'usr'"."""
+    text = _NOISE.sub("", error.msg if isinstance(error, SyntaxError) else str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
+        del lines[0]
+    first = lines[0] if lines else ""
+    if len(first) > _LONGEST:
+        sentence = first.find(". ")
+        first = first[:sentence] if 0 < sentence < _LONGEST else f"{first[:_LONGEST]}..."
+    return f"{type(error).__name__}: {first}".rstrip(": .")
+
+
+class GuardedModel:
+    """A `RetrievalModel` whose functions end in a sentence where they break.
+
+    check_results: whether what they return must be as the protocol has it too.
+
+    Everything else of the model is passed through.
+    """
+
+    def __init__(self, model: Any, *, check_results: bool = False) -> None:
+        self.unguarded = model
+        self._check_results = check_results
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "unguarded":  # while this object is being made or copied
+            raise AttributeError(name)
+        if name not in _RESULTS:
+            return getattr(self.unguarded, name)
+        function, check = getattr(self.unguarded, name), _RESULTS[name]
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            with own_code(name, lambda: _described_arguments(arguments)):
+                result = function(*arguments, **options)
+                if self._check_results:
+                    check(self.unguarded, result)
+            return result
+
+        return call
+
+
+def guarded(model: Any, *, check_results: bool = False) -> GuardedModel:
+    """`model`, guarded once."""
+    inside = model.unguarded if isinstance(model, GuardedModel) else model
+    return GuardedModel(inside, check_results=check_results)
+
+
+def _check_user_state(model: Any, result: Any) -> None:
+    declared = ", ".join(model.user_state)
+    if not isinstance(result, Mapping):
+        raise InvalidInputError(
+            f"embed_user: expected a dict of the tensors that user_state declares ({declared}), found "
+            f'{described(result)}. Return {{"{next(iter(model.user_state))}": ...}}.'
+        )
+    if set(result) != set(model.user_state):
+        raise InvalidInputError(
+            f"embed_user: expected the tensors {sorted(model.user_state)} as user_state has them, found "
+            f"{sorted(map(str, result))}. Correct the model."
+        )
+    for name, spec in model.user_state.items():
+        found, expected = result[name], [None, *spec.shape.as_list()]
+        numeric = _is_number(getattr(found, "dtype", None)) or not _is_number(spec.dtype)
+        if not _is_tensor(found) or not numeric or not found.shape.is_compatible_with(expected):
+            raise InvalidInputError(
+                f"embed_user: expected {name} as {_tensor(spec.dtype, ['B', *expected[1:]])}, a row for each "
+                f"user, found {described(found)}. Correct embed_user, or the shape in user_state."
+            )
+
+
+def _check_scores(model: Any, result: Any) -> None:
+    expected = "expected one tensor of scores, float32 [n]"
+    if isinstance(result, Mapping | list | tuple):
+        raise InvalidInputError(
+            f"score: {expected}, found {described(result)}. Return the one to rank by, or a weighted sum."
+        )
+    if not _is_tensor(result):
+        raise InvalidInputError(
+            f"score: {expected}, found {described(result)}. Compute it by operations of TensorFlow or Keras: "
+            f"what NumPy or Python computes is not part of the graph."
+        )
+    if not _is_number(result.dtype):
+        raise InvalidInputError(
+            f"score: {expected}, found {described(result)}. Return real numbers, higher is better."
+        )
+
+
+def _check_nothing(model: Any, result: Any) -> None:
+    pass
+
+
+# The functions of a model, and what their results must be.
+_RESULTS: dict[str, Callable[[Any, Any], None]] = {
+    "embed_user": _check_user_state,
+    "embed_item": _check_nothing,
+    "score": _check_scores,
+}
+
+
+def described(value: Any) -> str:
+    """A value for messages: "float32 [128, 8]", "a dict of click, buy", "None"."""
+    if isinstance(value, Mapping):
+        return f"a dict of {', '.join(map(str, value))}"
+    if value is None:
+        return "None"
+    if _is_tensor(value):
+        return _tensor(value.dtype, value.shape)
+    kind = f"{type(value).__module__}.{type(value).__qualname__}".replace("numpy.ndarray", "a NumPy array")
+    if isinstance(value, list | tuple):
+        return f"a {type(value).__name__} of {len(value)}"
+    return kind.removeprefix("builtins.")
+
+
+def _described_arguments(arguments: tuple[Any, ...]) -> str:
+    parts = []
+    for value in arguments:
+        if isinstance(value, Mapping):
+            tensors = ", ".join(f"{name}: {described(each)}" for name, each in value.items())
+            parts.append(f"{{{tensors}}}")
+        else:
+            parts.append(described(value))
+    return " and ".join(parts)
+
+
+def _tensor(dtype: Any, shape: Any) -> str:
+    name = getattr(dtype, "name", str(dtype))
+    if getattr(shape, "rank", 0) is None:
+        return f"{name} of unknown rank"
+    return f"{name} [{', '.join('?' if size is None else str(size) for size in shape)}]"
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether TensorFlow can use it as one dense tensor; TensorFlow is not imported for this."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None:
+        return False
+    return isinstance(value, tensorflow.Tensor | tensorflow.Variable)
+
+
+def _is_number(dtype: Any) -> bool:
+    return bool(getattr(dtype, "is_floating", False) or getattr(dtype, "is_integer", False)) or (
+        getattr(dtype, "is_bool", False)
+    )
+
+
+def _where(error: BaseException) -> str:
+    """Where the user's own code broke, for messages: " (model.py, line 12: return x / 0)"."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({Path(error.filename).name}, line {error.lineno})"
+    frames = list(_own_frames(error.__traceback__))
+    if not frames:
+        return ""
+    file, line = frames[-1]
+    # Imported here: only a failure reads source files.
+    import linecache
+
+    source = linecache.getline(file, line).strip()
+    return f" ({Path(file).name}, line {line}{': ' if source else ''}{source.rstrip('.')})"
+
+
+def _own_frames(trace: TracebackType | None) -> Iterator[tuple[str, int]]:
+    """File and line of the frames that are neither ours nor a known library's."""
+    while trace is not None:
+        frame = trace.tb_frame
+        module = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        file = frame.f_code.co_filename
+        known = module in _LIBRARIES and module != "__main__"
+        if not known and "__autograph_generated_file" not in file and not file.startswith("<"):
+            yield file, trace.tb_lineno
+        trace = trace.tb_next
+
+
+def _advice(error: BaseException) -> str:
+    text = f"{type(error).__name__}: {error}"
+    return next((advice for words, advice in _ADVICE.items() if re.search(words, text)), _CORRECT)

@@ -1,0 +1,236 @@
+"""Keras networks as a model: a user network, an item network and a scorer of a batch of pairs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nann.errors import InvalidFileError, InvalidInputError
+from nann.run.guard import described, own_code
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+Tensors = Mapping[str, Any]
+ITEM = "item"
+USER = "user"
+# Names that Keras makes up.
+_NO_NAME = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
+
+
+def from_keras(
+    *,
+    user: keras.Model | None = None,
+    item: keras.Model | None = None,
+    scorer: keras.Model | None = None,
+    user_features: Mapping[str, tf.TensorSpec] | None = None,
+    embedding_dim: int | None = None,
+) -> KerasModel:
+    """A model of Keras networks as they are: functional, Sequential or subclassed.
+
+    user:   features [B, ...] by name -> the user's state, a dict of tensors [B, ...] or one tensor, which is
+            then called "user" or as the scorer's input is. None: users are embedded elsewhere.
+    item:   features of items -> item embeddings [B, D].
+    scorer: {"item": [B, D], and each tensor of the state by its name} -> scores [B] or [B, 1]; None: the
+            inner product of the user's and the item's vector.
+    user_features: of one user, for a user network that is neither functional nor Sequential.
+    embedding_dim: D, where neither the item network nor the scorer says it.
+
+    Raises InvalidInputError when the networks do not fit together.
+
+    Example:
+
+    >>> model = from_keras(user=user_network, item=item_network, scorer=pair_network)
+    >>> nann.export.export_model("RUN", "MODELS/nann/1", model=model)
+    """
+    return KerasModel(user, item, scorer, user_features=user_features, embedding_dim=embedding_dim)
+
+
+def load_keras(folder: Path) -> KerasModel:
+    """`from_keras` of `user.keras`, `item.keras` and `scorer.keras` in `folder`, as far as they are there."""
+    names = ("user", "item", "scorer")
+    files = {name: folder / f"{name}.keras" for name in names}
+    return load_keras_files({name: file for name, file in files.items() if file.is_file()}, folder)
+
+
+def load_keras_files(files: Mapping[str, Path], where: Path) -> KerasModel:
+    """`from_keras` of saved networks: "user", "item", "scorer" -> .keras file. Raises InvalidFileError."""
+    import keras
+
+    if not files.keys() & {"user", "scorer"}:
+        raise InvalidFileError(
+            f"{where}: expected user.keras or scorer.keras, found neither. Save the networks there by "
+            f"network.save(...)."
+        )
+    networks = {}
+    for name, file in files.items():
+        if not file.is_file():
+            raise InvalidFileError(
+                f"{file}: expected a network of Keras, found no file. Save it by network.save({file.name!r})."
+            )
+        with own_code(f"{file}", lambda: "keras.saving.load_model"):
+            networks[name] = keras.saving.load_model(file, compile=False)
+    return from_keras(**networks)
+
+
+class KerasModel:
+    """What `from_keras` returns: a `RetrievalModel`."""
+
+    def __init__(
+        self,
+        user: keras.Model | None,
+        item: keras.Model | None,
+        scorer: keras.Model | None,
+        *,
+        user_features: Mapping[str, tf.TensorSpec] | None = None,
+        embedding_dim: int | None = None,
+    ) -> None:
+        if user is None and scorer is None:
+            raise InvalidInputError(
+                "from_keras: expected a user network or a scorer, found neither. Name one."
+            )
+        self._user, self._item, self._scorer = user, item, scorer
+        self._inputs = None if scorer is None else _named_inputs(scorer, "scorer")
+        self.user_features = {} if user is None else _features(user, user_features)
+        self.user_state = self._state()
+        self.embedding_dim = self._width() if embedding_dim is None else embedding_dim
+
+    def embed_user(self, features: Tensors) -> Tensors:
+        """Features [B, ...] -> state [B, ...]."""
+        if self._user is None:
+            raise InvalidInputError("embed_user: expected a user network, found none. Send the user's state.")
+        return self._state_of(_called(self._user, features))
+
+    def embed_item(self, features: Tensors) -> Any:
+        """Features of n items -> [n, D]."""
+        if self._item is None:
+            raise InvalidInputError("embed_item: expected an item network, found none. Give from_keras one.")
+        return _called(self._item, features)
+
+    def score(self, user_state: Tensors, item_embs: Any) -> Any:
+        """One user's state, repeated for each of n items [n, D] -> [n]."""
+        import tensorflow as tf
+
+        if self._scorer is None:
+            return tf.linalg.matvec(item_embs, next(iter(user_state.values())))
+        n = tf.shape(item_embs)[0]
+        users = {name: tf.repeat(value[tf.newaxis], n, axis=0) for name, value in user_state.items()}
+        scores = _called(self._scorer, {**users, ITEM: item_embs})
+        if not hasattr(scores, "shape"):
+            return scores  # who calls this says what is wrong with it
+        return scores[:, 0] if scores.shape.rank == 2 and scores.shape[1] == 1 else scores
+
+    def _state(self) -> dict[str, tf.TensorSpec]:
+        """The user's state as the user network returns it, else as the scorer takes it."""
+        import tensorflow as tf
+
+        wanted = None if self._inputs is None else {n: t for n, t in self._inputs.items() if n != ITEM}
+        if self._inputs is not None and ITEM not in self._inputs:
+            raise InvalidInputError(
+                f'scorer: expected an input called "{ITEM}", the item embedding, found '
+                f"{', '.join(self._inputs)}. Name it: keras.Input([D], name={ITEM!r})."
+            )
+        if self._user is None:
+            if wanted is None:
+                raise InvalidInputError(
+                    "scorer: expected a functional network, for no user network says what the state is, "
+                    "found a subclassed one. Give from_keras a user network too."
+                )
+            return {name: tf.TensorSpec(each.shape[1:], each.dtype) for name, each in wanted.items()}
+        with own_code("user", lambda: described(self.user_features)):
+            outputs = _outputs(self._user, self.user_features)
+        self._name = next(iter(wanted)) if wanted is not None and len(wanted) == 1 else USER
+        state = self._state_of(outputs)
+        if wanted is not None and set(wanted) != set(state):
+            raise InvalidInputError(
+                f"scorer: expected inputs as the user network's outputs are called, {', '.join(state)}, and "
+                f'"{ITEM}", found {", ".join(self._inputs or [])}. Give both the same names.'
+            )
+        return {name: tf.TensorSpec(each.shape[1:], each.dtype) for name, each in state.items()}
+
+    def _state_of(self, outputs: Any) -> Tensors:
+        return outputs if isinstance(outputs, Mapping) else {self._name: outputs}
+
+    def _width(self) -> int:
+        shape = None
+        if self._inputs is not None:
+            shape = self._inputs[ITEM].shape
+        elif self._item is not None and getattr(self._item, "outputs", None):
+            shape = self._item.outputs[0].shape
+        elif self._scorer is None:
+            shape = next(iter(self.user_state.values())).shape
+        if shape is None or shape[-1] is None:
+            raise InvalidInputError(
+                "embedding_dim: expected a functional item network or scorer that says it, found neither. "
+                "Give from_keras embedding_dim=D."
+            )
+        return int(shape[-1])
+
+
+def _named_inputs(network: Any, what: str) -> dict[str, Any] | None:
+    """The inputs of a functional or Sequential network by name; None of a subclassed one."""
+    import keras
+
+    if not isinstance(network, keras.Model):
+        raise InvalidInputError(
+            f"{what}: expected a keras.Model, found {described(network)}. Write a class with the functions "
+            f"of nann.export.RetrievalModel for anything else."
+        )
+    if not getattr(network, "inputs", None):
+        return None
+    structure = _structure(network)
+    if isinstance(structure, Mapping):
+        return dict(structure)
+    tensors = keras.tree.flatten(structure)
+    for tensor in tensors:
+        if _NO_NAME.fullmatch(tensor.name):
+            raise InvalidInputError(
+                f"{what}: expected inputs with names, found {tensor.name}. Name each: keras.Input(..., "
+                f"name='item_ids')."
+            )
+    return {tensor.name: tensor for tensor in tensors}
+
+
+def _features(user: Any, declared: Mapping[str, tf.TensorSpec] | None) -> dict[str, tf.TensorSpec]:
+    import tensorflow as tf
+
+    inputs = _named_inputs(user, "user")
+    if declared is not None:
+        return dict(declared)
+    if inputs is None:
+        raise InvalidInputError(
+            "user: expected a functional or Sequential network, whose inputs have names and shapes, found a "
+            "subclassed one. Give from_keras user_features={'item_ids': tf.TensorSpec([L], tf.int64)} too."
+        )
+    return {name: tf.TensorSpec(each.shape[1:], each.dtype) for name, each in inputs.items()}
+
+
+def _called(network: Any, values: Tensors) -> Any:
+    """Call a network in inference mode with tensors by name, in the structure that it takes."""
+    import keras
+
+    structure = _structure(network) if getattr(network, "inputs", None) else {}
+    if isinstance(structure, Mapping):
+        return network(dict(values), training=False)
+    return network(keras.tree.map_structure(lambda each: values[each.name], structure), training=False)
+
+
+def _structure(network: Any) -> Any:
+    """The inputs of a functional or Sequential network in the structure that it takes."""
+    import keras
+
+    return network.inputs[0] if isinstance(network, keras.Sequential) else network.input
+
+
+def _outputs(network: Any, features: Mapping[str, tf.TensorSpec]) -> Any:
+    """What a network makes of features: symbolic tensors [B, ...]."""
+    import tensorflow as tf
+
+    specs = {
+        name: tf.TensorSpec([None, *spec.shape.as_list()], spec.dtype) for name, spec in features.items()
+    }
+    traced: Callable[..., Any] = tf.function(lambda values: _called(network, values), autograph=False)
+    return traced.get_concrete_function(specs).structured_outputs  # type: ignore[attr-defined]

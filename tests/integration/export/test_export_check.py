@@ -1,0 +1,88 @@
+"""`nann check`: what an export would do, without one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from click.testing import CliRunner
+
+from nann.cli import main
+from nann.export import check_run, export_model
+from support.tiny_model import D, L, TinyModel
+
+
+def _asked(run: Path) -> tuple[int, dict[str, Any]]:
+    done = CliRunner().invoke(main, ["check", "--run", str(run), "--json"])
+    return done.exit_code, json.loads(done.stdout)
+
+
+def test_it_says_what_the_export_then_does(run: Path, tmp_path: Path) -> None:
+    exported = export_model(run, tmp_path / "models/1")
+    shutil.rmtree(run / "index")
+    code, found = _asked(run)
+    assert (code, found["accepted"], found["reason"]) == (0, True, None)
+    assert found["executor"] == exported["executor"] == "native"
+    assert found["tile"]["flops_per_item"] == exported["split"]["flops_per_item"]
+    assert found["user"]["state"] == {"comm_seq": f"float32 [{L}, {D}]"}
+    assert found["item"]["columns"] == exported["split"]["item_columns"]
+    assert 0 < found["microseconds_per_item"] < 1_000
+    assert not (run / "index").exists()
+
+
+def test_the_text_names_parts_and_next_step(run: Path) -> None:
+    done = CliRunner().invoke(main, ["check", "--run", str(run)])
+    assert done.exit_code == 0, done.output
+    for text in (
+        "Accepted: 500 items",
+        "User part",
+        "Item part",
+        "Tile part",
+        "The native executor",
+        "Next:",
+    ):
+        assert text in done.stdout
+
+
+class Sorting(TinyModel):
+    """Its scorer has an operation that the native executor lacks."""
+
+    def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
+        return super().score(user_state, item_embs) + tf.reduce_sum(tf.sort(item_embs)[:, :2], axis=-1)
+
+
+def test_what_tensorflow_runs_has_its_reason_and_advice(run: Path) -> None:
+    found = check_run(run, model=Sorting())
+    assert found["executor"] == "tensorflow"
+    assert found["executor_reason"]
+    assert found["advice"].endswith(".")
+    assert found["microseconds_per_item"] > 0
+
+
+class Mixing(TinyModel):
+    def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(super().score(user_state, item_embs))
+
+
+def test_a_refusal_is_the_sentence_of_the_export(run: Path) -> None:
+    found = check_run(run, model=Mixing())
+    assert not found["accepted"]
+    assert "mixes the items of a tile" in found["reason"]
+    np.save(run / "vocabulary/cate_ids.npy", np.zeros(0, np.int64))
+    (run / "vocabulary/item_ids.npy").unlink()
+    code, found = _asked(run)
+    assert code == 1
+    assert "item_ids.npy" in found["reason"]
+
+
+@pytest.mark.parametrize("name", ["embeddings", "vocabulary"])
+def test_a_run_without_its_parts_is_refused(run: Path, name: str) -> None:
+    shutil.rmtree(run / name)
+    code, found = _asked(run)
+    assert (code, found["accepted"]) == (1, False)
+    assert name in found["reason"]

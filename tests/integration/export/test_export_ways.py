@@ -1,0 +1,273 @@
+"""Exports without a class of one's own: Keras networks, a SavedModel, vectors, a faiss index."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tensorflow as tf
+from click.testing import CliRunner
+from keras import layers, ops
+
+from nann.cli import main
+from nann.errors import InvalidFileError, InvalidInputError
+from nann.export import ExportOptions, build_index, export_faiss, export_model, export_vectors, from_keras
+from nann.export.loaded import loaded
+from nann.run import load_model
+
+N, L, E = 300, 4, 8
+IDS = 1_000 + 7 * np.arange(N, dtype=np.int64)
+OPTIONS = ExportOptions(level_topn=(20, 40, 40, 40, 40, 10))
+Floats = npt.NDArray[np.float32]
+
+
+@pytest.fixture
+def vectors() -> Floats:
+    return np.random.default_rng(0).normal(size=(N, E)).astype(np.float32)
+
+
+@pytest.fixture
+def run(tmp_path: Path, vectors: Floats) -> Path:
+    """A run without run.json."""
+    folder = tmp_path / "run"
+    for name in ("embeddings", "vocabulary"):
+        (folder / name).mkdir(parents=True)
+    np.save(folder / "embeddings/item_ids.npy", IDS)
+    np.save(folder / "embeddings/item_embs.npy", vectors)
+    np.save(folder / "vocabulary/item_ids.npy", IDS)
+    build_index(folder, m=8, threads=1)
+    return folder
+
+
+def _networks() -> dict[str, keras.Model]:
+    items = layers.Embedding(N + 1, E)
+    ids = keras.Input([L], dtype="int64", name="item_ids")
+    user = keras.Model(ids, {"hist": items(ids)})
+    one = keras.Input([], dtype="int64", name="item_ids")
+    hist, item = keras.Input([L, E], name="hist"), keras.Input([E], name="item")
+    pooled = ops.mean(hist, axis=1)
+    scorer = keras.Model([hist, item], layers.Dense(1)(layers.Dense(8, "gelu")(pooled * item) + pooled))
+    return {"user": user, "item": keras.Model(one, items(one)), "scorer": scorer}
+
+
+def _scores(folder: Path, state: dict[str, Floats]) -> Floats:
+    with loaded(folder) as exported:
+        found = exported.run("score", {**state, "item_ids": IDS[np.newaxis]})["scores"]
+    return np.asarray(found[0])
+
+
+def test_keras_networks_in_a_folder_and_as_objects_score_as_they_do(
+    run: Path, tmp_path: Path, vectors: Floats
+) -> None:
+    networks = _networks()
+    hist = np.random.default_rng(1).normal(size=(1, L, E)).astype(np.float32)
+    expected = networks["scorer"].predict([np.repeat(hist, N, 0), vectors], verbose=0)[:, 0]
+    result = export_model(run, tmp_path / "a/1", OPTIONS, model=from_keras(**networks))
+    assert "retrieve_by_ids" in result["verified"]["signatures"]
+    np.testing.assert_allclose(_scores(tmp_path / "a/1", {"hist": hist.reshape(1, -1)}), expected, atol=1e-5)
+
+    (run / "keras").mkdir()
+    for name, network in networks.items():
+        network.save(run / f"keras/{name}.keras")
+    (run / "run.json").write_text(json.dumps({"format": 1, "model": "keras:keras"}))
+    export_model(run, tmp_path / "b/1", OPTIONS)
+    np.testing.assert_allclose(_scores(tmp_path / "b/1", {"hist": hist.reshape(1, -1)}), expected, atol=1e-5)
+
+
+def test_two_towers_need_no_scorer(run: Path, tmp_path: Path, vectors: Floats) -> None:
+    ids = keras.Input([L], dtype="int64", name="item_ids")
+    user = keras.Model(ids, layers.Dense(E)(ops.mean(layers.Embedding(N + 1, E)(ids), axis=1)))
+    model = from_keras(user=user)
+    assert list(model.user_state) == ["user"]
+    export_model(run, tmp_path / "models/1", OPTIONS, model=model)
+    query = vectors[:1]
+    np.testing.assert_allclose(_scores(tmp_path / "models/1", {"user": query}), vectors @ query[0], atol=1e-5)
+
+
+def test_a_sequential_network_has_a_named_input(run: Path, tmp_path: Path) -> None:
+    network = keras.Sequential(
+        [keras.Input([L], dtype="int64", name="item_ids"), layers.Embedding(N + 1, E), layers.Flatten()]
+    )
+    network.add(layers.Dense(E))
+    model = from_keras(user=network)
+    assert model.user_features == {"item_ids": tf.TensorSpec([L], tf.int64)}
+    export_model(run, tmp_path / "models/1", OPTIONS, model=model)
+
+
+def _unnamed() -> Any:
+    return from_keras(user=keras.Sequential([keras.Input([L]), layers.Dense(E)]))
+
+
+def _without_item() -> Any:
+    x = keras.Input([E], name="candidate")
+    return from_keras(scorer=keras.Model({"candidate": x}, layers.Dense(1)(x)))
+
+
+def _other_names() -> Any:
+    networks = _networks()
+    item, profile = keras.Input([E], name="item"), keras.Input([L, E], name="profile")
+    other = keras.Input([E], name="other")
+    score = layers.Dense(1)(item + ops.mean(profile, axis=1) + other)
+    return from_keras(user=networks["user"], scorer=keras.Model([item, profile, other], score))
+
+
+class _Subclassed(keras.Model):
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (_unnamed, "expected inputs with names"),
+        (_without_item, 'expected an input called "item"'),
+        (_other_names, "expected inputs as the user network's outputs are called"),
+        (lambda: from_keras(user=_Subclassed()), "user_features="),
+        (lambda: from_keras(scorer=lambda x: x), "expected a keras.Model"),
+        (from_keras, "found neither"),
+    ],
+)
+def test_networks_that_do_not_fit_are_named(make: Callable[[], Any], text: str) -> None:
+    with pytest.raises(InvalidInputError, match=text):
+        make()
+
+
+class _Functions(tf.Module):
+    """Functions of one user; as a batch of pairs with `batch`."""
+
+    def __init__(self, batch: bool) -> None:
+        super().__init__()
+        self.table = tf.Variable(np.random.default_rng(2).normal(size=(N + 1, E)).astype(np.float32))
+        user = tf.TensorSpec([None, E] if batch else [E], tf.float32, "user")
+        items = tf.TensorSpec([None, E], tf.float32, "item_embs")
+        self.score = tf.function(self._score, input_signature=[{"user": user}, items])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, L], tf.int64, "item_ids")])
+    def embed_user(self, item_ids: tf.Tensor) -> Any:
+        return {"user": tf.reduce_sum(tf.gather(self.table, item_ids), axis=1)}
+
+    def _score(self, state: Any, item_embs: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(tf.tanh(state["user"]) * item_embs, axis=-1)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("as_signatures", [False, True])
+def test_a_saved_model_needs_no_python(
+    run: Path, tmp_path: Path, vectors: Floats, batch: bool, as_signatures: bool
+) -> None:
+    module = _Functions(batch)
+    saved: Any = module
+    signatures: dict[str, Any] = {}
+    if as_signatures:
+        saved = tf.Module()
+        saved.table = module.table
+        user = module.score.input_signature[0]["user"]
+        score = tf.function(lambda user, item_embs: {"scores": module._score({"user": user}, item_embs)})
+        signatures = {
+            "embed_user": module.embed_user,
+            "score": score.get_concrete_function(user=user, item_embs=module.score.input_signature[1]),
+        }
+    tf.saved_model.save(saved, str(run / "saved"), signatures=signatures)
+    (run / "run.json").write_text(json.dumps({"format": 1, "model": "saved_model:saved"}))
+    result = export_model(run, tmp_path / "models/1", OPTIONS)
+    assert "retrieve_by_ids" in result["verified"]["signatures"]
+    user_vector = np.linspace(-1, 1, E, dtype=np.float32)[np.newaxis]
+    found = _scores(tmp_path / "models/1", {"user": user_vector})
+    np.testing.assert_allclose(found, vectors @ np.tanh(user_vector[0]), atol=1e-5)
+
+
+def test_a_saved_model_without_score_is_refused(run: Path) -> None:
+    (run / "run.json").write_text(json.dumps({"format": 1, "model": "saved_model:saved"}))
+    with pytest.raises(InvalidFileError, match=r"found no saved_model\.pb"):
+        load_model(run)
+    tf.saved_model.save(tf.Module(), str(run / "saved"))
+    with pytest.raises(InvalidFileError, match="expected a function or signature called score"):
+        load_model(run)
+
+
+def _expected(vectors: Floats, query: Floats, metric: str) -> Floats:
+    if metric == "l2":
+        return -((vectors - query) ** 2).sum(axis=1)
+    if metric == "cosine":
+        return vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)
+    return vectors @ query
+
+
+@pytest.mark.parametrize("metric", ["ip", "l2", "cosine"])
+def test_vectors_are_enough(tmp_path: Path, vectors: Floats, metric: Any) -> None:
+    np.save(tmp_path / "items.npy", vectors)
+    np.save(tmp_path / "ids.npy", IDS)
+    arguments = ["--vectors", str(tmp_path / "items.npy"), "--ids", str(tmp_path / "ids.npy")]
+    out = tmp_path / "models/1"
+    done = CliRunner().invoke(main, ["export", *arguments, "--metric", metric, "--out", str(out), "--json"])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["verified"]["signatures"] == ["retrieve", "score", "serving_default"]
+    assert result["executor"] == "native"
+    query = np.random.default_rng(3).normal(size=E).astype(np.float32)
+    expected = _expected(vectors, query, metric)
+    np.testing.assert_allclose(_scores(out, {"query_emb": query[np.newaxis]}), expected, atol=1e-4)
+    with loaded(out) as exported:
+        beams = np.asarray([[50, 100, 100, 100, 100, 10]], np.int32)
+        nothing = np.zeros((1, 0), np.int64)
+        inputs = {"query_emb": query[np.newaxis], "level_topn": beams, "exclude_ids": nothing}
+        found = exported.run("retrieve", inputs)["top_k"][0]
+    assert np.intersect1d(found, IDS[np.argsort(-expected)[:10]]).size >= 8
+    assert [path.name for path in out.parent.iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize("with_ids", [False, True])
+def test_a_faiss_file_is_enough(tmp_path: Path, vectors: Floats, with_ids: bool) -> None:
+    index: Any = faiss.IndexHNSWFlat(E, 8, faiss.METRIC_INNER_PRODUCT)
+    if with_ids:
+        index = faiss.IndexIDMap(index)
+        index.add_with_ids(vectors, IDS)
+    else:
+        index.add(vectors)
+        np.save(tmp_path / "ids.npy", IDS)
+    faiss.write_index(index, str(tmp_path / "items.faiss"))
+    ids = None if with_ids else tmp_path / "ids.npy"
+    export_faiss(tmp_path / "items.faiss", tmp_path / "models/1", OPTIONS, ids=ids)
+    query = vectors[0]
+    np.testing.assert_allclose(
+        _scores(tmp_path / "models/1", {"query_emb": query[np.newaxis]}), vectors @ query, atol=1e-4
+    )
+
+
+def test_vectors_that_are_none_are_refused(tmp_path: Path, vectors: Floats) -> None:
+    with pytest.raises(InvalidInputError, match="metric: expected one of"):
+        export_vectors(tmp_path / "items.npy", tmp_path / "models/1", metric="hamming")  # type: ignore[arg-type]
+    np.save(tmp_path / "items.npy", vectors.astype(np.float64))
+    with pytest.raises(InvalidFileError, match="found float64"):
+        export_vectors(tmp_path / "items.npy", tmp_path / "models/1")
+    vectors[3] = 0
+    np.save(tmp_path / "items.npy", vectors)
+    with pytest.raises(InvalidFileError, match="row 3"):
+        export_vectors(tmp_path / "items.npy", tmp_path / "models/1", metric="cosine")
+    faiss.write_index(faiss.IndexFlatL2(E), str(tmp_path / "flat.faiss"))
+    with pytest.raises(InvalidFileError, match="found IndexFlat"):
+        export_faiss(tmp_path / "flat.faiss", tmp_path / "models/1")
+    assert not (tmp_path / "models/1").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "one of --run, --vectors, --faiss"),
+        (["--vectors", "a.npy", "--faiss", "b.faiss"], "one of --run, --vectors, --faiss"),
+        (["--run", "RUN", "--metric", "l2"], "--metric needs --vectors"),
+        (["--run", "RUN", "--ids", "b.npy"], "--ids needs --vectors or --faiss"),
+        (["--vectors", "a.npy", "--keras-user", "u.keras"], "--keras-user needs --run"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(arguments: list[str], text: str) -> None:
+    done = CliRunner().invoke(main, ["export", "--out", "models/1", *arguments])
+    assert done.exit_code == 2
+    assert text in " ".join(done.output.split())

@@ -1,0 +1,126 @@
+"""Errors of a model's own code: a sentence with the function, the line and the next step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from click.testing import CliRunner
+
+from nann.cli import main
+from nann.errors import InvalidFileError, InvalidInputError
+from nann.run import class_name, load_model
+from nann.run.guard import guarded, own_code, said
+
+_MODEL = """
+import tensorflow as tf
+
+class Model:
+    user_features = {}
+    user_state = {"user": tf.TensorSpec([4], tf.float32)}
+    embedding_dim = 4
+
+    @classmethod
+    def from_run(cls, run_dir):
+        return cls()
+
+    def embed_user(self, features):
+        raise NotImplementedError
+
+    def embed_item(self, features):
+        raise NotImplementedError
+
+    def score(self, user_state, item_embs):
+        return tf.linalg.matvec(item_embs, user_state["usr"])
+"""
+
+
+class Scorer:
+    """A model of one function."""
+
+    user_state = {"user": tf.TensorSpec([4], tf.float32)}  # noqa: RUF012
+
+    def __init__(self, score: Callable[..., Any]) -> None:
+        self.score = score
+
+
+def _error(score: Callable[..., Any]) -> InvalidInputError:
+    with pytest.raises(InvalidInputError) as raised:
+        guarded(Scorer(score)).score({"user": tf.zeros([4])}, tf.zeros([3, 4]))
+    return raised.value
+
+
+def test_the_sentence_names_function_line_shapes_and_next_step() -> None:
+    error = _error(lambda state, items: state["usr"])
+    assert str(error).startswith(
+        "score: expected code that runs, found KeyError: 'usr' (test_run_guard.py, line "
+    )
+    assert "It was called with {user: float32 [4]} and float32 [3, 4]." in str(error)
+    assert str(error).endswith("Use the names that user_features and user_state declare.")
+    assert isinstance(error.__cause__, KeyError)
+
+
+def test_the_line_is_the_users_and_not_kerass() -> None:
+    network = keras.Sequential([keras.Input([8]), keras.layers.Dense(1)])
+    error = _error(lambda state, items: network(items))
+    assert "(test_run_guard.py, line " in str(error)
+    assert "\x1b" not in str(error)
+
+
+def test_errors_of_ours_pass() -> None:
+    def score(state: Any, items: Any) -> Any:
+        raise InvalidFileError("prices.npy: expected prices, found none. Write them.")
+
+    with pytest.raises(InvalidFileError, match=r"^prices\.npy"):
+        guarded(Scorer(score)).score({}, None)
+
+
+def test_a_long_message_is_cut_at_its_sentence() -> None:
+    assert said(ValueError(f"Bad shape. {'You may try this. ' * 50}")) == "ValueError: Bad shape"
+    assert len(said(ValueError("x" * 1000))) < 250
+
+
+def test_keyboard_interrupts_pass() -> None:
+    with pytest.raises(KeyboardInterrupt), own_code("score"):
+        raise KeyboardInterrupt
+
+
+def test_a_guarded_model_is_guarded_once_and_keeps_its_name() -> None:
+    model = guarded(guarded(Scorer(lambda state, items: items)))
+    assert isinstance(model.unguarded, Scorer)
+    assert class_name(model) == f"{__name__}:Scorer"
+    assert model.user_state == Scorer.user_state
+
+
+def test_the_command_line_prints_the_sentence_and_the_line(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "embeddings").mkdir(parents=True)
+    (run / "guarded_model.py").write_text(_MODEL)
+    (run / "run.json").write_text(json.dumps({"format": 1, "model": "guarded_model:Model"}))
+    np.save(run / "embeddings/item_ids.npy", np.arange(50))
+    np.save(run / "embeddings/item_embs.npy", np.eye(50, 4, dtype=np.float32))
+    runner = CliRunner()
+    assert runner.invoke(main, ["index", "--run", str(run), "--m", "4"]).exit_code == 0
+    done = runner.invoke(main, ["export", "--run", str(run), "--out", str(tmp_path / "models/1")])
+    assert done.exit_code == 1
+    text = " ".join(done.output.split())
+    assert (
+        "Error: score: expected code that runs, found KeyError: 'usr' (guarded_model.py, line 20: return"
+        in text
+    )
+    assert "Traceback" not in text
+
+
+def test_functions_of_a_loaded_run_are_guarded(tmp_path: Path) -> None:
+    (tmp_path / "loaded_model.py").write_text(_MODEL)
+    (tmp_path / "run.json").write_text(json.dumps({"format": 1, "model": "loaded_model:Model"}))
+    model = load_model(tmp_path)
+    assert class_name(model) == "loaded_model:Model"
+    with pytest.raises(InvalidInputError, match=r"^score: .*KeyError"):
+        model.score({"user": tf.zeros([4])}, tf.zeros([3, 4]))
