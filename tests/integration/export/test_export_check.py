@@ -80,6 +80,15 @@ def test_a_refusal_is_the_sentence_of_the_export(run: Path) -> None:
     assert "item_ids.npy" in found["reason"]
 
 
+@pytest.mark.parametrize(("data", "command"), [(None, "nann check"), ("../data", "nann evaluate")])
+def test_index_names_the_next_command_for_this_run(run: Path, data: str | None, command: str) -> None:
+    content = {"format": 1, "model": "support.tiny_model:TinyModel", "data": data}
+    (run / "run.json").write_text(json.dumps(content))
+    done = CliRunner().invoke(main, ["index", "--run", str(run), "--m", "6"])
+    assert f"Next: {command} --run {run}" in done.stdout
+    assert f"nann export --run {run}" in done.stdout
+
+
 @pytest.mark.parametrize("name", ["embeddings", "vocabulary"])
 def test_a_run_without_its_parts_is_refused(run: Path, name: str) -> None:
     shutil.rmtree(run / name)
