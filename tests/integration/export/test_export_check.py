@@ -64,6 +64,18 @@ def test_what_tensorflow_runs_has_its_reason_and_advice(run: Path) -> None:
     assert found["microseconds_per_item"] > 0
 
 
+class Jitted(TinyModel):
+    """Its scorer is one call of a compiled function."""
+
+    def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
+        return tf.function(super().score, jit_compile=True, autograph=False)(user_state, item_embs)
+
+
+def test_flops_inside_a_jitted_function_count(run: Path) -> None:
+    plain, jitted = check_run(run, model=TinyModel()), check_run(run, model=Jitted())
+    assert jitted["tile"]["flops_per_item"]["before"] == plain["tile"]["flops_per_item"]["before"]
+
+
 class Mixing(TinyModel):
     def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(super().score(user_state, item_embs))
