@@ -13,6 +13,7 @@ from nann.errors import NannError
 from nann.export.scorer import _ops
 from nann.export.scorer._emit import evaluate
 from nann.export.scorer._import_ops import IMPORTS, Reading
+from nann.export.scorer._inline import without_compiled_calls
 from nann.export.scorer._ir import Needs, Shape, Spec, Tensor, constant, make, name_new, source
 
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
@@ -44,6 +45,7 @@ class ScorerGraph:
 
 def read_scorer(function: Any) -> ScorerGraph:
     """Read a frozen scorer: (tensors of one user..., item tile) -> scores. Raises NotSplittableError."""
+    function = without_compiled_calls(function)
     graph = function.graph
     library = graph.as_graph_def().library
     operations = _needed(function.outputs[0].op)

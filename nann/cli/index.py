@@ -10,6 +10,8 @@ import click
 
 from nann.cli._console import emit, json_option, print_text, progress, shell_command
 from nann.cli._numbers import NUMBERS
+from nann.errors import InvalidFileError
+from nann.run import read_run
 
 if TYPE_CHECKING:
     from nann.export import GraphIndex
@@ -140,6 +142,14 @@ def _summary(run_dir: Path, graph: GraphIndex) -> dict[str, Any]:
     }
 
 
+def _next_command(run_dir: Path) -> str:
+    """Only a run that names its data set can be evaluated."""
+    try:
+        return "check" if read_run(run_dir).data is None else "evaluate"
+    except InvalidFileError:
+        return "check"
+
+
 def _render(result: dict[str, Any]) -> None:
     edges = ", ".join(f"{count:,}" for count in result["edges_per_level"])
     print_text(
@@ -151,6 +161,6 @@ def _render(result: dict[str, Any]) -> None:
         print_text("Walks with so few entry points can miss parts of the corpus: --start-level 1 gives more.")
     run_dir = Path(result["index"]).parent
     print_text(
-        f"Next: {shell_command('nann', 'evaluate', '--run', run_dir)}\n"
+        f"Next: {shell_command('nann', _next_command(run_dir), '--run', run_dir)}\n"
         f"  or: {shell_command('nann', 'export', '--run', run_dir, '--out', 'MODELS/nann/1')}"
     )

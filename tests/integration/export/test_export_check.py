@@ -64,6 +64,18 @@ def test_what_tensorflow_runs_has_its_reason_and_advice(run: Path) -> None:
     assert found["microseconds_per_item"] > 0
 
 
+class Jitted(TinyModel):
+    """Its scorer is one call of a compiled function."""
+
+    def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
+        return tf.function(super().score, jit_compile=True, autograph=False)(user_state, item_embs)
+
+
+def test_flops_inside_a_jitted_function_count(run: Path) -> None:
+    plain, jitted = check_run(run, model=TinyModel()), check_run(run, model=Jitted())
+    assert jitted["tile"]["flops_per_item"]["before"] == plain["tile"]["flops_per_item"]["before"]
+
+
 class Mixing(TinyModel):
     def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(super().score(user_state, item_embs))
@@ -78,6 +90,15 @@ def test_a_refusal_is_the_sentence_of_the_export(run: Path) -> None:
     code, found = _asked(run)
     assert code == 1
     assert "item_ids.npy" in found["reason"]
+
+
+@pytest.mark.parametrize(("data", "command"), [(None, "nann check"), ("../data", "nann evaluate")])
+def test_index_names_the_next_command_for_this_run(run: Path, data: str | None, command: str) -> None:
+    content = {"format": 1, "model": "support.tiny_model:TinyModel", "data": data}
+    (run / "run.json").write_text(json.dumps(content))
+    done = CliRunner().invoke(main, ["index", "--run", str(run), "--m", "6"])
+    assert f"Next: {command} --run {run}" in done.stdout
+    assert f"nann export --run {run}" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["embeddings", "vocabulary"])
