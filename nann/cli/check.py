@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nann.cli._console import emit, import_tensorflow, json_option, print_text, spinner
+from nann.cli._console import emit, import_tensorflow, json_option, print_text, shell_command, spinner
 
 
 @click.command(name="check")
@@ -60,5 +60,7 @@ def _render(result: dict[str, Any]) -> None:
         lines.append(f"TensorFlow runs the scorer: {result['executor_reason']}. {result['advice']}")
     lines.append(f"About {result['microseconds_per_item']:.2f} microseconds an item on one core.")
     run_dir = result["run"]
-    lines.append(f"Next: nann index --run {run_dir}, then nann export --run {run_dir} --out MODELS/nann/1")
+    index = shell_command("nann", "index", "--run", run_dir)
+    export = shell_command("nann", "export", "--run", run_dir, "--out", "MODELS/nann/1")
+    lines.append(f"Next: {index}, then {export}")
     print_text("\n".join(lines))

@@ -58,7 +58,7 @@ def test_after_index(tmp_path: Path) -> None:
     np.save(run / "embeddings/item_ids.npy", np.arange(9))
     np.save(run / "embeddings/item_embs.npy", np.eye(9, dtype=np.float32))
     assert _next_commands("index", "--run", run, "--m", "4") == [
-        ["nann", "evaluate", "--run", str(run)],
+        ["nann", "check", "--run", str(run)],
         ["nann", "export", "--run", str(run), "--out", "MODELS/nann/1"],
     ]
 
