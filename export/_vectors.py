@@ -47,10 +47,9 @@ def export_vectors(
     `export_model` does.
 
     Example:
-
-    >>> result = export_vectors("ITEMS.npy", "MODELS/items/1", ids="IDS.npy", metric="cosine")
-    >>> result["verified"]["signatures"]
-    ['retrieve', 'score', 'serving_default']
+      >>> result = export_vectors("ITEMS.npy", "MODELS/items/1", ids="IDS.npy", metric="cosine")
+      >>> result["verified"]["signatures"]
+      ['retrieve', 'score', 'serving_default']
     """
     vectors, out_dir = Path(vectors), Path(out_dir)
     if metric not in METRICS:
@@ -98,7 +97,9 @@ def export_faiss(
     The vectors, the metric and the graph are the file's. ids: file of int64 [N]; None: those of the
     `IndexIDMap`, else the row numbers. The rest is as in `export_vectors`.
 
-    Example: `export_faiss("items.faiss", "MODELS/items/1")`.
+    Example:
+      >>> export_faiss("items.faiss", "MODELS/items/1")["num_items"]
+      500
     """
     import faiss
 

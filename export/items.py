@@ -33,6 +33,11 @@ class Items:
     ids:   int64 [N], each once, never -1 (which pads answers).
     embs:  float32 or float16 [N, D], all finite.
     state: name -> [N, ...] of each item_state_{name}.npy.
+
+    Example:
+      >>> items = read_items("RUN")
+      >>> items.num_items, items.dim, items.ids.dtype
+      (500, 8, dtype('int64'))
     """
 
     ids_path: Path

@@ -42,9 +42,11 @@ def from_keras(
     Raises InvalidInputError when the networks do not fit together.
 
     Example:
-
-    >>> model = from_keras(user=user_network, item=item_network, scorer=pair_network)
-    >>> nann.export.export_model("RUN", "MODELS/nann/1", model=model)
+      >>> ids = keras.Input([5], dtype="int64", name="item_ids")
+      >>> user = keras.Model(ids, keras.ops.mean(keras.layers.Embedding(61, 8)(ids), axis=1))
+      >>> model = from_keras(user=user, embedding_dim=8)
+      >>> {name: spec.shape.as_list() for name, spec in model.user_state.items()}
+      {'user': [8]}
     """
     return KerasModel(user, item, scorer, user_features=user_features, embedding_dim=embedding_dim)
 

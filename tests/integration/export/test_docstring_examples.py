@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import faiss
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -42,10 +44,15 @@ def _copy_linked(source: Path, target: Path) -> None:
 def names(
     shared_run: Path, shared_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Any]:
-    """What the examples use: RUN, its export, ORIGINAL, and the index of `IndexResource`'s example."""
+    """What the examples use: RUN, its export, ORIGINAL, vectors, the index of `IndexResource`'s example."""
     _copy_linked(shared_run, tmp_path / "RUN")
     _copy_linked(shared_export, tmp_path / "MODELS/nann/1")
     _copy_linked(shared_run / "index", tmp_path / "ORIGINAL")
+    link_or_copy(tmp_path / "RUN/embeddings/item_ids.npy", tmp_path / "IDS.npy")
+    link_or_copy(tmp_path / "RUN/embeddings/item_embs.npy", tmp_path / "ITEMS.npy")
+    graph = faiss.IndexHNSWFlat(8, 4)
+    graph.add(np.load(tmp_path / "ITEMS.npy"))
+    faiss.write_index(graph, str(tmp_path / "items.faiss"))
     monkeypatch.chdir(tmp_path)
     index = nann.ops.IndexResource(
         index_dir="RUN/index",
@@ -53,7 +60,7 @@ def names(
         item_tables={"item_embs": "RUN/embeddings/item_embs.npy"},
         user_tables={"item_ids": "RUN/vocabulary/item_ids.npy"},
     )
-    return {"np": np, "tf": tf, "index": index, **{value.__name__: value for value in PUBLIC}}
+    return {"keras": keras, "np": np, "tf": tf, "index": index, **{value.__name__: value for value in PUBLIC}}
 
 
 def test_what_is_public() -> None:
