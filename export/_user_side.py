@@ -14,6 +14,7 @@ from tensorflow.python.grappler import tf_optimizer
 
 from nann.errors import InvalidInputError
 from nann.export._model_specs import plain_names
+from nann.export._operations import check_operations
 from nann.export._options import TABLE_BYTES
 from nann.export.constants import MAX_CONSTANT_BYTES, captured, check_constants
 from nann.ops import load_library
@@ -52,6 +53,7 @@ def rewrite_user_side(
     """
     load_library()  # The rewritten graph contains its ops.
     traced = _trace(model)
+    check_operations(traced, what="embed_user")
     sources = list(captured(traced))
     rewriter = _GatherRewriter(_inlined(traced))
     tables: dict[str, Any] = {}

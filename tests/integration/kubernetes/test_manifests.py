@@ -206,7 +206,7 @@ def test_the_autoscaler_asks_for_a_metric_that_the_ops_count(
     pods_metric = first(rendered["volume"], "HorizontalPodAutoscaler")["metrics"][0]["pods"]["metric"]["name"]
     assert rule["name"]["as"] == pods_metric
     # TensorFlow Serving writes /a/b as :a:b on its Prometheus page.
-    counted = re.findall(r'"(/nann/\w+)"', (ROOT / "ops" / "kernels" / "metrics.cc").read_text())
+    counted = re.findall(r'"(/nann/\w+)"', (ROOT / "ops" / "kernels" / "metrics" / "metrics.cc").read_text())
     pages = {name.replace("/", ":") for name in counted}
     assert re.search(r'__name__="([^"]+)"', rule["seriesQuery"])[1] in pages  # type: ignore[index]
     assert any(re.fullmatch(rule["name"]["matches"], page) for page in pages)
