@@ -41,7 +41,7 @@ def build_graph(points: Any) -> GraphIndex:
 
 
 def walk(graph: GraphIndex, points: Any) -> list[tuple[Any, Any, list[tuple[int, int]]]]:
-    """(scored, kept, edges followed) of the entry points and of each hop; design section 4."""
+    """(scored, kept, edges followed) of the entry points and of each hop of the fixed walk."""
     steps = [(graph.enter_points, top(ENTRY_BEAM, graph.enter_points, points), [])]
     results, beams = steps[0][1], iter(BEAMS)
     for level in (1, 0):

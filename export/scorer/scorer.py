@@ -54,7 +54,7 @@ class Scorer:
     precision:     of the native executor's products while it walks.
     walk_tables:   what it reads meanwhile in place of `item_tables`, with which the results are then scored
                    again in float32; none: it reads those, and nothing is scored again.
-    expand:        candidates a hop of the adaptive walk; 0: the walk of design section 4.
+    expand:        candidates a hop of the adaptive walk; 0: the fixed walk (docs/design.md#the-search).
     jit:           whether XLA compiles `function`, once, when it first runs.
     """
 

@@ -1,4 +1,4 @@
-"""Splitting a scorer by what its operations depend on: user, item, or both (design section 7.2)."""
+"""Splitting a scorer by what its operations depend on: user, item, or both (docs/scorer-split.md)."""
 
 from __future__ import annotations
 
