@@ -41,7 +41,7 @@ ScorerOfUser = Callable[[Arrays], oracle.ScoreFn]
 class ExpectedWalk:
     """The reference walk, and how closely an export's answers must match it.
 
-    expand:   candidates a hop of the adaptive walk; 0: the walk of design section 4.
+    expand:   candidates a hop of the adaptive walk; 0: the fixed walk (docs/design.md#the-search).
     accuracy: where the export walks by narrow numbers, the least share of the results that it must find;
               their scores are float32's all the same. None: it walks in float32 and must find them all.
     tolerance: how far scores may lie apart, relative to the largest.

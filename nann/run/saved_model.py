@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nann.errors import InvalidFileError
+from nann.files import without_patterns
 from nann.run.guard import own_code
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class SavedModel:
                 f"{folder}: expected a SavedModel, found no saved_model.pb. Correct the folder in run.json; "
                 f"it is relative to the run."
             )
-        with own_code(f"{folder}", lambda: "tf.saved_model.load"):
-            self._loaded = tf.saved_model.load(str(folder))  # owns the variables and tables
+        with own_code(f"{folder}", lambda: "tf.saved_model.load"), without_patterns(folder) as found_by:
+            self._loaded = tf.saved_model.load(str(found_by))  # owns the variables and tables
         self._functions = {
             name: _Function(folder, name, found)
             for name in _FUNCTIONS

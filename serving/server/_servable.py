@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.client import pywrap_tf_session
 
+from nann.files import without_patterns
 from nann.serving.server._status import Code, StatusError, as_status, not_found
 
 _SAVED_MODEL_FILE = "saved_model.pb"
@@ -69,9 +70,9 @@ class Servable:
         self._graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=self._graph, config=options.config())
         try:
-            with self._graph.as_default():
+            with self._graph.as_default(), without_patterns(path) as folder:
                 meta_graph = tf.compat.v1.saved_model.loader.load(
-                    self._session, list(options.tags), str(path)
+                    self._session, list(options.tags), str(folder)
                 )
         except BaseException:
             self.close()
