@@ -63,7 +63,12 @@ class _Process:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self._child = subprocess.Popen(
-            [sys.executable, "-c", "from nann.export._apart import main; main()"],
+            # The working directory may hold a folder called nann: modules are looked up as they are here.
+            [
+                sys.executable,
+                "-c",
+                f"import sys; sys.path[:] = {sys.path!r}; from nann.export._apart import main; main()",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

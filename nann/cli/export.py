@@ -50,13 +50,6 @@ from nann.cli._ways import WayIn, ways_in
     help="Largest variable of score that may become a constant of the graph.",
 )
 @click.option(
-    "--max-constant-bytes",
-    default=16 * 2**20,
-    show_default=True,
-    type=click.IntRange(min=0),
-    help="Largest variable that may become a constant of the graph.",
-)
-@click.option(
     "--reorder",
     is_flag=True,
     help="Give near items near positions, for the processor's caches. The corpus and the index are then "

@@ -137,5 +137,7 @@ def test_a_run_without_a_checkpoint_is_named(data: Path, whole: Path, tmp_path: 
     (tmp_path / "run.json").write_text((whole / "run.json").read_text())
     with pytest.raises(InvalidFileError, match="expected a checkpoint, found none"):
         ReferenceModel.from_run(tmp_path)
-    with pytest.raises(InvalidFileError, match=r"run\.json: expected the description of a run, found no such file"):
+    with pytest.raises(
+        InvalidFileError, match=r"run\.json: expected the description of a run, found no such file"
+    ):
         ReferenceModel.from_run(tmp_path / "nowhere")

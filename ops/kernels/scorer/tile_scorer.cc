@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <cstdio>
-#include <mutex>
 #include <utility>
 
 #include "../../core/base/status_macros.h"
@@ -21,14 +20,12 @@ namespace {
 
 // Exports that carry `native_scorer`, a serialized FunctionDef, were made before there were scorer programs.
 void WarnOfEarlierExport() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    // Not by LOG: `nann` raises TensorFlow's log level, and whoever runs a server should read this.
-    std::fputs(
-        "WARNING: This model was exported by nann 0.1.0 or before: its scorer runs as a TensorFlow function, "
-        "which gives the same answers and takes longer. Export it again with `nann export`.\n",
-        stderr);
-  });
+  // Not by LOG: `nann` raises TensorFlow's log level, and whoever runs a server should read this. Not by
+  // std::call_once: its thread-local variables would make the loader a dependency of the preloaded library.
+  [[maybe_unused]] static const int once = std::fputs(
+      "WARNING: This model was exported by nann 0.1.0 or before: its scorer runs as a TensorFlow function, "
+      "which gives the same answers and takes longer. Export it again with `nann export`.\n",
+      stderr);
 }
 
 }  // namespace
