@@ -52,6 +52,7 @@ def beam_search(
     rescore_tables: Sequence[str] = (),
     max_work: int = DEFAULT_MAX_WORK,
     expand: int = 0,
+    score_all: bool = False,
 ) -> BeamSearchResult:
     """Walk the index for each user of a batch, inside one op (docs/design.md, "The search").
 
@@ -74,6 +75,7 @@ def beam_search(
     expand:         0 is the fixed walk. 1 and more is the adaptive walk (Algorithm 2 of the HNSW paper, arXiv
                     1603.09320, for several candidates at once): a hop expands this many candidates; a level
                     ends when as many of its best candidates are expanded as its widest beam says.
+    score_all:      score every item in place of a walk; of `level_topn` only k counts.
 
     Raises InvalidInputError when a function has captures; tf.errors.InvalidArgumentError, naming the input,
     expected and actual, when a tensor does not fit.
@@ -103,6 +105,7 @@ def beam_search(
             exclude_ids=exclude_ids,
             max_work=max_work,
             expand=expand,
+            score_all=score_all,
             rescore_tables=list(rescore_tables),
             **_scorer_attributes(scorer, user_functions, item_tables, tile_rows, program, precision),
         )

@@ -105,6 +105,22 @@ def adaptive_search(
     return *_answer(k, pool, pool_scores, item_ids, exclude_ids), items_scored
 
 
+def score_all(
+    graph: GraphIndex,
+    item_ids: npt.NDArray[np.int64],
+    score_fn: ScoreFn,
+    level_topn: Sequence[int] | npt.NDArray[np.int32],
+    exclude_ids: Sequence[int] | npt.NDArray[np.int64] = (),
+) -> tuple[npt.NDArray[np.int64], Scores, int]:
+    """Brute force for one user: every item is scored, and of `level_topn` only k counts.
+
+    The other arguments, the results and the errors are those of `beam_search`.
+    """
+    k = int(check_level_topn(level_topn, graph.meta)[-1])
+    result, scores, items_scored = _score(score_fn, np.arange(graph.meta.num_items, dtype=np.int32))
+    return *_answer(k, result, scores, item_ids, exclude_ids), items_scored
+
+
 def _answer(
     k: int,
     result: Positions,

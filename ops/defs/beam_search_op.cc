@@ -30,6 +30,7 @@ REGISTER_OP("Nann>BeamSearch")
     .Attr("tile_rows: int >= 1 = 128")
     .Attr("max_work: int >= 1 = 4194304")
     .Attr("expand: int >= 0 = 0")
+    .Attr("score_all: bool = false")
     .SetShapeFn([](InferenceContext* c) {
       const int inputs = c->num_inputs();
       ShapeHandle unused;
@@ -81,6 +82,7 @@ max_work: the cap on batch x sum of level_topn.
 expand: 0 is the fixed walk, of `hops_per_level` hops. More is the adaptive walk: the widest beam of a level
   says how many of its best candidates are expanded, this many of them per hop, and the level ends when all of
   them were.
+score_all: score every item in place of a walk; of `level_topn` only k counts, and `expand` does not.
 )doc");
 
 REGISTER_OP("Nann>ScoreItems")

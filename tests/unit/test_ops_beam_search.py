@@ -15,6 +15,7 @@ import nann.ops
 from nann.errors import InvalidInputError
 from nann.export.index.oracle import adaptive_search as adaptive_oracle
 from nann.export.index.oracle import beam_search as oracle
+from nann.export.index.oracle import score_all as score_all_oracle
 from support.graphs import DIM, Corpus, random_corpus
 
 
@@ -136,6 +137,31 @@ def test_the_adaptive_walk_is_the_oracles(data: st.DataObject) -> None:
 
 
 NO_EXCLUSIONS = np.zeros((1, 0), np.int64)
+
+
+@settings(max_examples=30)
+@given(data=st.data())
+def test_all_items_are_scored_as_by_the_oracle(data: st.DataObject) -> None:
+    corpus = random_corpus(
+        data.draw(st.integers(0, 2**32)), num_items=data.draw(st.sampled_from([1, 2, 80, 8192, 8193, 20_000]))
+    )
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    users = rng.integers(-2, 3, (data.draw(st.integers(1, 4)), DIM)).astype(np.float32)
+    users[rng.random(len(users)) < 0.3, -1] = 9  # Users for whom some items score NaN.
+    level_topn = rng.integers(1, 300, 6).astype(np.int32)
+    exclude_ids = rng.choice([-1, 5, *corpus.item_ids[:300]], (len(users), data.draw(st.integers(0, 50))))
+    with tempfile.TemporaryDirectory() as folder:
+        index = nann.ops.IndexResource(**corpus.write(Path(folder)))
+        found = nann.ops.beam_search(
+            index, [users], level_topn, exclude_ids, scorer=SCORERS[4], tile_rows=4, score_all=True
+        )
+    for row, user in enumerate(users):
+        ids, scores, items_scored = score_all_oracle(
+            corpus.graph, corpus.item_ids, numpy_score(corpus, user), level_topn, exclude_ids[row]
+        )
+        np.testing.assert_array_equal(found.ids[row], ids)
+        np.testing.assert_array_equal(found.scores[row], scores)
+        assert int(found.items_scored[row]) == items_scored == len(corpus.item_ids)
 
 
 def test_ties_go_to_the_smaller_item_id() -> None:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 
@@ -12,6 +13,10 @@ namespace {
 // Neighbour lists that are fetched from memory while one is read. A list takes 2 to 8 cache lines, so four
 // keep the processor's 10 to 16 outstanding misses busy.
 constexpr size_t kListsAhead = 4;
+
+// Positions that a search of all items hands out at once: 64 tiles of the default size, so that every thread
+// has work, and cancellation is noticed within milliseconds.
+constexpr int64_t kPositionsAtOnce = 8192;
 
 }  // namespace
 
@@ -58,7 +63,22 @@ void BeamSearch::Start(absl::Span<const int32_t> level_topn, const WalkOptions& 
   hops_left_ = 0;
   beam_ = 0;
   results_.clear();
-  frontier_.assign(graph_->enter_points().begin(), graph_->enter_points().end());
+  frontier_.clear();
+  if (options_.score_all) {
+    level_ = 0;
+    next_position_ = 0;
+    pool_.Reset(0, WithRescoreMargin(level_topn_.back() + options_.excluded), graph_->item_ids(), &results_);
+    NextPositions();
+  } else {
+    frontier_.assign(graph_->enter_points().begin(), graph_->enter_points().end());
+  }
+}
+
+void BeamSearch::NextPositions() {
+  const int64_t count = std::min(kPositionsAtOnce, graph_->num_items() - next_position_);
+  frontier_.resize(count);
+  std::iota(frontier_.begin(), frontier_.end(), static_cast<int32_t>(next_position_));
+  next_position_ += count;
 }
 
 void BeamSearch::ResetPool() {
@@ -119,6 +139,13 @@ void BeamSearch::TakeScores(absl::Span<const float> scores, std::vector<Candidat
 void BeamSearch::Advance(absl::Span<const float> scores) {
   items_scored_ += static_cast<int64_t>(scores.size());
   TakeScores(scores, &candidates_);
+  if (options_.score_all) {
+    pool_.Merge(&candidates_);
+    NextPositions();
+    done_ = frontier_.empty();
+    if (done_) pool_.CopyTo(&results_);
+    return;
+  }
   if (adaptive() && level_ < graph_->num_levels()) {
     pool_.Merge(&candidates_);
   } else {

@@ -34,10 +34,17 @@ absl::Status CheckLevelTopn(const Graph& graph, absl::Span<const int32_t> level_
 // `expand` of them per hop, and the level ends when all of these were. An easy user needs few hops, a hard
 // one many. With `expand` 1 this is Algorithm 2 of the HNSW paper (arXiv 1603.09320); a larger `expand` fills
 // the scorer's tiles.
+//
+// All items: the graph is not read. Every position is scored, in ascending order, some tiles at a time.
 struct WalkOptions {
   int64_t expand = 0;    // 0: the fixed walk.
   int64_t excluded = 0;  // How many items TopK may exclude: level 0 keeps that many more than k.
+  bool score_all = false;
 };
+
+// How many results of a search for the best `k` are worth scoring again more exactly: a margin of a quarter
+// and 16 for items that narrow numbers ranked below k.
+inline int64_t WithRescoreMargin(int64_t k) { return k + k / 4 + 16; }
 
 // One search, driven by its caller, who computes the scores:
 //
@@ -80,6 +87,8 @@ class BeamSearch {
 
  private:
   bool adaptive() const { return options_.expand > 0; }
+  // Sets frontier_ to the next positions of a search that scores all items; at the end there are none.
+  void NextPositions();
   // Starts the level with the results of the one above it.
   void EnterLevel(int level);
   // Fills the pool of an adaptive walk for the level that is entered.
@@ -103,6 +112,7 @@ class BeamSearch {
   std::vector<Candidate> candidates_;  // C.
   std::vector<int32_t> frontier_;      // F.
   CandidatePool pool_;                 // Of an adaptive walk: takes the place of R while a level is walked.
+  int64_t next_position_ = 0;          // Of a search that scores all items.
   int level_ = 0;                      // num_levels() while the entry points are scored.
   int hops_left_ = 0;                  // Of a fixed walk, on this level.
   int beam_ = 0;                       // Index into level_topn_ of the current hop's beam.

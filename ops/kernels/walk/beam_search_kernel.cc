@@ -75,8 +75,8 @@ class SearchRun {
             tensorflow::AsyncOpKernel::DoneCallback done)
       : ctx_(ctx), index_(std::move(index)), done_(std::move(done)) {}
 
-  // Checks the inputs, makes the scorer ready and allocates the outputs. `expand` is the walk's.
-  absl::Status Prepare(const TileScorer& scorer, int64_t expand, int64_t max_work) {
+  // Checks the inputs, makes the scorer ready and allocates the outputs. The request sets `walk.excluded`.
+  absl::Status Prepare(const TileScorer& scorer, const WalkOptions& walk, int64_t max_work) {
     NANN_RETURN_IF_ERROR(ctx_->input_list("user_state", &user_state_));
     NANN_ASSIGN_OR_RETURN(batch_, BatchOf(user_state_));
     const Tensor* level_topn;
@@ -87,7 +87,8 @@ class SearchRun {
       return absl::InvalidArgumentError(absl::StrCat("exclude_ids: expected shape [batch = ", batch_,
                                                      ", ids], found ", exclude_ids_->shape().DebugString()));
     }
-    walk_ = {expand, exclude_ids_->dim_size(1)};
+    walk_ = walk;
+    walk_.excluded = exclude_ids_->dim_size(1);
     NANN_ASSIGN_OR_RETURN(scorer_, scorer.Prepare(ctx_, *index_));
     NANN_ASSIGN_OR_RETURN(rescorer_, scorer.PrepareRescorer(*index_));
     return AllocateOutputs();
@@ -102,11 +103,9 @@ class SearchRun {
   absl::Span<const int32_t> level_topn(int64_t row) const { return level_topn_.BeamsOfRow(row); }
   std::vector<Tensor> UserTensors(int64_t row) const { return UserOfRow(user_state_, row); }
 
-  // How many results are scored again in float32: k, what may be excluded, and a margin of a quarter and 16
-  // for items that narrow products ranked below k.
+  // How many results are scored again in float32: k, what may be excluded, and a margin.
   int64_t RescoreCount(int64_t row) const {
-    const int64_t k = level_topn_.KOfRow(row) + walk_.excluded;
-    return k + k / 4 + 16;
+    return WithRescoreMargin(level_topn_.KOfRow(row) + walk_.excluded);
   }
 
   // The next row that no walker has claimed; -1 when there is none or the run has failed.
@@ -303,14 +302,15 @@ class BeamSearchOp : public tensorflow::AsyncOpKernel {
  public:
   explicit BeamSearchOp(tensorflow::OpKernelConstruction* ctx) : AsyncOpKernel(ctx), scorer_(ctx) {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("max_work", &max_work_));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("expand", &expand_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("expand", &walk_.expand));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("score_all", &walk_.score_all));
   }
 
   void ComputeAsync(OpKernelContext* ctx, DoneCallback done) override {
     absl::StatusOr<std::shared_ptr<const Index>> index = IndexOfInput(ctx, 0);
     OP_REQUIRES_OK_ASYNC(ctx, index.status(), done);
     auto run = std::make_shared<SearchRun>(ctx, *std::move(index), done);
-    OP_REQUIRES_OK_ASYNC(ctx, run->Prepare(scorer_, expand_, max_work_), done);
+    OP_REQUIRES_OK_ASYNC(ctx, run->Prepare(scorer_, walk_, max_work_), done);
     const int64_t threads = ctx->device()->tensorflow_cpu_worker_threads()->num_threads;
     const int64_t walkers = std::clamp<int64_t>(run->batch(), 1, std::max<int64_t>(threads, 1));
     run->ExpectWalkers(walkers);
@@ -323,7 +323,7 @@ class BeamSearchOp : public tensorflow::AsyncOpKernel {
  private:
   const TileScorer scorer_;
   int64_t max_work_ = 0;
-  int64_t expand_ = 0;
+  WalkOptions walk_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("Nann>BeamSearch").Device(tensorflow::DEVICE_CPU), BeamSearchOp);
