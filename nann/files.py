@@ -47,8 +47,8 @@ def staged_directory(target: str | os.PathLike[str], *, replace: bool = True) ->
     An existing `target` is swapped out in one step and then deleted; with `replace=False` FileExistsError
     is raised instead, unless it is an empty directory. When the block raises, the
     staged directory is deleted and `target` stays as it was. The staged name starts with a dot and
-    holds a word, so that no model server takes it for a version. A `target` that is a symbolic link stays
-    one: the directory appears where it points.
+    is not a number, so no model server loads it as a version. A symbolic link `target` is kept; the
+    directory replaces the one that it points to.
     """
     target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +197,7 @@ def _can_be_mapped(path: Path, array: Any) -> bool:
 def link_or_copy(source: Path, target: Path) -> None:
     """Make `target` the same file as `source` where the file system can, else a copy of it.
 
-    Writers of this project rename whole files into place, so a link is never written through.
+    Writers of this project rename whole files into place, so writing never changes a linked file.
     """
     source = source.resolve()
     try:

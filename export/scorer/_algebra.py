@@ -1,6 +1,6 @@
 """Rules for sums, products with free factors, and matrix products: what is linear in the item goes together.
 
-Free tensors (of constants and the user only) are computed once a request, so they collect: summands move
+Free tensors (of constants and the user only) are computed once per request, so they collect: summands move
 outwards until they meet, factors move into the matrices, and parts of a concatenation get their own part of
 the matrix.
 """

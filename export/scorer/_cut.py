@@ -39,7 +39,7 @@ def cheapest_cut(output: Tensor, item: Tensor, rows: RowAnalysis, *, max_width: 
         stored = [each for each in cut if each != item]
         if table_width(stored, item.shape[0]) <= max_width:
             return cut
-        # After that many the widest has to go: some narrow cut, not always the best.
+        # After _MAX_CUTS tries, the widest tensor is dropped each time: a cut that fits, not always the best.
         hurried = len(seen) > _MAX_CUTS
         for each in [max(stored, key=lambda tensor: tensor.size)] if hurried else stored:
             without = forbidden | {each}
@@ -72,8 +72,8 @@ class _Graph:
     def cut(self, forbidden: frozenset[Tensor]) -> tuple[int, list[Tensor]]:
         """The cost of the cheapest cut that gathers none of `forbidden`, and what it gathers.
 
-        A node on the side of the tile is computed for each tile, a tensor there is needed for each tile. A
-        tensor there whose node is not is gathered.
+        Nodes on the tile side are computed per tile. A tensor on the tile side whose node is on the export
+        side is gathered.
         """
         network = _Network()
         for node in self._nodes:

@@ -1,4 +1,4 @@
-"""From our graph back to TensorFlow: functions of nothing but TensorFlow's operations."""
+"""Writes our graph as TensorFlow functions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def to_function(
     """A ConcreteFunction without captures that computes `outputs`.
 
     arguments: names and specs of its inputs.
-    bound:     tensor of ours -> the argument that holds it. Everything that no argument holds is computed.
+    bound:     our tensor -> the argument with its value. All other tensors are computed.
     library:   FunctionDefLibrary of the functions that control flow calls.
     finish:    makes the function's result of the outputs.
     """
@@ -114,7 +114,7 @@ class _Emitter:
         self.graph_def.node.extend(kept)
 
     def op(self, op: str, inputs: Sequence[str], like: str, dtype: tf.DType, **attrs: Any) -> str:
-        """One of TensorFlow's operations of one output; `like`: what its name is made of."""
+        """One of TensorFlow's operations of one output; `like`: prefix of the node's name."""
         key = (op, tuple(inputs), tuple(sorted(attrs.items())))
         if key not in self._written:
             node = self.graph_def.node.add(name=self._unused(f"{like or 'split'}/{op}"), op=op)
@@ -168,7 +168,7 @@ def _const(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
 
 
 def _chain(op: str) -> Callable[[_Emitter, Node, list[str]], str]:
-    """Two at a time from the left: sums that begin alike share their beginning."""
+    """Folds from the left, so that sums with equal prefixes share nodes."""
 
     def lower(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
         result = inputs[0]

@@ -1,8 +1,8 @@
 """From a scorer's graph to the program that the native executor runs.
 
 A rule finds what of the graph one instruction computes (a sum of products with its activation, say) and names
-the tensors that it is computed from. A new instruction is a rule here, a case in
-ops/core/scorer/native_executor.cc, and a line in docs/scorer-program.md.
+the tensors that it is computed from. docs/scorer-program.md has the
+steps that add an instruction.
 """
 
 from __future__ import annotations

@@ -17,12 +17,12 @@ class SplitReport:
 
     reason:         why the scorer was left as it is; None: it was split.
     nodes:          operations of the traced scorer by what they depend on: constants, user, item, both.
-    user_tensors:   what is computed once a request: {"name", "shape", "dtype"}.
+    user_tensors:   what is computed once per request: {"name", "shape", "dtype"}.
     item_columns:   what is computed once at export: {"name", "width"}, in the order of the table's columns.
     table_width:    floats of a row of the item table, filled up to cache lines; 0: there is no table.
     flops_per_item: {"before", "after"}; before, every tile of items did the user's part again.
     bytes_per_item: gathered for an item: {"before", "after"}.
-    user_flops:     once a request.
+    user_flops:     once per request.
     """
 
     reason: str | None

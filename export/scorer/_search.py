@@ -27,7 +27,7 @@ class Plan:
 
     output:  the scores.
     columns: item-only tensors computed at export and gathered.
-    user:    free tensors computed once a request.
+    user:    free tensors computed once per request.
     """
 
     output: Tensor
@@ -131,6 +131,6 @@ def _planned(output: Tensor, item: Tensor, rows: RowAnalysis, max_width: int) ->
 
 
 def is_user_part(tensor: Tensor) -> bool:
-    """Whether it is computed once a request: free, of a fixed shape, and not written into the graph."""
+    """Whether it is computed once per request: free, of a fixed shape, and not written into the graph."""
     is_value = tensor.dtype not in (tf.resource, tf.variant)
     return tensor.is_free and tensor.known_shape is not None and tensor.op != "const" and is_value

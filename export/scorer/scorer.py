@@ -163,7 +163,7 @@ def scores_of(
 
 
 def split_scorer(scorer: Scorer, *, num_items: int, item_table_bytes: int) -> Scorer:
-    """The same scores, with the user's part run once a request and the items' part from an item table.
+    """The same scores, with the user's part run once per request and the items' part from an item table.
 
     item_table_bytes: what the table over `num_items` may take. A scorer that cannot be split, or would not
     gain, comes back as it is; its report says why.

@@ -17,10 +17,10 @@ _COMMANDS = {
     "bench": "Measure an export or a server under load, and compare with other libraries.",
     "check": "Say what an export would do with a model.",
     "data": "Prepare a data set for training.",
-    "demo": "Run the whole way from data to served answers on MovieLens-100K.",
-    "embed": "Push every item through the item side of a trained model.",
+    "demo": "Run all steps from data to served answers on MovieLens-100K.",
+    "embed": "Compute the embedding of every item.",
     "evaluate": "Measure recall of an export, of brute force and of popularity.",
-    "export": "Write a SavedModel from a checkpoint, embeddings and an index.",
+    "export": "Write a SavedModel from a run: its model, embeddings and index.",
     "index": "Build, convert or import an HNSW index over item embeddings.",
     "query": "Ask a running server for the top items of a user.",
     "serve": "Serve a model with TensorFlow Serving's protocol.",
@@ -68,8 +68,8 @@ class _LazyGroup(click.Group):
                 f"{error.name} is not installed. What this command needs: pip install nann[{extra}]"
             ) from error
         except OSError as error:
-            # A full disk, a read-only folder, a file where a folder is needed: no fault of the program's.
-            # A reader of standard output that has gone is click's business.
+            # A full disk, a read-only folder, a file where a folder is needed: not a bug of the program.
+            # click handles a closed standard output.
             if error.errno == errno.EPIPE:
                 raise
             raise click.ClickException(_what_the_system_said(error)) from error
@@ -80,7 +80,7 @@ def _what_the_system_said(error: OSError) -> str:
     path = error.filename if error.filename2 is None else error.filename2
     if path is None or error.strerror is None:
         return str(error)
-    return f"{os.fspath(path)}: {error.strerror}. Correct the path, or what the system refuses there."
+    return f"{os.fspath(path)}: {error.strerror}. Correct the path or its permissions, or free disk space."
 
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

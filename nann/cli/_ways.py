@@ -53,14 +53,14 @@ _OPTIONS = (
         "--keras-user", type=_PATH, help="User network, a .keras file, in place of run.json's model."
     ),
     click.option("--keras-item", type=_PATH, help="Item network of the same model."),
-    click.option("--keras-scorer", type=_PATH, help="Scorer of a batch of pairs; none: the inner product."),
+    click.option("--keras-scorer", type=_PATH, help="Scorer for a batch of pairs.  [default: inner product]"),
     click.option("--vectors", type=_PATH, help="In place of --run: item vectors [N, D], an .npy file."),
     click.option("--faiss", "faiss_file", type=_PATH, help="In place of --run: an HNSW index file of faiss."),
-    click.option("--ids", type=_PATH, help="int64 [N], an .npy file; none: the row numbers are the ids."),
+    click.option("--ids", type=_PATH, help="Item ids, int64 [N], an .npy file.  [default: the row numbers]"),
     click.option(
         "--metric",
         type=click.Choice(["ip", "l2", "cosine"]),
-        help="Of --vectors: what an item scores with a query vector.  [default: ip]",
+        help="How --vectors are compared with a query vector.  [default: ip]",
     ),
 )
 

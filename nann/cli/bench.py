@@ -108,14 +108,22 @@ def command() -> None:
     help="Open loop: most concurrent requests; others wait, and their waiting time counts.",
 )  # fmt: skip
 @click.option(
-    "--seconds", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="Per level."
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Seconds per load level.",
 )
 @click.option(
     "--warmup-seconds", type=click.FloatRange(0), default=3.0, show_default=True,
     help="Duration of the load before the first level.",
 )  # fmt: skip
 @click.option(
-    "--processes", type=click.IntRange(1), default=1, show_default=True, help="Load generators, for a server."
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes that generate load, for --target.",
 )
 @click.option(
     "--threads", type=click.IntRange(0), default=0, show_default=True,
@@ -129,7 +137,11 @@ def command() -> None:
     "--agreement-users", type=click.IntRange(0), default=0, show_default=True,
     help="Number of requests to compare with brute force, for each --level-topn.",
 )  # fmt: skip
-@click.option("--server-pid", type=int, help="Process to watch.  [default: listener on a local --target]")
+@click.option(
+    "--server-pid",
+    type=int,
+    help="Server process to measure.  [default: the one that listens on a local --target]",
+)
 @click.option("--metrics-url", help="Prometheus page of the server, for the time by part.")
 @click.option("--profile", type=_PATH, help="Folder for a TensorFlow profiler trace of the first level.")
 @click.option(
@@ -211,8 +223,10 @@ def _corpus_options(function: Function) -> Function:
     integer = functools.partial(click.option, show_default=True)
     for option in (
         integer("--seed", type=click.IntRange(0), default=0, help="Seed of the vectors."),
-        integer("--ef-construction", type=click.IntRange(1), default=100, help="Build effort of the graphs."),
-        integer("--m", type=click.IntRange(2), default=32, help="Links of the graphs."),
+        integer(
+            "--ef-construction", type=click.IntRange(1), default=100, help="ef_construction of the graphs."
+        ),
+        integer("--m", type=click.IntRange(2), default=32, help="Links per node (M) of the graphs."),
         click.option("--work", type=_PATH, required=True, help="Folder that keeps corpora and graphs."),
         _config_option,
     ):
@@ -222,8 +236,12 @@ def _corpus_options(function: Function) -> Function:
 
 @command.command()
 @_corpus_options
-@click.option("--items", type=click.IntRange(1000), default=1_000_000, show_default=True, help="Vectors.")
-@click.option("--dim", type=click.IntRange(2), default=64, show_default=True, help="Their dimension.")
+@click.option(
+    "--items", type=click.IntRange(1000), default=1_000_000, show_default=True, help="Number of vectors."
+)
+@click.option(
+    "--dim", type=click.IntRange(2), default=64, show_default=True, help="Dimension of the vectors."
+)
 @click.option("--queries", type=click.IntRange(1), default=1024, show_default=True, help="Queries.")
 @click.option("--metrics", type=_METRICS, default="ip,l2", show_default=True, help="ip: inner product; l2.")
 @click.option(
@@ -265,7 +283,7 @@ def _render_peers(result: dict[str, Any]) -> None:
         title = f"{case['metric']}, recall@{case['k']} of {case['recall']:g}"
         table = Table(title=title, title_justify="left")
         table.add_column("library", no_wrap=True)
-        for name in ("effort", "recall", "us per query", "kernel", "best peer / it (95 %)"):
+        for name in ("effort", "recall", "us per query", "kernel", "speed-up over best peer (95 %)"):
             table.add_column(name, justify="right")
         for row in case["rows"]:
             ratio = case["ratios"].get(row["name"])

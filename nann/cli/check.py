@@ -37,7 +37,7 @@ def _render(result: dict[str, Any]) -> None:
     lines = [f"Accepted: {result['num_items']:,} items of {item['dim']} values."]
     features = ", ".join(f"{name} {spec}" for name, spec in user["features"].items())
     state = ", ".join(f"{name} {spec}" for name, spec in user["state"].items())
-    lines.append(f"User part, once a request: {features or 'no features'} -> {state}")
+    lines.append(f"User part, once per request: {features or 'no features'} -> {state}")
     for name, shape in user["mapped_tables"].items():
         lines.append(f"  table {name} {shape} is a mapped file")
     for tensor in user["tensors"]:

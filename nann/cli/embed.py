@@ -20,7 +20,7 @@ from nann.cli._console import emit, import_tensorflow, json_option, print_text, 
 )
 @json_option
 def command(run_dir: Path, dtype: str, as_json: bool) -> None:
-    """Push every item through the item side of the run's model, and write RUN/embeddings."""
+    """Compute the embedding of every item by the run's model, and write RUN/embeddings."""
     import_tensorflow()
     from nann.training import embed
 

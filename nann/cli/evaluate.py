@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "export` does without options]",
 )
 @click.option("--brute-force", is_flag=True, help="Also score all items for every user, and compare.")
-@click.option("--k", default=50, show_default=True, help="Length of the lists.")
+@click.option("--k", default=50, show_default=True, help="Number of results per user.")
 @click.option(
     "--level-topn", type=NUMBERS, help="Beams of the walk; the last becomes k.  [default: the export's]"
 )
@@ -44,8 +44,8 @@ def command(
 ) -> None:
     """Measure the answers of RUN's export against popularity, and against brute force by the same scorer.
 
-    Each user's last event is held out. The export is asked as a server is: with its executor, precision and
-    walk, and with the items that the user had excluded. Writes RUN/evaluation.json.
+    Each user's last event is held out. The export runs as in a server, with its executor, precision and
+    walk; the user's earlier items are in exclude_ids. Writes RUN/evaluation.json.
     """
     import_tensorflow()
     from nann.training import EvaluateOptions, evaluate
@@ -66,7 +66,7 @@ def command(
 def _table(result: Evaluation) -> Table:
     table = Table(title=f"{result.users:,} users, {result.items:,} items, k = {result.k}")
     if result.users_skipped:
-        table.caption = f"{result.users_skipped:,} users left out: they had their held-out item before"
+        table.caption = f"{result.users_skipped:,} users skipped: their held-out item also occurs earlier"
     table.add_column("figure")
     table.add_column("value", justify="right")
     table.add_row(f"recall@{result.k} of the walk", f"{result.recall_walk:.4f}")

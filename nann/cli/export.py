@@ -28,7 +28,9 @@ from nann.cli._ways import WayIn, ways_in
     help="Default beams: entry beam, one beam per hop, final k.  [default: 100,200,...,200; for a shard all "
     "but k are divided by the number of shards]",
 )
-@click.option("--tile-rows", default=128, show_default=True, help="Items that the scorer runs on at once.")
+@click.option(
+    "--tile-rows", default=128, show_default=True, help="Items per tile of a scorer that TensorFlow runs."
+)
 @click.option(
     "--split/--no-split",
     default=True,
@@ -47,13 +49,13 @@ from nann.cli._ways import WayIn, ways_in
     default=16 * 2**20,
     show_default=True,
     type=click.IntRange(min=0),
-    help="Largest variable of score that may become a constant of the graph.",
+    help="Largest variable used by score, in bytes, that may be stored as a constant of the graph.",
 )
 @click.option(
     "--reorder",
     is_flag=True,
-    help="Give near items near positions, for the processor's caches. The corpus and the index are then "
-    "copied in place of linked.",
+    help="Store similar items next to each other, for the processor's caches. The corpus and the index "
+    "are then copied instead of linked.",
 )
 @click.option(
     "--executor",
@@ -81,14 +83,14 @@ from nann.cli._ways import WayIn, ways_in
     "--accuracy",
     default=0.99,
     show_default=True,
-    help="Share of float32's results that bfloat16 or float16 must find at least.",
+    help="Least share of the float32 results that bfloat16 or float16 must find.",
 )
 @click.option(
     "--walk",
     type=click.Choice(["fixed", "adaptive"]),
     default="fixed",
     show_default=True,
-    help="fixed does the hops of the index; adaptive goes on until the best candidates are all expanded.",
+    help="fixed: as many hops as the index says; adaptive: until all best candidates are expanded.",
 )
 @click.option(
     "--expand",

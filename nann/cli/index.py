@@ -49,7 +49,9 @@ def _start_level(context: click.Context, parameter: click.Parameter, value: str)
     "links lead to items with a large inner product.",
 )
 @click.option("--m", default=32, show_default=True, help="Neighbours of a node at each level above 0.")
-@click.option("--ef-construction", default=100, show_default=True, help="Candidates looked at for each node.")
+@click.option(
+    "--ef-construction", default=100, show_default=True, help="Candidates considered when a node is linked."
+)
 @click.option(
     "--start-level",
     default="auto",
@@ -58,9 +60,12 @@ def _start_level(context: click.Context, parameter: click.Parameter, value: str)
     help="Level whose nodes are the entry points; auto leaves at most 2,048.",
 )
 @click.option(
-    "--hops", type=NUMBERS, help="Hops of levels 0, 1, ...; needs --start-level.  [default: 3,1,...,1]"
+    "--hops",
+    type=NUMBERS,
+    help="Hops of levels 0, 1, ... (level_topn has the opposite order); needs --start-level.  "
+    "[default: 3,1,...,1]",
 )
-@click.option("--seed", default=12345, show_default=True, help="Draws the levels of the nodes.")
+@click.option("--seed", default=12345, show_default=True, help="Seed for drawing the levels of the nodes.")
 @click.option(
     "--threads", type=int, help="Threads of faiss; 1 makes a build repeatable.  [default: all processors]"
 )

@@ -70,7 +70,7 @@ def _hedge_after(text: str) -> float | Literal["p95"]:
     "--hedge-after",
     type=_hedge_after,
     metavar="SECONDS|p95",
-    help="When to ask another replica of a slow shard as well. p95: when 95 % of its answers have come.",
+    help="When to ask another replica of a slow shard as well. p95: after its 95th latency percentile.",
 )
 @click.option(
     "--timeout",

@@ -33,7 +33,9 @@ _WILDCARDS = ("0.0.0.0", "[::]", "::")
 @click.option(
     "--model_base_path", type=_PATH, help="Folder that contains the version folders, named by numbers."
 )
-@click.option("--model_config_file", type=_PATH, help="Text ModelServerConfig that lists one or more models.")
+@click.option(
+    "--model_config_file", type=_PATH, help="Text-format ModelServerConfig file with one or more models."
+)
 @click.option("--host", default="0.0.0.0", help="Address to listen on.")
 @click.option("--port", type=_PORT, default=8500, help="gRPC port. 0: any free port.")
 @click.option("--rest_api_port", type=_PORT, default=8501, help="REST port. 0: any free port.")
@@ -50,7 +52,7 @@ _WILDCARDS = ("0.0.0.0", "[::]", "::")
     "--file_system_poll_wait_seconds",
     type=_COUNT,
     default=1,
-    help="Time between looks for versions. 0: look once.",
+    help="Seconds between checks for new versions; 0: check once.",
 )
 @click.option("--max_num_load_retries", type=_COUNT, default=5, help="How often a failed load is retried.")
 @click.option(
@@ -60,7 +62,10 @@ _WILDCARDS = ("0.0.0.0", "[::]", "::")
     help="Time before a failed load is retried.",
 )
 @click.option(
-    "--enable_model_warmup", type=bool, default=True, help="Run the warm-up requests of a version first."
+    "--enable_model_warmup",
+    type=bool,
+    default=True,
+    help="Run a version's warm-up requests before it serves.",
 )
 @click.option(
     "--allow_version_labels_for_unavailable_models",

@@ -87,7 +87,9 @@ class _Run:
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.option("--model_name", default="default", show_default=True, help="Name of the model to callers.")
+@click.option(
+    "--model_name", default="default", show_default=True, help="Name that callers use for the model."
+)
 @click.option(
     "--model_base_path",
     type=click.Path(path_type=Path),
@@ -98,7 +100,7 @@ class _Run:
     "--image",
     default="nann-serving",
     show_default=True,
-    help="An image of Dockerfile.serving, or a stock one.",
+    help="Image built from Dockerfile.serving, or tensorflow/serving.",
 )
 @click.option(
     "--preload",

@@ -17,9 +17,11 @@ from nann.cli._console import emit, import_tensorflow, json_option, print_text, 
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Run folder to write or continue."
 )
-@click.option("--epochs", type=int, help="Passes over the data. [default: by the size of the data]")
-@click.option("--batch-size", type=int, help="Examples per step. [default: by the size of the data]")
-@click.option("--negatives", type=int, help="Sampled items per step. [default: by the size of the data]")
+@click.option("--epochs", type=int, help="Passes over the data. [default: depends on the size of the data]")
+@click.option("--batch-size", type=int, help="Examples per step. [default: depends on the size of the data]")
+@click.option(
+    "--negatives", type=int, help="Sampled items per step. [default: depends on the size of the data]"
+)
 @click.option("--learning-rate", type=float, help="Highest learning rate.")
 @click.option("--weight-decay", type=float, help="Decoupled weight decay.")
 @click.option("--dropout", type=float, help="Share of the behaviour sequence's values that is dropped.")

@@ -84,7 +84,7 @@ def is_within(name: str, prefix: str) -> bool:
 def test_imports_follow_the_arrows(module: str) -> None:
     path = modules()[module]
     if module == "nann.__main__":
-        return  # The command line by another door.
+        return  # The command line started with python -m.
     package = max((prefix for prefix in ARROWS if is_within(module, prefix)), key=len)
     allowed = ARROWS[package] | ALONE.get(package, GROUND_FLOOR) | {package}
     for name in imports(path):
@@ -119,6 +119,15 @@ def test_the_core_and_its_headers_know_no_tensorflow() -> None:
             assert not include.startswith(("tensorflow/", "tsl/", "xla/")), f"{path.name}: {include}"
             inside = not include.startswith("..") or core in (path.parent / include).resolve().parents
             assert inside, f"{path.name}: {include}"
+
+
+def test_kernels_include_of_ours_the_core_and_kernels_only() -> None:
+    kernels = ROOT / "ops" / "kernels"
+    for path in sorted(kernels.rglob("*.*")):
+        for include in re.findall(r'#include "(\.\.?/[^"]+|ops/[^"]+)"', path.read_text()):
+            start = ROOT if include.startswith("ops/") else path.parent
+            inside = (start / include).resolve().relative_to(ROOT).parts[:2]
+            assert inside in {("ops", "core"), ("ops", "kernels")}, f"{path.name}: {include}"
 
 
 @pytest.mark.parametrize(("package", "cmake"), [("ops", "sources.cmake"), ("tests/cc", "CMakeLists.txt")])

@@ -23,7 +23,8 @@ void WarnOfEarlierExport() {
   // Not by LOG: `nann` raises TensorFlow's log level, and whoever runs a server should read this. Not by
   // std::call_once: its thread-local variables would make the loader a dependency of the preloaded library.
   [[maybe_unused]] static const int once = std::fputs(
-      "WARNING: This model was exported by nann 0.1.0 or before: its scorer runs as a TensorFlow function, "
+      "WARNING: This model was exported before scorer programs existed: its scorer runs as a TensorFlow "
+      "function, "
       "which gives the same answers and takes longer. Export it again with `nann export`.\n",
       stderr);
 }
@@ -92,8 +93,8 @@ absl::StatusOr<TileScorer::Ready> TileScorer::Prepare(OpKernelContext* ctx, cons
     NANN_RETURN_IF_ERROR(native_->CheckTables(ready.tables));
     return ready;
   }
-  // A look-up but for the first time. The handles are not kept: a session may run this kernel under another
-  // runtime, even one that lies where a former one lay.
+  // Instantiates once; later calls only look it up. The handles are not kept: a session may run this kernel
+  // under another runtime, even one at the address of an earlier one.
   NANN_RETURN_IF_ERROR(
       runtime->Instantiate(scorer_.name(), tensorflow::AttrSlice(&scorer_.attr()), {}, &ready.scorer));
   return ready;
