@@ -71,25 +71,26 @@ def adaptive_search(
 ) -> tuple[npt.NDArray[np.int64], Scores, int]:
     """The adaptive walk for one user: a level ends when the best candidates are all expanded.
 
-    This is Algorithm 2 of the HNSW paper (arXiv 1603.09320) with `expand` candidates per hop. A level keeps a
-    pool of the best items so far; those of them that are expanded are as many as its widest beam. On level 0
-    the pool holds at least k + the number of `exclude_ids`.
+    This is Algorithm 2 of the HNSW paper (arXiv 1603.09320) with `expand` candidates per hop. A pool keeps
+    the best items so far, as many as the widest beam and at least k + the number of `exclude_ids`. A level
+    expands those of them that are among the best of its widest beam; the first level starts with as many
+    entry points as the entry beam says. No item is scored twice, whatever the number of levels.
 
     The other arguments, the results and the errors are those of `beam_search`.
     """
     beams = [int(beam) for beam in check_level_topn(level_topn, graph.meta)]
     hop_beams, k = iter(beams[1:-1]), beams[-1]
+    size = max(*beams[1:], k + len(exclude_ids))
 
+    visited = np.zeros(graph.meta.num_items, dtype=bool)
+    visited[graph.enter_points] = True
     pool, pool_scores, items_scored = _score(score_fn, graph.enter_points)
-    pool, pool_scores = _top(beams[0], pool, pool_scores, item_ids)
+    pool, pool_scores = _top(size, pool, pool_scores, item_ids)
+    expanded = np.zeros(graph.meta.num_items, dtype=bool)
+    expanded[pool[beams[0] :]] = True
 
     for level in reversed(range(graph.meta.start_level)):
         width = max(next(hop_beams) for _ in range(graph.meta.hops_per_level[level]))
-        size = max(width, k + len(exclude_ids)) if level == 0 else width
-        visited = np.zeros(graph.meta.num_items, dtype=bool)
-        visited[pool] = True
-        pool, pool_scores = _top(size, pool, pool_scores, item_ids)
-        expanded = np.zeros(graph.meta.num_items, dtype=bool)
         while not expanded[pool[:width]].all():
             candidates = pool[:width][~expanded[pool[:width]]][:expand]
             expanded[candidates] = True
@@ -101,6 +102,7 @@ def adaptive_search(
             pool, pool_scores = _top(
                 size, np.concatenate([pool, new]), np.concatenate([pool_scores, new_scores]), item_ids
             )
+        expanded[:] = False
 
     return *_answer(k, pool, pool_scores, item_ids, exclude_ids), items_scored
 

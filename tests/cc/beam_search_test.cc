@@ -25,8 +25,9 @@ struct Answer {
 };
 
 Answer Search(BeamSearch* search, const std::function<float(int32_t)>& score,
-              const std::vector<int32_t>& level_topn, const std::vector<int32_t>& excluded = {}) {
-  search->Start(level_topn);
+              const std::vector<int32_t>& level_topn, const std::vector<int32_t>& excluded = {},
+              int64_t expand = 0) {
+  search->Start(level_topn, {expand, static_cast<int64_t>(excluded.size())});
   while (!search->done()) {
     EXPECT_FALSE(search->frontier().empty());
     std::vector<float> scores;
@@ -93,6 +94,18 @@ TEST_F(ChainTest, ExcludedItemsAreWalkedButNotReturned) {
   const Answer rest = Search(&search_, score, {1, 2, 2, 2, 2, 3}, {4, 5});
   EXPECT_EQ(rest.ids, (std::vector<int64_t>{30, 40, 50}));
   EXPECT_EQ(rest.items_scored, all.items_scored);
+}
+
+TEST_F(ChainTest, AnAdaptiveWalkScoresNoItemTwice) {
+  std::vector<int> times(6, 0);
+  const auto score = [&times](int32_t p) {
+    ++times[p];
+    return static_cast<float>(p);
+  };
+  const Answer answer = Search(&search_, score, {1, 1, 6, 6, 6, 6}, {}, 2);
+  EXPECT_EQ(answer.ids, (std::vector<int64_t>{20, 30, 40, 50, 60, -1}));
+  EXPECT_EQ(times, (std::vector<int>{1, 1, 1, 1, 1, 0}));
+  EXPECT_EQ(answer.items_scored, 5);
 }
 
 TEST_F(ChainTest, OneObjectServesManySearches) {

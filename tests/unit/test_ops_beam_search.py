@@ -134,6 +134,25 @@ def test_the_adaptive_walk_is_the_oracles(data: st.DataObject) -> None:
         np.testing.assert_array_equal(found.ids[row], ids)
         np.testing.assert_array_equal(found.scores[row], scores)
         assert int(found.items_scored[row]) == items_scored
+        assert items_scored <= corpus.graph.meta.num_items
+
+
+@pytest.mark.parametrize("hops", [(3,), (1, 1), (3, 1, 1, 1)])
+def test_the_adaptive_walk_scores_no_item_twice(hops: tuple[int, ...]) -> None:
+    corpus = random_corpus(3, hops=hops, degree=8, sparsity=0.0, num_enter_points=9)
+    user = np.array([1, -2, 1], np.float32)
+    scored: list[int] = []
+
+    def score(positions):
+        scored.extend(positions.tolist())
+        return numpy_score(corpus, user)(positions)
+
+    level_topn = [2, *(60,) * sum(hops), 60]
+    ids, _, items_scored = adaptive_oracle(corpus.graph, corpus.item_ids, score, level_topn, expand=4)
+    assert len(scored) == len(set(scored)) == items_scored
+    # An item that an upper level or the entry beam dropped is still an answer.
+    assert sorted(ids[ids >= 0]) == sorted(corpus.item_ids[scored])
+    assert set(corpus.graph.enter_points) <= set(scored)
 
 
 NO_EXCLUSIONS = np.zeros((1, 0), np.int64)

@@ -67,9 +67,10 @@ void BeamSearch::Start(absl::Span<const int32_t> level_topn, const WalkOptions& 
   if (options_.score_all) {
     level_ = 0;
     next_position_ = 0;
-    pool_.Reset(0, WithRescoreMargin(level_topn_.back() + options_.excluded), graph_->item_ids(), &results_);
+    pool_.Reset(WithRescoreMargin(level_topn_.back() + options_.excluded), graph_->item_ids());
     NextPositions();
   } else {
+    if (adaptive()) ResetPool();
     frontier_.assign(graph_->enter_points().begin(), graph_->enter_points().end());
   }
 }
@@ -82,21 +83,26 @@ void BeamSearch::NextPositions() {
 }
 
 void BeamSearch::ResetPool() {
-  const auto beams = level_topn_.subspan(beam_ + 1, graph_->hops(level_));
-  const int64_t width = *std::max_element(beams.begin(), beams.end());
-  // Level 0 keeps enough for k results after the exclusions, however narrow its beam is.
-  const int64_t size = level_ > 0 ? width : std::max<int64_t>(width, level_topn_.back() + options_.excluded);
-  pool_.Reset(width, size, graph_->item_ids(), &results_);
+  // Enough for the widest level, and for k results after the exclusions, however narrow the beams are.
+  const auto beams = level_topn_.subspan(1);
+  const int64_t widest = *std::max_element(beams.begin(), beams.end());
+  pool_.Reset(std::max<int64_t>(widest, level_topn_.back() + options_.excluded), graph_->item_ids());
+  visited_.Clear();
+  for (int32_t position : graph_->enter_points()) visited_.Insert(position);
 }
 
 void BeamSearch::EnterLevel(int level) {
+  const bool first = level_ == graph_->num_levels();
   level_ = level;
-  visited_.Clear();
-  for (const Candidate& result : results_) visited_.Insert(result.position);
   if (adaptive()) {
-    ResetPool();
+    const auto beams = level_topn_.subspan(beam_ + 1, graph_->hops(level));
+    const int64_t width = *std::max_element(beams.begin(), beams.end());
+    // The entry beam says how many entry points are expanded on the first level.
+    pool_.BeginLevel(width, first ? level_topn_[0] : width);
     beam_ += graph_->hops(level);
   } else {
+    visited_.Clear();
+    for (const Candidate& result : results_) visited_.Insert(result.position);
     hops_left_ = graph_->hops(level);
     candidates_ = results_;
   }
@@ -146,7 +152,7 @@ void BeamSearch::Advance(absl::Span<const float> scores) {
     if (done_) pool_.CopyTo(&results_);
     return;
   }
-  if (adaptive() && level_ < graph_->num_levels()) {
+  if (adaptive()) {
     pool_.Merge(&candidates_);
   } else {
     KeepTop(level_topn_[beam_], graph_->item_ids(), &candidates_);
@@ -156,10 +162,9 @@ void BeamSearch::Advance(absl::Span<const float> scores) {
 }
 
 void BeamSearch::EndLevel() {
-  if (level_ == graph_->num_levels()) return;  // Advance has kept the best entry points.
   if (adaptive()) {
-    pool_.CopyTo(&results_);
-  } else if (level_ > 0) {
+    if (level_ == 0) pool_.CopyTo(&results_);
+  } else if (level_ > 0 && level_ < graph_->num_levels()) {
     // The beam of the last hop also bounds what the level below starts with.
     KeepTop(level_topn_[beam_], graph_->item_ids(), &results_);
   }

@@ -30,15 +30,15 @@ absl::Status CheckLevelTopn(const Graph& graph, absl::Span<const int32_t> level_
 // Fixed walk: a level has as many hops as the index says. Each hop expands all candidates that the last one
 // kept.
 //
-// Adaptive walk: the widest beam of a level says how many of the level's best candidates are expanded,
-// `expand` of them per hop, and the level ends when all of these were. An easy user needs few hops, a hard
-// one many. With `expand` 1 this is Algorithm 2 of the HNSW paper (arXiv 1603.09320); a larger `expand` fills
-// the scorer's tiles.
+// Adaptive walk: the widest beam of a level says how many of the best candidates are expanded on it, `expand`
+// of them per hop, and the level ends when all of these were. An easy user needs few hops, a hard one many.
+// With `expand` 1 this is Algorithm 2 of the HNSW paper (arXiv 1603.09320); a larger `expand` fills the
+// scorer's tiles. No item is scored twice: all levels share one pool and one visited set.
 //
 // All items: the graph is not read. Every position is scored, in ascending order, some tiles at a time.
 struct WalkOptions {
   int64_t expand = 0;    // 0: the fixed walk.
-  int64_t excluded = 0;  // How many items TopK may exclude: level 0 keeps that many more than k.
+  int64_t excluded = 0;  // How many items TopK may exclude: an adaptive walk keeps that many more than k.
   bool score_all = false;
 };
 
@@ -89,9 +89,9 @@ class BeamSearch {
   bool adaptive() const { return options_.expand > 0; }
   // Sets frontier_ to the next positions of a search that scores all items; at the end there are none.
   void NextPositions();
-  // Starts the level with the results of the one above it.
+  // Starts the level with what the walk has found so far.
   void EnterLevel(int level);
-  // Fills the pool of an adaptive walk for the level that is entered.
+  // Empties the pool of an adaptive walk.
   void ResetPool();
   // Sets candidates_ to what the next hop expands; false when the level has ended.
   bool BeginHop();
@@ -99,7 +99,7 @@ class BeamSearch {
   void Expand();
   // Sets `candidates` to the nodes of frontier_ with their scores; counts and drops NaN.
   void TakeScores(absl::Span<const float> scores, std::vector<Candidate>* candidates);
-  // Sets results_ to what the level below starts with, or to the result of the search.
+  // Sets results_ to the result of the search, or, of a fixed walk, to what the level below starts with.
   void EndLevel();
   // Goes on to the next hop, the next level or the end, until there is something to score.
   void SkipEmptyHops();
@@ -111,7 +111,7 @@ class BeamSearch {
   std::vector<Candidate> results_;     // R of docs/design.md#the-search.
   std::vector<Candidate> candidates_;  // C.
   std::vector<int32_t> frontier_;      // F.
-  CandidatePool pool_;                 // Of an adaptive walk: takes the place of R while a level is walked.
+  CandidatePool pool_;                 // Of an adaptive walk: takes the place of R until the walk ends.
   int64_t next_position_ = 0;          // Of a search that scores all items.
   int level_ = 0;                      // num_levels() while the entry points are scored.
   int hops_left_ = 0;                  // Of a fixed walk, on this level.

@@ -5,14 +5,17 @@
 
 namespace nann {
 
-void CandidatePool::Reset(int64_t width, int64_t size, absl::Span<const int64_t> item_ids,
-                          std::vector<Candidate>* candidates) {
-  width_ = width;
+void CandidatePool::Reset(int64_t size, absl::Span<const int64_t> item_ids) {
   size_ = size;
   item_ids_ = item_ids;
-  first_unexpanded_ = 0;
   entries_.clear();
-  Merge(candidates);
+  BeginLevel(0, 0);
+}
+
+void CandidatePool::BeginLevel(int64_t width, int64_t open) {
+  width_ = width;
+  first_unexpanded_ = 0;
+  for (size_t i = 0; i < entries_.size(); ++i) entries_[i].expanded = static_cast<int64_t>(i) >= open;
 }
 
 void CandidatePool::Merge(std::vector<Candidate>* candidates) {

@@ -1,4 +1,4 @@
-// The best candidates that an adaptive walk has met on a level, and which of them were expanded: `W` of
+// The best candidates that an adaptive walk has met, and which of them were expanded on its level: `W` of
 // Algorithm 2 in the HNSW paper (arXiv 1603.09320).
 #ifndef NANN_OPS_CORE_WALK_CANDIDATE_POOL_H_
 #define NANN_OPS_CORE_WALK_CANDIDATE_POOL_H_
@@ -15,10 +15,13 @@ namespace nann {
 // its memory between levels and searches. Not thread-safe.
 class CandidatePool {
  public:
-  // Starts with the best `size` of `candidates`, none of them expanded. Only entries among the best `width`
-  // will be. `item_ids` [N] breaks ties and must live until the next Reset. Reorders `candidates`.
-  void Reset(int64_t width, int64_t size, absl::Span<const int64_t> item_ids,
-             std::vector<Candidate>* candidates);
+  // Empties the pool, which will keep the best `size` candidates. `item_ids` [N] breaks ties and must live
+  // until the next Reset.
+  void Reset(int64_t size, absl::Span<const int64_t> item_ids);
+
+  // Begins a level: only entries among the best `width` will be expanded, and those that are in the pool now
+  // only if they are among the best `open` of these.
+  void BeginLevel(int64_t width, int64_t open);
 
   // Adds `candidates`, which the pool has not met before, and keeps the best `size` of all. Reorders
   // `candidates`.
