@@ -38,6 +38,8 @@ class IndexMeta:
     start_level:     S: levels 0..S-1 are walked, nodes at level S or above are the entry points.
     hops_per_level:  hops of levels 0..S-1.
     seed:            of the levels of the nodes; None where it is not known, as for an imported index.
+    num_copies:      items whose vector an item with a smaller id has too: they hang on that item in place of
+                     being linked as others are. None where it is not known, as for an older index.
 
     Example:
       >>> meta = index.meta
@@ -54,6 +56,7 @@ class IndexMeta:
     start_level: int
     hops_per_level: tuple[int, ...]
     seed: int | None = None
+    num_copies: int | None = None
 
     @property
     def level_topn_length(self) -> int:
@@ -140,11 +143,13 @@ def _check_meta(path: Path, document: dict[str, Any]) -> IndexMeta:
         raise InvalidFileError(
             f"{path}: expected hops_per_level to be {levels} integers 1..1000, found {hops!r}. {BUILD_AGAIN}"
         )
-    seed = document.setdefault("seed", None)  # Older indexes do not name it.
-    if seed is not None and not (_is_int(seed) and 0 <= seed <= largest):
-        raise InvalidFileError(
-            f"{path}: expected seed to be an integer 0..{largest} or null, found {seed!r}. {BUILD_AGAIN}"
-        )
+    for name in ("seed", "num_copies"):
+        value = document.setdefault(name, None)  # Older indexes do not name it.
+        if value is not None and not (_is_int(value) and 0 <= value <= largest):
+            raise InvalidFileError(
+                f"{path}: expected {name} to be an integer 0..{largest} or null, found {value!r}. "
+                f"{BUILD_AGAIN}"
+            )
     names = [field.name for field in dataclasses.fields(IndexMeta)]
     return IndexMeta(**{**{name: document[name] for name in names}, "hops_per_level": tuple(hops)})
 

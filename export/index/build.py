@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import faiss
 import numpy as np
 
 from nann.errors import InvalidInputError
+from nann.export.index.copies import Copies, find_copies, hang_copies, without_copies
 from nann.export.index.faiss_graph import FAISS_METRICS, convert_faiss_index, read_faiss_index
 from nann.export.index.files import GraphIndex, write_index
 from nann.export.index.original import import_original_index
@@ -23,6 +24,9 @@ _MOST_CALLS = 200
 _LEAST_ROWS_A_CALL = 1_000
 # The seed of faiss, so that an index built here has the levels of one built by faiss itself.
 DEFAULT_SEED = 12345
+DEFAULT_EF_CONSTRUCTION = 100
+# faiss builds no graph with fewer.
+_LEAST_M = 2
 # The metrics of the graphs whose links an index of each metric has.
 _LINKS = {"l2": ("l2",), "ip": ("ip", "l2")}
 
@@ -32,7 +36,7 @@ def build_index(
     *,
     metric: str = "l2",
     m: int = 32,
-    ef_construction: int = 100,
+    ef_construction: int = DEFAULT_EF_CONSTRUCTION,
     start_level: int | None = None,
     hops_per_level: tuple[int, ...] | None = None,
     seed: int = DEFAULT_SEED,
@@ -53,6 +57,9 @@ def build_index(
                      threads insert nodes, so two builds are equal only with `threads=1`.
     threads:         threads of faiss; None is all processors.
 
+    Items with equal vectors are linked once: the others hang on the one with the smallest id, and
+    `graph.meta.num_copies` says how many there are.
+
     Raises InvalidFileError for bad embeddings, InvalidInputError for bad options.
 
     Example:
@@ -65,7 +72,7 @@ def build_index(
             f"metric: expected {' or '.join(_LINKS)}, found {metric!r}. Choose one of these."
         )
     kinds = _LINKS[metric]
-    _check_option("m", m, 2 * len(kinds), 1024)
+    _check_option("m", m, _LEAST_M * len(kinds), 1024)
     if m % len(kinds) != 0:
         raise InvalidInputError(
             f"m: expected an even number, because metric {metric} makes two kinds of links, found {m}. "
@@ -75,16 +82,9 @@ def build_index(
     _check_option("seed", seed, 0, 2**31 - 1)
     check_levels(start_level, hops_per_level)
     items = read_items(run_dir, on_progress=on_progress)
-
-    def link(by: str, neighbors: int) -> GraphIndex:
-        index = _add_all(items, by, neighbors, ef_construction, seed, threads, on_progress)
-        return convert_faiss_index(
-            index, items, start_level=start_level, hops_per_level=hops_per_level, on_progress=on_progress
-        )
-
-    # With the same number of neighbours and the same seed all graphs have the same levels.
-    graph = functools.reduce(union_of_graphs, [link(by, m // len(kinds)) for by in kinds])
-    graph = replace(graph, meta=replace(graph.meta, seed=seed))
+    copies = find_copies(items, on_progress=on_progress)
+    links = _Links(kinds, m, ef_construction, seed, threads)
+    graph = _link(items, copies, links, start_level, hops_per_level, on_progress)
     write_index(Path(run_dir) / "index", graph)
     return graph
 
@@ -99,7 +99,10 @@ def index_from_faiss(
 ) -> GraphIndex:
     """Convert an index file of faiss over the items of RUN/embeddings, and write it to RUN/index.
 
-    `convert_faiss_index` says what the file may hold. Raises InvalidFileError, InvalidInputError.
+    `convert_faiss_index` says what the file may hold. Where more than M items have equal vectors, the links
+    of the file are of no use, and are built anew with its parameters; `meta.seed` is then not None.
+
+    Raises InvalidFileError, InvalidInputError.
 
     Example:
       >>> import faiss
@@ -119,6 +122,7 @@ def index_from_faiss(
         on_progress=on_progress,
         name=str(faiss_file),
     )
+    graph = _without_cuts(graph, items, start_level, on_progress)
     write_index(Path(run_dir) / "index", graph)
     return graph
 
@@ -135,7 +139,8 @@ def index_from_original(
     index_dir:      folder with `enter_points.npy`, `neighbors_level_0_values.npy` and so on.
     hops_per_level: hops of the levels found; None is three at level 0 and one at each level above.
 
-    Raises InvalidFileError for damaged files, InvalidInputError for bad hops.
+    Equal vectors are treated as in `index_from_faiss`. Raises InvalidFileError for damaged files,
+    InvalidInputError for bad hops.
 
     Example:
       >>> index_from_original("RUN", "ORIGINAL", hops_per_level=(2, 1)).meta.hops_per_level
@@ -144,6 +149,7 @@ def index_from_original(
     items = read_items(run_dir, on_progress=on_progress)
     graph = import_original_index(index_dir, items, hops_per_level=hops_per_level)
     check_levels(graph.meta.start_level, hops_per_level)
+    graph = _without_cuts(graph, items, graph.meta.start_level, on_progress)
     write_index(Path(run_dir) / "index", graph)
     return graph
 
@@ -168,24 +174,71 @@ def _check_option(name: str, value: int, least: int, most: int) -> None:
         raise InvalidInputError(f"{name}: expected {least}..{most}, found {value}. Choose one in this range.")
 
 
+@dataclass(frozen=True)
+class _Links:
+    """What links of a graph are made of; `build_index` explains it. With several `kinds`, m is their sum."""
+
+    kinds: tuple[str, ...]
+    m: int
+    ef_construction: int
+    seed: int = DEFAULT_SEED
+    threads: int | None = None
+
+
+def _link(
+    items: Items,
+    copies: Copies,
+    links: _Links,
+    start_level: int | None,
+    hops_per_level: tuple[int, ...] | None,
+    on_progress: OnProgress | None,
+) -> GraphIndex:
+    """A graph over `items`, of which only those with distinct vectors are linked by faiss."""
+    distinct = without_copies(items, copies)
+
+    def link(kind: str) -> GraphIndex:
+        index = _add_all(distinct, kind, links, on_progress)
+        return convert_faiss_index(
+            index, distinct, start_level=start_level, hops_per_level=hops_per_level, on_progress=on_progress
+        )
+
+    # With the same number of neighbours and the same seed all graphs have the same levels.
+    graph = functools.reduce(union_of_graphs, map(link, links.kinds))
+    graph = hang_copies(graph, items, copies)
+    return replace(graph, meta=replace(graph.meta, seed=links.seed))
+
+
+def _without_cuts(
+    graph: GraphIndex, items: Items, start_level: int | None, on_progress: OnProgress | None
+) -> GraphIndex:
+    """The imported `graph`, or one that is linked anew where equal vectors cut it.
+
+    A few copies do no harm. As many as a neighbour list is long fill the lists of each other, and those that
+    were looked at when other items were linked, which then have few links as well.
+    """
+    meta, copies = graph.meta, find_copies(items, on_progress=on_progress)
+    if copies.most_of_one_vector <= meta.m:
+        return replace(graph, meta=replace(meta, num_copies=copies.count))
+    links = _Links((meta.metric,), max(meta.m, _LEAST_M), meta.ef_construction or DEFAULT_EF_CONSTRUCTION)
+    return _link(items, copies, links, start_level, meta.hops_per_level, on_progress)
+
+
 def _add_all(
     items: Items,
-    metric: str,
-    m: int,
-    ef_construction: int,
-    seed: int,
-    threads: int | None,
+    kind: str,
+    links: _Links,
     on_progress: OnProgress | None,
 ) -> Any:
-    if threads is not None:
-        _check_option("threads", threads, 1, 4096)
-        faiss.omp_set_num_threads(threads)
-    index: Any = faiss.IndexHNSWFlat(items.dim, m, FAISS_METRICS[metric])
-    index.hnsw.efConstruction = ef_construction
-    index.hnsw.rng = faiss.RandomGenerator(seed)  # type: ignore[attr-defined]
+    if links.threads is not None:
+        _check_option("threads", links.threads, 1, 4096)
+        faiss.omp_set_num_threads(links.threads)
+    m = links.m // len(links.kinds)
+    index: Any = faiss.IndexHNSWFlat(items.dim, m, FAISS_METRICS[kind])
+    index.hnsw.efConstruction = links.ef_construction
+    index.hnsw.rng = faiss.RandomGenerator(links.seed)  # type: ignore[attr-defined]
     rows = max(_LEAST_ROWS_A_CALL, -(-items.num_items // _MOST_CALLS))
     for start, chunk in items.chunks(rows):
         index.add(np.ascontiguousarray(chunk, np.float32))
         if on_progress is not None:
-            on_progress(f"build graph ({metric})", start + len(chunk), items.num_items)
+            on_progress(f"build graph ({kind})", start + len(chunk), items.num_items)
     return index

@@ -120,7 +120,10 @@ def command(
                 threads=threads,
                 on_progress=on_progress,
             )
+    imported = faiss_file or original_dir
     result = _summary(run_dir, graph)
+    # The seed of an imported graph is not known.
+    result["linked_anew"] = imported is not None and graph.meta.seed is not None
     emit(as_json, result, lambda: _render(result))
 
 
@@ -144,6 +147,7 @@ def _summary(run_dir: Path, graph: GraphIndex) -> dict[str, Any]:
         "enter_points": int(graph.enter_points.size),
         "edges_per_level": [int(level.values.size) for level in graph.levels],
         "level_topn_length": graph.level_topn_length,
+        "copies": graph.meta.num_copies,
     }
 
 
@@ -162,6 +166,12 @@ def _render(result: dict[str, Any]) -> None:
         f"{result['start_level']}, edges {edges} at levels "
         f"0..{result['start_level'] - 1}. A request's level_topn has {result['level_topn_length']} values."
     )
+    if result["copies"]:
+        anew = " They cut the imported graph, so its links were built anew." if result["linked_anew"] else ""
+        print_text(
+            f"{result['copies']:,} items have the vector of another item, and hang on it.{anew} Usually the "
+            f"model has not seen them."
+        )
     if result["enter_points"] < FEW_ENTER_POINTS and result["start_level"] > 1:
         print_text("Walks with so few entry points can miss parts of the corpus: --start-level 1 gives more.")
     run_dir = Path(result["index"]).parent
