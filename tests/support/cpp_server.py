@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from support.processes import ROOT, output_of
+import numpy as np
+import numpy.typing as npt
 
-BEAMS = ["20", "30", "30", "30", "30", "10"]
+from support.processes import ROOT, output_of, run
+
+BEAMS = np.array([20, 30, 30, 30, 30, 10], np.int32)
 
 
 def build_server(folder: Path) -> Path:
@@ -22,6 +29,34 @@ def build_server(folder: Path) -> Path:
         *[f"-L{wheel}", f"-Wl,-rpath,{wheel}", "-Wl,--no-as-needed", *libraries],
     )
     return binary
+
+
+def ask(
+    server: Path, model: Path, signature: str, inputs: Mapping[str, Any], *, preload: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Have a process of `build_server` load `model` and answer one request; it need not succeed."""
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = [f"{name}={folder}/{number}" for number, name in enumerate(inputs)]
+        for number, value in enumerate(inputs.values()):
+            (Path(folder) / str(number)).write_bytes(tf.make_tensor_proto(value).SerializeToString())
+        return run(server, model, signature, *files, preload=preload)
+
+
+def ask_zeros(
+    server: Path, model: Path, width: int, *, preload: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The same by `serving_default`, with a `comm_seq` of zeros."""
+    inputs = {"comm_seq": np.zeros((1, width), np.float16), "level_topn": BEAMS}
+    return ask(server, model, "serving_default", inputs, preload=preload)
+
+
+def answer_of(done: subprocess.CompletedProcess[str]) -> dict[str, npt.NDArray[np.float64]]:
+    """The outputs by name, flat, of a process that must have succeeded."""
+    assert done.returncode == 0, done.stderr
+    lines = [line.split(" ") for line in done.stdout.splitlines()]
+    return {name: np.array(values, np.float64) for name, *values in lines}
 
 
 def names_lacking(library: Path) -> set[str]:

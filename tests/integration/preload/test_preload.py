@@ -8,18 +8,12 @@ from pathlib import Path
 
 import pytest
 
-import nann.ops
-from support.cpp_server import BEAMS, build_look_alike, build_server
+from support.cpp_server import BEAMS, answer_of, ask_zeros, build_look_alike
 from support.processes import ROOT, run
 from support.tiny_model import E, L
 from support.tiny_run import write_run
 
 SHIM_SOURCE = ROOT / "serving" / "tf_serving" / "preload" / "preload.c"
-
-
-@pytest.fixture(scope="module")
-def shim() -> Path:
-    return nann.ops.library_path().with_name("libnann_preload.so")
 
 
 @pytest.fixture(scope="module")
@@ -31,26 +25,21 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "models" / "1"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_server(tmp_path_factory.mktemp("server"))
-
-
 def test_a_cpp_process_answers_with_only_the_shim_preloaded(server: Path, model: Path, shim: Path) -> None:
     import numpy as np
     import tensorflow as tf
 
-    done = run(server, model, L * E, *BEAMS, preload=shim)
-    assert done.returncode == 0, done.stderr
+    found = answer_of(ask_zeros(server, model, L * E, preload=shim))
     loaded = tf.saved_model.load(str(model))
     expected = loaded.signatures["serving_default"](
-        comm_seq=tf.zeros([1, L * E], tf.float16), level_topn=tf.constant([int(beam) for beam in BEAMS])
+        comm_seq=tf.zeros([1, L * E], tf.float16), level_topn=tf.constant(BEAMS)
     )
-    np.testing.assert_array_equal([int(line) for line in done.stdout.split()], expected["top_k"][0])
+    np.testing.assert_array_equal(found["top_k"], expected["top_k"][0])
+    np.testing.assert_array_equal(found["scores"].astype(np.float32), expected["scores"][0])
 
 
 def test_without_the_shim_the_op_is_unknown(server: Path, model: Path) -> None:
-    done = run(server, model, L * E, *BEAMS)
+    done = ask_zeros(server, model, L * E)
     assert done.returncode == 1
     assert "Op type not registered 'Nann>IndexHandle' in binary" in done.stderr
 
@@ -60,7 +49,7 @@ def test_a_process_of_another_tensorflow_is_refused(server: Path, model: Path, t
     other = tmp_path / "libnann_preload.so"
     flags = ["-shared", "-fPIC", '-DNANN_TENSORFLOW_VERSION="2.19.1"']
     assert run("gcc", *flags, SHIM_SOURCE, "-o", other).returncode == 0
-    done = run(server, model, L * E, *BEAMS, preload=other)
+    done = ask_zeros(server, model, L * E, preload=other)
     assert done.returncode == 1
     assert re.search(
         r"nann: the ops are built for TensorFlow 2\.19\.1, but this process is TensorFlow 2\.\d+", done.stderr
@@ -74,7 +63,7 @@ def test_a_process_without_tensorflow_does_not_notice(shim: Path) -> None:
 
 def test_a_missing_library_is_named(server: Path, model: Path, shim: Path, tmp_path: Path) -> None:
     shutil.copy(shim, tmp_path)
-    done = run(server, model, L * E, *BEAMS, preload=tmp_path / shim.name)
+    done = ask_zeros(server, model, L * E, preload=tmp_path / shim.name)
     assert done.returncode == 1
     assert "nann: the ops do not load" in done.stderr
     assert str(tmp_path / "libnann_ops.so") in done.stderr
