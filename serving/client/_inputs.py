@@ -93,15 +93,29 @@ def is_row_of_ids(spec: TensorSpec) -> bool:
     return numpy_type(spec).kind in "iu" and (spec.shape is None or len(spec.shape) == 2)
 
 
+def as_type(values: Any, dtype: np.dtype[Any], *, name: str) -> NDArray[Any]:
+    """Return the values as an array of an input's type; refused where a value would become another."""
+    try:
+        array = np.asarray(values, object) if dtype.hasobject else np.asarray(values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInputError(f"{name}: expected {dtype} of one shape for all users: {error}") from error
+    if dtype.hasobject or array.size == 0:
+        return array.astype(dtype)
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    if dtype.kind == "f":
+        return as_floats(array, dtype.type, name=name)
+    if array.dtype.kind not in "iu":
+        raise InvalidInputError(f"{name}: expected {dtype}, got {array.dtype}")
+    least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if int(array.min()) < least or int(array.max()) > most:
+        raise InvalidInputError(f"{name}: expected {dtype}, got values from {array.min()} to {array.max()}")
+    return array.astype(dtype)
+
+
 def as_feature(values: Any, spec: TensorSpec, *, name: str) -> NDArray[Any]:
     """Return the values in the type of the input, [B, ...]; those of one user get the batch dimension."""
-    dtype = numpy_type(spec)
-    try:
-        array = np.asarray(values, dtype)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInputError(
-            f"{name}: expected {spec.dtype} of one shape for all users: {error}"
-        ) from error
+    array = as_type(values, numpy_type(spec), name=name)
     if spec.shape is not None and array.ndim == len(spec.shape) - 1:
         array = array[np.newaxis]
     expected = spec.shape
@@ -121,7 +135,7 @@ def open_rows(values: Any, spec: TensorSpec, *, name: str) -> tuple[NDArray[Any]
     assert spec.shape is not None
     rank, dtype = len(spec.shape) - 1, numpy_type(spec)
     is_one = _depth(values) == rank
-    rows = [np.asarray(row, dtype) for row in ([values] if is_one else values)]
+    rows = [as_type(row, dtype, name=name) for row in ([values] if is_one else values)]
     if any(row.ndim != rank and row.size for row in rows):
         raise InvalidInputError(f"{name}: expected a list of values, or one list per user; got other nesting")
     lengths = np.array([len(row) for row in rows], np.int32)

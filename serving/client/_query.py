@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,9 @@ DEFAULT_SIGNATURE = "serving_default"
 
 # One row of ids for all users, or one row per user; rows may differ in length.
 Ids = ArrayLike | Sequence[Sequence[int]]
-# (signature, input) -> how many values the input has per user; None when the model does not say.
-Width = Callable[[str, str], int | None]
+# Embedded behaviour sequences, or the user's state by name.
+State = ArrayLike | Mapping[str, ArrayLike]
+Arrays = dict[str, NDArray[Any]]
 # Values of a feature: ids, or numbers, strings or booleans of the model's shape.
 Features = Any
 # (signature, input) -> type and shape of the input; None when the model has none of this name.
@@ -41,25 +43,21 @@ class Query:
 
 
 def search_by_state(
-    comm_seq: ArrayLike | Mapping[str, ArrayLike],
+    comm_seq: State,
     level_topn: ArrayLike,
     *,
     exclude_ids: Ids | None,
     signature: str | None,
-    width: Width,
+    spec_of: SpecOf,
 ) -> Query:
     """Return the query of a search for users that are given by their state."""
     beams = _inputs.as_level_topn(level_topn)
-    state = comm_seq if isinstance(comm_seq, Mapping) else {"comm_seq": comm_seq}
-    arrays = {name: np.asarray(array) for name, array in state.items()}
+    state = _named(comm_seq)
     if signature is None:
-        is_half = all(array.dtype == np.float16 for array in arrays.values())
+        is_half = all(array.dtype == np.float16 for array in state.values() if array.dtype.kind == "f")
         is_plain = is_half and exclude_ids is None and beams.ndim == 1
         signature = DEFAULT_SIGNATURE if is_plain else "retrieve"
-    dtype = np.float16 if signature == DEFAULT_SIGNATURE else np.float32
-    inputs = {name: _inputs.as_floats(array, dtype, name=name) for name, array in arrays.items()}
-    if not isinstance(comm_seq, Mapping):
-        inputs["comm_seq"] = _flatten(inputs["comm_seq"], signature, width)
+    inputs = _flat(state, signature, spec_of, is_named=isinstance(comm_seq, Mapping))
     return _search(signature, inputs, beams, exclude_ids)
 
 
@@ -86,34 +84,63 @@ def search_by_ids(
             width = spec.shape[1] if spec is not None and spec.shape is not None else -1
             lengths[name] = width if width >= 0 else None
             ids = _inputs.pad_ids(values, length=lengths[name], fill=0, name=name)
-            inputs[name] = ids if spec is None else ids.astype(_inputs.numpy_type(spec))
+            inputs[name] = ids if spec is None else _inputs.as_type(ids, _inputs.numpy_type(spec), name=name)
         else:
             inputs[name] = _inputs.as_feature(values, spec, name=name)
     _inputs.check_parallel({name: rows[name] for name in lengths}, lengths)
     return _search(signature, inputs, beams, exclude_ids)
 
 
-def score_of_items(comm_seq: ArrayLike, item_ids: ArrayLike, *, signature: str, width: Width) -> Query:
+def score_of_items(comm_seq: State, item_ids: ArrayLike, *, signature: str, spec_of: SpecOf) -> Query:
     """Return the query for the scores of given items."""
-    state = _flatten(_inputs.as_floats(comm_seq, np.float32, name="comm_seq"), signature, width)
-    ids = _inputs.repeat_rows(_inputs.as_ids(item_ids, name="item_ids"), len(state), name="item_ids")
-    inputs = {"comm_seq": state, "item_ids": ids}
-    return Query(signature, inputs, len(ids), np.array(ids.shape[1], np.int32))
+    state = _flat(_named(comm_seq), signature, spec_of, is_named=isinstance(comm_seq, Mapping))
+    users = _number_of_users(state)
+    ids = _inputs.repeat_rows(_inputs.as_ids(item_ids, name="item_ids"), users, name="item_ids")
+    return Query(signature, {**state, "item_ids": ids}, users, np.array(ids.shape[1], np.int32))
 
 
-def _flatten(state: NDArray[Any], signature: str, width: Width) -> NDArray[Any]:
-    """Return [B, L*E]. The model is asked for L*E only where two dimensions may be one user or several."""
-    known = width(signature, "comm_seq") if state.ndim == 2 else None
-    return _inputs.flatten_state(state, width=known, name="comm_seq")
+def _named(comm_seq: State) -> Arrays:
+    state = comm_seq if isinstance(comm_seq, Mapping) else {"comm_seq": comm_seq}
+    return {name: np.asarray(array) for name, array in state.items()}
+
+
+def _flat(state: Arrays, signature: str, spec_of: SpecOf, *, is_named: bool) -> Arrays:
+    """Return the state as signatures take it: [B, values of one user] each.
+
+    is_named: the caller gave a mapping, whose arrays have a leading batch dimension each.
+
+    The model is asked only where the arrays do not tell: two dimensions of `comm_seq` may be one user or
+    several, and integers may be meant as floats.
+    """
+    floats = np.float16 if signature == DEFAULT_SIGNATURE else np.float32
+    flat: Arrays = {}
+    for name, array in state.items():
+        spec = spec_of(signature, name) if is_named and array.dtype.kind in "iub" else None
+        if spec is None or _inputs.numpy_type(spec).kind == "f":
+            array = _inputs.as_floats(array, floats, name=name)
+        else:
+            array = _inputs.as_type(array, _inputs.numpy_type(spec), name=name)
+        if not is_named:
+            spec = spec_of(signature, name) if array.ndim == 2 else None
+            array = _inputs.flatten_state(array, width=None if spec is None else spec.row_width, name=name)
+        elif array.ndim:
+            array = array.reshape(len(array), math.prod(array.shape[1:]))
+        flat[name] = array
+    return flat
+
+
+def _number_of_users(inputs: Arrays) -> int:
+    rows = {name: len(array) if array.ndim else 0 for name, array in inputs.items()}
+    users = max(rows.values(), default=0)
+    if set(rows.values()) != {users} or users == 0:
+        raise InvalidInputError(f"expected as many users in every input, at least one, got {rows}")
+    return users
 
 
 def _search(
     signature: str, inputs: dict[str, NDArray[Any]], level_topn: NDArray[np.int32], exclude_ids: Ids | None
 ) -> Query:
-    rows = {name: len(array) if array.ndim else 0 for name, array in inputs.items()}
-    users = max(rows.values(), default=0)
-    if set(rows.values()) != {users} or users == 0:
-        raise InvalidInputError(f"expected as many users in every input, at least one, got {rows}")
+    users = _number_of_users(inputs)
     if signature == DEFAULT_SIGNATURE:
         if exclude_ids is not None or level_topn.ndim != 1:
             raise InvalidInputError(

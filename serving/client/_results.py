@@ -104,6 +104,18 @@ class TensorSpec:
     dtype: str
     shape: tuple[int, ...] | None
 
+    @property
+    def row_width(self) -> int | None:
+        """How many values it has per user, of shape [B, n]; None when the model does not say.
+
+        Example:
+          >>> client.metadata().signatures["score"].inputs["comm_seq"].row_width
+          40
+        """
+        if self.shape is None or len(self.shape) != 2 or self.shape[1] < 0:
+            return None
+        return self.shape[1]
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -156,9 +168,7 @@ class ModelMetadata:
           5
         """
         spec = self.input(signature, name)
-        if spec is None or spec.shape is None or len(spec.shape) != 2 or spec.shape[1] < 0:
-            return None
-        return spec.shape[1]
+        return None if spec is None else spec.row_width
 
 
 @dataclass(frozen=True)

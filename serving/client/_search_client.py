@@ -15,7 +15,7 @@ from nann.serving.client import _query
 from nann.serving.client._answer import Answer
 from nann.serving.client._connection import Deadline, Version
 from nann.serving.client._errors import RequestRejectedError
-from nann.serving.client._query import Features, Ids, Query
+from nann.serving.client._query import Features, Ids, Query, State
 from nann.serving.client._results import MissingShard, ModelMetadata, TopK
 
 Client = TypeVar("Client", bound="SearchClient[TopK]")
@@ -49,7 +49,7 @@ class SearchClient(ABC, Generic[Result]):
 
     def top_k(
         self,
-        comm_seq: ArrayLike | Mapping[str, ArrayLike],
+        comm_seq: State,
         level_topn: ArrayLike,
         *,
         exclude_ids: Ids | None = None,
@@ -93,7 +93,7 @@ class SearchClient(ABC, Generic[Result]):
             level_topn,
             exclude_ids=exclude_ids,
             signature=signature,
-            width=self._width(version, deadline),
+            spec_of=self._spec_of(version, deadline),
         )
         return self._search(query, version, deadline, allow_partial)
 
@@ -142,7 +142,7 @@ class SearchClient(ABC, Generic[Result]):
 
     def score(
         self,
-        comm_seq: ArrayLike,
+        comm_seq: State,
         item_ids: ArrayLike,
         *,
         timeout: float | None = None,
@@ -154,7 +154,7 @@ class SearchClient(ABC, Generic[Result]):
         All shards must answer.
 
         Args:
-          comm_seq: as for `top_k`, without a mapping.
+          comm_seq: as for `top_k`.
           item_ids: integers [n] for all users, or [B, n].
 
         The other arguments and the errors are those of `top_k`.
@@ -165,7 +165,7 @@ class SearchClient(ABC, Generic[Result]):
         """
         version, deadline = self._options(version, timeout)
         query = _query.score_of_items(
-            comm_seq, item_ids, signature=signature, width=self._width(version, deadline)
+            comm_seq, item_ids, signature=signature, spec_of=self._spec_of(version, deadline)
         )
         with self._noticing_rejections():
             answers, _ = self._ask(query, version, deadline, allow_partial=False)
@@ -198,11 +198,6 @@ class SearchClient(ABC, Generic[Result]):
         """Return the version to ask for and the deadline of a call."""
         deadline = Deadline(self._timeout if timeout is None else timeout)
         return self._version if version is None else version, deadline
-
-    def _width(self, version: Version, deadline: Deadline) -> _query.Width:
-        """Return a function that looks widths up in the signatures, which it fetches when it is called."""
-
-        return lambda signature, name: self._metadata_for(version, deadline).row_width(signature, name)
 
     def _spec_of(self, version: Version, deadline: Deadline) -> _query.SpecOf:
         """Return a function that looks inputs up in the signatures, which it fetches when it is called."""

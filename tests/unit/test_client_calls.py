@@ -18,7 +18,7 @@ from nann.serving.client import (
     ResponseError,
     UnavailableError,
 )
-from nann.serving.protocol import messages
+from nann.serving.protocol import messages, tensors
 from support.scripted_server import Handler, predict_answer, scripted_server
 
 
@@ -82,6 +82,45 @@ def test_request_on_the_wire() -> None:
     assert single.model_spec.signature_name == "retrieve"
     assert sorted(single.inputs) == ["comm_seq", "exclude_ids", "level_topn"]
     assert [dim.size for dim in single.inputs["exclude_ids"].tensor_shape.dim] == [1, 2]
+
+
+def _metadata(**inputs: tuple[int, list[int]]) -> bytes:
+    """Of a model whose signatures have these inputs: type and shape of each."""
+    signatures = messages.SignatureDefMap()
+    for signature in ("retrieve", "score"):
+        for name, (dtype, shape) in inputs.items():
+            info = signatures.signature_def[signature].inputs[name]
+            info.dtype = dtype
+            for size in shape:
+                info.tensor_shape.dim.add(size=size)
+    answer = messages.GetModelMetadataResponse()
+    answer.metadata["signature_def"].value = signatures.SerializeToString()
+    return bytes(answer.SerializeToString())
+
+
+def test_a_state_by_name_is_sent_flat_and_in_the_model_s_types() -> None:
+    seen = []
+    types = messages.DataType
+    known = _metadata(taste=(types.FLOAT, [-1, 6]), mood=(types.INT32, [-1, 1]), age=(types.FLOAT, [-1, 1]))
+
+    def handler(method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
+        if method == "GetModelMetadata":
+            return known
+        seen.append(messages.PredictRequest.FromString(request))
+        return predict_answer(top_k=[_IDS[0]] * 2, scores=np.tile(_SCORES, (2, 1)))
+
+    state = {"taste": np.ones((2, 2, 3)), "mood": [4, 5], "age": [30, 40]}
+    with scripted_server(handler) as target, NannClient(target) as client:
+        assert client.top_k(state, level_topn=[4, 2]).ids.shape == (2, 2)
+        assert client.score(state, [1, 2]).shape == (2, 2)
+        with pytest.raises(InvalidInputError, match="mood: expected int32, got values from 4 to 4294967296"):
+            client.top_k({**state, "mood": [4, 2**32]}, level_topn=[4, 2])
+        with pytest.raises(InvalidInputError, match="as many users"):
+            client.top_k({**state, "mood": [4, 5, 6]}, level_topn=[4, 2])
+    for request in seen:
+        inputs = {name: tensors.decode(proto) for name, proto in request.inputs.items()}
+        shapes = {name: (inputs[name].shape, inputs[name].dtype.name) for name in state}
+        assert shapes == {"taste": ((2, 6), "float32"), "mood": ((2, 1), "int32"), "age": ((2, 1), "float32")}
 
 
 def _abort(code: grpc.StatusCode) -> Handler:

@@ -130,3 +130,38 @@ def test_values_of_other_features_have_the_model_s_shape() -> None:
         _inputs.as_feature([[1.0, 2.0, 3.0]], TensorSpec("float", (-1, 2)), name="x")
     with pytest.raises(InvalidInputError, match="x: expected int32"):
         _inputs.as_feature(["a"], TensorSpec("int32", (-1,)), name="x")
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "message"),
+    [
+        ([2**31], "int32", "expected int32, got values from 2147483648"),
+        ([-1], "uint8", "expected uint8, got values from -1"),
+        ([0.5], "int64", "expected int64, got float64"),
+        ([2], "bool", "expected bool, got values from 2 to 2"),
+        (["no"], "bool", "expected bool, got <U2"),
+        (["1.5"], "float", "expected numbers"),
+        ([1e300], "float", "too large for"),
+        ([[1], [1, 2]], "int64", "of one shape"),
+    ],
+)
+def test_no_value_becomes_another(values: Any, dtype: str, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"x: .*{message}"):
+        _inputs.as_feature(values, TensorSpec(dtype, (-1,)), name="x")
+    if dtype != "int64":
+        with pytest.raises(InvalidInputError, match=f"x: .*{message}"):
+            _inputs.open_rows([values], TensorSpec(dtype, (-1, -1)), name="x")
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        ([True, False], "int32", [1, 0]),
+        ([1, 0], "bool", [True, False]),
+        ([3], "float", [3.0]),
+        ([], "int8", []),
+    ],
+)
+def test_a_type_that_holds_the_values_is_taken(values: Any, dtype: str, expected: Any) -> None:
+    found = _inputs.as_feature(values, TensorSpec(dtype, (-1,)), name="x")
+    assert (found.tolist(), found.dtype) == (expected, np.dtype({"float": "float32"}.get(dtype, dtype)))
