@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
 from nann.files import staged_directory
 from nann.progress import OnProgress
-from nann.run import EMBEDDINGS, load_model
+from nann.run import EMBEDDINGS, RetrievalModel, guarded, item_state_of, load_model
 from nann.training._run import read_run_dataset
 from nann.training.ranking import item_features
 
@@ -26,7 +27,8 @@ def embed(
     chunk_rows: int = _CHUNK_ROWS,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """Write `RUN/embeddings`: `item_ids.npy` int64 [N], `item_embs.npy` `dtype` [N, D], all items.
+    """Write `RUN/embeddings`: `item_ids.npy` int64 [N], `item_embs.npy` `dtype` [N, D], and for each item
+    state of the model `item_state_{name}.npy` [N, ...], all items.
 
     The folder appears when it is complete; memory is that of one chunk.
 
@@ -42,32 +44,62 @@ def embed(
     if chunk_rows < 1:
         raise InvalidInputError(f"chunk_rows: expected 1 or more, found {chunk_rows}.")
     dataset = read_run_dataset(run_dir)
-    model = load_model(run_dir)
-    embed_item = tf.function(model.embed_item, reduce_retracing=True)
+    model = guarded(load_model(run_dir), check_results=True)
+    embed_item = tf.function(model.embed_item, reduce_retracing=True, autograph=False)  # as an export traces
     count = dataset.num_items
     with staged_directory(run_dir / EMBEDDINGS) as folder:
         np.save(folder / "item_ids.npy", dataset.item_ids)
-        embeddings = np.lib.format.open_memmap(
-            folder / "item_embs.npy", mode="w+", dtype=np.dtype(dtype), shape=(count, model.embedding_dim)
-        )
+        files = _Files(folder, model, count, dtype)
         for start in range(0, count, chunk_rows):
-            stop = min(start + chunk_rows, count)
-            rows = np.arange(start + 1, stop + 1)
-            chunk = embed_item(item_features(dataset, rows)).numpy()
-            largest = np.abs(chunk).max(initial=0.0)
-            if not largest <= np.finfo(dtype).max:
-                raise InvalidInputError(
-                    f"{run_dir}: expected item embeddings that are finite in {dtype}, found {largest} in "
-                    f"rows {start}..{stop - 1}. Embed as float32, or train with a smaller learning rate."
-                )
-            embeddings[start:stop] = chunk
+            rows = np.arange(start + 1, min(start + chunk_rows, count) + 1)
+            files.write(start, embed_item(item_features(dataset, rows)))
             if on_progress is not None:
-                on_progress("embed", stop, count)
-        embeddings.flush()
-        del embeddings
+                on_progress("embed", start + len(rows), count)
+        files.close()
     return {
         "items": count,
         "dim": int(model.embedding_dim),
         "dtype": dtype,
         "embeddings": str(run_dir / EMBEDDINGS),
     }
+
+
+class _Files:
+    """`item_embs.npy` and an `item_state_{name}.npy` for each item state of the model, filled in parts."""
+
+    def __init__(self, folder: Path, model: RetrievalModel, count: int, dtype: str) -> None:
+        self._state = item_state_of(model)
+        self._width = int(model.embedding_dim)
+        shapes = {"item_embs": ([self._width], dtype)}
+        for name, spec in self._state.items():
+            shapes[f"item_state_{name}"] = (spec.shape.as_list(), spec.dtype.name)
+        self._arrays = {
+            name: np.lib.format.open_memmap(
+                folder / f"{name}.npy", mode="w+", dtype=np.dtype(kind), shape=(count, *shape)
+            )
+            for name, (shape, kind) in shapes.items()
+        }
+
+    def write(self, start: int, embedded: Any) -> None:
+        """The items from `start` on, as `embed_item` returns them."""
+        embs, state = embedded if self._state else (embedded, {})
+        self._check_finite(start, embs.numpy())
+        columns = {"item_embs": embs, **{f"item_state_{name}": state[name] for name in self._state}}
+        for name, values in columns.items():
+            self._arrays[name][start : start + len(values)] = values.numpy()
+
+    def close(self) -> None:
+        """Have all be on disk."""
+        for array in self._arrays.values():
+            array.flush()
+        self._arrays.clear()
+
+    def _check_finite(self, start: int, embs: npt.NDArray[Any]) -> None:
+        dtype = self._arrays["item_embs"].dtype
+        largest = np.abs(embs).max(initial=0.0)
+        if not largest <= np.finfo(dtype).max:
+            raise InvalidInputError(
+                f"embed_item: expected item embeddings that are finite in {dtype}, found {largest} in "
+                f"rows {start}..{start + len(embs) - 1}. Embed as float32, or train with a smaller learning "
+                f"rate."
+            )

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from nann.errors import InvalidInputError, NannError
+from nann.run.model import item_state_of
 
 # Lines of these are not the user's to correct: a message names the last line that lies elsewhere.
 _LIBRARIES = {"keras", "nann", "numpy", "optree", "tensorflow", "tf_keras", *sys.stdlib_module_names}
@@ -143,14 +144,29 @@ def _check_scores(model: Any, result: Any) -> None:
         )
 
 
-def _check_nothing(model: Any, result: Any) -> None:
-    pass
+def _check_items(model: Any, result: Any) -> None:
+    declared = item_state_of(model)
+    embs, state = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
+    if not isinstance(state, Mapping) or set(state) != set(declared):
+        expected = f"(item_embs, a dict of {', '.join(declared)})" if declared else "item_embs"
+        found = "no item state" if state == {} else described(state)
+        raise InvalidInputError(
+            f"embed_item: expected {expected} as item_state declares, found {found}. Correct the model."
+        )
+    tensors = {"item_embs": ([model.embedding_dim], embs)}
+    tensors |= {name: (spec.shape.as_list(), state[name]) for name, spec in declared.items()}
+    for name, (shape, found) in tensors.items():
+        if not _is_tensor(found) or not found.shape.is_compatible_with([None, *shape]):
+            raise InvalidInputError(
+                f"embed_item: expected {name} as a tensor [{', '.join(map(str, ['n', *shape]))}], a row for "
+                f"each item, found {described(found)}. Correct the model."
+            )
 
 
 # The functions of a model, and what their results must be.
 _RESULTS: dict[str, Callable[[Any, Any], None]] = {
     "embed_user": _check_user_state,
-    "embed_item": _check_nothing,
+    "embed_item": _check_items,
     "score": _check_scores,
 }
 
