@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
-from nann.export._samples import Sample
+from nann.export._samples import Arrays, Sample
 from nann.export.items import Items
 from nann.export.scorer import Scorer
 from nann.run import RetrievalModel
@@ -46,29 +46,41 @@ def check_user_side(
         for name, value in sample.features.items()
         if name in model.user_features  # the lengths of open features are the request's, not the model's
     }
+    _check_rows(model, vocabularies, features)
+
+
+def _check_rows(
+    model: RetrievalModel, vocabularies: Mapping[str, npt.NDArray[np.int64]], features: Arrays
+) -> None:
+    """Try the first and the last row of each vocabulary; `features` are those of users without any id."""
+    without_ids = _numbers_of(model, features)
     for name, ids in vocabularies.items():
         for row in (1, len(ids)):
-            rows = {each: tf.constant(value) for each, value in features.items()}
-            rows[name] = tf.constant(np.full_like(features[name], row))
             try:
-                state = model.embed_user(rows)
+                are_numbers = _numbers_of(model, {**features, name: np.full_like(features[name], row)})
             except InvalidInputError as error:
                 raise InvalidInputError(
                     f"embed_user: expected a vector for each row of vocabulary/{name}.npy, 0 (missing) to "
                     f"{len(ids)} (the last id), found none for row {row} ({said(error.__cause__ or error)}). "
                     f"Make the table {len(ids) + 1} rows long."
                 ) from error
-            _check_finite(name, row, state)
+            # A GPU's gather, and Keras', may answer a row that is not there with NaN in place of an error.
+            for state, is_number in are_numbers.items():
+                if not is_number and without_ids[state]:
+                    raise InvalidInputError(
+                        f"embed_user: expected numbers for row {row} of vocabulary/{name}.npy, found NaN in "
+                        f"{state}. Correct the model."
+                    )
 
 
-def _check_finite(feature: str, row: int, state: Mapping[str, Any]) -> None:
-    # A GPU's gather, and Keras', may answer a row that is not there with NaN in place of an error.
-    for name, value in state.items():
-        if value.dtype.is_floating and bool(tf.reduce_any(tf.math.is_nan(tf.cast(value, tf.float32)))):
-            raise InvalidInputError(
-                f"embed_user: expected numbers for row {row} of vocabulary/{feature}.npy, found NaN in "
-                f"{name}. Correct the model."
-            )
+def _numbers_of(model: RetrievalModel, features: Arrays) -> dict[str, bool]:
+    """Whether each tensor of the state of these users is free of NaN."""
+    state = model.embed_user({name: tf.constant(value) for name, value in features.items()})
+    return {
+        name: not value.dtype.is_floating
+        or not bool(tf.reduce_any(tf.math.is_nan(tf.cast(value, tf.float32))))
+        for name, value in state.items()
+    }
 
 
 def check_scores(scorer: Scorer, sample: Sample, items: Items) -> None:

@@ -83,12 +83,16 @@ def sample_from_model(
 
 
 def _plain_values(generator: np.random.Generator, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Values of a feature without a vocabulary: 0 and 1 are integers that every table has a row for."""
+    """Values of a feature without a vocabulary, such as every model takes.
+
+    0 and 1 are integers that every table has a row for. Prices, durations and counts are not negative, and
+    models take logarithms and roots of them.
+    """
     if dtype.name == "string":
         return generator.choice(np.array(_WORDS, object), shape)
     if dtype.is_integer or dtype.is_bool:
         return generator.integers(0, 2, shape).astype(dtype.as_numpy_dtype)
-    return generator.normal(size=shape).astype(dtype.as_numpy_dtype)
+    return np.abs(generator.normal(size=shape)).astype(dtype.as_numpy_dtype)
 
 
 def _embedded(model: RetrievalModel, rows: Arrays, lengths: Arrays) -> Arrays:

@@ -18,7 +18,7 @@ from nann.export._operations import check_operations
 from nann.export._options import TABLE_BYTES
 from nann.export.constants import MAX_CONSTANT_BYTES, captured, check_constants
 from nann.ops import load_library
-from nann.run import RetrievalModel
+from nann.run import RetrievalModel, guarded
 
 _INDEX = "nann_index"
 _TABLE_TYPES = (tf.float32, tf.float16, tf.bfloat16)
@@ -96,18 +96,14 @@ def _owner(name: str, source: Any) -> Any:
 def _trace(model: RetrievalModel) -> Any:
     names = list(model.user_features)
     plain = plain_names(names)
+    checked = guarded(model, check_results=True)
     specs = [
         tf.TensorSpec([None, *spec.shape.as_list()], spec.dtype, plain[name])
         for name, spec in model.user_features.items()
     ]
 
     def embed_user(*tensors: tf.Tensor) -> list[tf.Tensor]:
-        state = model.embed_user(dict(zip(names, tensors, strict=True)))
-        if set(state) != set(model.user_state):
-            raise InvalidInputError(
-                f"embed_user: expected the tensors {sorted(model.user_state)} of user_state, found "
-                f"{sorted(state)}. Correct the model."
-            )
+        state = checked.embed_user(dict(zip(names, tensors, strict=True)))
         return [
             tf.cast(tf.ensure_shape(state[name], [None, *spec.shape.as_list()]), spec.dtype)
             for name, spec in model.user_state.items()

@@ -343,6 +343,31 @@ class UserBranchesOverTable(Tiny):
         return {"user": tf.cond(known, lambda: self.total(ids), lambda: self.total(ids + 1))}
 
 
+@odd(ACCEPTED)
+class UserTakesLogarithms(Tiny):
+    """Of a price, a duration, a count: none is negative."""
+
+    user_features: ClassVar[Any] = {**Tiny.user_features, "spent": tf.TensorSpec([], tf.float32)}
+
+    def embed_user(self, features: Tensors) -> Any:
+        return {"user": self.total(features["item_ids"]) * tf.math.log(features["spent"])[:, tf.newaxis]}
+
+
+@odd(ACCEPTED)
+class UserMayHaveNoNumber(Tiny):
+    """NaN for some users, whatever their ids are."""
+
+    user_features: ClassVar[Any] = {**Tiny.user_features, "angle": tf.TensorSpec([], tf.float32)}
+    user_state: ClassVar[Any] = {**Tiny.user_state, "hint": tf.TensorSpec([], tf.float32)}
+
+    def embed_user(self, features: Tensors) -> Any:
+        return {"user": self.total(features["item_ids"]), "hint": tf.math.log(-features["angle"])}
+
+    def score(self, user_state: Tensors, item_embs: Any) -> Any:
+        hint = user_state["hint"]
+        return self.dot(user_state, item_embs) + tf.where(tf.math.is_nan(hint), 0.0, hint)
+
+
 # Names that are no identifiers.
 
 FEATURE_NAMES = ("two words", "with-dash", "with:colon", "with.dot", "1st", "_hidden", "self", "点击")
