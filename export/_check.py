@@ -89,7 +89,12 @@ def _checked(run_dir: Path, options: ExportOptions, given: RetrievalModel | None
     chosen = choose_executor(
         scorer, options.tuning.executor, dict.fromkeys(scorer.item_tables, items.embs_path)
     )
-    return _report(model, chosen, frozen, sample, items, tables)
+    raw_integers = [
+        name
+        for name, spec in model.user_features.items()
+        if spec.dtype.is_integer and name not in vocabularies
+    ]
+    return _report(model, chosen, frozen, sample, items, tables, raw_integers)
 
 
 def _vocabularies(model: RetrievalModel, run_dir: Path) -> dict[str, npt.NDArray[np.int64]]:
@@ -106,6 +111,7 @@ def _report(
     sample: Sample,
     items: Items,
     tables: Mapping[str, Any],
+    raw_integers: list[str],
 ) -> dict[str, Any]:
     split = scorer.report
     assert split is not None
@@ -115,6 +121,7 @@ def _report(
         "num_items": items.num_items,
         "user": {
             "features": {name: _spec(spec) for name, spec in model.user_features.items()},
+            "raw_integers": raw_integers,
             "mapped_tables": {name: each.shape.as_list() for name, each in tables.items()},
             "state": {name: _spec(spec) for name, spec in model.user_state.items()},
             "tensors": split.user_tensors,

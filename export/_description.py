@@ -84,12 +84,21 @@ def _table_entry(path: Path) -> dict[str, Any]:
 
 
 def summarize(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of `describe`'s content that `export_model` returns."""
+    """The part of `describe`'s content that `export_model` returns.
+
+    raw_integers: features that could have a vocabulary, and have none.
+    """
+    model = content["model"]
     return {
         "num_items": content["index"]["num_items"],
         "dim": content["index"]["dim"],
         "level_topn": content["level_topn"],
         "user_tables": sorted(content["tables"]["user"]),
+        "raw_integers": [
+            name
+            for name, spec in model["user_features"].items()
+            if tf.as_dtype(spec["dtype"]).is_integer and name not in model["vocabularies"]
+        ],
         **{
             name: content["scorer"][name]
             for name in (

@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -34,6 +34,16 @@ def shell_command(*words: object) -> str:
 def print_text(text: str) -> None:
     """Print lines without wrapping them, so that the commands and paths in them can be copied."""
     console.print(text, soft_wrap=True, highlight=False)
+
+
+def raw_integers_text(names: Sequence[str]) -> str:
+    """A line on integer features without a vocabulary, or nothing: a file may have been forgotten."""
+    if not names:
+        return ""
+    return (
+        f"Integers that arrive in embed_user as they are sent, for RUN/vocabulary has no file of them: "
+        f"{', '.join(names)}.\n"
+    )
 
 
 def json_option(function: Function) -> Function:

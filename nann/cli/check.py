@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from nann.cli._console import emit, import_tensorflow, json_option, print_text, shell_command, spinner
+from nann.cli._console import (
+    emit,
+    import_tensorflow,
+    json_option,
+    print_text,
+    raw_integers_text,
+    shell_command,
+    spinner,
+)
 
 
 @click.command(name="check")
@@ -38,6 +46,8 @@ def _render(result: dict[str, Any]) -> None:
     features = ", ".join(f"{name} {spec}" for name, spec in user["features"].items())
     state = ", ".join(f"{name} {spec}" for name, spec in user["state"].items())
     lines.append(f"User part, once per request: {features or 'no features'} -> {state}")
+    if user["raw_integers"]:
+        lines.append(f"  {raw_integers_text(user['raw_integers'])}".rstrip())
     for name, shape in user["mapped_tables"].items():
         lines.append(f"  table {name} {shape} is a mapped file")
     for tensor in user["tensors"]:

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from nann.cli._console import emit, import_tensorflow, json_option, print_text, progress, shell_command
+from nann.cli._console import (
+    emit,
+    import_tensorflow,
+    json_option,
+    print_text,
+    progress,
+    raw_integers_text,
+    shell_command,
+)
 from nann.cli._numbers import NUMBERS
 from nann.cli._ways import WayIn, ways_in
 
@@ -183,7 +191,7 @@ def _render(result: dict[str, Any]) -> None:
         f"{result['model']}: {result['num_items']:,} items, signatures {', '.join(verified['signatures'])}. "
         f"The answers are those of the reference search, scores within "
         f"{verified['largest_relative_difference']:.0e}{_tolerance_text(result)}.\n"
-        f"{_split_text(result)}{_tuning_text(result)}"
+        f"{raw_integers_text(result['raw_integers'])}{_split_text(result)}{_tuning_text(result)}"
         f"Next: {_serve_command(Path(result['model']))}"
     )
 

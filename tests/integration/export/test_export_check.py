@@ -49,6 +49,16 @@ def test_the_text_names_parts_and_next_step(run: Path) -> None:
         assert text in done.stdout
 
 
+def test_integers_without_a_vocabulary_are_named(run: Path, tmp_path: Path) -> None:
+    line = "as they are sent, for RUN/vocabulary has no file of them: cate_ids."
+    check, export = ["check", "--run", str(run)], ["export", "--run", str(run), "--out"]
+    assert "as they are sent" not in CliRunner().invoke(main, check).stdout
+    assert "as they are sent" not in CliRunner().invoke(main, [*export, str(tmp_path / "models/1")]).stdout
+    (run / "vocabulary/cate_ids.npy").unlink()
+    assert line in CliRunner().invoke(main, check).stdout
+    assert line in CliRunner().invoke(main, [*export, str(tmp_path / "models/2")]).stdout
+
+
 class Sorting(TinyModel):
     """Its scorer has an operation that the native executor lacks."""
 
