@@ -64,11 +64,6 @@ BY_TENSORFLOW: dict[str, str] = {
     "einsum": "SelectV2: a user tensor of type bool",
 }
 
-# Members whose networks `from_keras` takes, but whose export is refused.
-FROM_KERAS: dict[str, str] = {
-    "string_lookups": "InvalidInputError: embed_user: expected variables and constants only, found that ...",
-}
-
 # Odd cases whose answer is not what it should be, and what it is.
 ODD: dict[str, str] = {
     "ScoreHasRecurrence": "bare InternalError: Tensorflow type 21 not convertible to numpy dtype.",

@@ -81,6 +81,43 @@ def test_keras_networks_in_a_folder_and_as_objects_score_as_they_do(
     np.testing.assert_allclose(_scores(tmp_path / "b/1", {"hist": hist.reshape(1, -1)}), expected, atol=1e-5)
 
 
+def test_keras_files_are_named_on_the_command_line(run: Path, tmp_path: Path, vectors: Floats) -> None:
+    networks = _networks()
+    for name, network in networks.items():
+        network.save(tmp_path / f"{name}.keras")
+    files = [part for name in networks for part in (f"--keras-{name}", tmp_path / f"{name}.keras")]
+    result = _exported("--run", run, *files, "--out", tmp_path / "models/1")
+    assert result["verified"]["signatures"] == ["retrieve", "retrieve_by_ids", "score", "serving_default"]
+    hist = np.random.default_rng(1).normal(size=(1, L, E)).astype(np.float32)
+    expected = networks["scorer"].predict([np.repeat(hist, N, 0), vectors], verbose=0)[:, 0]
+    found = _scores(tmp_path / "models/1", {"hist": hist.reshape(1, -1)})
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(None, "user.keras: expected"), (b"no archive", "user.keras: expected")],
+)
+def test_a_keras_file_that_is_none_is_named(
+    run: Path, tmp_path: Path, content: bytes | None, text: str
+) -> None:
+    if content is not None:
+        (tmp_path / "user.keras").write_bytes(content)
+    arguments = ["--run", run, "--keras-user", tmp_path / "user.keras", "--out", tmp_path / "models/1"]
+    done = CliRunner().invoke(main, ["export", *map(str, arguments)])
+    assert done.exit_code == 1
+    assert text in " ".join(done.output.split())
+    assert not (tmp_path / "models").exists()
+
+
+def _exported(*arguments: object) -> dict[str, Any]:
+    """The result of a `nann export` that must succeed."""
+    done = CliRunner().invoke(main, ["export", *map(str, arguments), "--json"])
+    assert done.exit_code == 0, done.output
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
 def test_two_towers_need_no_scorer(run: Path, tmp_path: Path, vectors: Floats) -> None:
     ids = keras.Input([L], dtype="int64", name="item_ids")
     user = keras.Model(ids, layers.Dense(E)(ops.mean(layers.Embedding(N + 1, E)(ids), axis=1)))
@@ -235,10 +272,13 @@ def test_a_faiss_file_is_enough(tmp_path: Path, vectors: Floats, with_ids: bool)
     faiss.write_index(index, str(tmp_path / "items.faiss"))
     ids = None if with_ids else tmp_path / "ids.npy"
     export_faiss(tmp_path / "items.faiss", tmp_path / "models/1", OPTIONS, ids=ids)
+    named = [] if ids is None else ["--ids", str(ids)]
+    result = _exported("--faiss", tmp_path / "items.faiss", *named, "--out", tmp_path / "models/2")
+    assert result["num_items"] == N
     query = vectors[0]
-    np.testing.assert_allclose(
-        _scores(tmp_path / "models/1", {"query_emb": query[np.newaxis]}), vectors @ query, atol=1e-4
-    )
+    for version in ("1", "2"):
+        found = _scores(tmp_path / "models" / version, {"query_emb": query[np.newaxis]})
+        np.testing.assert_allclose(found, vectors @ query, atol=1e-4)
 
 
 def test_vectors_that_are_none_are_refused(tmp_path: Path, vectors: Floats) -> None:

