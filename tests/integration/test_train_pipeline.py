@@ -52,36 +52,6 @@ class Model:
         return tf.linalg.matvec(item_embs, user_state["user"])
 """
 
-WITH_STATE = """
-import tensorflow as tf
-
-
-class Model:
-    user_features = {"item_ids": tf.TensorSpec([5], tf.int64), "cate_ids": tf.TensorSpec([5], tf.int64)}
-    user_state = {"user": tf.TensorSpec([64], tf.float32)}
-    item_state = {"category": tf.TensorSpec([], tf.int32), "pair": tf.TensorSpec([2], tf.float32)}
-    embedding_dim = 64
-
-    @classmethod
-    def from_run(cls, run_dir):
-        return cls()
-
-    def embed_user(self, features):
-        return {"user": tf.one_hot(features["item_ids"][:, 0] % 64, 64)}
-
-    def embed_item(self, features):
-        embs = tf.one_hot(features["item_ids"] % 64, 64)
-        rows = tf.cast(features["item_ids"], tf.float32)
-        state = {
-            "category": tf.cast(features["cate_ids"], tf.int32), "pair": tf.stack([rows, rows / 2], axis=1)
-        }
-        return embs, state
-
-    def score(self, user_state, item_embs, item_state):
-        own = tf.cast(item_state["category"], tf.float32) + item_state["pair"][:, 0] / 100
-        return tf.linalg.matvec(item_embs, user_state["user"]) + own
-"""
-
 
 def _run(*arguments: str | Path) -> dict[str, Any]:
     result = CliRunner().invoke(main, [*map(str, arguments), "--json"])
@@ -230,55 +200,6 @@ def test_people_get_a_table(folder: Path) -> None:
     assert result.exit_code == 0
     for figure in ("recall@50 of the walk", "brute force", "popularity", "agreement@50", "items scored"):
         assert figure in result.stdout
-
-
-def test_item_state_is_written_beside_the_embeddings(folder: Path, tmp_path: Path) -> None:
-    run = _copied(folder, tmp_path)
-    (run / "with_state.py").write_text(WITH_STATE)
-    _named(run, "with_state:Model")
-    assert _run("embed", "--run", run)["items"] == 400
-    files = sorted(path.name for path in (run / "embeddings").iterdir())
-    assert files == ["item_embs.npy", "item_ids.npy", "item_state_category.npy", "item_state_pair.npy"]
-    category, pair = (np.load(run / "embeddings" / f"item_state_{name}.npy") for name in ("category", "pair"))
-    assert (category.dtype, category.shape, pair.dtype, pair.shape) == (
-        np.int32,
-        (400,),
-        np.float32,
-        (400, 2),
-    )
-    cates = read_dataset(folder / "data").item_cates[1:]
-    np.testing.assert_array_equal(category, cates)
-    np.testing.assert_array_equal(pair[:, 1], np.arange(1, 401) / 2)
-    assert _run("index", "--run", run, "--m", "4")["num_items"] == 400
-    assert _run("export", "--run", run, "--out", tmp_path / "models/1")["num_items"] == 400
-
-
-@pytest.mark.parametrize(
-    ("returned", "message"),
-    [
-        (
-            "embs",
-            "expected (item_embs, a dict of category, pair) as item_state declares, found no item state",
-        ),
-        ('(embs, {"category": rows})', "found a dict of category"),
-        ('(embs[0], {"category": rows, "pair": embs[:, :2]})', "item_embs as a tensor [n, 64]"),
-        ('(embs, {"category": embs, "pair": embs[:, :2]})', "category as a tensor [n], a row for each item"),
-    ],
-)
-def test_item_state_that_is_not_as_declared_is_named(
-    folder: Path, tmp_path: Path, returned: str, message: str
-) -> None:
-    run = _copied(folder, tmp_path)
-    (run / "with_state.py").write_text(WITH_STATE.replace("return embs, state", f"return {returned}"))
-    _named(run, "with_state:Model")
-    assert message in " ".join(_fail("embed", "--run", run).split())
-    assert np.load(run / "embeddings/item_embs.npy").shape == (400, 64)
-
-
-def _named(run: Path, model: str) -> None:
-    """Have run.json name another model."""
-    content = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**content, "model": model}))
 
 
 def test_half_precision_embeddings(folder: Path, tmp_path: Path) -> None:
