@@ -45,9 +45,13 @@ def write_savedmodel(
 
 
 def _rename_inputs(folder: Path, names: Mapping[str, str]) -> None:
-    """Give inputs the names that callers know; TensorFlow's saver takes identifiers only, its loaders any."""
+    """Give inputs the names that callers know; TensorFlow's saver takes identifiers only, its loaders any.
+
+    In Python an input `self` keeps its plain name: `signature(self=...)` would name the signature itself.
+    """
     if not names:
         return
+    in_python = {plain: name for plain, name in names.items() if name != "self"}
     path = folder / "saved_model.pb"
     saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     for meta_graph in saved.meta_graphs:
@@ -57,7 +61,7 @@ def _rename_inputs(folder: Path, names: Mapping[str, str]) -> None:
         for node in meta_graph.object_graph_def.nodes:
             if node.HasField("bare_concrete_function"):
                 keywords = node.bare_concrete_function.argument_keywords
-                keywords[:] = [names.get(each, each) for each in keywords]
+                keywords[:] = [in_python.get(each, each) for each in keywords]
     path.write_bytes(saved.SerializeToString(deterministic=True))
     # The fingerprint is of the old content, and optional.
     (folder / "fingerprint.pb").unlink(missing_ok=True)

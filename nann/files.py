@@ -126,7 +126,9 @@ def read_json(path: Path, *, what: str, next_step: str) -> dict[str, Any]:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise InvalidFileError(f"{path}: expected {what}, found no such file. {next_step}") from None
     except (ValueError, RecursionError) as error:
-        raise InvalidFileError(f"{path}: expected a JSON object, found {error}. {next_step}") from error
+        raise InvalidFileError(
+            f"{path}: expected a JSON object, found no JSON ({error}). {next_step}"
+        ) from error
     if not isinstance(content, dict):
         raise InvalidFileError(f"{path}: expected a JSON object, found {type(content).__name__}. {next_step}")
     return content

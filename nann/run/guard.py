@@ -17,8 +17,8 @@ from nann.run.model import item_state_of
 _LIBRARIES = {"keras", "nann", "numpy", "optree", "tensorflow", "tf_keras", *sys.stdlib_module_names}
 # Characters of another library's message: a sentence or two. The original is the cause of ours.
 _LONGEST = 200
-# What TensorFlow writes around a message: colours, the node, the operation.
-_NOISE = re.compile(r"\x1b\[[0-9;]*m|\{\{function_node .*?\}\} |\[Op:\w+\] name: ?")
+# What TensorFlow writes around a message: colours, the node with its attributes, the operation.
+_NOISE = re.compile(r"\x1b\[[0-9;]*m|\{\{function_node .*?\}\} | for '\{\{node .*?\)'|\[Op:\w+\] name: ?")
 
 # What other libraries say of ordinary slips -> what to do; the first that is found counts.
 _ADVICE = {

@@ -82,5 +82,6 @@ def check_model(model: object) -> None:
     if missing:
         raise InvalidFileError(
             f"{type(model).__module__}:{type(model).__qualname__}: expected a retrieval model, found no "
-            f"{', '.join(missing)}. See nann.export.RetrievalModel."
+            f"{', '.join(missing)}. See nann.export.RetrievalModel, or give the Keras networks of your model "
+            f"to nann.export.from_keras."
         )

@@ -82,6 +82,10 @@ def test_errors_of_ours_pass() -> None:
 
 
 def test_a_long_message_is_cut_at_its_sentence() -> None:
+    shapes = "with input shapes: [128,8], [9,1]"
+    assert said(
+        ValueError(f"Equal are 8 for '{{{{node MatMul}}}} = MatMul[T=DT_FLOAT](a, b)' {shapes}.")
+    ) == (f"ValueError: Equal are 8 {shapes}")
     assert said(ValueError(f"Bad shape. {'You may try this. ' * 50}")) == "ValueError: Bad shape"
     assert len(said(ValueError("x" * 1000))) < 250
 

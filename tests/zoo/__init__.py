@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from zoo import attention, crosses, experts, features, numerics, plain, saved, sequences, towers
+from zoo import attention, crosses, experts, features, handed, numerics, plain, saved, sequences, towers
 from zoo.base import ITEM_IDS, N, vocabulary
 
 # A few roundings of the model's own type, relative to the largest score.
@@ -101,9 +101,14 @@ ZOO: dict[str, Factory] = {
 }
 
 
+def factory_of(name: str) -> Factory:
+    """Of a member of the zoo, or of `PATH.py:Class` (zoo.handed)."""
+    return Factory(handed.class_of(name)) if handed.is_handed(name) else ZOO[name]
+
+
 def write_run(name: str, run_dir: Path) -> Any:
     """Write the RUN of a member, without an index; returns the model whose weights it holds."""
-    model = ZOO[name]()
+    model = factory_of(name)()
     for folder in ("embeddings", "vocabulary"):
         (run_dir / folder).mkdir(parents=True, exist_ok=True)
     model.save(run_dir)

@@ -79,7 +79,7 @@ class DINNetwork(keras.Model):
 
 
 class DINSubclassed(Ranker):
-    """The pair network is a subclass of keras.Model."""
+    """DIN as a subclass of keras.Model."""
 
     def build_pair(self) -> keras.Model:
         network = DINNetwork(name="din")
@@ -106,7 +106,7 @@ class DIEN(Ranker):
 
 
 class DIENUnrolled(DIEN):
-    """The same, its loop over the events written out."""
+    """DIEN with its loop over the events written out."""
 
     unroll = True
 

@@ -149,10 +149,13 @@ class Ranker:
     # What a data set would bring.
 
     def draw(self, random: np.random.Generator, users: int) -> Arrays:
-        """Features of some users as callers know them: ids of the vocabularies, 0 for a missing event."""
-        features = {}
+        """Features of some users as callers know them: numbers, and ids, 0 for a missing event."""
+        features: Arrays = {}
         for name, spec in self.user_features.items():
             shape = (users, *spec.shape)
+            if name not in self.vocabularies:
+                features[name] = random.gamma(2.0, 5.0, shape).astype(spec.dtype.as_numpy_dtype)
+                continue
             drawn = random.choice(vocabulary(name, self.vocabularies[name]), shape)
             missing = (random.random(shape) < 0.2) & (np.arange(drawn[0].size) > 0).reshape(shape[1:])
             features[name] = np.where(missing, 0, drawn).astype(spec.dtype.as_numpy_dtype)

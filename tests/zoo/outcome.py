@@ -14,13 +14,15 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from keras.src.models.functional import Functional  # Keras exports it under no public name
 
 from nann.errors import NannError
 from nann.export import ExportOptions, build_index, export_model
 from nann.export._verify import relative_difference
 from nann.export.loaded import LoadedModel, loaded
-from zoo import ZOO, item_side, write_run
+from zoo import ZOO, factory_of, item_side, write_run
 from zoo.base import ITEM_IDS, Arrays
+from zoo.handed import is_handed
 
 USERS, ITEMS = 4, 500
 _M = 8
@@ -31,6 +33,9 @@ _BEAMS = (20, 40, 40, 40, 40, 40)  # Of the export: narrow, for speed.
 class Outcome:
     """Of one member.
 
+    kind:            what it is, the first line of its documentation.
+    form:            as what it is exported.
+    tolerance:       how near its scores must be.
     refusal:         the error of the export with its type's name; None: accepted.
     by_ids_refusal:  why `retrieve_by_ids` does not answer features as callers send them; None: it does.
     executor_reason: why TensorFlow runs the scorer.
@@ -42,6 +47,9 @@ class Outcome:
     """
 
     name: str
+    kind: str
+    form: str
+    tolerance: float
     refusal: str | None = None
     by_ids_refusal: str | None = None
     executor: str | None = None
@@ -64,6 +72,9 @@ def outcome_of(name: str, folder: Path, *, export_as: Callable[[Any], Any] | Non
     """
     keras.backend.clear_session()
     model = write_run(name, folder / "run")
+    if is_handed(name):  # run.json cannot name the class
+        export_as = export_as or (lambda model: model)
+    described_as = name.rpartition(":")[2], _kind(model), _form(model), factory_of(name).tolerance
     start = time.monotonic()
     build_index(folder / "run", m=_M)
     try:
@@ -71,7 +82,7 @@ def outcome_of(name: str, folder: Path, *, export_as: Callable[[Any], Any] | Non
         options = ExportOptions(level_topn=_BEAMS)
         result = export_model(folder / "run", folder / "models/1", options, model=exported_as)
     except Exception as error:  # A bare one is an outcome too.
-        return Outcome(name, refusal=described(error))
+        return Outcome(*described_as, refusal=described(error))
     seconds = time.monotonic() - start
     split = result["split"]
     with loaded(folder / "models/1") as exported:
@@ -83,7 +94,7 @@ def outcome_of(name: str, folder: Path, *, export_as: Callable[[Any], Any] | Non
         except (KeyError, NannError, tf.errors.OpError) as error:
             by_ids_refusal = described(error)
     return Outcome(
-        name,
+        *described_as,
         by_ids_refusal=by_ids_refusal,
         executor=result["executor"],
         executor_reason=result["executor_reason"],
@@ -94,6 +105,20 @@ def outcome_of(name: str, folder: Path, *, export_as: Callable[[Any], Any] | Non
         by_ids=by_ids,
         seconds=round(seconds, 1),
     )
+
+
+def _kind(model: Any) -> str:
+    return str(type(model).__doc__).partition("\n")[0].rstrip(".")
+
+
+def _form(model: Any) -> str:
+    if hasattr(model, "saved_model"):
+        return "SavedModel"
+    networks = [getattr(model, name) for name in ("user_net", "pair_net") if hasattr(model, name)]
+    if not networks:
+        return "TensorFlow"
+    functional = all(isinstance(network, keras.Sequential | Functional) for network in networks)
+    return "functional" if functional else "subclassed"
 
 
 def described(error: Exception) -> str:
@@ -159,7 +184,7 @@ def main() -> None:
     """`PYTHONPATH=tests python -m zoo.outcome FOLDER [NAME ...]`: one JSON object per member; default all."""
     folder, *names = sys.argv[1:]
     for name in names or ZOO:
-        print(outcome_of(name, Path(folder) / name).to_json(), flush=True)
+        print(outcome_of(name, Path(folder) / name.rpartition(":")[2]).to_json(), flush=True)
 
 
 if __name__ == "__main__":

@@ -85,12 +85,12 @@ class KerasArchive:
 
 
 class DINArchive(KerasArchive, DIN):
-    """A functional model."""
+    """DIN, a functional network."""
 
 
 class GRU4RecArchive(KerasArchive, GRU4Rec):
-    """A loop in `embed_user`."""
+    """GRU4Rec: a loop in `embed_user`."""
 
 
 class StringLookupsArchive(KerasArchive, StringLookups):
-    """Lookup tables in `embed_user`, initialised by the SavedModel."""
+    """String lookups: tables in `embed_user`, initialised by the SavedModel."""

@@ -103,7 +103,7 @@ class EventNetwork(keras.Model):
 
 
 class EncoderSubclassed(Ranker):
-    """User and pair networks are subclasses of keras.Model."""
+    """A transformer of the user and a network of pairs, both subclasses of keras.Model."""
 
     @property
     def user_features(self) -> dict[str, tf.TensorSpec]:

@@ -42,7 +42,7 @@ class CosineTowers(Ranker):
 
 
 class CosineOneUser(CosineTowers):
-    """The same for a batch of one user, which the product broadcasts."""
+    """Cosine of two towers for a batch of one user, which the product broadcasts."""
 
     repeat = staticmethod(one_row)
 

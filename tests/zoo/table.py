@@ -1,0 +1,111 @@
+"""docs/models.md of what `zoo.outcome` printed: a line for each model."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo import ZOO
+from zoo.outcome import ITEMS, USERS
+
+# How a reason begins: with the name of a node of the graph, which a reader does not have.
+_NODE = re.compile(r"^node \S+ \((\w+)\): ")
+
+_HEADER = """
+| model | kind | form | exported | difference | tolerance | runs by |
+|---|---|---|---|---|---|---|
+"""
+_PAGE = """\
+# Models that were exported
+
+Every model below is written as ranking code, exported without a change, and asked for scores that are
+compared with its own. {exported} of {all} are exported; the native executor runs {native} of them,
+TensorFlow's kernels the others. The page is made by
+
+```
+PYTHONPATH=tests .venv/bin/python -m zoo.outcome build/zoo [NAME or FILE.py:Class ...] > build/models.jsonl
+PYTHONPATH=tests .venv/bin/python -m zoo.odd_outcome build/odd > build/odd.jsonl
+PYTHONPATH=tests .venv/bin/python -m zoo.table build/models.jsonl build/odd.jsonl > docs/models.md
+```
+
+- Form: `functional` and `subclassed` are Keras networks, `TensorFlow` is a `tf.Module` without Keras,
+  `SavedModel` is a folder with the three functions, whose export needs no Python code of the model.
+- Difference: the largest from the model's own scores, relative to the largest score, of `score` ({users}
+  users, {items} items each) and of what `retrieve_by_ids` finds. Models that compute in float16 or
+  bfloat16 have a tolerance of four roundings of that type.
+- Runs by: a scorer that TensorFlow runs has the same scores and is slower. `nann check --run RUN` says why,
+  and what to change in the model.
+"""
+_OTHERS = """
+## Models of another collection
+
+{number} scorers that were written elsewhere, given as `FILE.py:Class`. The code is as it was; the weights are
+random, and the corpus is that of `tests/zoo`.
+"""
+
+_ODD = """
+## Odd models, and what their authors read
+
+{number} tiny models that are odd or wrong in one way each (`tests/zoo/odd_*.py`). Each is exported, or
+refused in a sentence that says what was found and what to do; {bare} end in an exception of TensorFlow or
+Python.
+
+| case | answer |
+|---|---|
+"""
+
+
+def page(outcomes: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> str:
+    """The page of what `zoo.outcome` and `zoo.odd_outcome` printed; members of the zoo stand first."""
+    ours = [_row(each) for each in outcomes if each["name"] in ZOO]
+    others = [_row(each) for each in outcomes if each["name"] not in ZOO]
+    exported = [each for each in outcomes if _is_exported(each)]
+    native = sum(each["executor"] == "native" for each in exported)
+    table = _HEADER + "".join(ours)
+    if others:
+        table += _OTHERS.format(number=len(others)) + _HEADER + "".join(others)
+    numbers = {"exported": len(exported), "all": len(outcomes), "native": native}
+    bare = sum((each["answer"] or "").startswith("bare ") for each in answers)
+    table += _ODD.format(number=len(answers), bare=bare) + "".join(_answer(each) for each in answers)
+    return _PAGE.format(**numbers, users=USERS, items=ITEMS) + table
+
+
+def _answer(line: Mapping[str, Any]) -> str:
+    answer = "exported" if line["answer"] is None else line["answer"].replace("|", "\\|")
+    return f"| `{line['case']}` | {answer} |\n"
+
+
+def _is_exported(outcome: Mapping[str, Any]) -> bool:
+    return outcome["refusal"] is None and outcome["by_ids_refusal"] is None
+
+
+def _row(outcome: Mapping[str, Any]) -> str:
+    cells = [f"`{outcome['name']}`", outcome["kind"], outcome["form"]]
+    if _is_exported(outcome):
+        difference = max(outcome["difference"], outcome["by_ids"])
+        cells += ["yes", f"{difference:.1g}", f"{outcome['tolerance']:.2g}", _runner(outcome)]
+    else:
+        cells += [f"no: {outcome['refusal'] or outcome['by_ids_refusal']}", "", "", ""]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _runner(outcome: Mapping[str, Any]) -> str:
+    if outcome["executor"] == "native":
+        return "native executor"
+    return "TensorFlow: " + _NODE.sub(r"\1: ", outcome["executor_reason"])
+
+
+def main() -> None:
+    """`PYTHONPATH=tests python -m zoo.table MODELS ODD`: files of what the two programs printed."""
+    models, odd = (
+        [json.loads(line) for line in Path(file).read_text().splitlines()] for file in sys.argv[1:]
+    )
+    print(page(models, odd), end="")
+
+
+if __name__ == "__main__":
+    main()
