@@ -5,6 +5,7 @@ set(NANN_CORE_SOURCES
   core/index/npy.cc
   core/index/table.cc
   core/scorer/executor_layout.cc
+  core/scorer/matrix_layouts.cc
   core/scorer/native_executor.cc
   core/scorer/scorer_program.cc
   core/scorer/tile_kernels.cc

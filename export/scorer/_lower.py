@@ -8,6 +8,8 @@ steps that add an instruction.
 from __future__ import annotations
 
 from nann.export.scorer._ir import Tensor
+from nann.export.scorer._lower_matmul import matmul
+from nann.export.scorer._lower_moves import move
 from nann.export.scorer._lower_ops import operation
 from nann.export.scorer._lower_products import similarity, sum_of_products
 from nann.export.scorer._lowering import Lowering, NotLowerableError, ScorerIr, Step
@@ -28,4 +30,10 @@ def lower(ir: ScorerIr) -> ProgramWriter:
 
 
 def _rule(lowering: Lowering, tensor: Tensor) -> Step:
-    return similarity(lowering, tensor) or sum_of_products(lowering, tensor) or operation(lowering, tensor)
+    return (
+        similarity(lowering, tensor)
+        or sum_of_products(lowering, tensor)
+        or matmul(lowering, tensor)
+        or move(lowering, tensor)
+        or operation(lowering, tensor)
+    )

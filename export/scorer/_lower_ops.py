@@ -10,8 +10,8 @@ import tensorflow as tf
 from nann.export.scorer import _ops
 from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._lower_products import slope_of
-from nann.export.scorer._lowering import Lowering, Step, refuse, refuse_moved_items
-from nann.export.scorer._program import BinaryOp, Opcode, ReduceOp, Shape, UnaryOp
+from nann.export.scorer._lowering import Lowering, Step, refuse
+from nann.export.scorer._program import BinaryOp, Opcode, UnaryOp
 
 _Rule = Callable[[Lowering, Tensor], Step]
 _RULES: dict[str, _Rule] = {}
@@ -46,14 +46,6 @@ _BINARY = {
     "SquaredDifference": BinaryOp.SQUARED_DIFFERENCE,
 }
 _SWAPPED = {"Less": BinaryOp.GREATER, "LessEqual": BinaryOp.GREATER_EQUAL}
-_REDUCE = {
-    "All": ReduceOp.MIN,
-    "Any": ReduceOp.MAX,
-    "Max": ReduceOp.MAX,
-    "Mean": ReduceOp.MEAN,
-    "Min": ReduceOp.MIN,
-    "Sum": ReduceOp.SUM,
-}
 
 
 def operation(lowering: Lowering, tensor: Tensor) -> Step:
@@ -169,108 +161,7 @@ def _softmax(lowering: Lowering, tensor: Tensor) -> Step:
     return Step(tensor.inputs, lambda values: lowering.program.add(Opcode.SOFTMAX, shape, values))
 
 
-@_lowers("broadcast")
-def _broadcast(lowering: Lowering, tensor: Tensor) -> Step:
-    x, shape = tensor.inputs[0], lowering.shape(tensor)
-    own = lowering.shape(lowering.operand(x, tensor))
-    zeros = np.zeros([n if n != m else 1 for n, m in ((shape.rows, own.rows), (shape.columns, own.columns))])
-    if own == shape:
-        return Step([x], lambda values: values[0])
-    return _binary(lowering, tensor, BinaryOp.ADD, [x, constant(zeros, np.float32)])
-
-
-@_lowers("transpose")
-def _transpose(lowering: Lowering, tensor: Tensor) -> Step:
-    perm = tensor.node.attrs["perm"]
-    if not tensor.is_free and perm[0] != 0:
-        refuse_moved_items(tensor)
-    moved = [axis for axis in perm if tensor.inputs[0].shape[axis] != 1]
-    own, shape = lowering.shape(tensor.inputs[0]), lowering.shape(tensor)
-
-    def emit(values: Sequence[int]) -> int:
-        if moved == sorted(moved):
-            return lowering.as_shape(values[0], shape)
-        turned = Shape(own.per_item, own.columns, own.rows)
-        return lowering.as_shape(lowering.program.add(Opcode.TRANSPOSE, turned, values), shape)
-
-    return Step(tensor.inputs, emit)
-
-
-@_lowers("concat")
-def _concat(lowering: Lowering, tensor: Tensor) -> Step:
-    shape, axis = lowering.shape(tensor), tensor.node.attrs["axis"] - tensor.rank
-    if axis not in (-1, -2) or (not tensor.is_free and axis == -tensor.rank):
-        refuse_moved_items(tensor)
-    whole = shape if axis == -1 else Shape(shape.per_item, 1, shape.rows * shape.columns)
-
-    def emit(values: Sequence[int]) -> int:
-        if axis == -2:  # Rows one after the other are columns of one row.
-            values = [lowering.flat(value) for value in values]
-        return lowering.as_shape(lowering.program.add(Opcode.CONCAT, whole, values), shape)
-
-    parts = [each if not each.is_free or tensor.is_free else lowering.without_items(each, tensor)
-             for each in tensor.inputs]  # fmt: skip
-    return Step(parts, emit)
-
-
-@_lowers("slice")
-def _slice(lowering: Lowering, tensor: Tensor) -> Step:
-    x, begin = tensor.inputs[0], tensor.node.attrs["begin"]
-    own, shape = lowering.shape(x), lowering.shape(tensor)
-    cut = [axis - x.rank for axis in range(x.rank) if tensor.shape[axis] != x.shape[axis]]
-    if any(axis < -2 for axis in cut) or (not x.is_free and -x.rank in cut):
-        refuse_moved_items(tensor)
-
-    def emit(values: Sequence[int]) -> int:
-        value = values[0]
-        if -2 in cut:
-            first, width = begin[-2] * own.columns, shape.rows * own.columns
-            value = lowering.columns(lowering.flat(value), first, width)
-            value = lowering.as_shape(value, Shape(own.per_item, shape.rows, own.columns))
-        return lowering.columns(value, begin[-1], shape.columns) if -1 in cut else value
-
-    return Step([x], emit)
-
-
-@_lowers("reduce")
-def _reduce(lowering: Lowering, tensor: Tensor) -> Step:
-    return _reduced(lowering, tensor, _REDUCE.get(tensor.node.attrs["function"]), tensor.node.attrs["axes"])
-
-
-@_lowers("Any", "All")
-def _logical(lowering: Lowering, tensor: Tensor) -> Step:
-    axes = tensor.inputs[1].value
-    if axes is None:
-        refuse(tensor, "axes that are not constant")
-    rank = tensor.inputs[0].rank
-    return _reduced(lowering, tensor, _REDUCE[tensor.op], [int(axis) % rank for axis in axes.flat])
-
-
-def _reduced(lowering: Lowering, tensor: Tensor, function: ReduceOp | None, axes: Sequence[int]) -> Step:
-    x = tensor.inputs[0]
-    if function is None or (0 in axes and not x.is_free):
-        refuse_moved_items(tensor)
-    own, shape = lowering.shape(x), lowering.shape(tensor)
-    over = {axis - x.rank for axis in axes}
-
-    def emit(values: Sequence[int]) -> int:
-        value, rows = values[0], own.rows
-        if over >= {-1, -2}:
-            value, rows = lowering.flat(value), 1
-        elif -2 in over:
-            rows = own.columns
-            value = lowering.program.add(
-                Opcode.TRANSPOSE, Shape(own.per_item, own.columns, own.rows), [value]
-            )
-        if over & {-1, -2}:
-            column = Shape(own.per_item, rows, 1)
-            value = lowering.program.add(Opcode.REDUCE, column, [value], function=function)
-        return lowering.as_shape(value, shape)
-
-    return Step([x], emit)
-
-
-@_lowers("EnsureShape", "Identity", "reshape")
+@_lowers("EnsureShape", "Identity")
 def _reshape(lowering: Lowering, tensor: Tensor) -> Step:
     shape = lowering.shape(tensor)
     return Step(tensor.inputs[:1], lambda values: lowering.as_shape(values[0], shape))

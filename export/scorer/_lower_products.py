@@ -103,11 +103,19 @@ def _addends(
         if each.is_free and each.size == 1:
             each = _ops.broadcast(_ops.reshape(each, ()), (shape.columns,))
         own = lowering.shape(each)
-        if len(addends) < _MAX_ADDENDS and own in (shape, Shape(False, 1, shape.columns)):
+        if len(addends) < _MAX_ADDENDS and _is_repeated(own, shape):
             addends.append(each)
         else:
             others.append((each, BinaryOp.ADD))
     return addends, others
+
+
+def _is_repeated(addend: Shape, shape: Shape) -> bool:
+    """Whether a product adds it: of the result's shape, or that but for its rows or its items."""
+    one_row, columns = (False, 1, shape.columns), shape.columns
+    return addend in (
+        shape, Shape(*one_row), Shape(shape.per_item, 1, columns), Shape(False, shape.rows, columns)
+    )  # fmt: skip
 
 
 def _matrix(term: Tensor) -> tuple[Tensor, bool]:

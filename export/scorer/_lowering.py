@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -20,7 +21,7 @@ _ITEMS_MOVED = {
     "reduce": "a reduction over another axis than the columns",
     "reshape": "a reshape that mixes rows and columns",
     "slice": "a slice that is not one of whole rows' columns",
-    "transpose": "an operation that the native executor does not know",
+    "transpose": "a transpose that moves the items",
 }
 
 
@@ -152,10 +153,11 @@ class Lowering:
             sizes = sizes[1:]
         if 0 in sizes:
             refuse(tensor, "a tensor without elements")
-        if any(n != 1 for n in sizes[:-2]):
-            refuse(tensor, f"a tensor of rank {tensor.rank}")
-        rows, columns = (1, 1, *sizes)[-2:]
-        return Shape(not tensor.is_free, rows, columns)
+        return Shape(not tensor.is_free, math.prod(sizes[:-1]), (1, *sizes)[-1])
+
+    def has_matrix(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a matrix for all items, or one for each."""
+        return tensor.known_shape is not None and (tensor.is_free or tensor.shape[:1] == (self.tile_rows,))
 
     def without_items(self, x: Tensor, reader: Tensor) -> Tensor:
         """A free tensor that was repeated for each item, once."""
@@ -172,13 +174,22 @@ class Lowering:
 
     def operand(self, x: Tensor, reader: Tensor) -> Tensor:
         """An operand of an elementwise operation: TensorFlow lines up last axes, and items stay first."""
-        if reader.is_free or (x.is_free and x.known_shape is None):
+        if x.known_shape is None:
             return x
+        if reader.is_free:
+            return self._lined_up(x, reader.shape)
         if not x.is_free:
             if x.rank != reader.rank:
                 refuse(reader, "an elementwise operation that lines up the items with another axis")
-            return x
-        return x if x.rank < reader.rank else self.without_items(x, reader)
+            return self._lined_up(x, reader.shape)
+        x = x if x.rank < reader.rank else self.without_items(x, reader)
+        return self._lined_up(x, reader.shape[1:])
+
+    def _lined_up(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """`x` of one row or of all rows of what has this shape: the instructions repeat no others."""
+        rows = math.prod(x.shape[:-1] if x.is_free else x.shape[1:-1])
+        all_rows = math.prod(shape[:-1] if x.is_free else shape[1:-1])
+        return x if rows in (1, all_rows) else _ops.broadcast(x, (*shape[:-1], x.shape[-1]))
 
     # ------------------------------------------------------------------ instructions
 

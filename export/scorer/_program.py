@@ -10,7 +10,7 @@ import numpy as np
 
 from nann.export.scorer._ir import Array
 
-VERSION = 1
+VERSION = 2
 _MAGIC = b"nannprog"
 _AFTER_USER_FUNCTION = 1
 
@@ -36,6 +36,8 @@ class Opcode(enum.IntEnum):
     RESHAPE = 12
     SLICE = 13
     CONCAT = 14
+    PRODUCT = 15
+    REARRANGE = 16
 
 
 class Activation(enum.IntEnum):

@@ -52,6 +52,17 @@ class ProgramBuilder {
   }
   uint32_t Concat(const Values& parts) { return Add(Opcode::kConcat, 0, parts); }
 
+  // Over the rows, and one below the other.
+  uint32_t ReduceRows(ReduceOp op, uint32_t x) { return Add(Opcode::kReduce, op, {x}, {1}); }
+  uint32_t Stack(const Values& parts) { return Add(Opcode::kConcat, 0, parts, {1}); }
+  uint32_t Product(uint32_t groups, uint32_t layout, uint32_t left, uint32_t right) {
+    return Add(Opcode::kProduct, 0, {left, right}, {groups, layout});
+  }
+  uint32_t Rearrange(uint32_t x, const Values& parameters) {
+    return Add(Opcode::kRearrange, 0, {x}, parameters);
+  }
+  uint32_t Size() const { return values_; }
+
   template <typename Function>
   uint32_t Add(Opcode opcode, Function function, const Values& operands, const Values& parameters = {}) {
     for (uint32_t word : {static_cast<uint32_t>(opcode), static_cast<uint32_t>(function),

@@ -57,6 +57,23 @@ ProgramBuilder Pairs() {
   return b;
 }
 
+// Self-attention of two heads over the user's rows and the item, and what goes over rows.
+ProgramBuilder Sequence() {
+  ProgramBuilder b;
+  const uint32_t user = b.Input(0, {3, 4}), item = b.Table(0, 4);
+  const uint32_t unit = b.Constant(4, 4, std::vector<float>(16, 0.5f));
+  const uint32_t x = b.Gemm(1, {b.Stack({user, item}), unit, item});
+  const uint32_t weights = b.Softmax(b.Product(2, 8 + 16, x, x));
+  const uint32_t attended = b.Product(2, 1, weights, x);
+  const uint32_t hidden =
+      b.Gemm(1, {attended, unit, b.Rearrange(b.Stack({user, user}), {4, 4, 1, 0, 4, 1, 0, 4, 0, 1}), item});
+  const uint32_t heads = b.Rearrange(hidden, {8, 2, 0, 0, 2, 0, 2, 4, 1, 0, 2, 0, 1});
+  const uint32_t turned = b.Product(1, 2 + 4 + 16, heads, heads);
+  b.ReduceRows(ReduceOp::kSum,
+               b.Reduce(ReduceOp::kMax, b.Stack({b.ReduceRows(ReduceOp::kMean, turned), turned})));
+  return b;
+}
+
 ProgramBuilder InnerProduct() {
   ProgramBuilder b;
   const uint32_t items = b.Table(0, 9);
@@ -163,7 +180,8 @@ int RunEverywhere(const std::shared_ptr<const ScorerProgram>& program) {
 
 int Run(int64_t mutations, uint32_t seed) {
   std::mt19937 random(seed);
-  const std::string good[] = {Attention().Bytes(), Pairs().Bytes(), InnerProduct().Bytes()};
+  const std::string good[] = {Attention().Bytes(), Pairs().Bytes(), Sequence().Bytes(),
+                              InnerProduct().Bytes()};
   for (const std::string& bytes : good) {
     absl::StatusOr<ScorerProgram> program = ScorerProgram::Parse(bytes, SmallLimits());
     if (!program.ok() || RunEverywhere(std::make_shared<const ScorerProgram>(*std::move(program))) == 0) {

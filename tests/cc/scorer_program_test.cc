@@ -51,8 +51,9 @@ TEST_F(ScorerProgramTest, AnotherFileIsRefused) {
   EXPECT_EQ(ProblemOf(good), "");
   ExpectProblem("", "0 bytes that do not begin as a scorer program does");
   ExpectProblem("x" + good.substr(1), "96 bytes that do not begin as a scorer program does");
-  ExpectProblem(builder_.Bytes(2),
-                "version 2, this library runs version 1. Export with the version of nann that serves");
+  EXPECT_EQ(ProblemOf(builder_.Bytes(1)), "");
+  ExpectProblem(builder_.Bytes(3),
+                "version 3, this library runs versions 1 to 2. Export with the version of nann that serves");
   ExpectProblem(builder_.Bytes(1, 6), "unknown flags 6");
   ExpectProblem(good.substr(0, good.size() - 1), std::to_string(good.size() - 1) + " bytes, expected " +
                                                      std::to_string(good.size()) + " as the header has it");
@@ -113,8 +114,8 @@ TEST_F(ScorerProgramTest, UnknownOperations) {
   builder_.Add(Opcode::kUnary, 12, {items_});
   ExpectRefused("instruction 2 unary: unknown function 12");
   ProgramBuilder other;
-  other.Add(static_cast<Opcode>(15), 0, {});
-  ExpectProblem(other.Bytes(), "instruction 0 : unknown opcode 15");
+  other.Add(static_cast<Opcode>(17), 0, {});
+  ExpectProblem(other.Bytes(), "instruction 0 : unknown opcode 17");
 }
 
 TEST_F(ScorerProgramTest, ConstantsThatAreNotThere) {

@@ -67,7 +67,7 @@ TEST_P(TileKernelsTest, GemmWithAddendAndPrelu) {
     const int64_t stride = PaddedWidth(p.width);
     std::vector<float> out(p.rows * stride);
     const GemmTerm term{a.data(), p.depth, packed.data(), p.depth};
-    const RowsView row{addend.data(), 0};
+    const Addend row{{addend.data(), 0}};
     Gemm gemm;
     gemm.rows = p.rows;
     gemm.width = p.width;

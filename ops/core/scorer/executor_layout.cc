@@ -4,6 +4,7 @@
 #include <tuple>
 #include <utility>
 
+#include "matrix_layouts.h"
 #include "native_executor.h"
 
 namespace nann {
@@ -84,7 +85,8 @@ class ExecutorLayout {
         executor_.tables_.push_back(value);
         break;
       case Opcode::kGemm:
-        LayMatrices(value);
+      case Opcode::kProduct:
+        instruction.opcode == Opcode::kGemm ? LayMatrices(value) : LayStrip(value);
         [[fallthrough]];
       default:
         (shape.per_item ? executor_.tile_section_ : executor_.user_section_).push_back(value);
@@ -135,6 +137,18 @@ class ExecutorLayout {
       narrow += rows * PaddedWidth(instructions_[gemm.left(t)].shape.columns) / 2;
     }
     if (executor_.native_bfloat16_ && gemm.shape.per_item) narrow_floats_ = std::max(narrow_floats_, narrow);
+  }
+
+  // Where a product turns its right side.
+  void LayStrip(int value) {
+    const Instruction& product = instructions_[value];
+    const ProductLayout layout =
+        *ProductLayout::Of(product.parameters, instructions_[product.operands[0]].shape,
+                           instructions_[product.operands[1]].shape);
+    executor_.packed_[value].resize(1);
+    Place* place = &executor_.packed_[value][0];
+    place->space = product.shape.per_item ? Place::kTile : Place::kUser;
+    packed_buffers_.emplace_back(place, NewBuffer(place->space, layout.depth * kStrip, value));
   }
 
   int64_t MatrixFloats(int value, bool transposed, bool bfloat16) const {

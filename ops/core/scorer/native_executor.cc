@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "matrix_layouts.h"
+
 namespace nann {
 namespace {
 
@@ -116,11 +118,9 @@ void NativeExecutor::RunGemm(int value, const Memory& memory) const {
       narrow += gemm.rows * stride;
     }
   }
-  RowsView addends[kMaxSummands];
+  Addend addends[kMaxSummands];
   for (int addend : instruction.addends()) {
-    addends[gemm.num_addends] = View(addend, memory);
-    if (!(At(addend).shape == instruction.shape)) addends[gemm.num_addends].stride = 0;
-    ++gemm.num_addends;
+    addends[gemm.num_addends++] = AddendOf(addend, instruction.shape, memory);
   }
   gemm.terms = terms;
   gemm.num_terms = instruction.num_terms();
@@ -130,6 +130,71 @@ void NativeExecutor::RunGemm(int value, const Memory& memory) const {
   gemm.out = Out(value, memory);
   gemm.out_stride = places_[value].stride;
   (bfloat16 ? options_.kernels->gemm_bfloat16 : options_.kernels->gemm)(gemm);
+}
+
+Addend NativeExecutor::AddendOf(int value, const ValueShape& shape, const Memory& memory) const {
+  const ValueShape& from = At(value).shape;
+  Addend addend;
+  addend.view = View(value, memory);
+  if (from == shape) return addend;
+  if (from.per_item) {
+    addend.repeat = shape.rows;
+  } else if (from.rows == 1) {
+    addend.view.stride = 0;
+  } else {
+    addend.period = from.rows;
+  }
+  return addend;
+}
+
+void NativeExecutor::RunProduct(int value, const Memory& memory) const {
+  const Instruction& instruction = At(value);
+  const int left = instruction.operands[0], right = instruction.operands[1];
+  const ProductLayout layout = *ProductLayout::Of(instruction.parameters, At(left).shape, At(right).shape);
+  const BlocksView out = layout.out.View({nullptr, places_[value].stride}, layout.shape);
+  GroupedProduct product;
+  product.items = layout.shape.per_item ? memory.items : 1;
+  product.groups = layout.left.groups;
+  product.rows = layout.rows;
+  product.depth = layout.depth;
+  product.width = layout.columns;
+  product.left = layout.left.View(View(left, memory), At(left).shape);
+  product.right = layout.right.View(View(right, memory), At(right).shape);
+  product.out = Out(value, memory);
+  product.out_item = out.item;
+  product.out_group = out.group;
+  product.out_stride = out.row;
+  product.whole_strips = layout.out.below || layout.left.groups == 1;
+  product.strip = memory.out + packed_[value][0].offset;
+  options_.kernels->grouped_product(product);
+}
+
+void NativeExecutor::RunRearrange(int value, const Memory& memory) const {
+  const Instruction& instruction = At(value);
+  const ValueShape &shape = instruction.shape, &from = At(instruction.operands[0]).shape;
+  const Rearrangement rearrangement = *Rearrangement::Of(instruction.parameters, from);
+  const RowsView in = View(instruction.operands[0], memory);
+  const int64_t stride = places_[value].stride;
+  for (int64_t item = 0; item < (shape.per_item ? memory.items : 1); ++item) {
+    rearrangement.Run({in.data + item * from.rows * in.stride, in.stride},
+                      Out(value, memory) + item * shape.rows * stride, stride);
+  }
+}
+
+// Parts one below the other; a part that is the same for all items is copied to each.
+void NativeExecutor::RunStack(int value, const Memory& memory) const {
+  const ValueShape& shape = At(value).shape;
+  const int64_t stride = places_[value].stride;
+  float* out = Out(value, memory);
+  for (int part : At(value).operands) {
+    const ValueShape& from = At(part).shape;
+    const RowsView view = View(part, memory);
+    for (int64_t item = 0; item < (shape.per_item ? memory.items : 1); ++item) {
+      const float* rows = view.data + (from.per_item ? item * from.rows * view.stride : 0);
+      CopyRows({rows, view.stride}, from.rows, shape.columns, out + item * shape.rows * stride, stride);
+    }
+    out += from.rows * stride;
+  }
 }
 
 void NativeExecutor::RunConcat(int value, const Memory& memory) const {
@@ -151,7 +216,11 @@ void NativeExecutor::Run(int value, const Memory& memory) const {
   const ValueShape& shape = instruction.shape;
   const uint32_t function = instruction.function;
   if (instruction.opcode == Opcode::kGemm) return RunGemm(value, memory);
-  if (instruction.opcode == Opcode::kConcat) return RunConcat(value, memory);
+  if (instruction.opcode == Opcode::kProduct) return RunProduct(value, memory);
+  if (instruction.opcode == Opcode::kRearrange) return RunRearrange(value, memory);
+  if (instruction.opcode == Opcode::kConcat) {
+    return instruction.over_rows() ? RunStack(value, memory) : RunConcat(value, memory);
+  }
   float* out = Out(value, memory);
   const int64_t stride = places_[value].stride, columns = shape.columns;
   const int operand = instruction.operands[0];
@@ -174,6 +243,10 @@ void NativeExecutor::Run(int value, const Memory& memory) const {
     case Opcode::kSoftmax:
       return kernels.softmax(in, rows, columns, out, stride);
     case Opcode::kReduce:
+      if (instruction.over_rows()) {
+        return kernels.reduce_rows(static_cast<ReduceOp>(function), in, rows / from.rows, from.rows, columns,
+                                   out, stride);
+      }
       return kernels.reduce(static_cast<ReduceOp>(function), in, rows, from.columns, out, stride);
     case Opcode::kSimilarity:
       return kernels.similarity(static_cast<SimilarityOp>(function),
@@ -193,6 +266,8 @@ void NativeExecutor::Run(int value, const Memory& memory) const {
     case Opcode::kSlice:
     case Opcode::kGemm:
     case Opcode::kConcat:
+    case Opcode::kProduct:
+    case Opcode::kRearrange:
       return;  // In no section, or above.
   }
 }

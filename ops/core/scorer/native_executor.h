@@ -114,14 +114,19 @@ class NativeExecutor {
                  Kernel kernel) const;
   void Run(int value, const Memory& memory) const;
   void RunGemm(int value, const Memory& memory) const;
+  Addend AddendOf(int value, const ValueShape& shape, const Memory& memory) const;
+  void RunProduct(int value, const Memory& memory) const;
+  void RunRearrange(int value, const Memory& memory) const;
+  void RunStack(int value, const Memory& memory) const;
   void RunConcat(int value, const Memory& memory) const;
   void PackMatrix(RowsView from, const ValueShape& shape, bool transposed, bool bfloat16, float* to) const;
 
   std::shared_ptr<const ScorerProgram> program_;
   Options options_;
   bool native_bfloat16_ = false;
-  std::vector<Place> places_;                                       // Per value.
-  std::vector<std::vector<Place>> packed_;                          // Per value: of a kGemm, its right sides.
+  std::vector<Place> places_;  // Per value.
+  std::vector<std::vector<Place>>
+      packed_;  // Per value: of a kGemm, its right sides; of a kProduct, its strip.
   std::vector<int> user_section_, tile_section_, tables_, inputs_;  // Values.
   std::vector<Packing> packings_;
   std::shared_ptr<const AlignedFloats> constants_;

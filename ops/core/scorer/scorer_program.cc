@@ -7,6 +7,7 @@
 
 #include "../base/status_macros.h"
 #include "absl/strings/str_cat.h"
+#include "matrix_layouts.h"
 #include "tile_kernels.h"
 
 namespace nann {
@@ -16,9 +17,6 @@ constexpr char kProgramMagic[] = "nannprog";
 constexpr size_t kProgramMagicSize = sizeof(kProgramMagic) - 1;
 constexpr size_t kHeaderWords = 4;  // Version, flags, words of the instructions, floats of the constants.
 constexpr uint32_t kAfterUserFunction = 1;
-
-// Sides of a matrix; so that no product of three of them overflows.
-constexpr int64_t kMaxSide = 1 << 20;
 
 constexpr int kAny = 1 << 20;
 
@@ -45,13 +43,15 @@ constexpr Form kForms[] = {{"input", 0, 0, 1, 3, 1},
                            {"unary", 1, 1, 0, 0, Count(UnaryOp::kAbs)},
                            {"prelu", 2, 2, 0, 0, 1},
                            {"softmax", 1, 1, 0, 0, 1},
-                           {"reduce", 1, 1, 0, 0, Count(ReduceOp::kMin)},
+                           {"reduce", 1, 1, 0, 1, Count(ReduceOp::kMin)},
                            {"similarity", 2, 2, 0, 0, Count(SimilarityOp::kNegativeSquaredDistance)},
                            {"transpose", 1, 1, 0, 0, 1},
                            {"reshape", 1, 1, 2, 2, 1},
                            {"slice", 1, 1, 2, 2, 1},
-                           {"concat", 1, kAny, 0, 0, 1}};
-static_assert(std::size(kForms) == Count(Opcode::kConcat));
+                           {"concat", 1, kAny, 0, 1, 1},
+                           {"product", 2, 2, 2, 2, 1},
+                           {"rearrange", 1, 1, 4, kAny, 1}};
+static_assert(std::size(kForms) == Count(Opcode::kRearrange));
 
 template <typename T>
 void Take(absl::string_view bytes, std::vector<T>* values) {
@@ -106,8 +106,8 @@ class ProgramReader {
     uint32_t header[kHeaderWords];
     std::memcpy(header, bytes.data() + kProgramMagicSize, sizeof(header));
     const auto [version, flags, words, floats] = header;
-    if (version != ScorerProgram::kVersion) {
-      return Invalid(absl::StrCat("version ", version, ", this library runs version ",
+    if (version < 1 || version > ScorerProgram::kVersion) {
+      return Invalid(absl::StrCat("version ", version, ", this library runs versions 1 to ",
                                   ScorerProgram::kVersion, ". Export with the version of nann that serves"));
     }
     if ((flags & ~kAfterUserFunction) != 0) return Invalid(absl::StrCat("unknown flags ", flags));
@@ -193,7 +193,9 @@ class ProgramReader {
         NANN_RETURN_IF_ERROR(CheckRow(now_.operands[1], OperandShape(0).columns));
         return ValueShape{OperandShape(0).per_item, OperandShape(0).rows, 1};
       case Opcode::kReduce:
-        return ValueShape{OperandShape(0).per_item, OperandShape(0).rows, 1};
+        NANN_RETURN_IF_ERROR(CheckAxis());
+        return now_.over_rows() ? ValueShape{OperandShape(0).per_item, 1, OperandShape(0).columns}
+                                : ValueShape{OperandShape(0).per_item, OperandShape(0).rows, 1};
       case Opcode::kTranspose:
         return ValueShape{OperandShape(0).per_item, OperandShape(0).columns, OperandShape(0).rows};
       case Opcode::kReshape:
@@ -206,9 +208,24 @@ class ProgramReader {
         }
         return ValueShape{OperandShape(0).per_item, OperandShape(0).rows, parameters[1]};
       case Opcode::kConcat:
-        return ConcatShape();
+        NANN_RETURN_IF_ERROR(CheckAxis());
+        return now_.over_rows() ? StackedShape() : ConcatShape();
+      case Opcode::kProduct: {
+        NANN_ASSIGN_OR_RETURN(ProductLayout layout,
+                              ProductLayout::Of(parameters, OperandShape(0), OperandShape(1)));
+        return layout.shape;
+      }
+      case Opcode::kRearrange: {
+        NANN_ASSIGN_OR_RETURN(Rearrangement rearranged, Rearrangement::Of(parameters, OperandShape(0)));
+        return rearranged.shape;
+      }
     }
     return Invalid("unknown opcode");
+  }
+
+  absl::Status CheckAxis() const {
+    if (now_.parameters.empty() || now_.parameters[0] == 1) return absl::OkStatus();
+    return Invalid(absl::StrCat("axis ", now_.parameters[0], ", expected 1 or none"));
   }
 
   // A vector that is the same for all items and all rows.
@@ -253,10 +270,18 @@ class ProgramReader {
       }
     }
     for (int addend : now_.addends()) {
-      if (!(ShapeOf(addend) == shape)) NANN_RETURN_IF_ERROR(CheckRow(addend, shape.columns));
+      if (!IsRepeatedTo(ShapeOf(addend), shape)) NANN_RETURN_IF_ERROR(CheckRow(addend, shape.columns));
     }
     if (now_.has_slope()) NANN_RETURN_IF_ERROR(CheckRow(now_.slope(), shape.columns));
     return shape;
+  }
+
+  // Whether an addend has the shape of a product, or that but for its rows or its items.
+  static bool IsRepeatedTo(const ValueShape& addend, const ValueShape& shape) {
+    const bool rows_fit = addend.rows == shape.rows || addend.rows == 1;
+    const bool repeated_once = addend.per_item == shape.per_item || addend.rows == shape.rows;
+    return addend.columns == shape.columns && rows_fit && repeated_once &&
+           (shape.per_item || !addend.per_item);
   }
 
   // The right side of a term, as it is multiplied with.
@@ -294,6 +319,19 @@ class ProgramReader {
     return all;
   }
 
+  absl::StatusOr<ValueShape> StackedShape() const {
+    ValueShape all{false, 0, OperandShape(0).columns};
+    for (int operand : now_.operands) {
+      const ValueShape& next = ShapeOf(operand);
+      if (all.columns != next.columns) {
+        return Invalid(absl::StrCat(all.DebugString(), " above ", next.DebugString()));
+      }
+      all = {all.per_item || next.per_item, all.rows + next.rows, all.columns};
+      NANN_RETURN_IF_ERROR(CheckSides(all));
+    }
+    return all;
+  }
+
   // Adds what the instruction takes to what all take.
   absl::Status CountCost() {
     const ValueShape& shape = now_.shape;
@@ -313,6 +351,12 @@ class ProgramReader {
         item_floats_ += shape.per_item ? ShapeOf(now_.left(t)).Floats() : 0;  // A copy in bfloat16.
         work += shape.rows * PackedSize(matrix.rows, matrix.columns, false);
       }
+    }
+    if (now_.opcode == Opcode::kProduct) {
+      NANN_ASSIGN_OR_RETURN(const ProductLayout layout,
+                            ProductLayout::Of(now_.parameters, OperandShape(0), OperandShape(1)));
+      floats += layout.depth * kStrip;
+      work += layout.left.groups * layout.rows * PackedSize(layout.depth, layout.columns, false);
     }
     if (constant_floats_ > 2 * limits_.constant_floats || user_floats_ > limits_.user_floats ||
         item_floats_ > limits_.item_floats) {

@@ -31,8 +31,13 @@ enum class Opcode {
   kTranspose,
   kReshape,
   kSlice,
-  kConcat
+  kConcat,
+  kProduct,
+  kRearrange
 };
+
+// Sides of a matrix; so that no product of three of them overflows.
+inline constexpr int64_t kMaxSide = 1 << 20;
 
 // Terms and addends of one product.
 inline constexpr int kMaxSummands = 12;
@@ -65,6 +70,8 @@ struct Instruction {
   int matrix(int t) const { return operands[2 * t + 1]; }
   bool transposed(int t) const { return (parameters[1] >> t & 1) != 0; }
   bool has_slope() const;
+  // Of a kReduce or a kConcat: whether it goes over the rows, and not over the columns.
+  bool over_rows() const { return !parameters.empty() && parameters[0] == 1; }
   int slope() const { return operands.back(); }
   absl::Span<const int> addends() const {
     return absl::MakeConstSpan(operands).subspan(2 * num_terms(),
@@ -88,7 +95,7 @@ struct ProgramLimits {
 // operand is an earlier value, every shape fits, and memory and work are within the limits.
 class ScorerProgram {
  public:
-  static constexpr uint32_t kVersion = 1;
+  static constexpr uint32_t kVersion = 2;  // Earlier ones are read too.
 
   // InvalidArgument says which instruction is wrong, and why.
   static absl::StatusOr<ScorerProgram> Parse(absl::string_view bytes, const ProgramLimits& limits = {});

@@ -22,6 +22,14 @@ struct RowsView {
 
 enum class Activation { kNone, kRelu, kPrelu };
 
+// Rows that a product adds: row i of the result takes row i, i / repeat, or, where `period` is not 0,
+// i % period.
+struct Addend {
+  RowsView view;
+  int64_t repeat = 1;
+  int64_t period = 0;
+};
+
 // One summand of a product: rows [rows, depth] times a packed matrix [depth, width].
 // float32: `packed` is strips of [depth][16]; bfloat16: of [pairs][16][2], an odd depth padded with zeros,
 // and `rows` holds bfloat16 rows of pairs.
@@ -38,12 +46,28 @@ struct Gemm {
   int64_t width = 0;
   const GemmTerm* terms = nullptr;
   int num_terms = 0;
-  const RowsView* addends = nullptr;
+  const Addend* addends = nullptr;
   int num_addends = 0;
   Activation activation = Activation::kNone;
   const float* alpha = nullptr;  // PReLU: [padded width].
   float* out = nullptr;
   int64_t out_stride = 0;
+};
+
+// Matrices that lie anywhere in a value: floats from one item, group, row and column to the next.
+struct BlocksView {
+  const float* data = nullptr;
+  int64_t item = 0, group = 0, row = 0, column = 0;
+};
+
+// For each item and group: out [rows, width] = left [rows, depth] x right [depth, width].
+struct GroupedProduct {
+  int64_t items = 0, groups = 0, rows = 0, depth = 0, width = 0;
+  BlocksView left, right;
+  float* out = nullptr;
+  int64_t out_item = 0, out_group = 0, out_stride = 0;
+  bool whole_strips = false;  // Whether rows of `out` may be written up to the next multiple of kStrip.
+  float* strip = nullptr;     // Room for [depth][kStrip].
 };
 
 // Comparisons give 1 where they hold, else 0. The order of these enumerations is part of the format of scorer
@@ -106,6 +130,10 @@ struct TileKernels {
   void (*softmax)(RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride);
   // One value a row.
   void (*reduce)(ReduceOp op, RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride);
+  // One row per item: over its `rows` rows.
+  void (*reduce_rows)(ReduceOp op, RowsView in, int64_t items, int64_t rows, int64_t width, float* out,
+                      int64_t out_stride);
+  void (*grouped_product)(const GroupedProduct& product);
   // One value per row: its similarity to `query` [width].
   void (*similarity)(SimilarityOp op, const float* query, RowsView in, int64_t rows, int64_t width,
                      float* out, int64_t out_stride);

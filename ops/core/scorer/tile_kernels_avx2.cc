@@ -37,14 +37,22 @@ NANN_SIMD float MaxOf(Vec x) {
 }
 
 #include "tile_kernels_inl.h"
+// After it.
+#include "tile_kernels_groups_inl.h"
 
 constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
     {GemmBlock<1, 1>, GemmBlock<2, 1>, GemmBlock<3, 1>, GemmBlock<4, 1>, GemmBlock<5, 1>, GemmBlock<6, 1>}};
 
+constexpr ProductBlockFunction kProductBlocks[kGemmRows] = {
+    ProductBlock<1>, ProductBlock<2>, ProductBlock<3>, ProductBlock<4>, ProductBlock<5>, ProductBlock<6>};
+
+void RunProduct(const GroupedProduct& product) { CoverWithProducts(product, kProductBlocks); }
+
 void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks); }
 
-constexpr TileKernels kKernels = {"avx2", RunGemm, nullptr, nullptr, Binary,     Select,
-                                  Unary,  Prelu,   Softmax, Reduce,  Similarity, TableSimilarity};
+constexpr TileKernels kKernels = {"avx2",     RunGemm,    nullptr,    nullptr,        Binary,
+                                  Select,     Unary,      Prelu,      Softmax,        Reduce,
+                                  ReduceRows, RunProduct, Similarity, TableSimilarity};
 
 }  // namespace
 

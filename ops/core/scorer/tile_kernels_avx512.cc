@@ -33,6 +33,8 @@ NANN_SIMD float SumOf(Vec x) { return _mm512_reduce_add_ps((__m512)x); }
 NANN_SIMD float MaxOf(Vec x) { return _mm512_reduce_max_ps((__m512)x); }
 
 #include "tile_kernels_inl.h"
+// After it.
+#include "tile_kernels_groups_inl.h"
 
 #define NANN_BLOCKS(function, strips)                             \
   {function<1, strips>, function<2, strips>, function<3, strips>, \
@@ -41,6 +43,11 @@ NANN_SIMD float MaxOf(Vec x) { return _mm512_reduce_max_ps((__m512)x); }
 constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
     NANN_BLOCKS(GemmBlock, 1), NANN_BLOCKS(GemmBlock, 2), NANN_BLOCKS(GemmBlock, 3),
     NANN_BLOCKS(GemmBlock, 4)};
+
+constexpr ProductBlockFunction kProductBlocks[kGemmRows] = {
+    ProductBlock<1>, ProductBlock<2>, ProductBlock<3>, ProductBlock<4>, ProductBlock<5>, ProductBlock<6>};
+
+NANN_KERNEL void RunProduct(const GroupedProduct& product) { CoverWithProducts(product, kProductBlocks); }
 
 NANN_KERNEL void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks); }
 
@@ -99,11 +106,12 @@ NANN_BFLOAT16_KERNEL void ToBfloat16(RowsView in, int64_t rows, int64_t width, u
   }
 }
 
-constexpr TileKernels kKernels = {"avx512", RunGemm, nullptr, nullptr, Binary,     Select,
-                                  Unary,    Prelu,   Softmax, Reduce,  Similarity, TableSimilarity};
-constexpr TileKernels kBfloat16Kernels = {"avx512_bf16", RunGemm, RunBfloat16Gemm, ToBfloat16,
-                                          Binary,        Select,  Unary,           Prelu,
-                                          Softmax,       Reduce,  Similarity,      TableSimilarity};
+constexpr TileKernels kKernels = {"avx512",   RunGemm,    nullptr,    nullptr,        Binary,
+                                  Select,     Unary,      Prelu,      Softmax,        Reduce,
+                                  ReduceRows, RunProduct, Similarity, TableSimilarity};
+constexpr TileKernels kBfloat16Kernels = {"avx512_bf16", RunGemm,    RunBfloat16Gemm, ToBfloat16,     Binary,
+                                          Select,        Unary,      Prelu,           Softmax,        Reduce,
+                                          ReduceRows,    RunProduct, Similarity,      TableSimilarity};
 
 }  // namespace
 

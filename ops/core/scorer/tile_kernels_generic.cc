@@ -36,6 +36,8 @@ NANN_SIMD float MaxOf(Vec x) {
 }
 
 #include "tile_kernels_inl.h"
+// After it.
+#include "tile_kernels_groups_inl.h"
 
 constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
 #if defined(__aarch64__)
@@ -44,10 +46,20 @@ constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
     {GemmBlock<1, 1>, GemmBlock<2, 1>}};
 #endif
 
+constexpr ProductBlockFunction kProductBlocks[kGemmRows] = {
+#if defined(__aarch64__)
+    ProductBlock<1>, ProductBlock<2>, ProductBlock<3>, ProductBlock<4>, ProductBlock<5>, ProductBlock<6>};
+#else
+    ProductBlock<1>, ProductBlock<2>};
+#endif
+
+void RunProduct(const GroupedProduct& product) { CoverWithProducts(product, kProductBlocks); }
+
 void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks); }
 
-constexpr TileKernels kKernels = {"generic", RunGemm, nullptr, nullptr, Binary,     Select,
-                                  Unary,     Prelu,   Softmax, Reduce,  Similarity, TableSimilarity};
+constexpr TileKernels kKernels = {"generic",  RunGemm,    nullptr,    nullptr,        Binary,
+                                  Select,     Unary,      Prelu,      Softmax,        Reduce,
+                                  ReduceRows, RunProduct, Similarity, TableSimilarity};
 
 }  // namespace
 

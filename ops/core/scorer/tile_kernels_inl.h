@@ -71,11 +71,17 @@ NANN_SIMD Vec Erf(Vec x) {
   return z < Set(0.25f) ? near : (x < Set(0.0f) ? -far : far);
 }
 
+NANN_SIMD const float* AddendRow(const Addend& addend, int64_t row) {
+  if (addend.repeat > 1) row /= addend.repeat;
+  if (addend.period > 0) row %= addend.period;
+  return addend.view.data + row * addend.view.stride;
+}
+
 // Writes a block of sums with what comes after them: `at` is the column, `m` the row of the block.
 template <int kVecs>
 NANN_SIMD void Finish(const Gemm& gemm, int64_t row, int64_t column, Vec* sums) {
   for (int i = 0; i < gemm.num_addends; ++i) {
-    const float* addend = gemm.addends[i].data + row * gemm.addends[i].stride + column;
+    const float* addend = AddendRow(gemm.addends[i], row) + column;
     for (int v = 0; v < kVecs; ++v) sums[v] += Load(addend + v * kWidth);
   }
   if (gemm.activation == Activation::kRelu) {

@@ -1,0 +1,135 @@
+"""Lowering of what moves numbers, puts tensors together, or goes along an axis of theirs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from nann.export.scorer import _ops
+from nann.export.scorer._ir import Tensor
+from nann.export.scorer._lower_matmul import beside
+from nann.export.scorer._lowering import Lowering, Step, refuse, refuse_moved_items
+from nann.export.scorer._program import Opcode, ReduceOp, Shape
+from nann.export.scorer._views import MOVES, Axis, Factor, View, joined, view_of
+
+# The axis of the rows, as the parameter of a reduction or a concatenation.
+_ROWS = 1
+_REDUCE = {
+    "All": ReduceOp.MIN,
+    "Any": ReduceOp.MAX,
+    "Max": ReduceOp.MAX,
+    "Mean": ReduceOp.MEAN,
+    "Min": ReduceOp.MIN,
+    "Sum": ReduceOp.SUM,
+}
+
+
+def move(lowering: Lowering, tensor: Tensor) -> Step | None:
+    """How numbers get from where they are to where they are wanted; None of other operations."""
+    if tensor.op in MOVES:
+        return _moved(lowering, tensor)
+    rule = _RULES.get(tensor.op)
+    return rule(lowering, tensor) if rule is not None else None
+
+
+def _moved(lowering: Lowering, tensor: Tensor) -> Step:
+    view, shape = view_of(lowering, tensor), lowering.shape(tensor)
+    if view.base == tensor:  # A reshape that no steps describe.
+        return Step(tensor.inputs[:1], lambda values: lowering.as_shape(values[0], shape))
+    rows, columns = matrix_of(lowering, tensor, view)
+    product = beside(lowering, view, rows, columns)
+    if product is not None:
+        return product
+    return Step([view.base], lambda values: copied(lowering, values[0], view, rows, columns))
+
+
+def matrix_of(lowering: Lowering, tensor: Tensor, view: View) -> tuple[Axis, Axis]:
+    """The rows and the columns of the tensor's matrix. Refuses where the items are not its first axis."""
+    axes = view.axes
+    if not tensor.is_free:
+        if joined(axes[0]) != joined((Factor(lowering.tile_rows, item=1),)):
+            refuse_moved_items(tensor)
+        axes = axes[1:]
+    return joined(*axes[:-1]), joined(*axes[-1:])
+
+
+def copied(lowering: Lowering, value: int, view: View, rows: Axis, columns: Axis) -> int:
+    """The value with these rows and columns; a view of the same memory where these lie there so."""
+    own = lowering.program.shape(value)
+    shape = Shape(own.per_item, math.prod(f.size for f in rows), math.prod(f.size for f in columns))
+    in_place = rows == joined((Factor(own.rows, row=1),)) and columns == joined(
+        (Factor(shape.columns, column=1),)
+    )
+    if in_place and view.row == 0:
+        return value if shape == own else lowering.columns(value, view.column, shape.columns)
+    steps = [number for f in (*rows, *columns) for number in (f.size, f.row, f.column)]
+    parameters = (shape.rows, shape.columns, view.row, view.column, *steps)
+    return lowering.program.add(Opcode.REARRANGE, shape, [value], parameters=parameters)
+
+
+def _concat(lowering: Lowering, tensor: Tensor) -> Step:
+    shape, axis = lowering.shape(tensor), tensor.node.attrs["axis"]
+    first = 0 if tensor.is_free else 1
+    if axis < first:
+        refuse_moved_items(tensor)
+    if first < axis < tensor.rank - 1:
+        return _same(_first_axis_first(tensor, axis, first))
+    parts = [each if not each.is_free or tensor.is_free else lowering.without_items(each, tensor)
+             for each in tensor.inputs]  # fmt: skip
+    over_rows = axis != tensor.rank - 1
+    parameters = (_ROWS,) if over_rows else ()
+    return Step(
+        parts, lambda values: lowering.program.add(Opcode.CONCAT, shape, values, parameters=parameters)
+    )
+
+
+def _first_axis_first(tensor: Tensor, axis: int, first: int) -> Tensor:
+    """A concatenation along an axis in the middle, as one along the axis `first`."""
+    perm = [*range(first), axis, *(each for each in range(first, tensor.rank) if each != axis)]
+    turned = _ops.concat([_ops.transpose(each, perm) for each in tensor.inputs], first)
+    return _ops.transpose(turned, [perm.index(each) for each in range(tensor.rank)])
+
+
+def _same(tensor: Tensor) -> Step:
+    return Step([tensor], lambda values: values[0])
+
+
+def _reduce(lowering: Lowering, tensor: Tensor) -> Step:
+    x, axes = tensor.inputs[0], tensor.node.attrs["axes"]
+    function, shape = _REDUCE.get(tensor.node.attrs["function"]), lowering.shape(tensor)
+    first = 0 if x.is_free else 1
+    if function is None or any(axis < first for axis in axes):
+        refuse_moved_items(tensor)
+    over_rows = [axis for axis in axes if axis < x.rank - 1]
+    kept = [axis for axis in range(first, x.rank - 1) if axis not in axes]
+    if over_rows and math.prod(x.shape[axis] for axis in kept) > 1:
+        perm = [*range(first), *(a for a in range(first, x.rank) if a not in axes), *axes]
+        sizes = math.prod(x.shape[a] for a in perm[first : -len(axes)]), math.prod(x.shape[a] for a in axes)
+        x, over_rows, axes = _ops.reshape(_ops.transpose(x, perm), (*x.shape[:first], *sizes)), [], (-1,)
+    over_columns = len(axes) > len(over_rows)
+
+    def emit(values: Sequence[int]) -> int:
+        value = values[0]
+        own = lowering.program.shape(value)
+        if over_rows and own.rows > 1:
+            row = Shape(own.per_item, 1, own.columns)
+            value = lowering.program.add(Opcode.REDUCE, row, [value], function=function, parameters=(_ROWS,))
+        if over_columns:
+            column = Shape(own.per_item, lowering.program.shape(value).rows, 1)
+            value = lowering.program.add(Opcode.REDUCE, column, [value], function=function)
+        return lowering.as_shape(value, shape)
+
+    return Step([x], emit)
+
+
+def _logical(_: Lowering, tensor: Tensor) -> Step:
+    axes = tensor.inputs[1].value
+    if axes is None:
+        refuse(tensor, "axes that are not constant")
+    reduced = _ops.reduce_(tensor.inputs[0], tensor.op, [int(axis) for axis in axes.flat])
+    return _same(_ops.reshape(reduced, tensor.shape))
+
+
+_RULES: dict[str, Callable[[Lowering, Tensor], Step]] = {
+    "All": _logical, "Any": _logical, "concat": _concat, "reduce": _reduce,
+}  # fmt: skip
