@@ -37,7 +37,6 @@ BY_TENSORFLOW: dict[str, str] = {
     "caser": "AddV2: an elementwise operation of [tile, 32] and [128, 32]",
     "comirec": "Einsum: a tensor of rank 3 for all items",
     "last_events": "Mul: an elementwise operation of [tile, 16] and [128, 16]",
-    "two_tower": "BatchMatMulV2: a tensor of rank 3 for all items",
     "cosine_towers": "Mul: an elementwise operation of [128, 32] and [tile, 32]",
     "sequential_towers": "BatchMatMulV2: a tensor of rank 3 for all items",
     "mixture_of_logits": "Mul: an elementwise operation of [128, 16] and [tile, 16]",
