@@ -52,6 +52,7 @@ def describe(
             "precision": dataclasses.asdict(tuned.precision),
             "tolerance": scorer.tolerance,
             "expand": scorer.expand,
+            "proxy": None if scorer.proxy is None else dataclasses.asdict(scorer.proxy),
             "calibration": None if calibration is None else dataclasses.asdict(calibration),
             "tile_rows": scorer.tile_rows,
             "item_tables": list(scorer.item_tables),
@@ -109,6 +110,7 @@ def summarize(content: Mapping[str, Any]) -> dict[str, Any]:
                 "precision",
                 "tolerance",
                 "expand",
+                "proxy",
                 "calibration",
             )
         },

@@ -31,15 +31,18 @@ class Tuning:
                       bfloat16, then float16. Results are scored again in float32.
     accuracy:         least share of float32's results that a narrow precision must find.
     walk:             "fixed" does the hops of the index; "adaptive" expands the best candidates until all of
-                      them are expanded.
+                      them are expanded; "proxy" guesses scores from features of the items, which the export
+                      computes, and scores those items that a guess speaks for.
     expand:           candidates per hop of the adaptive walk; None is 8 for an inner product or a distance,
                       32 for any other scorer.
+    proxy:            False leaves out the features of the proxy walk, and with them that walk.
     target_agreement: widen or narrow the beams of level 0 until the walk finds this share of what scoring
                       every item finds; None leaves them as they are.
     users:            number of sample users to measure with.
     jit:              let XLA compile the scorer, which TensorFlow then runs.
 
-    Raises InvalidInputError for a value out of range, and for `jit` with the native executor.
+    Raises InvalidInputError for a value out of range, for `jit` with the native executor, and for the proxy
+    walk without its features.
 
     Example:
       >>> Tuning(walk="adaptive", precision="auto").accuracy
@@ -52,7 +55,8 @@ class Tuning:
     executor: Literal["auto", "native", "tensorflow"] = "auto"
     precision: WantedPrecision = "float32"
     accuracy: float = ACCURACY
-    walk: Literal["fixed", "adaptive"] = "fixed"
+    walk: Literal["fixed", "adaptive", "proxy"] = "fixed"
+    proxy: bool = True
     expand: int | None = None
     target_agreement: float | None = None
     users: int = 16
@@ -66,6 +70,11 @@ class Tuning:
                     f"{name}: expected more than 0 and at most 1, found {share}. Correct it."
                 )
         _check_at_least(1, expand=self.expand, users=self.users)
+        if self.walk == "proxy" and not self.proxy:
+            raise InvalidInputError(
+                "walk: expected fixed or adaptive without the proxy walk's features, found proxy. Leave out "
+                "one of the two."
+            )
         if self.jit and self.executor == "native":
             raise InvalidInputError(
                 "jit: expected TensorFlow to run the scorer, found the executor native. "

@@ -34,6 +34,13 @@ class Sample:
         """B."""
         return int(next(iter(self.state.values())).shape[0])
 
+    def last(self, users: int) -> Sample:
+        """The last `users` of these users."""
+        return Sample(
+            None if self.features is None else {n: v[-users:] for n, v in self.features.items()},
+            {name: value[-users:] for name, value in self.state.items()},
+        )
+
     def flat_state(self, floating: type = np.float32) -> Arrays:
         """State tensors as the signatures take them, [B, values of one user] each."""
         return {

@@ -12,6 +12,7 @@ from nann.export._assets import ITEM_ID_ORDER, ITEM_IDS, Assets
 from nann.export._calibrate import CalibrationReport, calibrate
 from nann.export._options import Tuning
 from nann.export._precision import PrecisionReport, choose_precision
+from nann.export._proxy import SAMPLE_USERS, SAMPLES, add_proxy
 from nann.export._samples import Sample
 from nann.export.scorer import Scorer, choose_executor, jit_scorer
 from nann.ops import IndexResource
@@ -48,11 +49,8 @@ def tune(
     scorer = (
         jit_scorer(scorer) if tuning.jit else choose_executor(scorer, tuning.executor, assets.item_tables)
     )
-    if tuning.walk == "adaptive":
+    if tuning.walk in ("adaptive", "proxy"):
         scorer = replace(scorer, expand=tuning.expand or (_EXPAND_IN_PLACE if scorer.in_place else _EXPAND))
-    if tuning.precision == "float32" and tuning.target_agreement is None:
-        return Tuned(scorer, list(level_topn), PrecisionReport("float32", accuracy=tuning.accuracy), None)
-    sample = sample_users(tuning.users)
 
     def make_index(tables: Mapping[str, Path]) -> IndexResource:
         return IndexResource(
@@ -60,8 +58,22 @@ def tune(
             item_ids=assets.folder / ITEM_IDS,
             id_order=assets.folder / ITEM_ID_ORDER,
             item_tables=tables,
+            user_tables={name: path for name, path in assets.user_tables.items() if name == SAMPLES},
         )
 
+    if tuning.walk == "proxy":
+        proxy = add_proxy(
+            assets,
+            make_index(assets.item_tables),
+            scorer,
+            # The first of these users are those that are measured with.
+            sample_users(tuning.users + SAMPLE_USERS).last(SAMPLE_USERS),
+            on_progress=lambda done, total: on_progress("score every item for the proxy walk", done, total),
+        )
+        scorer = replace(scorer, proxy=proxy)
+    if tuning.precision == "float32" and tuning.target_agreement is None:
+        return Tuned(scorer, list(level_topn), PrecisionReport("float32", accuracy=tuning.accuracy), None)
+    sample = sample_users(tuning.users)
     scorer, precision = choose_precision(
         scorer,
         tuning.precision,

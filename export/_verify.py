@@ -14,6 +14,7 @@ from nann.errors import VerificationError
 from nann.export._samples import Arrays, Sample
 from nann.export.index import oracle
 from nann.export.index.files import GraphIndex
+from nann.export.index.proxy_oracle import ProxyTables, proxy_search
 from nann.export.scorer.scorer import RELATIVE_TOLERANCE, scores_of
 from nann.run import RetrievalModel
 
@@ -42,17 +43,22 @@ class ExpectedWalk:
     """The reference walk, and how closely an export's answers must match it.
 
     expand:   candidates a hop of the adaptive walk; 0: the fixed walk (docs/design.md#the-search).
+    proxy:    the proxy walk and its tables; None: there is none.
     accuracy: where the export walks by narrow numbers, the least share of the results that it must find;
               their scores are float32's all the same. None: it walks in float32 and must find them all.
     tolerance: how far scores may lie apart, relative to the largest.
     """
 
     expand: int = 0
+    proxy: ProxyTables | None = None
     accuracy: float | None = None
     tolerance: float = RELATIVE_TOLERANCE
 
     def run(self, graph: GraphIndex, item_ids: Any, score: oracle.ScoreFn, beams: Any, excluded: Any) -> Any:
         """Ids, scores and number of items scored of the reference search."""
+        if self.proxy is not None:
+            options: dict[str, Any] = {"proxy": self.proxy, "expand": self.expand}
+            return proxy_search(graph, item_ids, score, beams, excluded, **options)
         if self.expand:
             return oracle.adaptive_search(graph, item_ids, score, beams, excluded, expand=self.expand)
         return oracle.beam_search(graph, item_ids, score, beams, excluded)

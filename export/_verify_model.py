@@ -14,6 +14,7 @@ import numpy.typing as npt
 from nann.export._apart import loaded_apart
 from nann.export._assets import ITEM_IDS
 from nann.export._inputs import Inputs
+from nann.export._proxy import open_proxy_tables
 from nann.export._samples import Arrays, Sample, random_sample, sample_from_model
 from nann.export._tuning import Tuned
 from nann.export._verify import (
@@ -27,6 +28,7 @@ from nann.export.index.files import read_index
 from nann.export.loaded import loaded
 from nann.export.manifest import check_sums, read_manifest
 from nann.export.scorer.scorer import RELATIVE_TOLERANCE
+from nann.ops import ProxyWalk
 from nann.progress import OnProgress, ignore_progress
 from nann.run import RetrievalModel, load_model
 
@@ -75,7 +77,7 @@ def verify_model(
             sample,
             manifest["level_topn"],
             scorer,
-            _expected_walk(manifest["scorer"]),
+            _expected_walk(manifest["scorer"], model_dir),
             partial(report, "verify"),
         )
         vocabularies = _vocabularies(model_dir, manifest)
@@ -109,9 +111,11 @@ def compare_with_model(
             _expected_walk(
                 {
                     "expand": tuned.scorer.expand,
+                    "proxy": tuned.scorer.proxy and dataclasses.asdict(tuned.scorer.proxy),
                     "precision": dataclasses.asdict(tuned.precision),
                     "tolerance": tuned.scorer.tolerance,
-                }
+                },
+                model_dir,
             ),
             on_progress,
         )
@@ -148,12 +152,14 @@ def _random_features(
     return features or None
 
 
-def _expected_walk(scorer: Mapping[str, Any]) -> ExpectedWalk:
+def _expected_walk(scorer: Mapping[str, Any], model_dir: Path) -> ExpectedWalk:
     """`scorer`: as in a manifest. Old ones lack some of it, and name the precision alone."""
     precision: Any = scorer.get("precision")
     narrow = isinstance(precision, dict) and precision["precision"] != "float32"
+    proxy = scorer.get("proxy")
     return ExpectedWalk(
-        scorer.get("expand", 0),
-        precision["accuracy"] if narrow else None,
-        scorer.get("tolerance", RELATIVE_TOLERANCE),
+        expand=scorer.get("expand", 0),
+        proxy=None if proxy is None else open_proxy_tables(ProxyWalk(**proxy), model_dir / "assets"),
+        accuracy=precision["accuracy"] if narrow else None,
+        tolerance=scorer.get("tolerance", RELATIVE_TOLERANCE),
     )

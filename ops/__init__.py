@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from nann.lazy import lazy_names
 from nann.ops._library import library_path as library_path
 from nann.ops._library import load_library as load_library
+from nann.ops._proxy_walk import ProxyWalk as ProxyWalk
 from nann.ops.index_meta import IndexMeta as IndexMeta
 from nann.ops.index_meta import default_hops as default_hops
 from nann.ops.index_meta import default_level_topn as default_level_topn

@@ -10,6 +10,7 @@ import tensorflow as tf
 from nann.errors import InvalidInputError
 from nann.ops._index_resource import IndexResource
 from nann.ops._library import load_library
+from nann.ops._proxy_walk import ProxyWalk
 
 # Long enough for efficient matrix products, short enough for a tile's values to stay in a core's cache.
 DEFAULT_TILE_ROWS = 128
@@ -53,6 +54,7 @@ def beam_search(
     max_work: int = DEFAULT_MAX_WORK,
     expand: int = 0,
     score_all: bool = False,
+    proxy: ProxyWalk | None = None,
 ) -> BeamSearchResult:
     """Walk the index for each user of a batch, inside one op (docs/design.md, "The search").
 
@@ -76,6 +78,8 @@ def beam_search(
                     1603.09320, for several candidates at once): a hop expands this many candidates; a level
                     ends when as many of its best candidates are expanded as its widest beam says.
     score_all:      score every item in place of a walk; of `level_topn` only k counts.
+    proxy:          the proxy walk, whose width is the widest beam of level 0. Where its anchors' scores are
+                    not finite, or are all equal, the walk is that of `expand`.
 
     Raises InvalidInputError when a function has captures; tf.errors.InvalidArgumentError, naming the input,
     expected and actual, when a tensor does not fit.
@@ -106,6 +110,7 @@ def beam_search(
             max_work=max_work,
             expand=expand,
             score_all=score_all,
+            **({} if proxy is None else proxy.attributes()),
             rescore_tables=list(rescore_tables),
             **_scorer_attributes(scorer, user_functions, item_tables, tile_rows, program, precision),
         )

@@ -14,8 +14,19 @@ set(NANN_CORE_SOURCES
   core/scorer/tile_kernels_generic.cc
   core/walk/beam_search.cc
   core/walk/candidate_pool.cc
+  core/walk/gated_walk.cc
+  core/walk/proxy_model.cc
+  core/walk/proxy_walk.cc
   core/walk/top_k.cc
 )
+# Their sums have one order and one rounding on every processor, as in the oracle of the proxy walk: products are
+# rounded before they are added.
+set(NANN_EXACT_SOURCES
+  core/walk/gated_walk.cc
+  core/walk/proxy_model.cc
+  core/walk/proxy_walk.cc
+)
+set(NANN_EXACT_OPTIONS -O3 -ffp-contract=off)
 set(NANN_KERNEL_SOURCES
   kernels/index/gather_kernel.cc
   kernels/index/index_kernel.cc

@@ -57,7 +57,7 @@ def beam_search(
         if level > 0:
             result, result_scores = _top(beam, result, result_scores, item_ids)
 
-    return *_answer(k, result, result_scores, item_ids, exclude_ids), items_scored
+    return *answer(k, result, result_scores, item_ids, exclude_ids), items_scored
 
 
 def adaptive_search(
@@ -104,7 +104,7 @@ def adaptive_search(
             )
         expanded[:] = False
 
-    return *_answer(k, pool, pool_scores, item_ids, exclude_ids), items_scored
+    return *answer(k, pool, pool_scores, item_ids, exclude_ids), items_scored
 
 
 def score_all(
@@ -120,10 +120,10 @@ def score_all(
     """
     k = int(check_level_topn(level_topn, graph.meta)[-1])
     result, scores, items_scored = _score(score_fn, np.arange(graph.meta.num_items, dtype=np.int32))
-    return *_answer(k, result, scores, item_ids, exclude_ids), items_scored
+    return *answer(k, result, scores, item_ids, exclude_ids), items_scored
 
 
-def _answer(
+def answer(
     k: int,
     result: Positions,
     result_scores: Scores,

@@ -20,7 +20,7 @@ from nann.export.scorer._parts import ITEM_EMBS, ITEM_ROWS
 from nann.export.scorer._read import NotSplittableError
 from nann.export.scorer._report import SplitReport
 from nann.export.scorer.split import split_function, whole_scorer
-from nann.ops import Precision
+from nann.ops import Precision, ProxyWalk
 from nann.run import RetrievalModel, item_state_of, scores_batches
 
 # Of float32, relative to the largest score.
@@ -55,6 +55,7 @@ class Scorer:
     walk_tables:   what it reads meanwhile in place of `item_tables`, with which the results are then scored
                    again in float32; none: it reads those, and nothing is scored again.
     expand:        candidates a hop of the adaptive walk; 0: the fixed walk (docs/design.md#the-search).
+    proxy:         the proxy walk; None: that of `expand`.
     jit:           whether XLA compiles `function`, once, when it first runs.
     """
 
@@ -72,6 +73,7 @@ class Scorer:
     precision: Precision = "float32"
     walk_tables: tuple[str, ...] = ()
     expand: int = 0
+    proxy: ProxyWalk | None = None
     jit: bool = False
 
     @property
@@ -102,6 +104,7 @@ class Scorer:
             "rescore_tables": self.item_tables if self.walk_tables else (),
             "precision": self.precision,
             "expand": self.expand,
+            "proxy": self.proxy,
         }
 
 

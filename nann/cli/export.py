@@ -95,10 +95,17 @@ from nann.cli._ways import WayIn, ways_in
 )
 @click.option(
     "--walk",
-    type=click.Choice(["fixed", "adaptive"]),
+    type=click.Choice(["fixed", "adaptive", "proxy"]),
     default="fixed",
     show_default=True,
-    help="fixed: as many hops as the index says; adaptive: until all best candidates are expanded.",
+    help="fixed: as many hops as the index says; adaptive: until all best candidates are expanded; proxy: "
+    "scores only items that a guess, made from features of the items, speaks for.",
+)
+@click.option(
+    "--proxy/--no-proxy",
+    default=True,
+    show_default=True,
+    help="Compute the features that the proxy walk needs: 256 users' scores of all items.",
 )
 @click.option(
     "--expand",
@@ -137,6 +144,7 @@ def command(
     precision: str,
     accuracy: float,
     walk: str,
+    proxy: bool,
     expand: int | None,
     target_agreement: float | None,
     shards: int | None,
@@ -169,6 +177,7 @@ def command(
             precision=precision,  # type: ignore[arg-type]
             accuracy=accuracy,
             walk=walk,  # type: ignore[arg-type]
+            proxy=proxy,
             expand=expand,
             target_agreement=target_agreement,
         ),

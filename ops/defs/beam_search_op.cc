@@ -31,6 +31,12 @@ REGISTER_OP("Nann>BeamSearch")
     .Attr("max_work: int >= 1 = 4194304")
     .Attr("expand: int >= 0 = 0")
     .Attr("score_all: bool = false")
+    .Attr("proxy_features: string = ''")
+    .Attr("proxy_samples: string = ''")
+    .Attr("proxy_noise: float = 0.01")
+    .Attr("proxy_survey: int >= 1 = 4")
+    .Attr("proxy_slack: float = 1.0")
+    .Attr("proxy_batch: int >= 1 = 48")
     .SetShapeFn([](InferenceContext* c) {
       const int inputs = c->num_inputs();
       ShapeHandle unused;
@@ -83,6 +89,15 @@ expand: 0 is the fixed walk, of `hops_per_level` hops. More is the adaptive walk
   says how many of its best candidates are expanded, this many of them per hop, and the level ends when all of
   them were.
 score_all: score every item in place of a walk; of `level_topn` only k counts, and `expand` does not.
+proxy_features: not empty: the proxy walk, whose width is the widest beam of level 0. An item table, of a width
+  that is a multiple of 16: column 0 is an item's mean standardized score, the others are its features. Where
+  the anchors' scores are not finite, or all equal, the walk is that of `expand`.
+proxy_samples: an int64 table, ascending, of group x N + position. Group 0 are the anchors, every other group is
+  a cluster of items.
+proxy_noise: variance of a standardized score that the features do not explain.
+proxy_survey: width of the walk by guesses alone, as a multiple of the width.
+proxy_slack: how many deviations the guess for a neighbour may lie below the k-th score.
+proxy_batch: items that are scored at once.
 )doc");
 
 REGISTER_OP("Nann>ScoreItems")

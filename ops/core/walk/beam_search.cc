@@ -59,9 +59,7 @@ void BeamSearch::Start(absl::Span<const int32_t> level_topn, const WalkOptions& 
   options_ = options;
   items_scored_ = nan_items_ = hops_ = 0;
   done_ = false;
-  level_ = graph_->num_levels();
-  hops_left_ = 0;
-  beam_ = 0;
+  in_proxy_walk_ = false;
   results_.clear();
   frontier_.clear();
   if (options_.score_all) {
@@ -69,10 +67,45 @@ void BeamSearch::Start(absl::Span<const int32_t> level_topn, const WalkOptions& 
     next_position_ = 0;
     pool_.Reset(WithRescoreMargin(level_topn_.back() + options_.excluded), graph_->item_ids());
     NextPositions();
+  } else if (options_.proxy != nullptr) {
+    StartProxyWalk();
   } else {
-    if (adaptive()) ResetPool();
-    frontier_.assign(graph_->enter_points().begin(), graph_->enter_points().end());
+    StartFromEntryPoints();
   }
+}
+
+void BeamSearch::StartFromEntryPoints() {
+  level_ = graph_->num_levels();
+  hops_left_ = 0;
+  beam_ = 0;
+  if (adaptive()) ResetPool();
+  frontier_.assign(graph_->enter_points().begin(), graph_->enter_points().end());
+}
+
+void BeamSearch::StartProxyWalk() {
+  if (proxy_ == nullptr) proxy_ = std::make_unique<ProxyWalk>(graph_);
+  in_proxy_walk_ = true;
+  const int64_t width = WidestBeam(0, graph_->level_topn_length() - 1 - graph_->hops(0));
+  proxy_->Start(*options_.proxy, width, level_topn_.back() + options_.excluded);
+  frontier_.assign(proxy_->frontier().begin(), proxy_->frontier().end());
+}
+
+void BeamSearch::AdvanceProxyWalk(absl::Span<const float> scores) {
+  ++hops_;
+  proxy_->Advance(scores);
+  frontier_.assign(proxy_->frontier().begin(), proxy_->frontier().end());
+  if (!proxy_->done()) return;
+  in_proxy_walk_ = false;
+  if (proxy_->gave_up()) return StartFromEntryPoints();
+  done_ = true;
+  for (const Candidate& candidate : proxy_->scored()) {
+    if (!std::isnan(candidate.score)) results_.push_back(candidate);
+  }
+}
+
+int64_t BeamSearch::WidestBeam(int level, int beam) const {
+  const auto beams = level_topn_.subspan(beam, graph_->hops(level));
+  return *std::max_element(beams.begin(), beams.end());
 }
 
 void BeamSearch::NextPositions() {
@@ -95,8 +128,7 @@ void BeamSearch::EnterLevel(int level) {
   const bool first = level_ == graph_->num_levels();
   level_ = level;
   if (adaptive()) {
-    const auto beams = level_topn_.subspan(beam_ + 1, graph_->hops(level));
-    const int64_t width = *std::max_element(beams.begin(), beams.end());
+    const int64_t width = WidestBeam(level, beam_ + 1);
     // The entry beam says how many entry points are expanded on the first level.
     pool_.BeginLevel(width, first ? level_topn_[0] : width);
     beam_ += graph_->hops(level);
@@ -145,6 +177,7 @@ void BeamSearch::TakeScores(absl::Span<const float> scores, std::vector<Candidat
 void BeamSearch::Advance(absl::Span<const float> scores) {
   items_scored_ += static_cast<int64_t>(scores.size());
   TakeScores(scores, &candidates_);
+  if (in_proxy_walk_) return AdvanceProxyWalk(scores);
   if (options_.score_all) {
     pool_.Merge(&candidates_);
     NextPositions();

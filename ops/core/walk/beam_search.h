@@ -3,12 +3,14 @@
 #define NANN_OPS_CORE_WALK_BEAM_SEARCH_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "../index/graph.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "candidate_pool.h"
+#include "proxy_walk.h"
 #include "top_k.h"
 #include "visited_set.h"
 
@@ -35,11 +37,15 @@ absl::Status CheckLevelTopn(const Graph& graph, absl::Span<const int32_t> level_
 // With `expand` 1 this is Algorithm 2 of the HNSW paper (arXiv 1603.09320); a larger `expand` fills the
 // scorer's tiles. No item is scored twice: all levels share one pool and one visited set.
 //
+// Proxy walk: see ProxyWalk. Its width is the widest beam of level 0. Where it gives up, one of the other two
+// answers.
+//
 // All items: the graph is not read. Every position is scored, in ascending order, some tiles at a time.
 struct WalkOptions {
   int64_t expand = 0;    // 0: the fixed walk.
   int64_t excluded = 0;  // How many items TopK may exclude: an adaptive walk keeps that many more than k.
   bool score_all = false;
+  const ProxyOptions* proxy = nullptr;  // Null: no proxy walk. Must live until the search is done.
 };
 
 // How many results of a search for the best `k` are worth scoring again more exactly: a margin of a quarter
@@ -86,6 +92,12 @@ class BeamSearch {
   int64_t hops() const { return hops_; }
 
  private:
+  void StartFromEntryPoints();
+  void StartProxyWalk();
+  // Goes on with the proxy walk, or when that has ended, to the end or to another walk.
+  void AdvanceProxyWalk(absl::Span<const float> scores);
+  // The widest beam of a level, whose first beam is level_topn_[beam].
+  int64_t WidestBeam(int level, int beam) const;
   bool adaptive() const { return options_.expand > 0; }
   // Sets frontier_ to the next positions of a search that scores all items; at the end there are none.
   void NextPositions();
@@ -113,9 +125,11 @@ class BeamSearch {
   std::vector<int32_t> frontier_;      // F.
   CandidatePool pool_;                 // Of an adaptive walk: takes the place of R until the walk ends.
   int64_t next_position_ = 0;          // Of a search that scores all items.
-  int level_ = 0;                      // num_levels() while the entry points are scored.
-  int hops_left_ = 0;                  // Of a fixed walk, on this level.
-  int beam_ = 0;                       // Index into level_topn_ of the current hop's beam.
+  std::unique_ptr<ProxyWalk> proxy_;   // Made by the first search that needs it.
+  bool in_proxy_walk_ = false;
+  int level_ = 0;      // num_levels() while the entry points are scored.
+  int hops_left_ = 0;  // Of a fixed walk, on this level.
+  int beam_ = 0;       // Index into level_topn_ of the current hop's beam.
   bool done_ = true;
   int64_t items_scored_ = 0;
   int64_t nan_items_ = 0;

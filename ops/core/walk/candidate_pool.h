@@ -31,6 +31,11 @@ class CandidatePool {
   // `candidates` to them. Returns false when there was none.
   bool TakeUnexpanded(int64_t count, std::vector<Candidate>* candidates);
 
+  int64_t size() const { return static_cast<int64_t>(entries_.size()); }
+
+  // The entry of this rank; 0 is the best.
+  const Candidate& operator[](int64_t rank) const { return entries_[rank].candidate; }
+
   // Sets `candidates` to all entries, best first.
   void CopyTo(std::vector<Candidate>* candidates) const;
 

@@ -16,6 +16,10 @@ class VisitedSet {
  public:
   explicit VisitedSet(int32_t num_items) : words_((static_cast<int64_t>(num_items) + 63) / 64) {}
 
+  bool Contains(int32_t position) const {
+    return (words_[position >> 6] & uint64_t{1} << (position & 63)) != 0;
+  }
+
   // Returns whether the position was new.
   bool Insert(int32_t position) {
     uint64_t& word = words_[position >> 6];

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <limits>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -64,6 +65,44 @@ class LevelTopn {
   bool per_row_ = false;
 };
 
+// The part of a kernel that knows the proxy walk: attributes `proxy_*`. Constant once made, so thread-safe.
+struct ProxyAttributes {
+  std::string features;  // Empty: no proxy walk.
+  std::string samples;
+  float noise = 0;
+  float slack = 0;
+  int64_t survey = 0;
+  int64_t batch = 0;
+
+  absl::Status Read(tensorflow::OpKernelConstruction* ctx) {
+    NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_features", &features));
+    NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_samples", &samples));
+    NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_noise", &noise));
+    NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_slack", &slack));
+    NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_survey", &survey));
+    NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_batch", &batch));
+    if (noise > 0 && slack >= 0 && std::max(survey, batch) <= kMaxBeam) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("expected proxy_noise above 0, proxy_slack of at least 0, and proxy_survey and "
+                     "proxy_batch of at most ",
+                     kMaxBeam, ", found ", noise, ", ", slack, ", ", survey, " and ", batch));
+  }
+
+  // The options over the tables of `index`.
+  absl::StatusOr<ProxyOptions> Find(const Index& index) const {
+    ProxyOptions options;
+    NANN_ASSIGN_OR_RETURN(options.features, index.ItemTable(features));
+    NANN_ASSIGN_OR_RETURN(const Table* table, index.Vocabulary(samples));
+    options.samples = table->AsInt64();
+    options.noise = noise;
+    options.slack = slack;
+    options.survey = survey;
+    options.batch = batch;
+    NANN_RETURN_IF_ERROR(CheckProxyOptions(options, index.graph().num_items()));
+    return options;
+  }
+};
+
 // One run of the op: its inputs and outputs, shared and owned by the walkers that search for its rows. The
 // last walker that ends calls `done`; nothing touches `ctx` after that.
 //
@@ -76,7 +115,8 @@ class SearchRun {
       : ctx_(ctx), index_(std::move(index)), done_(std::move(done)) {}
 
   // Checks the inputs, makes the scorer ready and allocates the outputs. The request sets `walk.excluded`.
-  absl::Status Prepare(const TileScorer& scorer, const WalkOptions& walk, int64_t max_work) {
+  absl::Status Prepare(const TileScorer& scorer, const WalkOptions& walk, const ProxyAttributes& proxy,
+                       int64_t max_work) {
     NANN_RETURN_IF_ERROR(ctx_->input_list("user_state", &user_state_));
     NANN_ASSIGN_OR_RETURN(batch_, BatchOf(user_state_));
     const Tensor* level_topn;
@@ -89,6 +129,10 @@ class SearchRun {
     }
     walk_ = walk;
     walk_.excluded = exclude_ids_->dim_size(1);
+    if (!proxy.features.empty()) {
+      NANN_ASSIGN_OR_RETURN(proxy_, proxy.Find(*index_));
+      walk_.proxy = &proxy_;
+    }
     NANN_ASSIGN_OR_RETURN(scorer_, scorer.Prepare(ctx_, *index_));
     NANN_ASSIGN_OR_RETURN(rescorer_, scorer.PrepareRescorer(*index_));
     return AllocateOutputs();
@@ -181,6 +225,7 @@ class SearchRun {
   TileScorer::Ready scorer_;
   TileScorer::Ready rescorer_;
   WalkOptions walk_;
+  ProxyOptions proxy_;  // What walk_ points at, where there is a proxy walk.
   int64_t batch_ = 0;
   Tensor* ids_ = nullptr;
   Tensor* scores_ = nullptr;
@@ -304,13 +349,14 @@ class BeamSearchOp : public tensorflow::AsyncOpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("max_work", &max_work_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("expand", &walk_.expand));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("score_all", &walk_.score_all));
+    OP_REQUIRES_OK(ctx, proxy_.Read(ctx));
   }
 
   void ComputeAsync(OpKernelContext* ctx, DoneCallback done) override {
     absl::StatusOr<std::shared_ptr<const Index>> index = IndexOfInput(ctx, 0);
     OP_REQUIRES_OK_ASYNC(ctx, index.status(), done);
     auto run = std::make_shared<SearchRun>(ctx, *std::move(index), done);
-    OP_REQUIRES_OK_ASYNC(ctx, run->Prepare(scorer_, walk_, max_work_), done);
+    OP_REQUIRES_OK_ASYNC(ctx, run->Prepare(scorer_, walk_, proxy_, max_work_), done);
     const int64_t threads = ctx->device()->tensorflow_cpu_worker_threads()->num_threads;
     const int64_t walkers = std::clamp<int64_t>(run->batch(), 1, std::max<int64_t>(threads, 1));
     run->ExpectWalkers(walkers);
@@ -324,6 +370,7 @@ class BeamSearchOp : public tensorflow::AsyncOpKernel {
   const TileScorer scorer_;
   int64_t max_work_ = 0;
   WalkOptions walk_;
+  ProxyAttributes proxy_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("Nann>BeamSearch").Device(tensorflow::DEVICE_CPU), BeamSearchOp);

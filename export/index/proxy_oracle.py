@@ -1,0 +1,301 @@
+"""The proxy walk in plain NumPy: the reference of `ops/core/walk/proxy_walk.h`, operation by operation.
+
+Every sum has a fixed order and no operation is fused, so that both make the same decisions to the last bit.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from nann.export.index.files import GraphIndex, Level
+from nann.export.index.oracle import Positions, ScoreFn, Scores, adaptive_search, answer, beam_search
+from nann.ops import ProxyWalk
+from nann.ops.index_meta import check_level_topn
+
+Doubles = npt.NDArray[np.float64]
+
+# Rules that count results count at least this many: with fewer, the walk stops before it has seen enough.
+LEAST_RULE_K = 200
+# Candidates per hop of the survey, and of the gated walk.
+SURVEY_EXPAND, GATED_EXPAND = 8, 32
+# Rounds end after this many times K scored items, whatever they found.
+MOST_SCORED = 20
+# Share of a new item's mean residual around it that its guess takes over.
+RESIDUAL_SHARE = 0.7
+# The gate's variance: how much more it is at first, and how much one item changes it.
+FIRST_VARIANCE, VARIANCE_DECAY = 1.5, 0.99
+# Prior of the intercept: next to none.
+INTERCEPT_PRIOR = 1e-6
+_LANES = 16
+
+
+class ProxyTables(NamedTuple):
+    """A proxy walk with the tables that it names: features [N, C], samples int64 [S]."""
+
+    walk: ProxyWalk
+    features: npt.NDArray[Any]
+    samples: npt.NDArray[np.int64]
+
+
+def proxy_search(
+    graph: GraphIndex,
+    item_ids: npt.NDArray[np.int64],
+    score_fn: ScoreFn,
+    level_topn: Sequence[int] | npt.NDArray[np.int32],
+    exclude_ids: Sequence[int] | npt.NDArray[np.int64] = (),
+    *,
+    proxy: ProxyTables,
+    expand: int,
+) -> tuple[npt.NDArray[np.int64], Scores, int]:
+    """The proxy walk for one user.
+
+    expand: of the adaptive walk (0: the fixed walk), which is taken where the anchors' scores are not finite
+            or all equal.
+
+    The other arguments, the results and the errors are those of `beam_search`.
+    """
+    beams = [int(beam) for beam in check_level_topn(level_topn, graph.meta)]
+    width = max(beams[-1 - graph.meta.hops_per_level[0] : -1])
+    keep = max(beams[-1] + len(exclude_ids), LEAST_RULE_K)
+    groups, positions = np.divmod(proxy.samples, graph.meta.num_items)
+    anchors, *clusters = [positions[groups == group] for group in range(groups[-1] + 1)]
+    walk = _Walk(graph, item_ids, score_fn, proxy.walk, proxy.features, width, keep)
+    if not walk.score_anchors(anchors.tolist()):
+        search = functools.partial(adaptive_search, expand=expand) if expand else beam_search
+        found = search(graph, item_ids, score_fn, level_topn, exclude_ids)
+        return found[0], found[1], found[2] + anchors.size
+    walk.score_cluster_tops(clusters)
+    walk.score_rounds(walk.survey())
+    walk.walk_by_scores()
+    known = ~np.isnan(walk.scores)
+    found_positions, found_scores = np.array(walk.scored, np.int32)[known], walk.scores[known]
+    return *answer(beams[-1], found_positions, found_scores, item_ids, exclude_ids), len(walk.scored)
+
+
+@dataclass
+class _Walk:
+    """One search. `scored` and `scores` are all items that were scored, in order."""
+
+    graph: GraphIndex
+    item_ids: npt.NDArray[np.int64]
+    score_fn: ScoreFn
+    proxy: ProxyWalk
+    features: npt.NDArray[Any]
+    width: int
+    keep: int
+    scored: list[int] = field(default_factory=list)
+    scores: Scores = field(default_factory=lambda: np.zeros(0, np.float32))
+    mean: float = 0.0
+    deviation: float = 0.0
+
+    def __post_init__(self) -> None:
+        columns = self.features.shape[1]
+        prior = [INTERCEPT_PRIOR, *[np.float32(self.proxy.noise)] * (columns - 1)]
+        self.normal = np.diag(np.array(prior, np.float64))
+        self.right = np.zeros(columns, np.float64)
+        self.weights = np.zeros(columns, np.float32)
+
+    def score(self, positions: Sequence[int]) -> Scores:
+        new = np.asarray(self.score_fn(np.asarray(positions, np.int32)), np.float32)
+        self.scored += [int(position) for position in positions]
+        self.scores = np.concatenate([self.scores, new])
+        return new
+
+    def standardized(self, scores: Scores) -> Doubles:
+        return (scores.astype(np.float64) - self.mean) / self.deviation
+
+    def guesses(self, positions: Sequence[int]) -> Scores:
+        """p of each position, -inf where it is not a number."""
+        rows = np.asarray(self.features[np.asarray(positions, np.int64)], np.float32)
+        coefficients = self.weights.copy()
+        coefficients[0] = 1.0  # of the mean score, column 0
+        products = (rows * coefficients).reshape(len(rows), rows.shape[1] // _LANES, _LANES)
+        sums = functools.reduce(np.add, products.swapaxes(0, 1))
+        while sums.shape[1] > 1:
+            half = sums.shape[1] // 2
+            sums = sums[:, :half] + sums[:, half:]
+        found = sums[:, 0] + self.weights[0]
+        guesses: Scores = np.where(np.isnan(found), np.float32(-np.inf), found)
+        return guesses
+
+    def fit(self, positions: Sequence[int], scores: Scores) -> None:
+        """Add observations, those of finite scores, and solve for the weights."""
+        for position, score in zip(positions, scores, strict=True):
+            if not np.isfinite(score):
+                continue
+            row = self.features[position].astype(np.float64)
+            target = (np.float64(score) - self.mean) / self.deviation - row[0]
+            row[0] = 1.0
+            self.normal += np.outer(row, row)
+            self.right += row * target
+        self.weights = solve(self.normal, self.right).astype(np.float32)
+
+    def best(self, positions: Sequence[int], values: npt.NDArray[Any], count: int) -> list[int]:
+        """The `count` best by value, best first; of equal ones the smaller item id first."""
+        at = np.asarray(positions, np.int64)
+        return [int(p) for p in at[np.lexsort((self.item_ids[at], -values))[:count]]]
+
+    def score_anchors(self, anchors: list[int]) -> bool:
+        """Step 1: fit the scores of the anchors. False where they say nothing."""
+        scores = self.score(anchors)
+        if not np.isfinite(scores).all():
+            return False
+        exact = scores.astype(np.float64)
+        self.mean = float(np.cumsum(exact)[-1]) / exact.size
+        differences = exact - self.mean
+        self.deviation = float(np.sqrt(np.cumsum(differences * differences)[-1] / exact.size))
+        if self.deviation == 0.0:
+            return False
+        self.fit(anchors, scores)
+        return True
+
+    def score_cluster_tops(self, clusters: list[npt.NDArray[np.int64]]) -> None:
+        """Step 2: the best member of each cluster by the first guess, so that no region is overlooked."""
+        tops: list[int] = []
+        for cluster in clusters:
+            members = cluster[~np.isin(cluster, [*self.scored, *tops])].tolist()
+            tops += self.best(members, self.guesses(members), 1)
+        if tops:
+            self.fit(tops, self.score(tops))
+
+    def survey(self) -> list[int]:
+        """Step 3: an adaptive walk by the guess alone. Returns the best that it met and nobody scored."""
+        level, width = self.graph.levels[0], self.width * self.proxy.survey
+        seen = dict.fromkeys(self.scored)
+        pool = self.best(self.scored, self.guesses(self.scored), width)
+        values = dict(zip(self.scored, self.guesses(self.scored), strict=True))
+        expanded: set[int] = set()
+        while candidates := [p for p in pool if p not in expanded][:SURVEY_EXPAND]:
+            expanded.update(candidates)
+            new = [int(v) for u in candidates for v in _neighbors(level, u)]
+            new = [v for v in dict.fromkeys(new) if v not in seen]
+            if not new:
+                continue
+            seen.update(dict.fromkeys(new))
+            values.update(zip(new, self.guesses(new), strict=True))
+            pool = self.best([*pool, *new], np.array([values[p] for p in [*pool, *new]]), width)
+        return [p for p in pool if p not in self.scored]
+
+    def score_rounds(self, candidates: list[int]) -> None:
+        """Step 4: score the best by the guess and fit again, while this finds results."""
+        batch = self.proxy.batch
+        while candidates and len(self.scored) < MOST_SCORED * self.keep:
+            chosen = self.best(candidates, self.guesses(candidates), batch)
+            kth = self.kth_score()
+            scores = self.score(chosen)
+            self.fit(chosen, scores)
+            taken = set(chosen)
+            candidates = [p for p in candidates if p not in taken]
+            fresh = int((scores > kth).sum())
+            if len(self.scored) >= self.keep + batch and 2 * fresh < batch:
+                break
+
+    def kth_score(self) -> float:
+        """The score of the K-th best so far, -inf where there are fewer."""
+        known = np.sort(self.scores[~np.isnan(self.scores)])[::-1]
+        return float(known[self.keep - 1]) if known.size >= self.keep else -np.inf
+
+    def walk_by_scores(self) -> None:
+        """Step 5: the gated walk, by true scores; only neighbours that are worth it are scored."""
+        level = self.graph.levels[0]
+        value = dict(zip(self.scored, self.scores, strict=True))
+        guess = dict(zip(self.scored, self.guesses(self.scored), strict=True))
+        variance = self._first_variance()
+        size = max(2 * self.keep, self.width)
+        known = [p for p in self.scored if not np.isnan(value[p])]
+        pool = self._best_scored(known, value, size)
+        expanded: set[int] = set()
+        residuals: dict[int, list[float]] = {}  # pending: sum of the residuals around it, and their number
+        while True:
+            chosen = [p for p in pool[: self.width] if p not in expanded][:GATED_EXPAND]
+            expanded.update(chosen)
+            self._add_residuals(level, chosen, value, guess, residuals)
+            cut = -np.inf
+            if len(pool) >= self.keep:
+                kth = self.standardized(np.array([value[pool[self.keep - 1]]], np.float32))[0]
+                cut = kth - float(np.float32(self.proxy.slack)) * float(np.sqrt(variance))
+            pending = list(residuals)
+            refined = self._refined(pending, guess, residuals)
+            worth = refined >= cut
+            enough = [v for v, is_worth in zip(pending, worth, strict=True) if is_worth]
+            taken = self.best(enough, refined[worth], self.proxy.batch)
+            if not chosen and not taken:
+                return
+            if not taken:
+                continue
+            expected = dict(zip(pending, refined, strict=True))
+            scores = self.score(taken)
+            for position, z in zip(taken, self.standardized(scores), strict=True):
+                del residuals[position]
+                if np.isfinite(z):
+                    error = z - expected[position]
+                    variance = VARIANCE_DECAY * variance + (1 - VARIANCE_DECAY) * (error * error)
+            value.update(zip(taken, scores, strict=True))
+            pool = self._best_scored([*pool, *(p for p in taken if not np.isnan(value[p]))], value, size)
+
+    def _first_variance(self) -> float:
+        finite = np.isfinite(self.scores)
+        errors = self.standardized(self.scores[finite])
+        errors = errors - self.guesses(np.array(self.scored)[finite].tolist()).astype(np.float64)
+        return FIRST_VARIANCE * (float(np.cumsum(errors * errors)[-1]) / errors.size)
+
+    def _best_scored(self, positions: list[int], value: dict[int, np.float32], count: int) -> list[int]:
+        return self.best(positions, np.array([value[p] for p in positions], np.float32), count)
+
+    def _add_residuals(
+        self,
+        level: Level,
+        expanded: list[int],
+        value: dict[int, np.float32],
+        guess: dict[int, np.float32],
+        residuals: dict[int, list[float]],
+    ) -> None:
+        for u in expanded:
+            residual = float(self.standardized(np.array([value[u]], np.float32))[0] - np.float64(guess[u]))
+            for v in (int(v) for v in _neighbors(level, u)):
+                if v in value:
+                    continue
+                if v not in residuals:
+                    guess[v] = self.guesses([v])[0]
+                    residuals[v] = [0.0, 0]
+                residuals[v][0] += residual
+                residuals[v][1] += 1
+
+    @staticmethod
+    def _refined(
+        pending: list[int], guess: dict[int, np.float32], residuals: dict[int, list[float]]
+    ) -> Doubles:
+        """q of each pending item: its guess, and a share of the mean residual around it."""
+        sums = np.array([residuals[v][0] for v in pending], np.float64)
+        counts = np.array([residuals[v][1] for v in pending], np.float64)
+        refined = np.array([guess[v] for v in pending], np.float64) + RESIDUAL_SHARE * sums / counts
+        values: Doubles = np.where(np.isnan(refined), -np.inf, refined)
+        return values
+
+
+def solve(normal: Doubles, right: Doubles) -> Doubles:
+    """The solution of `normal` x = `right`, by Cholesky's decomposition, column by column."""
+    left: Doubles = normal.copy()
+    x: Doubles = right.copy()
+    size = len(x)
+    for j in range(size):
+        left[j, j] = np.sqrt(left[j, j])
+        left[j + 1 :, j] = left[j + 1 :, j] / left[j, j]
+        left[j + 1 :, j + 1 :] -= np.outer(left[j + 1 :, j], left[j + 1 :, j])
+    for j in range(size):
+        x[j] = x[j] / left[j, j]
+        x[j + 1 :] -= left[j + 1 :, j] * x[j]
+    for j in reversed(range(size)):
+        x[j] = x[j] / left[j, j]
+        x[:j] -= left[j, :j] * x[j]
+    return x
+
+
+def _neighbors(level: Level, node: int) -> Positions:
+    return level.values[level.row_splits[node] : level.row_splits[node + 1]]

@@ -1,0 +1,49 @@
+// A linear guess of one user's scores, fitted while the user is served: ridge regression over the items'
+// features.
+#ifndef NANN_OPS_CORE_WALK_PROXY_MODEL_H_
+#define NANN_OPS_CORE_WALK_PROXY_MODEL_H_
+
+#include <cstdint>
+#include <vector>
+
+namespace nann {
+
+// Guesses a standardized score z from an item's row [columns]: column 0 is the guess for any user, and the
+// fit corrects it by an intercept and a weight for each other column.
+//
+// Every sum has a fixed order, and products are rounded before they are added (-ffp-contract=off): the same
+// observations give the same guesses, to the last bit, on every processor and in the NumPy oracle. Rows are
+// float32 [n, columns], row by row. Keeps its memory between fits. Not thread-safe.
+class ProxyModel {
+ public:
+  // Rows are added up in this many lanes: `columns` is a multiple of it.
+  static constexpr int64_t kLanes = 16;
+
+  // Forgets all observations. `noise` is the variance of a score that the features do not explain, above 0.
+  void Reset(int64_t columns, double noise);
+
+  // Adds an observation. Fit makes it count.
+  void Observe(const float* row, double z);
+
+  // Fits the weights to all observations. O(columns^3).
+  void Fit();
+
+  // The guess for each of `n` rows; -infinity where it is not a number.
+  void Guess(const float* rows, int64_t n, float* guesses) const;
+
+  int64_t columns() const { return columns_; }
+
+ private:
+  int64_t columns_ = 0;
+  std::vector<double> normal_;  // [columns, columns], the upper triangle: sum of f f' plus the prior.
+  std::vector<double> right_;   // [columns]: sum of f (z - column 0).
+  std::vector<double> factor_;  // Scratch of Fit: the factor of Cholesky's decomposition.
+  std::vector<double> solution_;
+  std::vector<double> observed_;     // f: the row with 1 in place of column 0.
+  std::vector<float> coefficients_;  // [columns]; that of column 0 is 1.
+  float intercept_ = 0;
+};
+
+}  // namespace nann
+
+#endif  // NANN_OPS_CORE_WALK_PROXY_MODEL_H_

@@ -1,0 +1,112 @@
+// The proxy walk: most items are looked at by a cheap guess of their score, and few are scored
+// (docs/design.md#the-search).
+#ifndef NANN_OPS_CORE_WALK_PROXY_WALK_H_
+#define NANN_OPS_CORE_WALK_PROXY_WALK_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "../index/graph.h"
+#include "../index/table.h"
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "candidate_pool.h"
+#include "gated_walk.h"
+#include "proxy_model.h"
+#include "visited_set.h"
+
+namespace nann {
+
+// What an export knows for the proxy walk. The tables must outlive every search.
+struct ProxyOptions {
+  // [N, columns], columns a multiple of ProxyModel::kLanes: see ProxyModel.
+  const Table* features = nullptr;
+  // Ascending: group x N + position. Group 0 are the anchors; every other group is a cluster of items.
+  absl::Span<const int64_t> samples;
+  double noise = 0;    // Of ProxyModel, above 0.
+  int64_t survey = 1;  // Width of the survey, as a multiple of the gated walk's; at least 1.
+  double slack = 0;    // Of GatedWalk.
+  int64_t batch = 1;   // Items that are scored at once, at least 1.
+};
+
+// InvalidArgument, naming what was expected and found, when the tables are not as ProxyOptions says.
+absl::Status CheckProxyOptions(const ProxyOptions& options, int32_t num_items);
+
+// One search in five steps:
+//   1. The anchors are scored, their scores standardized and fitted. When they say nothing (one is not
+//   finite,
+//      or all are equal), the walk gives up.
+//   2. The best item of each cluster, by the guess, is scored, so that no region is overlooked.
+//   3. The survey walks level 0 by the guess alone. The best that it meets become candidates.
+//   4. In rounds the best candidates are scored and the guess is fitted again, while this finds results.
+//   5. The gated walk goes on from the best, by true scores.
+//
+// Driven by its caller as BeamSearch is: Start, then Advance with the scores of frontier() until done().
+// `graph` must outlive the object. Keeps its memory between searches. Not thread-safe.
+class ProxyWalk {
+ public:
+  explicit ProxyWalk(const Graph* graph) : graph_(graph), visited_(graph->num_items()), gated_(graph) {}
+
+  // `width`: how many of the best are expanded by true scores. `results`: how many the caller needs.
+  void Start(const ProxyOptions& options, int64_t width, int64_t results);
+
+  bool done() const { return step_ == Step::kDone; }
+  // Whether the walk is done without results: another walk must answer.
+  bool gave_up() const { return gave_up_; }
+
+  // The positions whose scores the walk waits for, each once in a search. Empty only when done().
+  absl::Span<const int32_t> frontier() const {
+    return step_ == Step::kGated ? gated_.frontier() : absl::MakeConstSpan(frontier_);
+  }
+
+  // Goes on with the scores of frontier(), in the same order. NaN drops the item.
+  void Advance(absl::Span<const float> scores);
+
+  // All items that were scored, in that order, with their scores; some may be NaN.
+  absl::Span<const Candidate> scored() const { return scored_; }
+
+ private:
+  enum class Step { kAnchors, kClusters, kRounds, kGated, kDone };
+
+  // Sets the scale of the scores by those of the anchors; false when they say nothing.
+  bool SetScale(absl::Span<const float> scores);
+  // Adds scores of frontier_ to the fit.
+  void Observe(absl::Span<const float> scores);
+  void ChooseClusterTops();
+  void Survey();
+  void StartRounds();
+  // Sets frontier_ to the best candidates, or goes on to the gated walk when there are none.
+  void ChooseRound();
+  bool RoundsHaveEnded() const;
+  void StartGatedWalk();
+  // Sets guesses_ to the guesses for `positions`.
+  void Guess(absl::Span<const int32_t> positions);
+  // The score of the keep_-th best so far, -infinity when there are fewer.
+  float KthScore();
+
+  const Graph* graph_;
+  ProxyOptions options_;
+  int64_t width_ = 0;
+  int64_t keep_ = 0;  // Rules that count results count this many.
+  Step step_ = Step::kDone;
+  bool gave_up_ = false;
+  ScoreScale scale_;
+  ProxyModel model_;
+  VisitedSet visited_;  // Of the survey; its seeds are in it.
+  CandidatePool pool_;  // Of the survey.
+  GatedWalk gated_;
+  std::vector<Candidate> scored_;
+  std::vector<int32_t> frontier_;
+  std::vector<int32_t> left_;     // Candidates of the rounds that are not scored, with
+  std::vector<float> left_rows_;  // their features.
+  float kth_ = 0;                 // KthScore before the round.
+  int64_t fresh_ = 0;             // How many scores of the last round are above it.
+  std::vector<Candidate> candidates_;
+  std::vector<float> rows_;
+  std::vector<float> guesses_;
+  std::vector<float> best_;  // Scratch of KthScore.
+};
+
+}  // namespace nann
+
+#endif  // NANN_OPS_CORE_WALK_PROXY_WALK_H_

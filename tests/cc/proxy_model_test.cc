@@ -1,0 +1,106 @@
+#include "ops/core/walk/proxy_model.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include "ops/core/walk/position_map.h"
+
+namespace nann {
+namespace {
+
+constexpr int64_t kColumns = 32;
+
+std::vector<float> RandomRows(int64_t n, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> rows(n * kColumns);
+  for (float& value : rows) value = normal(random);
+  return rows;
+}
+
+TEST(ProxyModelTest, FindsALinearScore) {
+  const std::vector<float> rows = RandomRows(200, 1);
+  ProxyModel model;
+  model.Reset(kColumns, 1e-6);
+  const auto score = [&rows](int64_t i) {
+    const float* row = rows.data() + i * kColumns;
+    return static_cast<double>(row[0]) + 0.5 - 2.0 * row[1] + 3.0 * row[31];
+  };
+  for (int64_t i = 0; i < 100; ++i) model.Observe(rows.data() + i * kColumns, score(i));
+  model.Fit();
+  std::vector<float> guesses(200);
+  model.Guess(rows.data(), 200, guesses.data());
+  for (int64_t i = 0; i < 200; ++i) EXPECT_NEAR(guesses[i], score(i), 1e-4);
+}
+
+TEST(ProxyModelTest, WithoutObservationsItGuessesTheMeanOfAllUsers) {
+  const std::vector<float> rows = RandomRows(5, 2);
+  ProxyModel model;
+  model.Reset(kColumns, 0.1);
+  model.Fit();
+  std::vector<float> guesses(5);
+  model.Guess(rows.data(), 5, guesses.data());
+  for (int64_t i = 0; i < 5; ++i) EXPECT_EQ(guesses[i], rows[i * kColumns]);
+}
+
+TEST(ProxyModelTest, AGuessDependsOnItsRowOnly) {
+  const std::vector<float> rows = RandomRows(64, 3);
+  ProxyModel model;
+  model.Reset(kColumns, 0.1);
+  for (int64_t i = 0; i < 64; ++i) model.Observe(rows.data() + i * kColumns, static_cast<double>(i % 7));
+  model.Fit();
+  std::vector<float> together(64);
+  model.Guess(rows.data(), 64, together.data());
+  for (int64_t i = 0; i < 64; ++i) {
+    float alone;
+    model.Guess(rows.data() + i * kColumns, 1, &alone);
+    EXPECT_EQ(alone, together[i]);
+  }
+}
+
+TEST(ProxyModelTest, WhatIsNoNumberIsGuessedLowest) {
+  std::vector<float> rows = RandomRows(2, 4);
+  rows[3] = std::numeric_limits<float>::quiet_NaN();
+  ProxyModel model;
+  model.Reset(kColumns, 0.1);
+  model.Observe(rows.data() + kColumns, 1.0);
+  model.Fit();
+  float guess;
+  model.Guess(rows.data(), 1, &guess);
+  EXPECT_EQ(guess, -std::numeric_limits<float>::infinity());
+}
+
+TEST(ProxyModelTest, ResetForgets) {
+  const std::vector<float> rows = RandomRows(8, 5);
+  ProxyModel model, fresh;
+  model.Reset(2 * ProxyModel::kLanes, 0.5);
+  for (int64_t i = 0; i < 8; ++i) model.Observe(rows.data() + i * kColumns, 9.0);
+  model.Fit();
+  for (ProxyModel* each : {&model, &fresh}) {
+    each->Reset(kColumns, 0.1);
+    each->Observe(rows.data(), -1.0);
+    each->Fit();
+  }
+  float guess, expected;
+  model.Guess(rows.data() + kColumns, 1, &guess);
+  fresh.Guess(rows.data() + kColumns, 1, &expected);
+  EXPECT_EQ(guess, expected);
+}
+
+TEST(PositionMapTest, NumbersPositionsInTheOrderInWhichTheyAreMet) {
+  PositionMap map;
+  for (int round = 0; round < 2; ++round) {
+    map.Clear();
+    EXPECT_EQ(map.size(), 0);
+    // More than the table begins with, in strides that a bad hash would pile up.
+    for (int32_t i = 0; i < 20000; ++i) ASSERT_EQ(map.NumberOf(i * 4096 % 2147483), i);
+    for (int32_t i = 0; i < 20000; ++i) ASSERT_EQ(map.NumberOf(i * 4096 % 2147483), i);
+    EXPECT_EQ(map.size(), 20000);
+  }
+}
+
+}  // namespace
+}  // namespace nann
