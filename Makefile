@@ -128,10 +128,12 @@ preload: .venv/requirements
 	  serving/tf_serving/entrypoint build/preload-$(TENSORFLOW)/
 	@echo 'Preload build/preload-$(TENSORFLOW)/libnann_preload.so; libnann_ops.so must lie beside it.'
 
-# The client's protocol messages, after a change of messages.proto.
+# The client's protocol messages and the server's health and reflection, after a change of a .proto file.
 messages: install
 	$(BIN)/python -m grpc_tools.protoc -I serving/protocol \
 	  --descriptor_set_out=serving/protocol/messages.binpb messages.proto
+	$(BIN)/python -m grpc_tools.protoc -I serving/server/protos \
+	  --descriptor_set_out=serving/server/protos/services.binpb configs.proto health.proto reflection.proto
 
 demo: install
 	$(BIN)/nann demo --run $(RUN)

@@ -31,7 +31,7 @@ _COMMANDS = {
 
 # Extra -> the modules that only it brings.
 _OPTIONAL = {
-    "tensorflow": {"aiohttp", "faiss", "keras", "pandas", "tensorflow", "tensorflow_serving"},
+    "tensorflow": {"faiss", "keras", "pandas", "tensorflow", "tensorflow_serving"},
     "bench": {"hdrh", "jinja2", "matplotlib", "psutil", "tomli"},
 }
 

@@ -7,85 +7,40 @@ import json
 import logging
 import signal
 import threading
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nann.cli._console import import_tensorflow, json_option
+from nann.cli._serve_flags import channel_arguments, check_refused, server_flags
 from nann.errors import InvalidInputError, MissingDependencyError
+from nann.version import __version__
 
 if TYPE_CHECKING:
-    from nann.serving.server import ModelConfig, ServerOptions
+    from nann.serving.server import ManagerOptions, ModelConfig, ServerOptions, SessionOptions
 
+_SAME_NAMES = (
+    "host",
+    "port",
+    "rest_api_port",
+    "grpc_socket_path",
+    "rest_api_timeout_in_ms",
+    "rest_api_enable_cors_support",
+    "enable_model_warmup",
+    "enable_signature_method_name_check",
+    "enable_grpc_healthcheck_service",
+    "model_config_file_poll_wait_seconds",
+)
 _log = logging.getLogger("nann.serving")
-# gRPC takes a larger number modulo 65,536, and then listens on a port that nobody asked for.
-_PORT = click.IntRange(0, 65_535)
-_POSITIVE = click.IntRange(1)
-_COUNT = click.IntRange(0)
-_PATH = click.Path(path_type=Path)
 # Addresses to listen on that callers cannot connect to by that name.
 _WILDCARDS = ("0.0.0.0", "[::]", "::")
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--model_name", default="default", help="Name that callers use for the model.")
-@click.option(
-    "--model_base_path", type=_PATH, help="Folder that contains the version folders, named by numbers."
-)
-@click.option(
-    "--model_config_file", type=_PATH, help="Text-format ModelServerConfig file with one or more models."
-)
-@click.option("--host", default="0.0.0.0", help="Address to listen on.")
-@click.option("--port", type=_PORT, default=8500, help="gRPC port. 0: any free port.")
-@click.option("--rest_api_port", type=_PORT, default=8501, help="REST port. 0: any free port.")
-@click.option(
-    "--grpc_max_threads", type=_POSITIVE, show_default="4 per CPU", help="Concurrent gRPC requests."
-)
-@click.option(
-    "--rest_api_num_threads", type=_POSITIVE, show_default="4 per CPU", help="Concurrent REST requests."
-)
-@click.option(
-    "--rest_api_timeout_in_ms", type=_POSITIVE, default=30_000, help="Time limit of a REST request."
-)
-@click.option(
-    "--file_system_poll_wait_seconds",
-    type=_COUNT,
-    default=1,
-    help="Seconds between checks for new versions; 0: check once.",
-)
-@click.option("--max_num_load_retries", type=_COUNT, default=5, help="How often a failed load is retried.")
-@click.option(
-    "--load_retry_interval_micros",
-    type=_COUNT,
-    default=60_000_000,
-    help="Time before a failed load is retried.",
-)
-@click.option(
-    "--enable_model_warmup",
-    type=bool,
-    default=True,
-    help="Run a version's warm-up requests before it serves.",
-)
-@click.option(
-    "--allow_version_labels_for_unavailable_models",
-    type=bool,
-    default=False,
-    help="Start even if a label names a version that is not available.",
-)
-@click.option("--saved_model_tags", default="serve", help="Comma-separated tags of the meta graph to load.")
-@click.option(
-    "--tensorflow_intra_op_parallelism", type=_COUNT, default=0, help="Threads per op. 0: automatic."
-)
-@click.option(
-    "--tensorflow_inter_op_parallelism", type=_COUNT, default=0, help="Concurrent ops. 0: automatic."
-)
-@click.option(
-    "--drain_seconds",
-    type=click.FloatRange(0),
-    default=30.0,
-    help="Time limit for running requests after SIGTERM.",
-)
+@server_flags
+@click.option("--version", is_flag=True, help="Print the versions and exit.")
 @json_option
 def command(
     *,
@@ -93,6 +48,7 @@ def command(
     model_base_path: Path | None,
     model_config_file: Path | None,
     drain_seconds: float,
+    version: bool,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -101,6 +57,10 @@ def command(
     The protocol, the ports and the names of the flags are those of tensorflow_model_server. When a new
     version appears in the base path, the server loads it and switches to it.
     """
+    if version:
+        click.echo(f"NANN ModelServer: {__version__}\nTensorFlow Library: {metadata.version('tensorflow')}")
+        return
+    check_refused(flags)
     if (model_base_path is None) == (model_config_file is None):
         raise InvalidInputError(
             "expected either --model_base_path DIR, the folder that contains the version folders, "
@@ -111,7 +71,7 @@ def command(
 
     try:
         import_tensorflow()
-        from nann.serving.server import Server
+        from nann.serving.server import Server, bracketed
     except ImportError as error:
         raise MissingDependencyError(
             f"nann serve: {error}. Install the packages that it needs: `pip install nann[tensorflow]`."
@@ -122,7 +82,7 @@ def command(
     # second to milliseconds.
     gc.freeze()
     models = _models(model_name, model_base_path, model_config_file)
-    server = Server(models, _options(flags))
+    server = Server(models, _options(flags, model_config_file))
     stop = threading.Event()
 
     def on_signal(number: int, frame: object) -> None:
@@ -136,7 +96,7 @@ def command(
     ports = server.start()
     if ports is None:
         return
-    host = "localhost" if flags["host"] in _WILDCARDS else flags["host"]
+    host = "localhost" if flags["host"] in _WILDCARDS else bracketed(flags["host"])
     grpc_address, rest_address = f"{host}:{ports.grpc}", f"{host}:{ports.rest}"
     if as_json:
         ready = {"grpc": grpc_address, "rest": rest_address, "models": [model.name for model in models]}
@@ -161,26 +121,49 @@ def _models(name: str, base_path: Path | None, config_file: Path | None) -> list
     return [ModelConfig(name=name, base_path=base_path)]
 
 
-def _options(flags: dict[str, Any]) -> ServerOptions:
-    from nann.serving.server import ManagerOptions, ServerOptions, SessionOptions, default_threads
+def _options(flags: dict[str, Any], model_config_file: Path | None) -> ServerOptions:
+    from nann.serving.server import (
+        ServerOptions,
+        default_threads,
+        read_monitoring_config_file,
+        read_ssl_config_file,
+    )
 
+    monitoring, ssl = flags["monitoring_config_file"], flags["ssl_config_file"]
     return ServerOptions(
-        host=flags["host"],
-        port=flags["port"],
-        rest_api_port=flags["rest_api_port"],
+        **{name: flags[name] for name in _SAME_NAMES},
         grpc_max_threads=flags["grpc_max_threads"] or default_threads(),
         rest_api_num_threads=flags["rest_api_num_threads"] or default_threads(),
-        rest_api_timeout_in_ms=flags["rest_api_timeout_in_ms"],
-        enable_model_warmup=flags["enable_model_warmup"],
-        session=SessionOptions(
-            tags=tuple(flags["saved_model_tags"].split(",")),
-            intra_op_threads=flags["tensorflow_intra_op_parallelism"],
-            inter_op_threads=flags["tensorflow_inter_op_parallelism"],
-        ),
-        manager=ManagerOptions(
-            poll_seconds=flags["file_system_poll_wait_seconds"],
-            max_load_retries=flags["max_num_load_retries"],
-            load_retry_seconds=flags["load_retry_interval_micros"] / 1e6,
-            allow_labels_for_unavailable=flags["allow_version_labels_for_unavailable_models"],
-        ),
+        grpc_channel_arguments=channel_arguments(flags["grpc_channel_arguments"]),
+        num_request_iterations_for_warmup=flags["num_request_iterations_for_warmup"] or 1,
+        model_config_file=model_config_file,
+        max_request_bytes=flags["nann_max_request_bytes"],
+        prometheus_path=read_monitoring_config_file(monitoring) if monitoring is not None else None,
+        tls=read_ssl_config_file(ssl) if ssl is not None else None,
+        session=_session(flags),
+        manager=_manager(flags),
+    )
+
+
+def _session(flags: dict[str, Any]) -> SessionOptions:
+    from nann.serving.server import SessionOptions
+
+    both = flags["tensorflow_session_parallelism"]
+    return SessionOptions(
+        tags=tuple(flags["saved_model_tags"].split(",")),
+        intra_op_threads=both or flags["tensorflow_intra_op_parallelism"],
+        inter_op_threads=both or flags["tensorflow_inter_op_parallelism"],
+        config_file=flags["tensorflow_session_config_file"],
+    )
+
+
+def _manager(flags: dict[str, Any]) -> ManagerOptions:
+    from nann.serving.server import ManagerOptions
+
+    return ManagerOptions(
+        poll_seconds=flags["file_system_poll_wait_seconds"],
+        load_threads=flags["num_load_threads"],
+        max_load_retries=flags["max_num_load_retries"],
+        load_retry_seconds=flags["load_retry_interval_micros"] / 1e6,
+        allow_labels_for_unavailable=flags["allow_version_labels_for_unavailable_models"],
     )

@@ -10,8 +10,11 @@ from typing import Any
 from google.protobuf import text_format
 
 from nann.errors import InvalidFileError, InvalidInputError
+from nann.serving.server._status import invalid_argument
 
 _PLATFORM = "tensorflow"
+# The deprecated field's number for the same platform.
+_MODEL_TYPE_TENSORFLOW = 1
 
 
 @dataclass(frozen=True)
@@ -103,11 +106,8 @@ def read_model_config_file(path: Path) -> list[ModelConfig]:
         base path, or lists a name twice.
       InvalidInputError: a model asks for a platform other than "tensorflow".
     """
-    from tensorflow_serving.config import model_server_config_pb2
-
     try:
-        text = path.read_text(encoding="utf-8")
-        config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+        config = parse_model_config_file(path)
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise InvalidFileError(
             f"{path}: expected a text ModelServerConfig such as "
@@ -123,6 +123,58 @@ def read_model_config_file(path: Path) -> list[ModelConfig]:
     return models
 
 
+def parse_model_config_file(path: Path) -> Any:
+    """Return the `ModelServerConfig` in a file.
+
+    Raises:
+      OSError: the file cannot be read.
+      UnicodeDecodeError, text_format.ParseError: it holds no text message of that type.
+    """
+    from tensorflow_serving.config import model_server_config_pb2
+
+    text = path.read_text(encoding="utf-8")
+    return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+
+
+def models_to_reload(config: Any, *, allow_relative: bool = False) -> list[ModelConfig]:
+    """Return the models of a `ModelServerConfig` that replaces the current one, with all checks.
+
+    `allow_relative` accepts base paths that begin in the server's working directory.
+
+    Raises:
+      StatusError: INVALID_ARGUMENT, in the words of TensorFlow Serving.
+    """
+    models: dict[str, ModelConfig] = {}
+    for item in config.model_config_list.config:
+        if item.name in models:
+            raise invalid_argument(f"Illegal to list model {item.name} multiple times in config list")
+        if not item.base_path or not (allow_relative or Path(item.base_path).is_absolute()):
+            raise invalid_argument(
+                f"Expected model {item.name} to have an absolute path or URI; "
+                f"got base_path()={item.base_path}"
+            )
+        if item.HasField("logging_config"):
+            raise invalid_argument("No request-logger-creator provided.")
+        platform = _platform(item)
+        if platform != _PLATFORM:
+            raise invalid_argument(f"Model {item.name} requests unsupported platform {platform}")
+        models[item.name] = _model_config(item)
+    return list(models.values())
+
+
+def _platform(item: Any) -> str:
+    if not item.model_type:
+        return str(item.model_platform)
+    if item.model_platform:
+        raise invalid_argument(
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+            f"ModelServerConfig::model_platform, model name is {item.name}"
+        )
+    if item.model_type != _MODEL_TYPE_TENSORFLOW:
+        raise invalid_argument(f"ModelServerConfig::model_type choice {item.model_type} not supported.")
+    return _PLATFORM
+
+
 def _model(path: Path, item: Any) -> ModelConfig:
     if not item.name or not item.base_path:
         raise InvalidFileError(
@@ -133,6 +185,10 @@ def _model(path: Path, item: Any) -> ModelConfig:
             f"Model {item.name} requests unsupported platform {item.model_platform or '(none)'}; "
             f'set model_platform: "{_PLATFORM}"'
         )
+    return _model_config(item)
+
+
+def _model_config(item: Any) -> ModelConfig:
     return ModelConfig(
         name=item.name,
         base_path=Path(item.base_path),

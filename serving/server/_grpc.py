@@ -6,20 +6,27 @@ gRPC calls the services from the threads of its pool, one thread per request.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from tensorflow_serving.apis import (
+    inference_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
 
 from nann.errors import InvalidInputError
 from nann.serving.server import _describe
-from nann.serving.server._manager import ModelManager
-from nann.serving.server._predict import predict_proto
+from nann.serving.server._grpc_extras import HEALTH_SERVICE, Health, reflection_handlers
+from nann.serving.server._inference import Run, classify, multi_inference, regress
+from nann.serving.server._manager import Lease, ModelManager
+from nann.serving.server._metrics import Metrics
+from nann.serving.server._predict import DEFAULT_SIGNATURE, predict_proto
 from nann.serving.server._status import Code, StatusError, invalid_argument
 
 _log = logging.getLogger("nann.serving")
@@ -28,53 +35,143 @@ _log = logging.getLogger("nann.serving")
 _MAX_MESSAGE = 1024
 _TRUNCATED = "...TRUNCATED"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+# Runs a request on a leased model, given the milliseconds that are left.
+_RunLeased = Callable[[Lease, int | None], Any]
 
 
-def start_grpc(manager: ModelManager, *, address: str, threads: int) -> tuple[grpc.Server, int]:
-    """Start to serve on `address` and return the server and its port.
+# Requests that may wait for each thread. More are refused, so that the memory of waiting requests is bounded;
+# a request that waits behind so many would miss its deadline.
+_WAITING_PER_THREAD = 32
+_HEALTH_NAMES = ("ModelService", "PredictionService")
+_SERVICES = tuple(f"tensorflow.serving.{name}" for name in _HEALTH_NAMES)
 
-    `address` is "host:port"; port 0 takes any free port. At most `threads` requests run at once.
 
-    Raises:
-      InvalidInputError: the address cannot be used.
+@dataclass(frozen=True, kw_only=True)
+class GrpcOptions:
+    """How to serve.
+
+    address: "host:port"; port 0 takes any free port. threads: how many requests run at once.
+    max_message_bytes: limit of a request. arguments: gRPC channel arguments, which win over those set here.
+    credentials: None serves without TLS. socket_path: a Unix socket to serve on as well.
     """
-    server = grpc.server(
-        ThreadPoolExecutor(threads, thread_name_prefix="nann-grpc"),
-        options=[
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
+
+    address: str
+    threads: int
+    max_message_bytes: int
+    arguments: Sequence[tuple[str, Any]] = ()
+    credentials: grpc.ServerCredentials | None = None
+    socket_path: str = ""
+    enable_health: bool = False
+    check_method_names: bool = False
+
+
+class GrpcServer:
+    """Serves the models of a manager. Call `start`, then `stop`, each once."""
+
+    def __init__(
+        self, manager: ModelManager, reload: Callable[[Any], None], metrics: Metrics, options: GrpcOptions
+    ) -> None:
+        """`reload` takes over a new `ModelServerConfig`; it may raise StatusError."""
+        self._options = options
+        arguments = {
+            "grpc.max_receive_message_length": options.max_message_bytes,
+            "grpc.max_send_message_length": -1,
             # With this option on, a second server on the same port would take half of the requests unnoticed.
-            ("grpc.so_reuseport", 0),
-        ],
-    )
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_PredictionService(manager), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(_ModelService(manager), server)
-    try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise InvalidInputError(
-            f"gRPC cannot listen on {address}: {error}; choose another --port, or 0 for any free one"
-        ) from error
-    server.start()
-    return server, port
+            "grpc.so_reuseport": 0,
+            **dict(options.arguments),
+        }
+        self._server = grpc.server(
+            ThreadPoolExecutor(options.threads, thread_name_prefix="nann-grpc"),
+            options=list(arguments.items()),
+            maximum_concurrent_rpcs=options.threads * (1 + _WAITING_PER_THREAD),
+        )
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            _PredictionService(manager, metrics, options), self._server
+        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            _ModelService(manager, reload, metrics), self._server
+        )
+        self._health = Health(_HEALTH_NAMES)
+        services = list(_SERVICES)
+        if options.enable_health:
+            self._server.add_generic_rpc_handlers((self._health.handler(),))
+            services.append(HEALTH_SERVICE)
+        self._server.add_generic_rpc_handlers(tuple(reflection_handlers(services)))
+
+    def start(self) -> int:
+        """Begin to accept requests and return the port.
+
+        Raises:
+          InvalidInputError: the address cannot be used.
+        """
+        options = self._options
+        try:
+            port = self._add_port(options.address)
+            if options.socket_path:
+                self._server.add_insecure_port(f"unix:{options.socket_path}")
+        except RuntimeError as error:
+            raise InvalidInputError(
+                f"gRPC cannot listen on {options.address}: {error}; choose another --port, or 0 for any "
+                "free one"
+            ) from error
+        self._server.start()
+        return port
+
+    def _add_port(self, address: str) -> int:
+        if self._options.credentials is None:
+            return int(self._server.add_insecure_port(address))
+        return int(self._server.add_secure_port(address, self._options.credentials))
+
+    def stop(self, drain_seconds: float) -> threading.Event:
+        """Accept no more requests; the event is set when the running ones ended or the time is over."""
+        self._health.stop()
+        return self._server.stop(drain_seconds)  # type: ignore[no-any-return]
 
 
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, manager: ModelManager) -> None:
+    def __init__(self, manager: ModelManager, metrics: Metrics, options: GrpcOptions) -> None:
         self._manager = manager
+        self._metrics = metrics
+        self._check_method_names = options.check_method_names
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return _answer(context, lambda: self._predict(request, context))
+        def run(lease: Lease, timeout_ms: int | None) -> Any:
+            return predict_proto(lease.servable, request, version=lease.version, timeout_ms=timeout_ms)
+
+        return self._run("Predict", request, context, run)
+
+    def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return self._run("Classify", request, context, self._inference(classify, request))
+
+    def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return self._run("Regress", request, context, self._inference(regress, request))
+
+    def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        first = request.tasks[0] if request.tasks else inference_pb2.InferenceTask(model_spec={})
+        return self._run("MultiInference", first, context, self._inference(multi_inference, request))
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         return _answer(context, lambda: self._metadata(request))
 
-    def _predict(self, request: Any, context: grpc.ServicerContext) -> Any:
-        name, version, label = _model_spec(request)
-        with self._manager.lease(name, version=version, label=label) as lease:
-            return predict_proto(
-                lease.servable, request, version=lease.version, timeout_ms=_timeout_ms(context)
-            )
+    def _inference(self, infer: Callable[..., Any], request: Any) -> _RunLeased:
+        def run(lease: Lease, timeout_ms: int | None) -> Any:
+            return infer(lease.servable, request, Run(lease.version, timeout_ms, self._check_method_names))
+
+        return run
+
+    def _run(self, api: str, request: Any, context: grpc.ServicerContext, run: _RunLeased) -> Any:
+        """Answer a request whose `model_spec` chooses the model."""
+
+        def work() -> Any:
+            spec = request.model_spec
+            with self._metrics.request(spec.name, api, "GRPC") as observation:
+                observation.signature = spec.signature_name or DEFAULT_SIGNATURE
+                name, version, label = _model_spec(request)
+                lease = self._manager.lease(name, version=version, label=label)
+                with lease as held, observation.running():
+                    return run(held, _timeout_ms(context))
+
+        return _answer(context, work)
 
     def _metadata(self, request: Any) -> Any:
         if not request.HasField("model_spec"):
@@ -86,11 +183,16 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    def __init__(self, manager: ModelManager) -> None:
+    def __init__(self, manager: ModelManager, reload: Callable[[Any], None], metrics: Metrics) -> None:
         self._manager = manager
+        self._reload = reload
+        self._metrics = metrics
 
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         return _answer(context, lambda: self._status(request))
+
+    def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return _answer(context, lambda: self._reload_config(request))
 
     def _status(self, request: Any) -> Any:
         if not request.HasField("model_spec"):
@@ -98,6 +200,15 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
         spec = request.model_spec
         version = spec.version.value if spec.HasField("version") else None
         return _describe.status(self._manager.statuses(spec.name, version=version))
+
+    def _reload_config(self, request: Any) -> Any:
+        before = {name: self._metrics.value(name) for name in request.metric_names}
+        self._reload(request.config)
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        for name, value in before.items():
+            response.metric.add(name=name, int64_value_increase=self._metrics.value(name) - value)
+        return response
 
 
 def _model_spec(request: Any) -> tuple[str, int | None, str | None]:

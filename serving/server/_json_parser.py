@@ -5,6 +5,7 @@ It differs from Python's `json` in this:
 - A byte order mark, and whatever follows the first value, is ignored.
 - If an object has a key twice, the first one counts.
 - `NaN`, `Infinity` and `Inf` are numbers.
+- An integer that is neither an int64 nor a uint64 is read as a double.
 - Text may be invalid UTF-8. Invalid bytes become surrogate escapes, so that they can be written back.
 """
 
@@ -16,9 +17,10 @@ from typing import Any
 
 from nann.serving.server._status import invalid_argument
 
-# Python's parser accepts these and RapidJSON refuses them: lone surrogates and numbers too big for a double.
+# Python's parser reads these differently: lone surrogates, and numbers too big for a double or for 64 bits.
 # The pattern also finds some that both accept; the slow parser reads these correctly, too.
-_NEEDS_OWN_PARSER = re.compile(rb"\\u[dD][89a-fA-F]|[eE]\+?[0-9]{3}|[0-9]{300}")
+_NEEDS_OWN_PARSER = re.compile(rb"\\u[dD][89a-fA-F]|[eE]\+?[0-9]{3}|[0-9]{19}")
+_INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WHITE_SPACE = re.compile(r"[ \n\r\t]*")
 _PLAIN_TEXT = re.compile(r'[^"\\\x00-\x1f]*')
@@ -219,7 +221,10 @@ class _Parser:
         text = self._text[start : self._at]
         if float(text) in (float("inf"), float("-inf")):
             raise self._error("Number too big to be stored in double.", start)
-        return int(text) if is_integer else float(text)
+        # A number that is not infinite has at most 309 digits before the point, which `int` takes.
+        if is_integer and _INT64_MIN <= int(text) <= _UINT64_MAX:
+            return int(text)
+        return float(text)
 
     def _infinity(self) -> float:
         if self._consume("Inf"):

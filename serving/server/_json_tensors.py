@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 import re
 from itertools import chain
 from typing import Any
@@ -20,7 +19,7 @@ from nann.serving.server._status import Code, StatusError, invalid_argument
 _BASE64_KEY = "b64"
 _BASE64 = re.compile(r"([A-Za-z0-9+/]*)(={0,2})")
 _INT32, _UINT32 = np.iinfo(np.int32), np.iinfo(np.uint32)
-_INT64, _UINT64 = np.iinfo(np.int64), np.iinfo(np.uint64)
+INT64, _UINT64 = np.iinfo(np.int64), np.iinfo(np.uint64)
 # The range that a JSON integer must be in, by type. As in TensorFlow Serving, values for the 8- and 16-bit
 # types are read as int32 and then wrap around.
 _INTEGERS: dict[Any, Any] = {
@@ -28,16 +27,23 @@ _INTEGERS: dict[Any, Any] = {
     tf.uint8: _INT32,
     tf.int16: _INT32,
     tf.int32: _INT32,
-    tf.int64: _INT64,
+    tf.int64: INT64,
     tf.uint32: _UINT32,
     tf.uint64: _UINT64,
 }
-_TYPE_NAMES = {bool: "", int: "Number", float: "Number", str: "String", list: "Array", dict: "Object"}
+_TYPE_NAMES = {int: "Number", float: "Number", str: "String", list: "Array", dict: "Object"}
 
 
 def dtype_name(dtype: tf.DType) -> str:
     """Return the name of a type in TensorFlow's C++ code, which error texts use."""
     return str({tf.float32: "float", tf.float64: "double", tf.float16: "half"}.get(dtype, dtype.name))
+
+
+def type_name(value: Any) -> str:
+    """Return the name of a parsed value's JSON type, which error texts use."""
+    if value is None or isinstance(value, bool):
+        return {None: "Null", True: "True", False: "False"}[value]
+    return _TYPE_NAMES[type(value)]
 
 
 def is_base64(value: Any) -> bool:
@@ -85,21 +91,12 @@ def _regular_numbers(value: Any, dtype: tf.DType) -> NDArray[Any] | None:
         limits = _INTEGERS[dtype]
         fits = not level or (limits.min <= min(level) and max(level) <= limits.max)
     elif dtype in (tf.float32, tf.float64) and kinds <= {int, float}:
-        fits = not level or max(map(abs, level)) <= _exact_integers(dtype)
+        fits = True
     else:
         fits = False
     if not fits:
         return None
     return _cast(level, dtype).reshape(shape)
-
-
-def _exact_integers(dtype: tf.DType) -> int:
-    """Return the largest number up to which a float type represents every integer."""
-    return 2**24 - 1 if dtype == tf.float32 else 2**53 - 1
-
-
-def _fits_float(value: float) -> bool:
-    return not math.isfinite(value) or abs(value) <= float(np.finfo(np.float32).max)
 
 
 def _cast(elements: list[Any], dtype: tf.DType) -> NDArray[Any]:
@@ -108,6 +105,10 @@ def _cast(elements: list[Any], dtype: tf.DType) -> NDArray[Any]:
         # NumPy refuses to convert out-of-range values directly, but lets wide integers wrap around.
         wide = np.uint64 if dtype == tf.uint64 else np.int64
         return np.array(elements, wide).astype(numpy_type)
+    if dtype in (tf.float32, tf.float64):
+        # As in TensorFlow Serving, numbers are read as doubles, and one too large for a float is infinite.
+        with np.errstate(over="ignore"):
+            return np.array(elements, np.float64).astype(numpy_type)
     return np.array(elements, numpy_type)
 
 
@@ -145,15 +146,11 @@ def _collect(value: Any, level: int, shape: tuple[int, ...], dtype: tf.DType, el
 def _element(value: Any, dtype: tf.DType) -> Any:
     if isinstance(value, dict):
         if dtype == tf.string:
-            return _decode_base64(value)
+            return decode_base64(value)
         raise _type_error(value, dtype)
     if dtype in (tf.float32, tf.float64):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise _type_error(value, dtype)
-        if not _is_lossless(value, dtype):
-            raise invalid_argument(
-                f"Cannot convert JSON value: {dump(value)} to {dtype_name(dtype)} without loss of precision."
-            )
         return value
     if dtype in _INTEGERS:
         limits = _INTEGERS[dtype]
@@ -173,20 +170,18 @@ def _element(value: Any, dtype: tf.DType) -> Any:
     )
 
 
-def _is_lossless(value: int | float, dtype: tf.DType) -> bool:
-    if isinstance(value, int) and _INT64.min <= value <= _UINT64.max:
-        return abs(value) <= _exact_integers(dtype)
-    return dtype == tf.float64 or _fits_float(value)
-
-
 def _type_error(value: Any, dtype: tf.DType) -> StatusError:
-    kind = "Null" if value is None else _TYPE_NAMES[type(value)] or str(value)
     return invalid_argument(
-        f"JSON Value: {dump(value)} Type: {kind} is not of expected type: {dtype_name(dtype)}"
+        f"JSON Value: {dump(value)} Type: {type_name(value)} is not of expected type: {dtype_name(dtype)}"
     )
 
 
-def _decode_base64(value: dict[str, Any]) -> bytes:
+def decode_base64(value: dict[str, Any]) -> bytes:
+    """Return the bytes that `{"b64": "..."}` stands for. Padding may be missing; white space is ignored.
+
+    Raises:
+      StatusError: the value has another form, or its text is not base64.
+    """
     if not is_base64(value):
         raise invalid_argument(f"JSON Value: {dump(value)} not formatted correctly for base64 data")
     text = "".join(value[_BASE64_KEY].split())

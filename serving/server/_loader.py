@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from nann.serving.server._servable import Servable
@@ -27,10 +28,14 @@ class Loader:
     two tries delays no other version. `load` and `on_outcome` are called from that thread, without a lock.
     """
 
-    def __init__(self, load: Load, on_outcome: OnOutcome, *, max_retries: int, retry_seconds: float) -> None:
+    def __init__(
+        self, load: Load, on_outcome: OnOutcome, *, max_retries: int, retry_seconds: float, threads: int = 0
+    ) -> None:
+        """`threads` limits how many versions are loaded at once, without those that wait for a retry."""
         self._load = load
         self._on_outcome = on_outcome
         self._max_retries = max_retries
+        self._may_load = threading.BoundedSemaphore(threads) if threads else nullcontext()
         self._retry_seconds = min(retry_seconds, threading.TIMEOUT_MAX)
 
     def start(self, version: Version) -> bool:
@@ -62,7 +67,8 @@ class Loader:
         started = time.monotonic()
         try:
             _check_folder(version)
-            servable = self._load(version.model, version.number, version.path)
+            with self._may_load:
+                servable = self._load(version.model, version.number, version.path)
         # All kinds: this is the only place where a thread of a version can fail.
         except BaseException as error:
             status = as_status(error)

@@ -25,7 +25,8 @@ _log = logging.getLogger("nann.serving")
 class ManagerOptions:
     """How often the manager looks for versions, and how it retries failed loads.
 
-    With `poll_seconds` 0 it looks once.
+    With `poll_seconds` 0 it looks once. `load_threads` limits how many versions are loaded at once; 0 sets no
+    limit.
 
     >>> from nann.serving.server import ManagerOptions
     >>> ManagerOptions(poll_seconds=10, max_load_retries=2, load_retry_seconds=1).poll_seconds
@@ -33,6 +34,7 @@ class ManagerOptions:
     """
 
     poll_seconds: float = 1.0
+    load_threads: int = 0
     max_load_retries: int = 5
     load_retry_seconds: float = 60.0
     allow_labels_for_unavailable: bool = False
@@ -66,6 +68,8 @@ class ModelManager:
     def __init__(self, models: Sequence[ModelConfig], load: Load, options: ManagerOptions) -> None:
         self._options = options
         self._lock = threading.Lock()
+        # Held while models are checked and replaced, never while anything is waited for.
+        self._replacing = threading.Lock()
         self._models: dict[str, ModelConfig] = {}
         self._versions: dict[str, dict[int, Version]] = {}
         # What the source said last.
@@ -76,6 +80,7 @@ class ModelManager:
             self._on_outcome,
             max_retries=options.max_load_retries,
             retry_seconds=options.load_retry_seconds,
+            threads=options.load_threads,
         )
         self._source = FileSystemSource(self._aspire, poll_seconds=options.poll_seconds)
         self.set_models(models)
@@ -113,9 +118,32 @@ class ModelManager:
         if should_stop():
             return False
         self._monitor.check_loaded(self._models)
-        if not self._options.allow_labels_for_unavailable:
-            self._check_labels()
+        for model in self._models.values():
+            self._check_labels(model)
         return True
+
+    def replace_models(self, models: Sequence[ModelConfig], should_stop: Callable[[], bool]) -> None:
+        """Serve these models from now on, and wait until those that are new serve all versions they should.
+
+        The change of a model that was there before applies a little later, as in TensorFlow Serving. Another
+        replacement may begin while this one waits, and models that it removes are not waited for.
+
+        Raises:
+          StatusError: FAILED_PRECONDITION if a label names a version that is not available, and nothing
+            changes; UNKNOWN if a version of a new model cannot be loaded.
+        """
+        with self._replacing:
+            for model in models:
+                self._check_labels(model, self._models.get(model.name))
+            new = {model.name for model in models} - self._models.keys()
+            self.set_models(models)
+
+        def is_done() -> bool:
+            waited_for = new & self._models.keys()
+            return should_stop() or all(map(self._monitor.is_settled, waited_for))
+
+        self._monitor.wait_until(is_done)
+        self._monitor.check_loaded(new & self._models.keys(), what="model(s)")
 
     def wake(self) -> None:
         """Make `wait_until_available` call its `should_stop` again."""
@@ -196,8 +224,11 @@ class ModelManager:
                 self._set_state(version, State.UNLOADING)
                 retired.append(version)
             version = next_to_load(versions)
-            if version is not None and self._loader.start(version):
+            if version is not None:
+                # First, so that nobody sees a version load that is not said to be loading.
                 self._set_state(version, State.LOADING)
+                if not self._loader.start(version):
+                    self._set_state(version, State.START)
         for version in retired:
             self._unload_if_unused(version)
 
@@ -239,13 +270,18 @@ class ModelManager:
         version.state = state
         self._monitor.publish(version)
 
-    def _check_labels(self) -> None:
-        for name, model in self._models.items():
-            available = {status.number for status in self.statuses(name) if status.state is State.AVAILABLE}
-            for number in model.labels.values():
-                if number not in available:
-                    raise StatusError(
-                        Code.FAILED_PRECONDITION,
-                        f"Request to assign label to version {number} of model {name}, "
-                        "which is not currently available for inference",
-                    )
+    def _check_labels(self, model: ModelConfig, before: ModelConfig | None = None) -> None:
+        """Check that the labels of a model name versions that are available.
+
+        As in TensorFlow Serving, the option that allows others holds only for labels that do not move.
+        """
+        available = self._monitor.available(model.name)
+        for label, number in model.labels.items():
+            moves = before is not None and before.labels.get(label, number) != number
+            is_allowed = self._options.allow_labels_for_unavailable and not moves
+            if number not in available and not is_allowed:
+                raise StatusError(
+                    Code.FAILED_PRECONDITION,
+                    f"Request to assign label to version {number} of model {model.name}, "
+                    "which is not currently available for inference",
+                )

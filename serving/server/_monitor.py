@@ -53,6 +53,12 @@ class StateMonitor:
             raise not_found(f"Could not find {what} of model {model}")
         return chosen
 
+    def available(self, model: str) -> set[int]:
+        """Return the numbers of the versions that are available."""
+        with self._changed:
+            known = self._statuses.get(model, {}).values()
+            return {status.number for status in known if status.state is State.AVAILABLE}
+
     def is_settled(self, model: str) -> bool:
         """Return whether the model has aspired versions, each of which is available or given up."""
         with self._changed:
@@ -65,8 +71,8 @@ class StateMonitor:
             models = self._statuses.values()
             return all(status.state is State.END for model in models for status in model.values())
 
-    def check_loaded(self, models: Iterable[str]) -> None:
-        """Report the aspired versions of these models that could not be loaded.
+    def check_loaded(self, models: Iterable[str], *, what: str = "servable(s)") -> None:
+        """Report the aspired versions of these models that could not be loaded; the text counts `what`.
 
         Raises:
           StatusError: UNKNOWN, with the error of each.
@@ -80,5 +86,5 @@ class StateMonitor:
             ]
         if failed:
             raise StatusError(
-                Code.UNKNOWN, f"{len(failed)} servable(s) did not become available: {{{''.join(failed)}}}"
+                Code.UNKNOWN, f"{len(failed)} {what} did not become available: {{{''.join(failed)}}}"
             )

@@ -1,26 +1,29 @@
-"""The REST transport: TensorFlow Serving's `/v1/models/...` over HTTP.
+"""The REST API: TensorFlow Serving's `/v1/models/...`.
 
-`RestApi` answers requests, `RestServer` receives them. One thread runs the event loop, which reads requests
-and writes answers; a pool of threads runs the models.
+`RestApi` answers requests; the HTTP server receives them.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
-import threading
-from concurrent.futures import ThreadPoolExecutor
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote
 
-from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMethod
+from tensorflow_serving.apis import classification_pb2, regression_pb2
 
-from nann.errors import InvalidInputError
 from nann.serving.server import _describe
+from nann.serving.server._http_message import Request, Response, page
+from nann.serving.server._inference import Run, classify, regress
 from nann.serving.server._json_writer import error_body
-from nann.serving.server._manager import ModelManager
-from nann.serving.server._predict import predict_arrays
+from nann.serving.server._manager import Lease, ModelManager
+from nann.serving.server._metrics import Metrics, Observation
+from nann.serving.server._predict import DEFAULT_SIGNATURE, predict_arrays
+from nann.serving.server._rest_examples import format_classes, format_regressions, parse_examples
 from nann.serving.server._rest_json import format_predict, parse_predict
 from nann.serving.server._status import Code, StatusError, invalid_argument
 from nann.serving.server._versions import MAX_VERSION
@@ -34,6 +37,18 @@ _CHOICE = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _POST_PATH = re.compile(_MODEL + _CHOICE + ":(?P<verb>classify|regress|predict)", re.IGNORECASE)
 _GET_PATH = re.compile(_MODEL + "?" + _CHOICE + "(?:/(?P<part>metadata))?", re.IGNORECASE)
 _API_PATH = re.compile("/v1/.*", re.IGNORECASE)
+
+_ORIGIN = re.compile("https?://")
+_CORS_HEADERS = [
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Methods", "POST, GET"),
+    ("Access-Control-Allow-Headers", "Content-Type"),
+]
+_MAX_VERSION_DIGITS = len(str(MAX_VERSION))
+# zlib's number for "with a gzip header".
+_GZIP_ONLY = 16
+# TensorFlow Serving's limit (ZLib::kMaxUncompressedBytes).
+_MAX_DECOMPRESSED_BYTES = 100 * 2**20
 
 _HTTP_STATUSES = {
     Code.OK: 200,
@@ -58,12 +73,53 @@ class _BadPathError(Exception):
     """The version in the path is too large. The answer is status 400 without a body."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RestOptions:
+    """How to answer.
+
+    timeout_ms: time limit of a run. enable_cors: answer with the headers that let pages of other sites call.
+    check_method_names: refuse classify and regress for signatures of other methods.
+    metrics_path: where the metrics are; None if they are nowhere.
+    """
+
+    timeout_ms: int = 30_000
+    enable_cors: bool = False
+    check_method_names: bool = False
+    metrics_path: str | None = None
+
+
 class RestApi:
     """Answers REST requests. May be called from many threads at once; knows nothing of sockets."""
 
-    def __init__(self, manager: ModelManager, *, timeout_ms: int) -> None:
+    def __init__(self, manager: ModelManager, options: RestOptions, metrics: Metrics) -> None:
         self._manager = manager
-        self._timeout_ms = timeout_ms
+        self._options = options
+        self._metrics = metrics
+
+    def handle(self, request: Request) -> Response:
+        """Return the answer to an HTTP request."""
+        if self._options.metrics_path is not None and request.path == self._options.metrics_path:
+            return self._metrics_page(request.target)
+        if not _API_PATH.fullmatch(request.target):
+            return page(404)
+        headers = []
+        if request.method == "OPTIONS":
+            # A browser asks this way whether a page of another site may call.
+            status = 200 if _ORIGIN.search(request.headers.get("origin", "")) else 400
+            body = b""
+        else:
+            status, body = self.answer(request.method, request.target, _plain_body(request))
+            headers = [("Content-Type", "application/json")]
+        if self._options.enable_cors:
+            headers += _CORS_HEADERS
+        return Response(status, body, headers)
+
+    def _metrics_page(self, target: str) -> Response:
+        headers = [("Content-Type", "text/plain")]
+        expected = self._options.metrics_path
+        if target != expected:
+            return Response(400, f"Unexpected path: {target}. Should be {expected}".encode(), headers)
+        return Response(200, self._metrics.text().encode(), headers)
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         """Return the HTTP status and the JSON body of the answer to a request.
@@ -75,8 +131,6 @@ class RestApi:
         except StatusError as error:
             text = error_body(error.message).encode("utf-8", "surrogateescape")
             return _HTTP_STATUSES.get(error.code, _ERROR_STATUS), text
-        except RecursionError:
-            return 400, error_body("JSON values are nested too deeply").encode()
         except _BadPathError:
             return 400, b""
         except Exception as error:
@@ -85,133 +139,97 @@ class RestApi:
 
     def _answer(self, method: str, path: str, body: bytes) -> bytes:
         if method == "POST" and (found := _POST_PATH.fullmatch(path)):
-            name, version, label = _parts(found)
-            if found["verb"] == "predict":
-                return self._predict(name, version, label, body)
-            if found["verb"] in ("classify", "regress"):
-                raise StatusError(
-                    Code.UNIMPLEMENTED, f"{found['verb']} is not supported by this server; use predict"
-                )
+            run = {"predict": self._predict, "classify": self._classify, "regress": self._regress}.get(
+                found["verb"]
+            )
+            if run is not None:
+                return self._run(run, _choice(found), found["verb"].capitalize(), body)
         if method == "GET" and (found := _GET_PATH.fullmatch(path)):
-            name, version, label = _parts(found)
-            if found["part"] == "metadata":
-                with self._manager.lease(name, version=version, label=label) as lease:
-                    return _describe.metadata_json(name, lease)
-            if not name:
+            choice = _choice(found)
+            if not choice.model:
                 raise invalid_argument("Missing model name in request.")
-            return _describe.status_json(self._manager.statuses(name, version=version))
+            if found["part"] == "metadata":
+                with self._lease(choice) as lease:
+                    return _describe.metadata_json(choice.model, lease)
+            return _describe.status_json(self._manager.statuses(choice.model, version=choice.version))
         raise invalid_argument(f"Malformed request: {method} {path}")
 
-    def _predict(self, name: str, version: int | None, label: str | None, body: bytes) -> bytes:
-        with self._manager.lease(name, version=version, label=label) as lease:
-            servable = lease.servable
-            request = parse_predict(body, lambda: servable.signatures)
-            outputs = predict_arrays(servable, request.signature, request.inputs, timeout_ms=self._timeout_ms)
+    def _run(self, run: Callable[..., bytes], choice: _Choice, api: str, body: bytes) -> bytes:
+        with self._metrics.request(choice.model, api, "REST") as observation:
+            try:
+                return run(choice, body, observation)
+            except RecursionError:
+                raise invalid_argument("JSON values are nested too deeply") from None
+
+    def _lease(self, choice: _Choice) -> AbstractContextManager[Lease]:
+        return self._manager.lease(choice.model, version=choice.version, label=choice.label)
+
+    def _predict(self, choice: _Choice, body: bytes, observation: Observation) -> bytes:
+        with ExitStack() as held:
+            leases: list[Lease] = []
+
+            def signatures() -> Mapping[str, Any]:
+                leases.append(held.enter_context(self._lease(choice)))
+                return leases[0].servable.signatures
+
+            request = parse_predict(body, signatures)
+            observation.signature = request.signature_name
+            with observation.running():
+                outputs = predict_arrays(
+                    leases[0].servable, request.signature, request.inputs, timeout_ms=self._options.timeout_ms
+                )
             return format_predict(outputs, request.format)
 
+    def _classify(self, choice: _Choice, body: bytes, observation: Observation) -> bytes:
+        request = classification_pb2.ClassificationRequest()
+        return format_classes(self._infer(classify, request, choice, body, observation).result)
 
-def _parts(found: re.Match[str]) -> tuple[str, int | None, str | None]:
-    version = int(found["version"]) if found["version"] else None
-    if version is not None and version > MAX_VERSION:
+    def _regress(self, choice: _Choice, body: bytes, observation: Observation) -> bytes:
+        request = regression_pb2.RegressionRequest()
+        return format_regressions(self._infer(regress, request, choice, body, observation).result)
+
+    def _infer(
+        self, infer: Callable[..., Any], request: Any, choice: _Choice, body: bytes, observation: Observation
+    ) -> Any:
+        name, examples = parse_examples(body)
+        request.model_spec.name, request.model_spec.signature_name = choice.model, name
+        request.input.CopyFrom(examples)
+        observation.signature = name or DEFAULT_SIGNATURE
+        with self._lease(choice) as lease, observation.running():
+            run = Run(lease.version, self._options.timeout_ms, self._options.check_method_names)
+            return infer(lease.servable, request, run)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The model that a path names, and a version or a label."""
+
+    model: str
+    version: int | None
+    label: str | None
+
+
+def _choice(found: re.Match[str]) -> _Choice:
+    digits = (found["version"] or "").lstrip("0")
+    # Python refuses to convert thousands of digits.
+    if len(digits) > _MAX_VERSION_DIGITS or int(digits or 0) > MAX_VERSION:
         raise _BadPathError
+    version = int(digits or 0) if found["version"] else None
     label = _decode(found["label"]) if found["label"] else None
-    return _decode(found["name"] or ""), version, label
+    return _Choice(_decode(found["name"] or ""), version, label)
 
 
 def _decode(part: str) -> str:
     return unquote(part, errors="surrogateescape")
 
 
-class RestServer:
-    """Serves a `RestApi` over HTTP. Call `start`, then `stop`, each once."""
-
-    def __init__(self, api: RestApi, *, host: str, port: int, threads: int) -> None:
-        self._api = api
-        self._host = host
-        self._port = port
-        self._workers = ThreadPoolExecutor(threads, thread_name_prefix="nann-rest")
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="nann-rest-loop", daemon=True)
-        self._runner: web.ServerRunner | None = None
-
-    def start(self) -> int:
-        """Begin to accept requests and return the port.
-
-        Raises:
-          InvalidInputError: the address cannot be used.
-        """
-        self._thread.start()
-        try:
-            return asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
-        except OSError as error:
-            raise InvalidInputError(
-                f"REST cannot listen on {self._host}:{self._port}: {error}; choose another --rest_api_port, "
-                "or 0 for any free one"
-            ) from error
-
-    def stop(self, drain_seconds: float) -> None:
-        """Accept no more requests, and wait up to `drain_seconds` for those that are running."""
-        if self._runner is not None:
-            asyncio.run_coroutine_threadsafe(self._close(self._runner, drain_seconds), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._workers.shutdown(cancel_futures=True)
-
-    async def _listen(self) -> int:
-        runner = web.ServerRunner(_HttpServer(self._handle, access_log=None))
-        await runner.setup()
-        await web.TCPSite(runner, self._host, self._port).start()
-        self._runner = runner
-        port: int = runner.addresses[0][1]
-        return port
-
-    async def _close(self, runner: web.ServerRunner, drain_seconds: float) -> None:
-        runner._shutdown_timeout = drain_seconds
-        await runner.cleanup()
-
-    async def _handle(self, request: web.BaseRequest) -> web.Response:
-        path = request.raw_path
-        if not _API_PATH.fullmatch(path) and not _GET_PATH.fullmatch(path):
-            return _page(404, "Not Found")
-        if request.method == "OPTIONS":
-            return web.Response(status=400, content_type="text/html", charset="ISO-8859-1")
-        try:
-            body = await request.content.read()
-        except web.RequestPayloadError as error:
-            text = error_body(f"The request's body cannot be read: {error}")
-            return web.Response(status=400, body=text.encode(), content_type="application/json")
-        status, answer = await self._loop.run_in_executor(
-            self._workers, self._api.answer, request.method, path, body
-        )
-        return web.Response(status=status, body=answer, content_type="application/json")
-
-
-def _page(status: int, reason: str) -> web.Response:
-    """Return the HTML page for a request that is not for the API. It closes the connection."""
-    text = (
-        f"<HTML><HEAD>\n<TITLE>{status} {reason}</TITLE>\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
-    )
-    response = web.Response(status=status, body=text.encode(), content_type="text/html")
-    response.force_close()
-    return response
-
-
-class _HttpConnection(web.RequestHandler):
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if isinstance(exc, BadHttpMethod):
-            return _page(501, "Not Implemented")
-        if isinstance(exc, ConnectionError):
-            # The caller closed the connection in the middle of the request, so nobody reads the answer.
-            return _page(400, "Bad Request")
-        return super().handle_error(request, status, exc, message)
-
-
-class _HttpServer(web.Server):
-    def __call__(self) -> web.RequestHandler:
-        return _HttpConnection(self, loop=self._loop, **self._kwargs)
+def _plain_body(request: Request) -> bytes:
+    """Return the body, decompressed. As in TensorFlow Serving, one that cannot be decompressed is empty."""
+    if "gzip" not in request.headers.get("content-encoding", ""):
+        return request.body
+    decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS + _GZIP_ONLY)
+    try:
+        body = decompressor.decompress(request.body, _MAX_DECOMPRESSED_BYTES)
+    except zlib.error:
+        return b""
+    return body if decompressor.eof else b""

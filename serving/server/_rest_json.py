@@ -51,12 +51,7 @@ def parse_predict(body: bytes, signatures: Callable[[], Mapping[str, Any]]) -> P
     document = parse_json(body)
     if not isinstance(document, dict):
         raise invalid_argument(f"JSON Value: {dump(document)} Is not object")
-    given_name = document.get("signature_name", "")
-    if not isinstance(given_name, str):
-        raise invalid_argument(
-            f"JSON Value: {dump(document)} not formatted correctly. "
-            "'signature_name' key must be a string value."
-        )
+    given_name = signature_name(document)
     name = given_name or DEFAULT_SIGNATURE
     signature = signatures().get(name)
     if signature is None:
@@ -70,6 +65,21 @@ def parse_predict(body: bytes, signatures: Callable[[], Mapping[str, Any]]) -> P
     else:
         inputs = _from_columns(document[Format.COLUMN.value], dtypes)
     return PredictBody(name, signature, body_format, inputs)
+
+
+def signature_name(document: dict[str, Any]) -> str:
+    """Return the signature that a body asks for, empty if it names none.
+
+    Raises:
+      StatusError: the name is not a string.
+    """
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise invalid_argument(
+            f"JSON Value: {dump(document)} not formatted correctly. "
+            "'signature_name' key must be a string value."
+        )
+    return name
 
 
 def _format(document: dict[str, Any]) -> Format:

@@ -16,6 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.client import pywrap_tf_session
 
 from nann.files import without_patterns
+from nann.serving.server._messages import read_text_message
 from nann.serving.server._status import Code, StatusError, as_status, not_found
 
 _SAVED_MODEL_FILE = "saved_model.pb"
@@ -28,6 +29,7 @@ class SessionOptions:
     tags: the tags of the meta graph to load from a SavedModel.
     intra_op_threads: threads that one op may use; 0 lets TensorFlow choose.
     inter_op_threads: ops that may run at once; 0 lets TensorFlow choose.
+    config_file: a text `ConfigProto` that these are added to.
 
     >>> from nann.serving.server import SessionOptions
     >>> SessionOptions(intra_op_threads=4).config().intra_op_parallelism_threads
@@ -37,14 +39,21 @@ class SessionOptions:
     tags: tuple[str, ...] = ("serve",)
     intra_op_threads: int = 0
     inter_op_threads: int = 0
+    config_file: Path | None = None
 
     def config(self) -> Any:
-        """Return the `ConfigProto`."""
-        config = tf.compat.v1.ConfigProto(
-            intra_op_parallelism_threads=self.intra_op_threads,
-            inter_op_parallelism_threads=self.inter_op_threads,
-            allow_soft_placement=True,
-        )
+        """Return the `ConfigProto`.
+
+        Raises:
+          InvalidFileError: the config file cannot be read or parsed.
+        """
+        config = tf.compat.v1.ConfigProto(allow_soft_placement=True)
+        if self.config_file is not None:
+            read_text_message(self.config_file, config)
+        if self.intra_op_threads:
+            config.intra_op_parallelism_threads = self.intra_op_threads
+        if self.inter_op_threads:
+            config.inter_op_parallelism_threads = self.inter_op_threads
         # These graphs would be kept for debugging only, and take memory.
         config.experimental.disable_output_partition_graphs = True
         return config

@@ -19,12 +19,15 @@ from hypothesis import strategies as st
 from nann.serving.server import _json_parser, _json_tensors
 from nann.serving.server._json_parser import parse_json
 from nann.serving.server._json_tensors import to_array
-from nann.serving.server._json_writer import dump, format_float, quote
-from nann.serving.server._rest import RestApi
+from nann.serving.server._json_writer import dump, error_body, format_float, quote
+from nann.serving.server._metrics import Metrics
+from nann.serving.server._rest import RestApi, RestOptions
 from nann.serving.server._rest_json import Format, format_predict, parse_predict
 from nann.serving.server._status import StatusError
 
-_SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+_SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text()
+)
 _VALUES = st.recursive(
     _SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)
 )
@@ -109,7 +112,7 @@ def test_deep_nesting_is_an_error_and_not_a_crash(nested: bytes) -> None:
         def lease(self, name: str, **choice: Any) -> Iterator[Any]:
             yield SimpleNamespace(servable=SimpleNamespace(signatures=_signatures(a=tf.float32)), version=1)
 
-    api = RestApi(Manager(), timeout_ms=1)  # type: ignore[arg-type]
+    api = RestApi(Manager(), RestOptions(), Metrics())  # type: ignore[arg-type]
     status, body = api.answer("POST", "/v1/models/m:predict", nested)
     assert status == 400
     assert "nested too deeply" in json.loads(body)["error"]
@@ -198,8 +201,7 @@ def test_the_quick_conversion_agrees_with_the_exact_one(value: Any, dtype: Any) 
 def test_numbers_take_the_quick_way(array: Any) -> None:
     for dtype in (tf.int64, tf.uint64, tf.float64):
         fits = dtype == tf.int64 or (array >= 0).all()
-        if dtype == tf.float64:
-            fits = all(abs(value) < 2**53 for value in array.ravel().tolist())
+        fits = fits or dtype == tf.float64
         got = _json_tensors._regular_numbers(array.tolist(), dtype)
         assert (got is not None) == bool(fits)
 
@@ -207,13 +209,6 @@ def test_numbers_take_the_quick_way(array: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "dtype", "message"),
     [
-        (16777216, tf.float32, "Cannot convert JSON value: 16777216 to float without loss of precision."),
-        (
-            2**53,
-            tf.float64,
-            "Cannot convert JSON value: 9007199254740992 to double without loss of precision.",
-        ),
-        (1e39, tf.float32, "Cannot convert JSON value: 1e+39 to float without loss of precision."),
         (
             [[1], 2],
             tf.int32,
@@ -229,6 +224,39 @@ def test_values_refused(value: Any, dtype: Any, message: str) -> None:
     with pytest.raises(StatusError) as error:
         to_array(value, dtype)
     assert error.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "expected"),
+    [
+        (16777217, tf.float32, 16777216.0),
+        (2**53 + 1, tf.float64, 2.0**53),
+        (1e39, tf.float32, math.inf),
+        (-1e39, tf.float32, -math.inf),
+        (2**64 - 1, tf.float64, 2.0**64),
+    ],
+)
+def test_numbers_that_lose_precision_are_accepted(value: Any, dtype: Any, expected: float) -> None:
+    for given_value in (value, [value], [[value, 1]]):
+        got = to_array(json.loads(json.dumps(given_value)), dtype)
+        assert got.dtype == dtype.as_numpy_dtype
+        assert got.ravel()[0] == expected
+
+
+@pytest.mark.parametrize("digits", ["18446744073709551616", "-9223372036854775809", "1" + "0" * 300])
+def test_integers_beyond_64_bits_are_doubles(digits: str) -> None:
+    (value,) = parse_json(f"[{digits}]".encode())
+    assert isinstance(value, float)
+    assert value == float(digits)
+
+
+def test_large_values_are_cut_in_error_messages() -> None:
+    row = {"comm_seq": [0.5] * 1920, "level_topn": [100, 200, 200, 200, 200, 200]}
+    signatures = _signatures(comm_seq=tf.float32, level_topn=tf.int32, exclude_ids=tf.int64)
+    with pytest.raises(StatusError) as error:
+        parse_predict(json.dumps({"instances": [row]}).encode(), lambda: signatures)
+    assert len(error_body(error.value.message)) == 397
+    assert len(dump("z" * 1000)) == 1002
 
 
 def _signatures(**dtypes: Any) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from nann.serving.server._rest import RestApi
+from nann.serving.server._http_message import Request
+from nann.serving.server._metrics import Metrics
+from nann.serving.server._rest import RestApi, RestOptions
 
 
 class _BrokenManager:
@@ -16,7 +18,41 @@ class _BrokenManager:
 
 def test_an_unexpected_exception_is_logged_and_answered(caplog: pytest.LogCaptureFixture) -> None:
     manager: Any = _BrokenManager()
-    answer = RestApi(manager, timeout_ms=1).answer("POST", "/v1/models/m:predict", b"{}")
+    answer = RestApi(manager, RestOptions(), Metrics()).answer("POST", "/v1/models/m:predict", b"{}")
     assert answer == (500, b'{\n    "error": "RuntimeError: a bug in m"\n}')
     assert "REST POST /v1/models/m:predict failed" in caplog.text
     assert "Traceback" in caplog.text
+
+
+def _api(**options: Any) -> RestApi:
+    manager: Any = _BrokenManager()
+    return RestApi(manager, RestOptions(**options), Metrics())
+
+
+def test_a_version_of_thousands_of_digits_is_a_bad_request() -> None:
+    path = f"/v1/models/m/versions/{'9' * 5000}:predict"
+    assert _api().answer("POST", path, b"{}") == (400, b"")
+
+
+@pytest.mark.parametrize(("origin", "status"), [("https://a.example", 200), ("file:", 400), (None, 400)])
+def test_options_with_an_origin_may_call(origin: str | None, status: int) -> None:
+    headers = {} if origin is None else {"origin": origin}
+    request = Request("OPTIONS", "/v1/models/m", "/v1/models/m", headers=headers)
+    assert _api().handle(request).status == status
+    allowed = dict(_api(enable_cors=True).handle(request).headers)
+    assert allowed["Access-Control-Allow-Origin"] == "*"
+
+
+def test_a_body_larger_than_the_limit_when_decompressed_is_refused() -> None:
+    import gzip
+
+    body = gzip.compress(b" " * (100 * 2**20 + 1), compresslevel=1)
+    request = Request(
+        "POST",
+        "/v1/models/m:predict",
+        "/v1/models/m:predict",
+        headers={"content-encoding": "gzip"},
+        body=body,
+    )
+    response = _api().handle(request)
+    assert (response.status, b"The document is empty" in response.body) == (400, True)

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 
 _GOLDEN = Path(__file__).resolve().parents[2] / "data" / "serving_recordings"
-# What this server does not offer yet.
-_LATER = {"classify", "regress", "multi_inference", "health", "prometheus"}
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +29,18 @@ def golden_server(serve: Callable[..., Any], tmp_path_factory: pytest.TempPathFa
     config = tmp_path_factory.mktemp("golden") / "models.config"
     text = (_GOLDEN / "models.config").read_text()
     config.write_text(text.replace("${MODELS}", str(_GOLDEN / "models")))
-    flags = ("--model_config_file", str(config), "--allow_version_labels_for_unavailable_models", "true")
-    return serve(*flags).wait_ready()
+    return serve(
+        f"--model_config_file={config}",
+        f"--monitoring_config_file={_GOLDEN / 'monitoring.config'}",
+        "--file_system_poll_wait_seconds=1",
+        "--enable_grpc_healthcheck_service=true",
+        "--allow_version_labels_for_unavailable_models=true",
+    ).wait_ready()
 
 
 def _cases(file: str) -> list[dict[str, Any]]:
     with (_GOLDEN / file).open(encoding="utf-8") as lines:
-        cases = [json.loads(line) for line in lines]
-    return [case for case in cases if case["group"] not in _LATER]
+        return [json.loads(line) for line in lines]
 
 
 def test_rest_answers_as_recorded(replay: ModuleType, golden_server: Any) -> None:
@@ -47,7 +49,7 @@ def test_rest_answers_as_recorded(replay: ModuleType, golden_server: Any) -> Non
     differences = {
         case["id"]: why for case in cases if (why := replay.rest(case, golden_server.rest, subst)) is not None
     }
-    assert len(cases) > 100
+    assert len(cases) == 166
     assert not differences
 
 
@@ -63,7 +65,7 @@ def test_grpc_answers_as_recorded(replay: ModuleType, golden_server: Any) -> Non
             for case in cases
             if (why := replay.grpc_case(case, channel, types, subst)) is not None
         }
-    assert len(cases) > 50
+    assert len(cases) == 94
     assert not differences
 
 
@@ -83,3 +85,26 @@ def test_rest_bodies_have_the_recorded_bytes(replay: ModuleType, golden_server: 
         if got != body and '"log"' not in body and '"txt"' not in body and '"scores"' not in body:
             differences[case["id"]] = (got, body)
     assert not differences
+
+
+def test_metrics_have_the_recorded_names(golden_server: Any) -> None:
+    import urllib.request
+
+    url = f"http://{golden_server.rest}/monitoring/prometheus/metrics"
+    with urllib.request.urlopen(url, timeout=30) as response:
+        page = response.read().decode()
+    kinds = dict(line.split()[2:] for line in page.splitlines() if line.startswith("# TYPE"))
+    recorded = dict(line.split() for line in (_GOLDEN / "metric_names.txt").read_text().splitlines())
+    assert kinds.items() >= recorded.items()
+    assert {":nann:searches", ":nann:items_scored", ":nann:request_count"} <= kinds.keys()
+    assert ':tensorflow:serving:request_count{model_name="multi",status="OK"}' in page
+    assert ':nann:request_count{model_name="tf2",signature="g",status="OK"}' in page
+
+
+def test_flags_are_those_of_the_real_server() -> None:
+    from nann.cli.serve import command
+
+    names = {option.name for option in command.params}
+    recorded = [line.partition("=")[0][2:] for line in (_GOLDEN / "flags.txt").read_text().splitlines()]
+    assert len(recorded) == 48
+    assert set(recorded) <= names

@@ -178,7 +178,7 @@ def test_rest_body_that_is_not_compressed_as_announced(running: Any) -> None:
     with pytest.raises(urllib.error.HTTPError) as error:
         urllib.request.urlopen(request, timeout=30)
     assert error.value.code == 400
-    assert "cannot be read" in json.loads(error.value.read())["error"]
+    assert "The document is empty" in json.loads(error.value.read())["error"]
 
 
 def _post(address: str, body: Any) -> Any:

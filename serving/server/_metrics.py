@@ -1,0 +1,203 @@
+"""The server's metrics, in Prometheus's text format with TensorFlow Serving's names.
+
+`/tensorflow/serving/request_count` is written as `:tensorflow:serving:request_count`. The names below
+`:nann:` are this project's: the counters of the ops, and requests by signature.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+import nann.ops
+from nann.serving.server._messages import MonitoringConfig, read_text_message
+from nann.serving.server._predict import DEFAULT_SIGNATURE
+from nann.serving.server._status import as_status
+
+_DEFAULT_PATH = "/monitoring/prometheus/metrics"
+_SERVING = "/tensorflow/serving/"
+_REQUEST_COUNT = _SERVING + "request_count"
+_REQUEST_LATENCY = _SERVING + "request_latency"
+_RUNTIME_LATENCY = _SERVING + "runtime_latency"
+_LOAD_COUNT = "/tensorflow/cc/saved_model/load_attempt_count"
+_LOAD_LATENCY = "/tensorflow/cc/saved_model/load_latency"
+_SESSION_RUNS = "/tensorflow/core/direct_session_runs"
+_NANN_COUNT = "/nann/request_count"
+_NANN_LATENCY = "/nann/request_latency"
+
+# TensorFlow Serving's limits for latencies in microseconds: 10 to some 20 minutes.
+_LATENCY_LIMITS = tuple(10 * 1.8**power for power in range(33))
+# A caller may send any model name. The samples of further names are dropped, so that memory stays bounded.
+_MAX_SAMPLES = 10_000
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass
+class _Histogram:
+    """Counts by bucket, the last one without a limit, and the sum of the values."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(_LATENCY_LIMITS) + 1))
+    total: float = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(_LATENCY_LIMITS, value)] += 1
+        self.total += value
+
+
+@dataclass
+class Observation:
+    """What is known of a request while it is answered."""
+
+    signature: str = DEFAULT_SIGNATURE
+    runtime_micros: float | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Take the time of what runs meanwhile as TensorFlow's part of the request."""
+        started = time.perf_counter()
+        yield
+        self.runtime_micros = (time.perf_counter() - started) * 1e6
+
+
+class Metrics:
+    """Counts and times requests and loads. May be used from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counters: dict[str, dict[Labels, int]] = {}
+        self._histograms: dict[str, dict[Labels, _Histogram]] = {}
+
+    @contextmanager
+    def request(self, model: str, api: str, entrypoint: str) -> Iterator[Observation]:
+        """Count and time the request that is answered meanwhile, with the code of its exception."""
+        observation = Observation()
+        started = time.perf_counter()
+        status = "OK"
+        try:
+            yield observation
+        except BaseException as error:
+            status = as_status(error).code.name
+            raise
+        finally:
+            micros = (time.perf_counter() - started) * 1e6
+            labels = (("model_name", model), ("API", api), ("entrypoint", entrypoint), ("status", status))
+            by_signature = (("model_name", model), ("signature", observation.signature), ("status", status))
+            with self._lock:
+                self._count(_REQUEST_COUNT, (("model_name", model), ("status", status)), 1)
+                self._count(_NANN_COUNT, by_signature, 1)
+                self._observe(_REQUEST_LATENCY, labels, micros)
+                self._observe(_NANN_LATENCY, by_signature, micros)
+                if observation.runtime_micros is not None:
+                    run = (("model_name", model), ("API", api.capitalize()), ("runtime", "TF1"))
+                    self._observe(_RUNTIME_LATENCY, run, observation.runtime_micros)
+                    self._count(_SESSION_RUNS, (), 1)
+
+    def loaded(self, path: str, *, succeeded: bool, seconds: float) -> None:
+        """Count an attempt to load a SavedModel."""
+        labels = (("model_path", path),)
+        with self._lock:
+            self._count(_LOAD_COUNT, (*labels, ("status", "success" if succeeded else "fail")), 1)
+            self._count(_LOAD_LATENCY, labels, round(seconds * 1e6))
+
+    def expect(self, model: str, signatures: Mapping[str, object]) -> None:
+        """Have a sample, zero at first, for the requests of each signature of a model."""
+        with self._lock:
+            self._count(_REQUEST_COUNT, (("model_name", model), ("status", "OK")), 0)
+            for signature in signatures:
+                labels = (("model_name", model), ("signature", signature), ("status", "OK"))
+                self._count(_NANN_COUNT, labels, 0)
+
+    def value(self, name: str) -> int:
+        """Return the sum of the samples of a counter, by its name in TensorFlow; 0 if there is none."""
+        with self._lock:
+            return sum(self._counters.get(_as_tensorflow(name), {}).values())
+
+    def text(self) -> str:
+        """Return the page."""
+        ops = nann.ops.metrics()
+        with self._lock:
+            samples = {
+                **{name: _counter_lines(name, cells) for name, cells in self._counters.items()},
+                **{name: _histogram_lines(name, cells) for name, cells in self._histograms.items()},
+            }
+        samples |= {name: [f"{_exported(name)}{{}} {value}"] for name, value in ops.items()}
+        kinds = _kinds() | dict.fromkeys([*ops, _NANN_COUNT], "counter") | {_NANN_LATENCY: "histogram"}
+        lines: list[str] = []
+        for name in sorted(kinds):
+            lines += [f"# TYPE {_exported(name)} {kinds[name]}", *samples.get(name, [])]
+        return "\n".join(lines) + "\n"
+
+    def _count(self, name: str, labels: Labels, amount: int) -> None:
+        cells = self._counters.setdefault(name, {})
+        if labels in cells or len(cells) < _MAX_SAMPLES:
+            cells[labels] = cells.get(labels, 0) + amount
+
+    def _observe(self, name: str, labels: Labels, value: float) -> None:
+        cells = self._histograms.setdefault(name, {})
+        if labels in cells or len(cells) < _MAX_SAMPLES:
+            cells.setdefault(labels, _Histogram()).add(value)
+
+
+def read_monitoring_config_file(path: Path) -> str | None:
+    """Return the path of the metrics that a monitoring config file says, None if it enables none.
+
+    ```
+    prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }
+    ```
+
+    Raises:
+      InvalidFileError: the file cannot be read or parsed.
+    """
+    config = read_text_message(path, MonitoringConfig()).prometheus_config
+    return (config.path or _DEFAULT_PATH) if config.enable else None
+
+
+def _kinds() -> dict[str, str]:
+    """Return the kinds of TensorFlow Serving's metrics by name.
+
+    Those of TensorFlow's runtime have no samples here, since Python cannot read them.
+    """
+    text = resources.files(__package__).joinpath("metric_names.txt").read_text()
+    names = dict(line.split() for line in text.splitlines())
+    return {_as_tensorflow(name): kind for name, kind in names.items()}
+
+
+def _as_tensorflow(exported: str) -> str:
+    return exported.replace(":", "/")
+
+
+def _exported(name: str) -> str:
+    return name.replace("/", ":")
+
+
+def _label_text(labels: Labels) -> str:
+    return ",".join(
+        f'{name}="{value}"'
+        for name, value in ((name, value.replace("\\", "\\\\").replace('"', '\\"')) for name, value in labels)
+    ).replace("\n", "\\n")
+
+
+def _counter_lines(name: str, cells: Mapping[Labels, int]) -> list[str]:
+    return [f"{_exported(name)}{{{_label_text(labels)}}} {value}" for labels, value in cells.items()]
+
+
+def _histogram_lines(name: str, cells: Mapping[Labels, _Histogram]) -> list[str]:
+    exported = _exported(name)
+    limits = [*(f"{limit:g}" for limit in _LATENCY_LIMITS), "+Inf"]
+    lines = []
+    for labels, histogram in cells.items():
+        text = _label_text(labels)
+        below = 0
+        for limit, count in zip(limits, histogram.counts, strict=True):
+            below += count
+            lines.append(f'{exported}_bucket{{{text},le="{limit}"}} {below}')
+        lines.append(f"{exported}_sum{{{text}}} {histogram.total:g}")
+        lines.append(f"{exported}_count{{{text}}} {below}")
+    return lines
