@@ -12,18 +12,24 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from nann.cli._console import console, emit, json_option
-from nann.cli._numbers import NUMBERS
+from nann.cli._numbers import NUMBERS, list_of
 from nann.errors import InvalidFileError, InvalidInputError
 
 if TYPE_CHECKING:
     from nann.serving.client import MissingShard, NannClient, ShardedClient, TopK
 
 
-def _feature(text: str) -> tuple[str, tuple[int, ...]]:
+def _feature(text: str) -> tuple[str, tuple[Any, ...]]:
+    """Return the name and the values: whole numbers, decimals or, if one is neither, strings."""
     name, equals, values = text.partition("=")
     if not name or not equals:
         raise ValueError(text)
-    return name, NUMBERS.convert(values, None, None)
+    for kind in (int, float):
+        try:
+            return name, list_of(kind)(values)
+        except ValueError:
+            continue
+    return name, list_of(str)(values)
 
 
 def _hedge_after(text: str) -> float | Literal["p95"]:
@@ -48,9 +54,9 @@ def _hedge_after(text: str) -> float | Literal["p95"]:
     "--feature",
     "features",
     type=_feature,
-    metavar="NAME=N,N,...",
+    metavar="NAME=V,V,...",
     multiple=True,
-    help="Another input of the model. Can be repeated.",
+    help="Another input of the model: numbers or strings. Can be repeated.",
 )
 @click.option(
     "--comm-seq",
@@ -87,7 +93,7 @@ def command(
     model_version: int | None,
     item_ids: tuple[int, ...] | None,
     cate_ids: tuple[int, ...] | None,
-    features: tuple[tuple[str, tuple[int, ...]], ...],
+    features: tuple[tuple[str, tuple[Any, ...]], ...],
     comm_seq: Path | None,
     level_topn: tuple[int, ...],
     exclude_ids: tuple[int, ...] | None,
@@ -140,7 +146,7 @@ def _ask(
     client: NannClient | ShardedClient, rows: dict[str, Any], comm_seq: Path | None, call: dict[str, Any]
 ) -> TopK:
     if comm_seq is None:
-        return client.top_k_by_ids(**rows, **call)
+        return client.top_k_by_ids(rows, **call)
     import numpy as np
 
     try:

@@ -41,14 +41,20 @@ class Answer:
 
     def top_k(self, query: Query) -> TopK:
         """Return the result of a search."""
-        shape = (query.users, int(query.results.max()))
+        results = int(query.results.max())
         has_counts = "items_scored" in self.outputs
         return TopK(
-            ids=self.output("top_k", np.int64, shape),
-            scores=self.output("scores", np.float32, shape),
+            ids=self._results("top_k", np.int64, query.users, results),
+            scores=self._results("scores", np.float32, query.users, results),
             items_scored=self.output("items_scored", np.int32, (query.users,)) if has_counts else None,
             model_version=self.version,
         )
+
+    def _results(self, name: str, dtype: type[Any], users: int, results: int) -> NDArray[Any]:
+        """Return an output [users, results]. An answer of a batch with others may have more columns."""
+        array = self.outputs.get(name)
+        width = array.shape[1] if array is not None and array.ndim == 2 else results
+        return self.output(name, dtype, (users, max(width, results)))[:, :results]
 
     def scores(self, query: Query) -> NDArray[np.float32]:
         """Return the scores of given items."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import os
 from typing import Any
 
 import grpc
@@ -46,6 +48,9 @@ def open_channel(
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.max_reconnect_backoff_ms", _MAX_RECONNECT_MILLISECONDS),
     ]
+    if is_loopback(target):
+        # A proxy cannot reach the caller's own machine, whatever `http_proxy` says.
+        options.append(("grpc.enable_http_proxy", 0))
     config: dict[str, Any] = {}
     if retries:
         config["methodConfig"] = [_retries(retries + 1)]
@@ -55,6 +60,32 @@ def open_channel(
     if credentials is None:
         return grpc.insecure_channel(target, options=options)
     return grpc.secure_channel(target, credentials, options=options)
+
+
+def is_loopback(target: str) -> bool:
+    """Return whether a target is on the caller's own machine.
+
+    >>> [is_loopback(target) for target in ("localhost:8500", "[::1]:8500", "nann:8500")]
+    [True, True, False]
+    """
+    host = target.rpartition("/")[2].rpartition(":")[0].strip("[]")
+    if host == "localhost" or target.startswith("unix:"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def proxy_variable(target: str) -> str | None:
+    """Return the environment variable that sends calls of this target to a proxy, None if there is none.
+
+    The order of the variables is gRPC's.
+    """
+    if is_loopback(target):
+        return None
+    found = (name for name in ("grpc_proxy", "https_proxy", "http_proxy") if os.environ.get(name))
+    return next(found, None)
 
 
 def _retries(attempts: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class NannClient(SearchClient[TopK]):
       target: address of the gRPC port, "host:port".
       model: name of the model on the server.
       version: number of a version, label of a version, or None for the newest. Each call may override it.
-      timeout: seconds that a call may take. Each call may override it.
+      timeout: seconds that a call may take, None for no limit. Each call may override it.
       channel: a channel of your own, for TLS, interceptors or load balancing; `close` leaves it open. Without
         it the client opens a channel with `credentials`, `retries` and `max_message_bytes`.
       credentials: for TLS, from `grpc.ssl_channel_credentials`; None means plain text.
@@ -52,7 +52,7 @@ class NannClient(SearchClient[TopK]):
         *,
         model: str = "nann",
         version: Version = None,
-        timeout: float = 10.0,
+        timeout: float | None = 10.0,
         channel: grpc.Channel | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         compression: grpc.Compression | None = None,
@@ -78,7 +78,7 @@ class NannClient(SearchClient[TopK]):
         if self._own_channel is not None:
             self._own_channel.close()
 
-    def wait_ready(self, timeout: float) -> None:
+    def wait_ready(self, timeout: float | None) -> None:
         """Wait until the server accepts connections, and check that a version of the model is available.
 
         Args:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 import grpc
+import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
@@ -25,13 +27,25 @@ _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 # A number, a label, or None for the newest.
 Version = int | str | None
 T = TypeVar("T")
+# Nobody waits a year for an answer.
+_NO_LIMIT_SECONDS = 365.0 * 24 * 3600
 
 
 class Deadline:
     """A time limit that several requests share."""
 
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+    def __init__(self, seconds: float | None) -> None:
+        """None sets no limit.
+
+        Raises:
+          InvalidInputError: `seconds` is no number.
+        """
+        if seconds is None:
+            seconds = math.inf
+        if not isinstance(seconds, int | float | np.number) or math.isnan(seconds):
+            raise InvalidInputError(f"timeout: expected seconds or None for no limit, got {seconds!r}")
+        # gRPC takes what does not fit into its clock for "at once".
+        self._end = time.monotonic() + min(float(seconds), _NO_LIMIT_SECONDS)
 
     def within(self, seconds: float | None) -> Deadline:
         """Return the deadline `seconds` from now, or this one if it is sooner."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nann.errors import NannError
+from nann.serving.client._channel import proxy_variable
 
 _BEAM_COUNT = "level_topn: expected "
 
@@ -173,6 +174,11 @@ NEXT_STEPS = (
     ),
     (
         "RESOURCE_EXHAUSTED",
+        "Concurrent RPC limit exceeded",
+        "more requests wait than the server takes: send fewer at the same time, or start more servers",
+    ),
+    (
+        "RESOURCE_EXHAUSTED",
         "SERVER: Received message larger than max",
         "the request is larger than the server accepts: send fewer users at once",
     ),
@@ -192,6 +198,9 @@ def from_status(code: str, details: str, *, action: str, target: str, model: str
     """Return the error for a gRPC status. `action` names the call, such as "Predict"."""
     fitting = (step for row, beginning, step in NEXT_STEPS if row == code and details.startswith(beginning))
     step = next(fitting, "see the server's log")
+    variable = proxy_variable(target) if _is_unreachable(code, details) else None
+    if variable is not None:
+        step += f"; calls go through the proxy in ${variable}, so add the server's host to $no_proxy"
     kind = _KINDS.get(code, NannClientError)
     return kind(
         f"{action} of model {model!r} at {target} failed with {code}: {details or 'no details'} ({step})",
@@ -200,6 +209,11 @@ def from_status(code: str, details: str, *, action: str, target: str, model: str
         model=model,
         details=details,
     )
+
+
+def _is_unreachable(code: str, details: str) -> bool:
+    """Return whether an error says that the server could not be reached."""
+    return code == "UNAVAILABLE" or (code == "DEADLINE_EXCEEDED" and details.startswith(NO_ANSWER))
 
 
 def of_shard(error: NannClientError, shard: int, shards: int) -> NannClientError:

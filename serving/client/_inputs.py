@@ -140,7 +140,8 @@ def open_rows(values: Any, spec: TensorSpec, *, name: str) -> tuple[NDArray[Any]
         raise InvalidInputError(f"{name}: expected a list of values, or one list per user; got other nesting")
     lengths = np.array([len(row) for row in rows], np.int32)
     fill: Any = b"" if dtype.hasobject else 0
-    padded = np.full((len(rows), int(lengths.max(initial=0)), *spec.shape[2:]), fill, dtype)
+    # One column at least: a server that batches requests cannot pad an input without values.
+    padded = np.full((len(rows), int(lengths.max(initial=1)), *spec.shape[2:]), fill, dtype)
     for target, row in zip(padded, rows, strict=True):
         if row.size:
             target[: len(row)] = row

@@ -87,7 +87,9 @@ def search_by_ids(
             inputs[name] = ids if spec is None else _inputs.as_type(ids, _inputs.numpy_type(spec), name=name)
         else:
             inputs[name] = _inputs.as_feature(values, spec, name=name)
-    _inputs.check_parallel({name: rows[name] for name in lengths}, lengths)
+    # These two describe the same events. Other features of equal length may be independent of each other.
+    events = {name: length for name, length in lengths.items() if name in ("item_ids", "cate_ids")}
+    _inputs.check_parallel({name: rows[name] for name in events}, events)
     return _search(signature, inputs, beams, exclude_ids)
 
 
@@ -151,5 +153,8 @@ def _search(
         inputs["level_topn"] = _inputs.repeat_rows(level_topn, users, name="level_topn")
         excluded: Ids = [] if exclude_ids is None else exclude_ids
         padded = _inputs.pad_ids(excluded, length=None, fill=-1, name="exclude_ids")
+        if not padded.shape[1]:
+            # A server that batches requests cannot pad an input without values. -1 excludes nothing.
+            padded = np.full((1, 1), -1, np.int64)
         inputs["exclude_ids"] = _inputs.repeat_rows(padded, users, name="exclude_ids")
     return Query(signature, inputs, users, np.asarray(inputs["level_topn"][..., -1]))

@@ -25,7 +25,7 @@ Result = TypeVar("Result", bound=TopK, covariant=True)
 class SearchClient(ABC, Generic[Result]):
     """Base of `NannClient` and `ShardedClient`."""
 
-    def __init__(self, *, version: Version, timeout: float) -> None:
+    def __init__(self, *, version: Version, timeout: float | None) -> None:
         self._version = version
         self._timeout = timeout
         # Threads may overwrite each other's entries: each one is valid.
@@ -44,7 +44,7 @@ class SearchClient(ABC, Generic[Result]):
         """Close the connections. Calls that are under way are cancelled."""
 
     @abstractmethod
-    def wait_ready(self, timeout: float) -> None:
+    def wait_ready(self, timeout: float | None) -> None:
         """Wait until the model can be asked."""
 
     def top_k(

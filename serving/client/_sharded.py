@@ -31,7 +31,7 @@ class ShardedClient(SearchClient[ShardedTopK]):
       model: name of the model on the servers, or one name per shard.
       version: number of a version, label of a version, or None for the newest that all shards have. Each call
         may override it.
-      timeout: seconds that a call may take. Each call may override it.
+      timeout: seconds that a call may take, None for no limit. Each call may override it.
       shard_timeout: seconds that a shard may take, with all its replicas; None means all of `timeout`.
       allow_partial: with True a result may lack the shards that did not answer; `missing` names them. With
         False the first shard that fails makes the call fail. Each call may override it.
@@ -60,7 +60,7 @@ class ShardedClient(SearchClient[ShardedTopK]):
         *,
         model: str | Sequence[str] = "nann",
         version: Version = None,
-        timeout: float = 10.0,
+        timeout: float | None = 10.0,
         shard_timeout: float | None = None,
         allow_partial: bool = False,
         hedge_after: HedgeAfter = None,
@@ -111,7 +111,7 @@ class ShardedClient(SearchClient[ShardedTopK]):
         for channel in self._channels:
             channel.close()
 
-    def wait_ready(self, timeout: float) -> None:
+    def wait_ready(self, timeout: float | None) -> None:
         """Wait until a replica of each shard accepts connections and has a version of the model available.
 
         Args:

@@ -225,3 +225,41 @@ def test_arguments_are_checked_before_a_call() -> None:
             client.top_k({}, level_topn=[1])
         with pytest.raises(InvalidInputError, match="as many users"):
             client.top_k({"a": np.ones((1, 3)), "b": np.ones((2, 3))}, level_topn=[1])
+
+
+def test_calls_of_this_machine_take_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy cannot reach the caller's own machine."""
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("no_grpc_proxy", raising=False)
+    answer = predict_answer(top_k=_IDS, scores=_SCORES)
+    with scripted_server(lambda method, request, context: answer) as target:
+        np.testing.assert_array_equal(_top_k(target, retries=0).ids, _IDS)
+    with (
+        pytest.raises(UnavailableError, match=r"through the proxy in \$grpc_proxy.*no_proxy"),
+        NannClient("nann.example:8500", retries=0) as client,
+    ):
+        client.status(timeout=20)
+
+
+def test_a_call_without_a_time_limit() -> None:
+    answer = predict_answer(top_k=_IDS, scores=_SCORES)
+    seen = []
+
+    def handler(method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
+        seen.append(context.time_remaining())
+        return answer
+
+    with scripted_server(handler) as target, NannClient(target, timeout=None) as client:
+        client.top_k(np.ones((1, 2, 3), np.float32), level_topn=[4, 2])
+        client.top_k(np.ones((1, 2, 3), np.float32), level_topn=[4, 2], timeout=9e9)
+    assert min(seen) > 1e7
+
+
+def test_an_answer_of_a_batch_is_cut_to_the_caller_s_k() -> None:
+    wide = predict_answer(top_k=np.array([[1, 2, 9]]), scores=np.array([[2, 1, -np.inf]], np.float32))
+    with scripted_server(lambda method, request, context: wide) as target:
+        result = _top_k(target)
+    np.testing.assert_array_equal(result.ids, _IDS)
+    np.testing.assert_array_equal(result.scores, _SCORES)

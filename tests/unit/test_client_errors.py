@@ -41,6 +41,7 @@ FAILURES = _failures()
 # Other tests bring about the last three.
 ELSEWHERE = {
     "Server Threadpool Exhausted",
+    "Concurrent RPC limit exceeded",
     "SERVER: Received message larger than max",
     "level_topn: expected ",
     NO_ANSWER,

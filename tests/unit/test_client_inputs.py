@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nann.cli import query as query_command
 from nann.errors import InvalidInputError
-from nann.serving.client import _inputs
+from nann.serving.client import _inputs, _query
+from nann.serving.client._connection import Deadline
 from nann.serving.client._results import TensorSpec
 
 
@@ -111,7 +113,7 @@ def test_features_of_one_sequence_have_rows_of_one_length() -> None:
     [
         ([[1, 2], [], [3]], "int64", [[1, 2], [0, 0], [3, 0]], [2, 0, 1]),
         ([1, 2], "int32", [[1, 2]], [2]),
-        ([[]], "int64", [[]], [0]),
+        ([[]], "int64", [[0]], [0]),
         ([["a"], ["b", "c"]], "string", [["a", b""], ["b", "c"]], [1, 2]),
         (np.ones((2, 3)), "float", [[1, 1, 1], [1, 1, 1]], [3, 3]),
     ],
@@ -165,3 +167,43 @@ def test_no_value_becomes_another(values: Any, dtype: str, message: str) -> None
 def test_a_type_that_holds_the_values_is_taken(values: Any, dtype: str, expected: Any) -> None:
     found = _inputs.as_feature(values, TensorSpec(dtype, (-1,)), name="x")
     assert (found.tolist(), found.dtype) == (expected, np.dtype({"float": "float32"}.get(dtype, dtype)))
+
+
+def test_features_of_equal_length_may_be_independent() -> None:
+    specs = {name: TensorSpec("int64", (-1, 4)) for name in ("clicks", "cities", "item_ids", "cate_ids")}
+
+    def ask(**features: Any) -> Any:
+        return _query.search_by_ids(
+            features, [1, 2], exclude_ids=None, signature="s", spec_of=lambda _, name: specs.get(name)
+        )
+
+    query = ask(clicks=[1, 2], cities=[3])
+    assert query.inputs["cities"].tolist() == [[0, 0, 0, 3]]
+    assert query.inputs["exclude_ids"].tolist() == [[-1]]
+    with pytest.raises(InvalidInputError, match="one id for each id of item_ids"):
+        ask(item_ids=[1, 2], cate_ids=[3])
+
+
+@pytest.mark.parametrize("seconds", [None, np.inf, 9e9, np.float32(9e9)])
+def test_time_limits_that_nobody_reaches(seconds: Any) -> None:
+    assert Deadline(seconds).remaining() > 1e7
+    assert Deadline(5).within(seconds).remaining() <= 5
+
+
+@pytest.mark.parametrize("seconds", [np.nan, "5", [1]])
+def test_time_limits_refused(seconds: Any) -> None:
+    with pytest.raises(InvalidInputError, match="timeout: expected seconds"):
+        Deadline(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a=1,2", ("a", (1, 2))),
+        ("a=0.5", ("a", (0.5,))),
+        ("city=Paris,Rome", ("city", ("Paris", "Rome"))),
+        ("timeout=5", ("timeout", (5,))),
+    ],
+)
+def test_features_on_the_command_line(text: str, expected: Any) -> None:
+    assert query_command._feature(text) == expected
