@@ -8,6 +8,7 @@ Example:
   (1, 10)
 """
 
+from nann.serving.client._async_client import AsyncNannClient as AsyncNannClient
 from nann.serving.client._client import NannClient as NannClient
 from nann.serving.client._errors import DeadlineExceededError as DeadlineExceededError
 from nann.serving.client._errors import ModelNotFoundError as ModelNotFoundError

@@ -17,6 +17,9 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _MAX_RETRIES = 4
 # gRPC alone waits up to two minutes before it tries again to connect to a server that was away.
 _MAX_RECONNECT_MILLISECONDS = 2_000
+# A failed attempt takes a token and a success gives a tenth of one back. With half of the tokens or fewer
+# nothing is sent again: retries must not multiply the load of servers that are down.
+_RETRY_BUDGET = {"maxTokens": 20, "tokenRatio": 0.1}
 
 
 def check_credentials(channel: object, credentials: grpc.ChannelCredentials | None) -> None:
@@ -32,14 +35,15 @@ def open_channel(
     retries: int,
     max_message_bytes: int,
     round_robin: bool = False,
-) -> grpc.Channel:
+    api: Any = grpc,
+) -> Any:
     """Return a channel that sends a call again while the server cannot be reached.
 
     It does so up to `retries` times, within the deadline of the call. A search changes nothing on the server,
     so sending it twice is safe.
 
     With `round_robin`, requests to a name with several addresses go to all of them in turn, otherwise to the
-    first that can be reached.
+    first that can be reached. `api` is `grpc` or, for a channel of an asyncio program, `grpc.aio`.
     """
     if not 0 <= retries <= _MAX_RETRIES:
         raise InvalidInputError(f"retries: expected 0 to {_MAX_RETRIES}, got {retries}")
@@ -54,12 +58,13 @@ def open_channel(
     config: dict[str, Any] = {}
     if retries:
         config["methodConfig"] = [_retries(retries + 1)]
+        config["retryThrottling"] = _RETRY_BUDGET
     if round_robin:
         config["loadBalancingConfig"] = [{"round_robin": {}}]
     options.append(("grpc.service_config", json.dumps(config)))
     if credentials is None:
-        return grpc.insecure_channel(target, options=options)
-    return grpc.secure_channel(target, credentials, options=options)
+        return api.insecure_channel(target, options=options)
+    return api.secure_channel(target, credentials, options=options)
 
 
 def is_loopback(target: str) -> bool:

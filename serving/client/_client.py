@@ -29,11 +29,13 @@ class NannClient(SearchClient[TopK]):
       version: number of a version, label of a version, or None for the newest. Each call may override it.
       timeout: seconds that a call may take, None for no limit. Each call may override it.
       channel: a channel of your own, for TLS, interceptors or load balancing; `close` leaves it open. Without
-        it the client opens a channel with `credentials`, `retries` and `max_message_bytes`.
+        it the client opens a channel with `credentials`, `retries`, `max_message_bytes` and `round_robin`.
       credentials: for TLS, from `grpc.ssl_channel_credentials`; None means plain text.
       compression: of requests, such as `grpc.Compression.Gzip`.
-      retries: how often a call is sent again while the server cannot be reached, 0 to 4.
+      retries: how often a call is sent again while the server cannot be reached, 0 to 4. When many calls in a
+        row fail, none is sent again.
       max_message_bytes: size limit of a request and of an answer; -1 means no limit.
+      round_robin: send requests to all addresses of a name in turn, such as of "dns:///nann:8500".
 
     Raises:
       InvalidInputError: an argument is out of range, or `channel` and `credentials` are both given.
@@ -58,13 +60,18 @@ class NannClient(SearchClient[TopK]):
         compression: grpc.Compression | None = None,
         retries: int = 2,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        round_robin: bool = False,
     ) -> None:
         super().__init__(version=version, timeout=timeout)
         check_credentials(channel, credentials)
         self._own_channel = None
         if channel is None:
             channel = self._own_channel = open_channel(
-                target, credentials=credentials, retries=retries, max_message_bytes=max_message_bytes
+                target,
+                credentials=credentials,
+                retries=retries,
+                max_message_bytes=max_message_bytes,
+                round_robin=round_robin,
             )
         self._connection = Connection(channel, target=target, model=model, compression=compression)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -102,17 +103,34 @@ class Call(Generic[T]):
             raise self._error("CANCELLED", str(error)) from error
         return PendingCall(future, partial(self._receive, future.result))
 
+    async def result_async(self, deadline: Deadline, *, wait_for_ready: bool = False) -> T:
+        """Send the request over a channel of `grpc.aio` and wait for the answer, as `result` does."""
+        with self._translating_errors():
+            answer = await self._method(
+                self._request, wait_for_ready=wait_for_ready, **self._options(deadline)
+            )
+        return self._parsed(answer)
+
     def _options(self, deadline: Deadline) -> dict[str, Any]:
         return {"timeout": deadline.remaining(), "compression": self._connection.compression}
 
     def _receive(self, wait: Callable[[], bytes]) -> T:
-        try:
+        with self._translating_errors():
             answer = wait()
+        return self._parsed(answer)
+
+    @contextmanager
+    def _translating_errors(self) -> Iterator[None]:
+        """Turn the errors of gRPC into those of this package."""
+        try:
+            yield
         except grpc.RpcError as error:
             raise self._error(error.code().name, error.details() or "") from error
-        except (ValueError, grpc.FutureCancelledError) as error:
-            # gRPC raises ValueError when the channel was closed.
+        except (ValueError, grpc.FutureCancelledError, grpc.aio.UsageError) as error:
+            # gRPC raises ValueError, and grpc.aio UsageError, when the channel was closed.
             raise self._error("CANCELLED", str(error)) from error
+
+    def _parsed(self, answer: bytes) -> T:
         try:
             return self._parse(self._response_type.FromString(answer))
         except (DecodeError, InvalidInputError) as error:
@@ -126,7 +144,12 @@ class Connection:
     """Makes the requests to one model on one server. Thread-safe."""
 
     def __init__(
-        self, channel: grpc.Channel, *, target: str, model: str, compression: grpc.Compression | None
+        self,
+        channel: grpc.Channel | grpc.aio.Channel,
+        *,
+        target: str,
+        model: str,
+        compression: grpc.Compression | None,
     ) -> None:
         self.methods = {path: channel.unary_unary(path) for path in (_PREDICT, _METADATA, _STATUS)}
         self.compression = compression
@@ -164,13 +187,25 @@ class Connection:
             try:
                 versions = pending.result()
             except _errors.DeadlineExceededError as error:
-                raise self.error("DEADLINE_EXCEEDED", _errors.NO_ANSWER, action="wait_ready") from error
-            if not any(status.state == "AVAILABLE" for status in versions):
-                states = ", ".join(f"{status.version} is {status.state}" for status in versions)
-                raise self.error("NOT_FOUND", f"no version is available: {states}", action="wait_ready")
-            return versions
+                raise self.no_answer() from error
+            return self.check_available(versions)
 
         return PendingCall(pending.future, available)
+
+    def no_answer(self) -> _errors.NannClientError:
+        """Return the error of `wait_ready` for a server that did not answer in time."""
+        return self.error("DEADLINE_EXCEEDED", _errors.NO_ANSWER, action="wait_ready")
+
+    def check_available(self, versions: tuple[VersionStatus, ...]) -> tuple[VersionStatus, ...]:
+        """Return the versions if one of them is available.
+
+        Raises:
+          ModelNotFoundError: none is.
+        """
+        if not any(status.state == "AVAILABLE" for status in versions):
+            states = ", ".join(f"{status.version} is {status.state}" for status in versions)
+            raise self.error("NOT_FOUND", f"no version is available: {states}", action="wait_ready")
+        return versions
 
     def error(self, code: str, details: str, *, action: str) -> _errors.NannClientError:
         """Return the error for a status code."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import doctest
 import inspect
 import re
@@ -60,10 +61,17 @@ def addresses(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any
 @pytest.mark.parametrize(("client_type", "docstring"), _examples())
 def test_docstrings(client_type: type[Any], docstring: str | None, addresses: list[str]) -> None:
     target, *shards = addresses
+
+    async def with_client(ask: Callable[[Any], Any]) -> Any:
+        async with package.AsyncNannClient(target, model="nann") as client:
+            return await ask(client)
+
     with client_type(shards if client_type is package.ShardedClient else target) as client:
         names = {
             **vars(package),
             "np": np,
+            "asyncio": asyncio,
+            "with_client": with_client,
             "client": client,
             "target": target,
             "shards": shards,
