@@ -106,7 +106,10 @@ def _check_spec(what: str, name: str, spec: Any, *, may_be_open: bool) -> None:
         expected = (
             "fixed sizes after the first" if may_be_open else "a fixed shape of one user, without a batch"
         )
-        raise InvalidInputError(f"{what} {name}: expected {expected}, found {spec.shape}. Name its sizes.")
+        raise InvalidInputError(
+            f"{what} {name}: expected {expected}, found {spec.shape}. Name its sizes; a history that score "
+            f"reads is a feature of fixed length, or is pooled in embed_user."
+        )
 
 
 def plain_names(names: Iterable[str], like: str = "input") -> dict[str, str]:

@@ -33,6 +33,8 @@ def freeze(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_B
                 f"({tensor.dtype.name}). Replace lookup tables and other resources by variables."
             )
     check_constants(function, what=what, max_constant_bytes=max_constant_bytes)
+    # It lists tables of other functions, which were made in the same process: TensorFlow would warn of them.
+    function.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
     return convert_variables_to_constants_v2(function, lower_control_flow=False)
 
 

@@ -5,6 +5,8 @@ It needs no TensorFlow.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,24 +14,34 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from nann.cli._console import console, emit, json_option
-from nann.cli._numbers import NUMBERS, list_of
+from nann.cli._numbers import NUMBERS, Parsed
 from nann.errors import InvalidFileError, InvalidInputError
 
 if TYPE_CHECKING:
     from nann.serving.client import MissingShard, NannClient, ShardedClient, TopK
 
 
-def _feature(text: str) -> tuple[str, tuple[Any, ...]]:
-    """Return the name and the values: whole numbers, decimals or, if one is neither, strings."""
+def _feature(text: str) -> tuple[str, Any]:
+    """`NAME=VALUE`: JSON, or values with commas between, each a number or else a string."""
     name, equals, values = text.partition("=")
     if not name or not equals:
         raise ValueError(text)
-    for kind in (int, float):
-        try:
-            return name, list_of(kind)(values)
-        except ValueError:
-            continue
-    return name, list_of(str)(values)
+    for content in (values, f"[{values}]"):
+        with contextlib.suppress(ValueError):
+            found = json.loads(content)
+            return name, found if isinstance(found, list) else [found]
+    return name, values.split(",")
+
+
+def _state(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not name or not equals:
+        raise ValueError(text)
+    return name, Path(path)
+
+
+_FEATURE = Parsed("NAME=VALUE,...", _feature, expected="NAME=VALUE,... such as country=fr or hour=7")
+_STATE = Parsed("NAME=PATH", _state, expected="NAME=PATH such as query_emb=query.npy")
 
 
 def _hedge_after(text: str) -> float | Literal["p95"]:
@@ -53,15 +65,23 @@ def _hedge_after(text: str) -> float | Literal["p95"]:
 @click.option(
     "--feature",
     "features",
-    type=_feature,
-    metavar="NAME=V,V,...",
+    type=_FEATURE,
+    metavar="NAME=VALUE,...",
     multiple=True,
-    help="Another input of the model: numbers or strings. Can be repeated.",
+    help="Another input of the model: numbers or strings of one user. Can be repeated.",
 )
 @click.option(
     "--comm-seq",
     type=click.Path(path_type=Path),
     help="Embedded behaviour sequence: an .npy file with [L, E], or for several users [B, L, E] or [B, L*E].",
+)
+@click.option(
+    "--state",
+    "states",
+    type=_STATE,
+    metavar="NAME=PATH",
+    multiple=True,
+    help="State of a model by its name, such as query_emb: an .npy file with [B, ...]. Can be repeated.",
 )
 @click.option(
     "--level-topn",
@@ -93,8 +113,9 @@ def command(
     model_version: int | None,
     item_ids: tuple[int, ...] | None,
     cate_ids: tuple[int, ...] | None,
-    features: tuple[tuple[str, tuple[Any, ...]], ...],
+    features: tuple[tuple[str, Any], ...],
     comm_seq: Path | None,
+    states: tuple[tuple[str, Path], ...],
     level_topn: tuple[int, ...],
     exclude_ids: tuple[int, ...] | None,
     allow_partial: bool,
@@ -104,13 +125,15 @@ def command(
 ) -> None:
     """Ask a running server for the top items of a user.
 
-    Describe the user by the ids of the items they have seen (--item-ids, --cate-ids), or by the embedded
-    sequence (--comm-seq).
+    Describe the user by features: the ids of the items they have seen (--item-ids, --cate-ids) and others
+    (--feature). Or by what the scorer reads: the embedded sequence (--comm-seq), or state (--state).
     """
     by_ids = {"item_ids": item_ids, "cate_ids": cate_ids, **dict(features)}
     rows: dict[str, Any] = {name: values for name, values in by_ids.items() if values is not None}
-    if bool(rows) == (comm_seq is not None):
-        raise InvalidInputError("give the user by --item-ids and --cate-ids, or by --comm-seq FILE.npy")
+    if [bool(rows), comm_seq is not None, bool(states)].count(True) != 1:
+        raise InvalidInputError(
+            "give the user by features (--item-ids, --cate-ids, --feature), or by state (--comm-seq, --state)"
+        )
 
     from nann.serving.client import NannClient, RequestRejectedError, ShardedClient
 
@@ -129,7 +152,7 @@ def command(
     with client:
         started = time.perf_counter()
         try:
-            result = _ask(client, rows, comm_seq, call)
+            result = _ask(client, rows, comm_seq, dict(states), call)
         except RequestRejectedError as error:
             if error.expected_beams is None:
                 raise
@@ -143,19 +166,26 @@ def command(
 
 
 def _ask(
-    client: NannClient | ShardedClient, rows: dict[str, Any], comm_seq: Path | None, call: dict[str, Any]
+    client: NannClient | ShardedClient,
+    rows: dict[str, Any],
+    comm_seq: Path | None,
+    states: dict[str, Path],
+    call: dict[str, Any],
 ) -> TopK:
-    if comm_seq is None:
+    if rows:
         return client.top_k_by_ids(rows, **call)
+    if comm_seq is not None:
+        return client.top_k(_loaded(comm_seq, "an array [L, E], [B, L, E] or [B, L*E]"), **call)
+    return client.top_k({name: _loaded(path, "an array [B, ...]") for name, path in states.items()}, **call)
+
+
+def _loaded(path: Path, what: str) -> Any:
     import numpy as np
 
     try:
-        array = np.load(comm_seq)
+        return np.load(path)
     except (OSError, ValueError) as error:
-        raise InvalidFileError(
-            f"{comm_seq}: expected an array [L, E], [B, L, E] or [B, L*E], saved with numpy.save: {error}"
-        ) from error
-    return client.top_k(array, **call)
+        raise InvalidFileError(f"{path}: expected {what}, saved with numpy.save: {error}") from error
 
 
 def _row(result: TopK, user: int) -> tuple[list[int], list[float]]:

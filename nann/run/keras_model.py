@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 Tensors = Mapping[str, Any]
+_KERAS = ("keras.", "tf_keras.")
 ITEM = "item"
 USER = "user"
 # Names that Keras makes up.
@@ -29,14 +30,15 @@ def from_keras(
     user_features: Mapping[str, tf.TensorSpec] | None = None,
     embedding_dim: int | None = None,
 ) -> KerasModel:
-    """A model of Keras networks as they are: functional, Sequential or subclassed.
+    """A model of Keras networks as they are: functional, Sequential or subclassed; also of tf_keras.
 
     user:   features [B, ...] by name -> the user's state, a dict of tensors [B, ...] or one tensor, which is
             then called "user" or as the scorer's input is. None: users are embedded elsewhere.
     item:   features of items -> item embeddings [B, D].
     scorer: {"item": [B, D], and each tensor of the state by its name} -> scores [B] or [B, 1]; None: the
             inner product of the user's and the item's vector.
-    user_features: of one user, for a user network that is neither functional nor Sequential.
+    user_features: of one user, for a user network that does not say their names and shapes: a subclassed one,
+            or a Sequential one without keras.Input.
     embedding_dim: D, where neither the item network nor the scorer says it.
 
     Raises InvalidInputError when the networks do not fit together.
@@ -174,24 +176,16 @@ class KerasModel:
 
 def _named_inputs(network: Any, what: str) -> dict[str, Any] | None:
     """The inputs of a functional or Sequential network by name; None of a subclassed one."""
-    import keras
-
-    if not isinstance(network, keras.Model):
-        raise InvalidInputError(
-            f"{what}: expected a keras.Model, found {described(network)}. Write a class with the functions "
-            f"of nann.export.RetrievalModel for anything else."
-        )
-    if not getattr(network, "inputs", None):
-        return None
-    structure = _structure(network)
-    if isinstance(structure, Mapping):
-        return dict(structure)
-    tensors = keras.tree.flatten(structure)
+    structure = _structure(network, what)
+    if structure is None or isinstance(structure, Mapping):
+        return structure
+    tensors = _tensors(structure)
     for tensor in tensors:
         if _NO_NAME.fullmatch(tensor.name):
             raise InvalidInputError(
                 f"{what}: expected inputs with names, found {tensor.name}. Name each: keras.Input(..., "
-                f"name='item_ids')."
+                f"name='item_ids'). The only input of a user network may be named by "
+                f"user_features={{'item_ids': tf.TensorSpec(...)}} instead."
             )
     return {tensor.name: tensor for tensor in tensors}
 
@@ -199,32 +193,54 @@ def _named_inputs(network: Any, what: str) -> dict[str, Any] | None:
 def _features(user: Any, declared: Mapping[str, tf.TensorSpec] | None) -> dict[str, tf.TensorSpec]:
     import tensorflow as tf
 
-    inputs = _named_inputs(user, "user")
-    if declared is not None:
+    structure = _structure(user, "user")
+    if declared is not None and (structure is None or len(declared) == len(_tensors(structure)) == 1):
         return dict(declared)
+    inputs = _named_inputs(user, "user")
     if inputs is None:
         raise InvalidInputError(
             "user: expected a functional or Sequential network, whose inputs have names and shapes, found a "
             "subclassed one. Give from_keras user_features={'item_ids': tf.TensorSpec([L], tf.int64)} too."
         )
-    return {name: tf.TensorSpec(each.shape[1:], each.dtype) for name, each in inputs.items()}
+    if declared is not None and set(declared) != set(inputs):
+        raise InvalidInputError(
+            f"user_features: expected the inputs of the user network, {', '.join(inputs)}, found "
+            f"{', '.join(declared)}. Leave user_features out: the network says them."
+        )
+    of_network = {name: tf.TensorSpec(each.shape[1:], each.dtype) for name, each in inputs.items()}
+    return of_network if declared is None else dict(declared)
 
 
 def _called(network: Any, values: Tensors) -> Any:
     """Call a network in inference mode with tensors by name, in the structure that it takes."""
     import keras
 
-    structure = _structure(network) if getattr(network, "inputs", None) else {}
-    if isinstance(structure, Mapping):
+    structure = _structure(network, "network")
+    if structure is None or isinstance(structure, Mapping):
         return network(dict(values), training=False)
+    if len(values) == len(_tensors(structure)) == 1:
+        return network(next(iter(values.values())), training=False)
     return network(keras.tree.map_structure(lambda each: values[each.name], structure), training=False)
 
 
-def _structure(network: Any) -> Any:
-    """The inputs of a functional or Sequential network in the structure that it takes."""
+def _structure(network: Any, what: str) -> Any | None:
+    """The inputs of a functional or Sequential network in the structure that it takes; None: subclassed."""
+    # By name: Keras 2 is a package of its own, tf_keras, which need not be installed.
+    classes = {each.__name__ for each in type(network).__mro__ if each.__module__.startswith(_KERAS)}
+    if "Model" not in classes:
+        raise InvalidInputError(
+            f"{what}: expected a keras.Model, found {described(network)}. Write a class with the functions "
+            f"of nann.export.RetrievalModel for anything else."
+        )
+    if not getattr(network, "inputs", None):
+        return None
+    return network.inputs[0] if "Sequential" in classes else network.input
+
+
+def _tensors(structure: Any) -> list[Any]:
     import keras
 
-    return network.inputs[0] if isinstance(network, keras.Sequential) else network.input
+    return list(keras.tree.flatten(structure))
 
 
 def _outputs(network: Any, features: Mapping[str, tf.TensorSpec]) -> Any:

@@ -99,6 +99,10 @@ def as_type(values: Any, dtype: np.dtype[Any], *, name: str) -> NDArray[Any]:
         array = np.asarray(values, object) if dtype.hasobject else np.asarray(values)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInputError(f"{name}: expected {dtype} of one shape for all users: {error}") from error
+    if dtype.hasobject:
+        other = next((each for each in array.flat if not isinstance(each, str | bytes)), None)
+        if other is not None:
+            raise InvalidInputError(f"{name}: expected strings, got {other!r}")
     if dtype.hasobject or array.size == 0:
         return array.astype(dtype)
     if array.dtype.kind == "b":

@@ -57,3 +57,12 @@ def environment_with_nann(version: str) -> Path:
     options = ["--no-build-isolation", "--config-settings", f"build-dir={ROOT}/build/cmake/wheel-{version}"]
     output_of(*install, *options, f"{ROOT}[tensorflow]")
     return folder / "bin"
+
+
+def environment_of(name: str, *requirements: str) -> Path:
+    """Folder of programs of an environment under build/ with these packages, and without nann. It is kept."""
+    folder = ROOT / "build" / name
+    if not (folder / "bin" / "pip").exists():
+        output_of(sys.executable, "-m", "venv", folder)
+    output_of(folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *requirements)
+    return folder / "bin"

@@ -143,6 +143,7 @@ def test_values_of_other_features_have_the_model_s_shape() -> None:
         ([2], "bool", "expected bool, got values from 2 to 2"),
         (["no"], "bool", "expected bool, got <U2"),
         (["1.5"], "float", "expected numbers"),
+        (["a", 7], "string", "expected strings, got 7"),
         ([1e300], "float", "too large for"),
         ([[1], [1, 2]], "int64", "of one shape"),
     ],

@@ -138,6 +138,64 @@ def test_a_sequential_network_has_a_named_input(run: Path, tmp_path: Path) -> No
     export_model(run, tmp_path / "models/1", OPTIONS, model=model)
 
 
+def test_a_tower_that_was_only_called_gets_its_name(vectors: Floats) -> None:
+    """As in the tutorials of TFRS: a Sequential network without keras.Input, which training has built."""
+    tower = keras.Sequential(
+        [layers.StringLookup(vocabulary=["a", "b"], mask_token=None), layers.Embedding(3, E)]
+    )
+    expected = tower(tf.constant(["b", "?"]))
+    model = from_keras(user=tower, user_features={"user_id": tf.TensorSpec([], tf.string)})
+    assert {name: spec.shape.as_list() for name, spec in model.user_state.items()} == {"user": [E]}
+    found = model.embed_user({"user_id": tf.constant(["b", "?"])})
+    np.testing.assert_array_equal(found["user"], expected)
+
+
+def test_one_ranking_network_is_cut_at_its_layers(run: Path, tmp_path: Path) -> None:
+    """docs/your-model.md: user, item and scorer are parts of a network that was trained as one."""
+    clicked = keras.Input([None], dtype="int64", name="clicked_ids")
+    country = keras.Input([], dtype="string", name="country")
+    item_id, price = keras.Input([], dtype="int64", name="item_id"), keras.Input([], name="price")
+    items = layers.Embedding(N + 1, E)
+    words = layers.Embedding(3, 4)(layers.StringLookup(vocabulary=["de", "fr"])(country))
+    clicks = ops.mean(items(clicked), axis=1)
+    profile = layers.Dense(6, "relu", name="profile")(layers.Concatenate()([clicks, words]))
+    item = layers.Concatenate(name="item_vector")([items(item_id), ops.log1p(price)[:, None]])
+    hidden = layers.Dense(12, "relu")(layers.Concatenate()([profile, item]))
+    ctr = keras.Model([clicked, country, item_id, price], layers.Dense(1, "sigmoid")(hidden))
+
+    profile, item = ctr.get_layer("profile").output, ctr.get_layer("item_vector").output
+    user_network = keras.Model(ctr.inputs[:2], {"profile": profile})
+    item_network = keras.Model(ctr.inputs[2:], item)
+    scorer = keras.Model({"profile": profile, "item": item}, ctr.output)
+
+    prices = np.linspace(0, 50, N, dtype=np.float32)
+    vectors = item_network.predict([np.arange(1, N + 1), prices], verbose=0)
+    np.save(run / "embeddings/item_embs.npy", vectors)
+    np.save(run / "vocabulary/clicked_ids.npy", IDS)
+    build_index(run, m=8, threads=1)
+    model = from_keras(user=user_network, item=item_network, scorer=scorer)
+    export_model(run, tmp_path / "models/1", OPTIONS, model=model)
+    features = {
+        "clicked_ids": IDS[np.newaxis, [4, 7, 0]],
+        "clicked_ids_length": np.array([2], np.int32),
+        "country": np.array([b"fr"], object),
+        "level_topn": np.array([OPTIONS.level_topn], np.int32),
+        "exclude_ids": np.zeros((1, 0), np.int64),
+    }
+    with loaded(tmp_path / "models/1") as exported:
+        found = exported.run("retrieve_by_ids", features)
+    rows = (found["top_k"][0] - IDS[0]) // 7 + 1
+    one_user = [tf.constant([[5, 8]] * len(rows)), tf.constant(["fr"] * len(rows))]
+    expected = ctr([*one_user, tf.constant(rows), tf.constant(prices[rows - 1])], training=False)
+    np.testing.assert_allclose(found["scores"][0], expected[:, 0], rtol=1e-5)
+
+
+def _other_features() -> Any:
+    a, b = keras.Input([2], name="a"), keras.Input([2], name="b")
+    two = keras.Model([a, b], a + b)
+    return from_keras(user=two, user_features={"a": tf.TensorSpec([2]), "c": tf.TensorSpec([2])})
+
+
 def _unnamed() -> Any:
     return from_keras(user=keras.Sequential([keras.Input([L]), layers.Dense(E)]))
 
@@ -164,6 +222,7 @@ class _Subclassed(keras.Model):
     ("make", "text"),
     [
         (_unnamed, "expected inputs with names"),
+        (_other_features, "user_features: expected the inputs of the user network, a, b, found a, c"),
         (_without_item, 'expected an input called "item"'),
         (_other_names, "expected inputs as the user network's outputs are called"),
         (lambda: from_keras(user=_Subclassed()), "user_features="),

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from nann.cli import main
 from nann.errors import InvalidInputError
 from nann.export import ExportOptions, export_model
 from nann.serving.client import NannClient, RequestRejectedError
 from support.modern_model import BEAMS, USERS, Modern, expected_scores, request, write_run
+from support.tiny_model import D
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +71,27 @@ def test_rest_takes_them_too(run: Path, address: Any) -> None:
     with urllib.request.urlopen(sent, timeout=30) as response:
         answers = json.load(response)["predictions"]
     _check(run, [each["top_k"] for each in answers], [each["scores"] for each in answers])
+
+
+def test_nann_query_sends_them_and_a_state(run: Path, address: Any, tmp_path: Path) -> None:
+    common = ["query", "--target", address.grpc, "--level-topn", ",".join(map(str, BEAMS)), "--json"]
+    for clicks, country, hour, spend in USERS:
+        text = f"clicked items={','.join(map(str, clicks))}"
+        word = country or '""'
+        features = [text, f"country={word}", f"hour={hour}", f"spend={spend}"]
+        options = [part for each in features for part in ("--feature", each)]
+        found = _asked([*common, *options])
+        expected = expected_scores(run, (clicks, country, hour, spend), found["ids"])
+        np.testing.assert_allclose(found["scores"], expected, rtol=1e-4, atol=1e-5)
+    np.save(tmp_path / "user.npy", np.ones((1, D), np.float32))
+    found = _asked([*common, "--state", f"user-vector={tmp_path / 'user.npy'}"])
+    assert len(found["ids"]) == BEAMS[-1]
+    done = CliRunner().invoke(main, [*common, "--feature", "hour=3", "--state", "user-vector=user.npy"])
+    assert "give the user by features" in done.stderr
+
+
+def _asked(arguments: list[str]) -> dict[str, Any]:
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    user: dict[str, Any] = json.loads(done.stdout)["users"][0]
+    return user
