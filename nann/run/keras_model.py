@@ -177,8 +177,10 @@ class KerasModel:
 def _named_inputs(network: Any, what: str) -> dict[str, Any] | None:
     """The inputs of a functional or Sequential network by name; None of a subclassed one."""
     structure = _structure(network, what)
-    if structure is None or isinstance(structure, Mapping):
-        return structure
+    if structure is None:
+        return None
+    if isinstance(structure, Mapping):
+        return dict(structure)
     tensors = _tensors(structure)
     for tensor in tensors:
         if _NO_NAME.fullmatch(tensor.name):
