@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nann.serving.client import MissingShard, NannClient, ShardedClient, TopK
 
 
-def _feature(text: str) -> tuple[str, Any]:
+def _feature(text: str) -> tuple[str, tuple[Any, ...]]:
     """`NAME=VALUE`: JSON, or values with commas between, each a number or else a string."""
     name, equals, values = text.partition("=")
     if not name or not equals:
@@ -29,8 +29,8 @@ def _feature(text: str) -> tuple[str, Any]:
     for content in (values, f"[{values}]"):
         with contextlib.suppress(ValueError):
             found = json.loads(content)
-            return name, found if isinstance(found, list) else [found]
-    return name, values.split(",")
+            return name, tuple(found) if isinstance(found, list) else (found,)
+    return name, tuple(values.split(","))
 
 
 def _state(text: str) -> tuple[str, Path]:
@@ -113,7 +113,7 @@ def command(
     model_version: int | None,
     item_ids: tuple[int, ...] | None,
     cate_ids: tuple[int, ...] | None,
-    features: tuple[tuple[str, Any], ...],
+    features: tuple[tuple[str, tuple[Any, ...]], ...],
     comm_seq: Path | None,
     states: tuple[tuple[str, Path], ...],
     level_topn: tuple[int, ...],
