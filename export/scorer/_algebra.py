@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from nann.export.scorer._contract import sum_of_product
+from nann.export.scorer._contract import MAX_UNROLLED, sum_of_product
 from nann.export.scorer._ir import Needs, Tensor, Uses, constant, name_new
 from nann.export.scorer._ops import (
     add,
@@ -163,6 +163,17 @@ def sum_of_dot(x: Tensor, uses: Uses) -> Tensor | None:
     return _mean(x, reshape(dot(left, column), x.shape))
 
 
+def sum_of_concat(x: Tensor, _: Uses) -> Tensor | None:
+    """sum([a, b], along the axis where they meet) -> sum(a) + sum(b)."""
+    if x.op != "reduce" or x.inputs[0].op != "concat" or x.node.attrs["function"] not in ("Sum", "Mean"):
+        return None
+    joined, axes = x.inputs[0], x.node.attrs["axes"]
+    if joined.node.attrs["axis"] not in axes or len(joined.inputs) > MAX_UNROLLED:
+        return None
+    total = add(*(reduce_(part, "Sum", axes) for part in joined.inputs))
+    return total if x.node.attrs["function"] == "Sum" else scaled(total, x.size / joined.size)
+
+
 def constant_to_item(x: Tensor, uses: Uses) -> Tensor | None:
     """(a + item) + constant -> a + (item + constant): the table then holds the sum. Products alike."""
     if x.op not in ("add", "mul") or x.is_item_only or x.inputs[-1].value is None:
@@ -261,6 +272,7 @@ ALGEBRA: tuple[Rule, ...] = (
     dot_of_concat,
     sum_of_product,
     sum_of_dot,
+    sum_of_concat,
     select_into_dot,
     square_of_product,
 )

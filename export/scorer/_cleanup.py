@@ -1,16 +1,14 @@
-"""Rules that take shapes out of the way: broadcasts that arithmetic does by itself, and axes of size 1."""
+"""Rules that take shapes out of the way: broadcasts, axes of size 1, and what is only moved."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
-from nann.export.scorer._contract import MAX_UNROLLED
-from nann.export.scorer._ir import Shape, Tensor, Uses, constant, make
+from nann.export.scorer._contract import MAX_UNROLLED, product_of_free
+from nann.export.scorer._ir import Shape, Tensor, Uses, make
+from nann.export.scorer._narrow import like, narrowed
 from nann.export.scorer._ops import (
     add,
-    broadcast,
     columns,
     concat,
     dot,
@@ -23,6 +21,7 @@ from nann.export.scorer._ops import (
     transpose,
 )
 from nann.export.scorer._rewrite import Rule
+from nann.export.scorer._rows import ELEMENTWISE
 
 # Elementwise functions of one tensor, of the same type.
 _UNARY = """
@@ -30,40 +29,6 @@ _UNARY = """
     Sigmoid Sign Sin Softplus Softsign Sqrt Square Tan Tanh
 """
 UNARY = frozenset(_UNARY.split())
-
-
-def broadcast_operands(x: Tensor, _: Uses) -> Tensor | None:
-    """add(broadcast(a), b) -> add(a, b), broadcast where that was what gave the shape."""
-    if x.op not in ("add", "mul") or all(each.op != "broadcast" for each in x.inputs):
-        return None
-    narrow = (each.inputs[0] if each.op == "broadcast" else each for each in x.inputs)
-    return broadcast(_arithmetic(x, *narrow), x.shape)
-
-
-def shrink_constants(x: Tensor, _: Uses) -> Tensor | None:
-    """An operand such as tf.ones([n, d]) -> its one value, where the shape stays."""
-    if x.op not in ("add", "mul"):
-        return None
-    inputs = [_shrunk(each) for each in x.inputs]
-    if tuple(inputs) == x.inputs or np.broadcast_shapes(*(each.shape for each in inputs)) != x.shape:
-        return None
-    return _arithmetic(x, *inputs)
-
-
-def late_broadcast(x: Tensor, _: Uses) -> Tensor | None:
-    """f(broadcast(a)) -> broadcast(f(a)): fewer rows to compute."""
-    if not x.inputs or x.inputs[0].op != "broadcast":
-        return None
-    wide, narrow = x.inputs[0], x.inputs[0].inputs[0]
-    if _is_unary(x):
-        return broadcast(_same(x, narrow), x.shape)
-    keeps_last_axis = narrow.rank > 0 and narrow.shape[-1] == wide.shape[-1]
-    if x.op == "dot" and keeps_last_axis:
-        return broadcast(dot(narrow, x.inputs[1]), x.shape)
-    if x.op == "reshape":
-        unbroadcast = reshape_of_small(narrow, wide.shape, x.shape)
-        return broadcast(unbroadcast, x.shape) if unbroadcast is not None else None
-    return None
 
 
 def late_reshape(x: Tensor, _: Uses) -> Tensor | None:
@@ -145,6 +110,21 @@ def _before_reshape(operand: Tensor, x: Tensor, leading: Shape) -> Tensor | None
     return reshape_of_small(operand, (*x.shape[:-1], width), (*leading, width))
 
 
+def elementwise_without_ones(x: Tensor, _: Uses) -> Tensor | None:
+    """where(mask, reshape(a), b) of many axes -> reshape(where(mask, a, b)) without axes of size 1."""
+    if x.op not in ELEMENTWISE - {"add", "mul", "broadcast"} or x.rank < 3 or len(x.inputs) < 2:
+        return None
+    dropped = [axis - x.rank for axis in range(1, x.rank - 1) if x.shape[axis] == 1]
+    if not dropped:
+        return None
+
+    def without(shape: Shape) -> Shape:
+        return tuple(n for axis, n in enumerate(shape, -len(shape)) if axis not in dropped)
+
+    operands = [reshape(each, without(each.shape)) for each in x.inputs]
+    return reshape(like(x.node, operands, [without(x.shape)])[0], x.shape)
+
+
 def late_transpose(x: Tensor, _: Uses) -> Tensor | None:
     """f(transpose(a)) -> transpose(f(a)) for functions of each element."""
     if _is_unary(x) and x.inputs[0].op == "transpose":
@@ -158,6 +138,31 @@ def slice_before_elementwise(x: Tensor, _: Uses) -> Tensor | None:
         return None
     inner = x.inputs[0].inputs[0]
     return _same(x.inputs[0], slice_(inner, x.node.attrs["begin"], x.shape)) if inner.op == "concat" else None
+
+
+def slice_before_transpose(x: Tensor, _: Uses) -> Tensor | None:
+    """One step of [steps, n, d] that is a transpose of [n, steps, d] -> that step, without a transpose."""
+    if x.op != "slice" or x.inputs[0].op != "transpose":
+        return None
+    turned = x.inputs[0]
+    perm, begin, shape = turned.node.attrs["perm"], list(x.shape), list(x.shape)
+    for axis, source in enumerate(perm):
+        begin[source], shape[source] = x.node.attrs["begin"][axis], x.shape[axis]
+    part = transpose(slice_(turned.inputs[0], begin, shape), perm)
+    return part if part.op != "transpose" else None
+
+
+def slice_of_concat(x: Tensor, _: Uses) -> Tensor | None:
+    """Rows of [a, b], side by side -> these rows of both."""
+    if x.op != "slice" or x.inputs[0].op != "concat":
+        return None
+    joined = x.inputs[0]
+    axis, begin = joined.node.attrs["axis"], x.node.attrs["begin"]
+    if x.shape[axis] != joined.shape[axis]:
+        return None
+    parts = [slice_(each, begin, (*x.shape[:axis], each.shape[axis], *x.shape[axis + 1 :]))
+             for each in joined.inputs]  # fmt: skip
+    return concat(parts, axis)
 
 
 def slice_of_split_axis(x: Tensor, _: Uses) -> Tensor | None:
@@ -206,6 +211,31 @@ def late_concat(x: Tensor, _: Uses) -> Tensor | None:
         parts.append(_arithmetic(x, *operands))
         start += n
     return concat(parts, axis)
+
+
+def transpose_of_concat(x: Tensor, _: Uses) -> Tensor | None:
+    """[heads, n, d], stacked, as [n, heads, d] -> stacked there: each part only gets its axes of size 1."""
+    if x.op != "transpose" or (found := _stacked(x.inputs[0])) is None:
+        return None
+    perm, (parts, axis) = x.node.attrs["perm"], found
+    turned = [transpose(each, perm) for each in parts]
+    return None if any(each.op == "transpose" for each in turned) else concat(turned, perm.index(axis))
+
+
+def _stacked(x: Tensor) -> tuple[list[Tensor], int] | None:
+    """Parts and axis of a concatenation, also where axes of size 1 were added to it or dropped."""
+    joined = x.inputs[0] if x.op == "reshape" else x
+    if joined.op != "concat":
+        return None
+    axis: int = joined.node.attrs["axis"]
+    places = [at for at, n in enumerate(x.shape) if n != 1]
+    before = [at for at, n in enumerate(joined.shape) if n != 1]
+    if [x.shape[at] for at in places] != [joined.shape[at] for at in before] or axis not in before:
+        return None
+    at = places[before.index(axis)]
+    return [
+        reshape(each, (*x.shape[:at], each.shape[axis], *x.shape[at + 1 :])) for each in joined.inputs
+    ], at
 
 
 def _part(x: Tensor, axis: int, begin: int, n: int) -> Tensor:
@@ -257,29 +287,18 @@ def _without_ones(shape: Shape) -> Shape:
     return (*(kept or (1,)), shape[-1]) if len(shape) > 2 else shape
 
 
-def _shrunk(x: Tensor) -> Tensor:
-    """A constant without the axes along which it does not change."""
-    value = x.value
-    if value is None:
-        return x
-    for axis, n in enumerate(value.shape):
-        first = value.take([0], axis) if n > 1 else value
-        if n > 1 and (value == first).all():
-            value = first
-    while value.ndim and value.shape[0] == 1:
-        value = value[0]
-    return x if value.shape == x.shape else constant(value)
-
-
 CLEANUP: tuple[Rule, ...] = (
-    broadcast_operands,
-    shrink_constants,
-    late_broadcast,
+    narrowed,
+    product_of_free,
     late_reshape,
     late_reshape_of_operands,
+    elementwise_without_ones,
     late_transpose,
     slice_before_elementwise,
+    slice_before_transpose,
+    slice_of_concat,
     slice_of_split_axis,
     join_of_parts,
     late_concat,
+    transpose_of_concat,
 )

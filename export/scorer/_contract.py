@@ -73,6 +73,31 @@ def sum_of_product(x: Tensor, _: Uses) -> Tensor | None:
     return total if x.node.attrs["function"] == "Sum" else scaled(total, 1 / count)
 
 
+def product_of_free(x: Tensor, _: Uses | None = None) -> Tensor | None:
+    """A product of matrices within leading axes of which one operand is free, as one `dot` or a few."""
+    if x.op != "BatchMatMulV2":
+        return None
+    left, right = x.inputs
+    if left.is_free and right.is_free:
+        if math.prod(right.shape[:-2]) != 1 or right.rank > left.rank:
+            return None
+        return dot(left, reshape(right, right.shape[-2:]))
+    labels = [*_leading(left), "row", "depth"], [*_leading(right), "depth", "column"]
+    out = [*range(2 - x.rank, 0), "row", "column"]
+    if right.is_free:
+        found = contraction(left, labels[0], right, labels[1], out)
+    elif left.is_free:
+        found = contraction(right, labels[1], left, labels[0], out)
+    else:
+        return None
+    return None if found is None else reshape(found, x.shape)
+
+
+def _leading(x: Tensor) -> list[object]:
+    """Labels of all axes but the last two, from the right."""
+    return list(range(2 - x.rank, 0))
+
+
 def _squeezed(x: Tensor, labels: Labels) -> tuple[Tensor, list[object]]:
     kept = [label for label, n in zip(labels, x.shape, strict=True) if n != 1]
     return reshape(x, [n for n in x.shape if n != 1]), kept

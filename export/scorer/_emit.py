@@ -13,6 +13,9 @@ from tensorflow.core.framework import graph_pb2
 from nann.export.scorer._ir import Array, Node, Shape, Tensor, topological
 from nann.export.scorer._ops import is_negation
 
+# Operations without a type.
+_OF_BOOL = frozenset(["All", "Any"])
+
 Arguments = Sequence[tuple[str, tf.TensorSpec]]
 
 
@@ -119,7 +122,8 @@ class _Emitter:
         if key not in self._written:
             node = self.graph_def.node.add(name=self._unused(f"{like or 'split'}/{op}"), op=op)
             node.input.extend(inputs)
-            node.attr["T"].type = dtype.as_datatype_enum
+            if op not in _OF_BOOL:
+                node.attr["T"].type = dtype.as_datatype_enum
             for name, value in attrs.items():
                 _set_attr(node.attr[name], value)
             self._written[key] = f"{node.name}:0"
@@ -240,6 +244,20 @@ def _reduce(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
     )
 
 
+def _matmul(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
+    """The flags are set here: BatchMatMulV2 transposes as it reads."""
+    flags = [_is_transposed(each) and not emitter.is_bound(each) for each in node.inputs]
+    sides = [emitter.name(each.inputs[0]) if flag else name
+             for each, flag, name in zip(node.inputs, flags, inputs, strict=True)]  # fmt: skip
+    dtype = node.outputs[0].dtype
+    return emitter.op("BatchMatMulV2", sides, node.name, dtype, adj_x=flags[0], adj_y=flags[1])
+
+
+def _is_transposed(x: Tensor) -> bool:
+    last = x.rank - 1
+    return x.op == "transpose" and x.node.attrs["perm"] == (*range(last - 1), last, last - 1)
+
+
 def _prelu(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
     dtype, x, slope = node.outputs[0].dtype, inputs[0], node.inputs[1].value
     assert slope is not None
@@ -250,6 +268,7 @@ def _prelu(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
 
 
 _LOWERED: dict[str, Callable[[_Emitter, Node, list[str]], str]] = {
+    "BatchMatMulV2": _matmul,
     "add": _add,
     "broadcast": _broadcast,
     "concat": _concat,

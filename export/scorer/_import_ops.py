@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._contract import Labels, contraction
+from nann.export.scorer._contract import MAX_UNROLLED, product_of_free
+from nann.export.scorer._einsum import einsum
 from nann.export.scorer._ir import Array, Shape, Spec, Tensor, constant
 from nann.export.scorer._ops import (
     add,
     broadcast,
     concat,
+    matmul,
     mul,
     negated,
     prelu,
@@ -83,6 +85,11 @@ def _values(tensor: Tensor) -> list[int] | None:
 @_reads("Identity", "StopGradient", "PreventGradient", "Snapshot", "EnsureShape")
 def _passed(r: Reading) -> Found:
     return r.inputs[0] if r.inputs[0].shape == r.shape else None
+
+
+@_reads("Cast")
+def _cast(r: Reading) -> Found:
+    return r.inputs[0] if r.inputs[0].dtype == r.specs[0].dtype else None
 
 
 @_reads("IdentityN")
@@ -207,15 +214,36 @@ def _strided_slice(r: Reading) -> Found:
 
 
 @_reads("GatherV2")
-def _gather_one(r: Reading) -> Found:
-    """x[..., i, ...] with a constant i."""
-    at, axis = _values(r.inputs[1]), _values(r.inputs[2])
+def _gather(r: Reading) -> Found:
+    """x[..., indices, ...] with constant indices that are a few runs, of i, i, i or of i, i + 1, i + 2."""
+    at, axes = _values(r.inputs[1]), _values(r.inputs[2])
     x = r.inputs[0]
-    if at is None or axis is None or len(at) != 1 or r.attr("batch_dims") or at[0] < 0:
+    if not at or axes is None or r.attr("batch_dims") or not 0 <= min(at) <= max(at) < x.shape[axes[0]]:
         return None
-    begin, shape = [0] * x.rank, list(x.shape)
-    begin[axis[0]], shape[axis[0]] = at[0], 1
-    return reshape(slice_(x, begin, shape), r.shape)
+    axis, runs = axes[0] % x.rank, _runs(at)
+    if len(runs) > MAX_UNROLLED:
+        return None
+    parts = []
+    for first, step, count in runs:
+        begin, shape = [0] * x.rank, list(x.shape)
+        begin[axis], shape[axis] = first, count if step else 1
+        part = slice_(x, begin, shape)
+        shape[axis] = count
+        parts.append(broadcast(part, shape))
+    return reshape(concat(parts, axis), r.shape)
+
+
+def _runs(indices: list[int]) -> list[tuple[int, int, int]]:
+    """(first, 0 or 1 for the step, count) of each, from the left as long as can be."""
+    runs: list[tuple[int, int, int]] = []
+    for index in indices:
+        first, step, count = runs[-1] if runs else (-2, 0, 1)
+        steps = [step] if count > 1 else [0, 1]
+        if index - first in [each * count for each in steps]:
+            runs[-1] = (first, (index - first) // count, count + 1)
+        else:
+            runs.append((index, 0, 1))
+    return runs
 
 
 @_reads("Select")
@@ -224,16 +252,22 @@ def _select(r: Reading) -> Found:
     return select(condition, positive, negative) if condition.shape == r.shape else None
 
 
+_ROOTS = {0.5: "Sqrt", -0.5: "Rsqrt", -1.0: "Reciprocal"}
+_MOST_POWER = 6  # A larger one is fewer multiplications as exp(p * log(x)), which is not exact.
+
+
 @_reads_arithmetic("Pow")
 def _power(r: Reading) -> Found:
-    x, power = r.inputs[0], r.inputs[1].value
-    if power is None or power.ndim or x.shape != r.shape:
+    x, value = r.inputs[0], r.inputs[1].value
+    if value is None or value.ndim or x.shape != r.shape:
         return None
-    if power == 2:
-        return unary("Square", x)
-    if power == 3:
-        return mul(unary("Square", x), x)
-    return unary("Sqrt", x) if power == 0.5 else None
+    power = float(value)
+    if power in _ROOTS:
+        return unary(_ROOTS[power], x)
+    if power in range(1, _MOST_POWER + 1):
+        pairs, rest = divmod(int(power), 2)
+        return mul(*[unary("Square", x)] * pairs, *[x] * rest)
+    return None
 
 
 @_reads_arithmetic("Add", "AddV2", "AddN")
@@ -285,48 +319,45 @@ def _leaky_relu(r: Reading) -> Found:
     return prelu(r.inputs[0], constant(r.attr("alpha"), r.specs[0].dtype.as_numpy_dtype))
 
 
+@_reads_arithmetic("Selu")
+def _selu(r: Reading) -> Found:
+    """A multiple of x where it is positive, another of exp(x) - 1 where not."""
+    alpha, scale = 1.6732632423543772, 1.0507009873554805
+    kinked = prelu(unary("Elu", r.inputs[0]), constant(alpha, r.specs[0].dtype.as_numpy_dtype))
+    return scaled(kinked, scale)
+
+
+@_reads_arithmetic("Softsign")
+def _softsign(r: Reading) -> Found:
+    (x,) = r.inputs
+    one = constant(1, x.dtype.as_numpy_dtype)
+    return mul(x, unary("Reciprocal", add(one, unary("Abs", x))))
+
+
 @_reads_arithmetic("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
 def _matmul(r: Reading) -> Found:
     if any(each.dtype != r.specs[0].dtype for each in r.inputs):
         return None
     flags = ("transpose_a", "transpose_b") if r.operation.type == "MatMul" else ("adj_x", "adj_y")
-    x, y = r.inputs
-    x_labels, y_labels = [*_leading(x), "row", "depth"], [*_leading(y), "depth", "column"]
-    for labels, flag in zip((x_labels, y_labels), flags, strict=True):
-        if r.attr(flag):
-            labels[-2:] = labels[:-3:-1]
+    x, y = (_turned(each) if r.attr(flag) else each for each, flag in zip(r.inputs, flags, strict=True))
     if len(r.shape) == 2 and x.size == r.shape[0]:  # A column times a row.
         return mul(reshape(x, (r.shape[0], 1)), reshape(y, (1, r.shape[1])))
-    return _product(x, x_labels, y, y_labels, [*range(2 - len(r.shape), 0), "row", "column"], r)
+    product = matmul(x, y)
+    # Leading axes may turn out to be repetitions of the user: what to do with them is for the rules to say.
+    return (product_of_free(product) if product.rank == 2 else None) or product
 
 
-def _leading(x: Tensor) -> list[object]:
-    """Labels of all axes but the last two, from the right."""
-    return list(range(2 - x.rank, 0))
+def _turned(x: Tensor) -> Tensor:
+    last = x.rank - 1
+    return transpose(x, [*range(last - 1), last, last - 1])
 
 
 @_reads_arithmetic("Einsum")
 def _einsum(r: Reading) -> Found:
-    equation = r.attr("equation").decode().replace(" ", "")
-    if "." in equation or "->" not in equation or len(r.inputs) != 2:
-        return None
-    operands, out = equation.split("->")
-    x_labels, y_labels = operands.split(",")
-    if any(len(set(labels)) != len(labels) for labels in (x_labels, y_labels, out)):
-        return None  # a diagonal
-    return _product(r.inputs[0], x_labels, r.inputs[1], y_labels, out, r)
+    return einsum(r.attr("equation").decode(), r.inputs)
 
 
-def _product(x: Tensor, x_labels: Labels, y: Tensor, y_labels: Labels, out: Labels, r: Reading) -> Found:
-    if not y.is_free:
-        x, x_labels, y, y_labels = y, y_labels, x, x_labels
-    if not y.is_free or (x.is_free and max(x.rank, y.rank) > 2):
-        return None
-    found = contraction(x, x_labels, y, y_labels, out)
-    return None if found is None else reshape(found, r.shape)
-
-
-@_reads_arithmetic("Sum", "Mean", "Max", "Min")
+@_reads("Sum", "Mean", "Max", "Min", "Prod", "All", "Any")
 def _reduce(r: Reading) -> Found:
     axes = _values(r.inputs[1])
     return None if axes is None else reshape(reduce_(r.inputs[0], r.operation.type, axes), r.shape)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from nann.export.scorer import _ops
 from nann.export.scorer._ir import Tensor, constant
+from nann.export.scorer._lower_functions import FUNCTIONS, truncated
 from nann.export.scorer._lower_products import slope_of
 from nann.export.scorer._lowering import Lowering, Step, refuse
 from nann.export.scorer._program import BinaryOp, Opcode, UnaryOp
@@ -18,15 +19,21 @@ _RULES: dict[str, _Rule] = {}
 
 _UNARY = {
     "Abs": UnaryOp.ABS,
+    "Elu": UnaryOp.ELU,
     "Erf": UnaryOp.ERF,
     "Exp": UnaryOp.EXP,
+    "Expm1": UnaryOp.EXPM1,
+    "Floor": UnaryOp.FLOOR,
     "Inv": UnaryOp.RECIPROCAL,
+    "Log": UnaryOp.LOG,
+    "Log1p": UnaryOp.LOG1P,
     "Neg": UnaryOp.NEG,
     "Reciprocal": UnaryOp.RECIPROCAL,
     "Relu": UnaryOp.RELU,
     "Relu6": UnaryOp.RELU6,
     "Rsqrt": UnaryOp.RSQRT,
     "Sigmoid": UnaryOp.SIGMOID,
+    "Softplus": UnaryOp.SOFTPLUS,
     "Sqrt": UnaryOp.SQRT,
     "Square": UnaryOp.SQUARE,
     "Tanh": UnaryOp.TANH,
@@ -45,20 +52,30 @@ _BINARY = {
     "RealDiv": BinaryOp.DIV,
     "SquaredDifference": BinaryOp.SQUARED_DIFFERENCE,
 }
+# Integers are compared, and moved to where they are; what is computed of them might not be a float.
+_OF_INTEGERS = frozenset(
+    ["Cast", "EnsureShape", "Identity", "broadcast", "concat", "const", "reshape", "slice"]
+)
+_MOST_EXACT = 2**24
 _SWAPPED = {"Less": BinaryOp.GREATER, "LessEqual": BinaryOp.GREATER_EQUAL}
 
 
 def operation(lowering: Lowering, tensor: Tensor) -> Step:
     """How one operation is computed."""
+    if tensor.dtype.is_integer and tensor.op not in _OF_INTEGERS:
+        refuse(tensor, "arithmetic of integers")
+    if tensor.op in _BINARY | _SWAPPED and not any(map(_is_exact, tensor.inputs)):
+        refuse(tensor, "a comparison of two integers of the user, which may be beyond 2^24")
     if tensor.op in _UNARY:
         return _unary(lowering, tensor, _UNARY[tensor.op])
     if tensor.op in _BINARY:
         return _binary(lowering, tensor, _BINARY[tensor.op], tensor.inputs)
     if tensor.op in _SWAPPED:
         return _binary(lowering, tensor, _SWAPPED[tensor.op], tensor.inputs[::-1])
-    if tensor.op not in _RULES:
+    rule = _RULES.get(tensor.op) or FUNCTIONS.get(tensor.op)
+    if rule is None:
         refuse(tensor, "an operation that the native executor does not know")
-    return _RULES[tensor.op](lowering, tensor)
+    return rule(lowering, tensor)
 
 
 def _lowers(*ops: str) -> Callable[[_Rule], _Rule]:
@@ -73,6 +90,8 @@ def _lowers(*ops: str) -> Callable[[_Rule], _Rule]:
 def _constant(lowering: Lowering, tensor: Tensor) -> Step:
     shape, values = lowering.shape(tensor), tensor.value
     assert values is not None
+    if tensor.dtype.is_integer and (np.abs(values) > _MOST_EXACT).any():
+        refuse(tensor, "an integer beyond 2^24")
     return Step((), lambda _: lowering.program.constant(values.reshape(shape.rows, shape.columns)))
 
 
@@ -133,9 +152,23 @@ def _erfc(lowering: Lowering, tensor: Tensor) -> Step:
 
 @_lowers("Cast")
 def _cast(lowering: Lowering, tensor: Tensor) -> Step:
-    if tensor.dtype == tf.bool and tensor.inputs[0].dtype != tf.bool:
-        return _binary(lowering, tensor, BinaryOp.NOT_EQUAL, [tensor.inputs[0], constant(np.float32(0))])
+    (x,) = tensor.inputs
+    if tensor.dtype == tf.bool and x.dtype != tf.bool:
+        return _binary(lowering, tensor, BinaryOp.NOT_EQUAL, [x, constant(np.float32(0))])
+    if not tensor.dtype.is_integer and not _is_exact(x):
+        refuse(tensor, "an integer of the user, which may be beyond 2^24, as a float")
+    if tensor.dtype.is_integer and x.dtype.is_floating:
+        return truncated(lowering, tensor)
     return _reshape(lowering, tensor)
+
+
+def _is_exact(x: Tensor) -> bool:
+    """Whether it is no integer that came from the user as it is: those beyond 2^24 are no floats."""
+    if not x.dtype.is_integer or x.value is not None or (x.op == "Cast" and not x.inputs[0].dtype.is_integer):
+        return True
+    if x.op not in _OF_INTEGERS:
+        return x.op != "source"  # What else there is is refused by itself.
+    return all(map(_is_exact, x.inputs))
 
 
 @_lowers("SelectV2")

@@ -15,6 +15,9 @@ from nann.export.scorer._ir import Needs, Spec, Tensor, Uses, constant, count_us
 from nann.export.scorer._program import Opcode, ProgramWriter, Shape
 from nann.export.scorer._rewrite import substitute
 
+# Truth values and whole numbers are floats in a program (docs/scorer-program.md).
+_TYPES = (tf.float32, tf.float16, tf.bfloat16, tf.bool, tf.int32, tf.int64)
+
 # What a tensor whose first axis is not the items has gone through.
 _ITEMS_MOVED = {
     "concat": "a concatenation along another axis than the columns",
@@ -133,9 +136,8 @@ class Lowering:
 
     def _input(self, tensor: Tensor, number: int) -> Step:
         shape = self.shape(tensor)
-        if tensor.dtype != tf.float32 or tensor.rank > 2:
-            refuse(tensor, f"a tensor of the user of type {tensor.dtype.name} and rank {tensor.rank}")
-        parameters = (number, *tensor.shape)
+        # Axes of size 1 count for nothing where the tensor is read.
+        parameters = (number, *(tensor.shape if tensor.rank <= 2 else (shape.rows, shape.columns)))
         return Step((), lambda _: self.program.add(Opcode.INPUT, shape, parameters=parameters))
 
     # ------------------------------------------------------------------ shapes of tensors
@@ -144,7 +146,7 @@ class Lowering:
         """The matrix that a tensor is; items are always the first axis."""
         if tensor.known_shape is None:
             refuse(tensor, "a tensor of open shape")
-        if tensor.dtype not in (tf.float32, tf.bool):
+        if tensor.dtype not in _TYPES:
             refuse(tensor, f"a tensor of type {tensor.dtype.name}")
         sizes = tensor.shape
         if not tensor.is_free:

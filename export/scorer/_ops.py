@@ -4,6 +4,7 @@ add, mul      two or more tensors, broadcast as in NumPy
 dot           [..., k] times a free matrix [k, m]: the product over the last axis
 transpose, reshape, broadcast, concat, slice    static
 reduce        Sum, Mean, Max, ... over given axes, which it drops
+matmul        a product of matrices within leading axes: BatchMatMulV2 without its flags
 prelu         x where x > 0, else slope * x, with a constant slope
 unary         TensorFlow's elementwise functions of one tensor, such as Relu
 
@@ -24,7 +25,10 @@ from nann.export.scorer._ir import Array, Shape, Spec, Tensor, constant, make
 # Larger results are left to be computed: a model is not to grow by its broadcasts.
 MAX_FOLDED_BYTES = 2**20
 
-_REDUCE: dict[str, Callable[..., Any]] = {"Sum": np.sum, "Mean": np.mean, "Max": np.max, "Min": np.min}
+_REDUCE: dict[str, Callable[..., Any]] = {
+    "Sum": np.sum, "Mean": np.mean, "Max": np.max, "Min": np.min,
+    "Prod": np.prod, "All": np.all, "Any": np.any,
+}  # fmt: skip
 _UNARY: dict[str, Callable[[Array], Any]] = {
     "Neg": np.negative,
     "Reciprocal": np.reciprocal,
@@ -60,6 +64,14 @@ def dot(x: Tensor, matrix: Tensor) -> Tensor:
     shape = (*x.shape[:-1], matrix.shape[1])
     folded = _fold([x, matrix], shape, np.matmul)
     return folded or Tensor(make("dot", [x, matrix], [Spec(x.dtype, shape)]))
+
+
+def matmul(x: Tensor, y: Tensor) -> Tensor:
+    """[..., n, k] times [..., k, m], as BatchMatMulV2: what is left of products that no `dot` is."""
+    shape = (*np.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1])
+    no = tf.compat.v1.AttrValue(b=False).SerializeToString()
+    attrs = {"T": _type_attr(x.dtype), "adj_x": no, "adj_y": no}
+    return Tensor(make("BatchMatMulV2", [x, y], [Spec(x.dtype, shape)], attrs))
 
 
 def transpose(x: Tensor, perm: Sequence[int]) -> Tensor:
@@ -103,6 +115,8 @@ def concat(parts: Sequence[Tensor], axis: int) -> Tensor:
     axis %= parts[0].rank
     shape = list(parts[0].shape)
     shape[axis] = sum(part.shape[axis] for part in parts)
+    if len(set(parts)) == 1 and parts[0].shape[axis] == 1:
+        return broadcast(parts[0], shape)
     folded = _fold(parts, tuple(shape), lambda *values: np.concatenate(values, axis))
     return folded or Tensor(make("concat", parts, [Spec(parts[0].dtype, tuple(shape))], {"axis": axis}))
 
@@ -151,6 +165,11 @@ def unary(op: str, x: Tensor) -> Tensor:
     folded = _fold([x], x.shape, _UNARY[op]) if op in _UNARY else None
     attrs = {"T": _type_attr(x.dtype)}
     return folded or Tensor(make(op, [x], [Spec(x.dtype, x.shape)], attrs))
+
+
+def cast(x: Tensor, dtype: tf.DType = tf.float32) -> Tensor:
+    attrs = {"SrcT": _type_attr(x.dtype), "DstT": _type_attr(dtype)}
+    return Tensor(make("Cast", [x], [Spec(dtype, x.known_shape)], attrs))
 
 
 def select(condition: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

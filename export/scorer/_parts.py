@@ -48,14 +48,10 @@ def build_parts(graph: ScorerGraph, plan: Plan, *, max_width: int, base_table: s
 
     max_width: as the plan was made with. base_table: what holds the rows that the whole scorer reads.
     """
-    stored = tuple(each for each in plan.columns if each != graph.item)
-    if stored and table_width(plan.columns, graph.tile_rows) <= max_width:
-        stored = plan.columns  # one row to fetch instead of two
+    stored = _stored(graph, plan, max_width)
     width = table_width(stored, graph.tile_rows)
-    tables = [SCORER_TABLE] if stored else []
-    if not stored or (graph.item in plan.columns and graph.item not in stored):
-        tables.insert(0, base_table)
-    user_function, user = _user_function(graph, plan)
+    ir = tile_graph(graph, plan, max_width=max_width)
+    tables = [SCORER_TABLE if each != graph.item else base_table for each in ir.tables]
     item_function = None
     if stored:
         item_function = to_function(
@@ -66,18 +62,23 @@ def build_parts(graph: ScorerGraph, plan: Plan, *, max_width: int, base_table: s
             library=graph.library,
             finish=lambda outputs: outputs[0],
         )
-    ir = _tile_graph(graph, plan, user, stored, width, tables)
+    user_function = None if ir.user == graph.user else _user_function(graph, ir.user)
     function = _tile_function(graph, ir, tables)
     return Parts(user_function, item_function, function, tuple(tables), ir, stored, width)
 
 
-def _user_function(graph: ScorerGraph, plan: Plan) -> tuple[Any | None, tuple[Tensor, ...]]:
-    """The function, and what its results are: the tensors that take the place of the user's state."""
-    if set(plan.user) <= set(graph.user):
-        return None, graph.user
+def _user_function(graph: ScorerGraph, results: Sequence[Tensor]) -> Any:
     arguments = [(each.node.name, _spec(each)) for each in graph.user]
     bound = {each: each.node.name for each in graph.user}
-    return to_function("user_part", arguments, plan.user, bound, library=graph.library), plan.user
+    return to_function("user_part", arguments, results, bound, library=graph.library)
+
+
+def _stored(graph: ScorerGraph, plan: Plan, max_width: int) -> tuple[Tensor, ...]:
+    """What SCORER_TABLE holds, from the left."""
+    stored = tuple(each for each in plan.columns if each != graph.item)
+    if stored and table_width(plan.columns, graph.tile_rows) <= max_width:
+        stored = plan.columns  # one row to fetch instead of two
+    return stored
 
 
 def _row(stored: Sequence[Tensor], tile_rows: int, width: int) -> Tensor:
@@ -86,14 +87,11 @@ def _row(stored: Sequence[Tensor], tile_rows: int, width: int) -> Tensor:
     return concat([*parts, broadcast(constant(np.float32(0)), (tile_rows, rest))], 1)
 
 
-def _tile_graph(
-    graph: ScorerGraph,
-    plan: Plan,
-    user: tuple[Tensor, ...],
-    stored: Sequence[Tensor],
-    width: int,
-    tables: Sequence[str],
-) -> ScorerIr:
+def tile_graph(graph: ScorerGraph, plan: Plan, *, max_width: int) -> ScorerIr:
+    """The scores of a tile as `plan` computes them, from the user's tensors and the tables."""
+    user = graph.user if set(plan.user) <= set(graph.user) else plan.user
+    stored = _stored(graph, plan, max_width)
+    width = table_width(stored, graph.tile_rows)
     table = source(SCORER_TABLE, Spec(tf.float32, (graph.tile_rows, width)), Needs.ITEM)
     taken: dict[Tensor, Tensor] = {}
     begin = 0
@@ -102,9 +100,10 @@ def _tile_graph(
         taken[each] = reshape(columns(table, begin, end), each.shape)
         begin = end
     output = substitute(plan.output, taken) if taken else plan.output
-    return ScorerIr(
-        output, graph.user, user, tuple(table if name == SCORER_TABLE else graph.item for name in tables)
-    )
+    tables = [table] if stored else []
+    if not stored or (graph.item in plan.columns and graph.item not in stored):
+        tables.insert(0, graph.item)
+    return ScorerIr(output, graph.user, user, tuple(tables))
 
 
 def _tile_function(graph: ScorerGraph, ir: ScorerIr, tables: Sequence[str]) -> Any:

@@ -73,6 +73,12 @@ class UnaryOp(enum.IntEnum):
     TANH = 9
     ERF = 10
     ABS = 11
+    EXPM1 = 12
+    LOG = 13
+    LOG1P = 14
+    SOFTPLUS = 15
+    ELU = 16
+    FLOOR = 17
 
 
 class ReduceOp(enum.IntEnum):

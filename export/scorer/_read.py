@@ -6,17 +6,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
 from nann.errors import NannError
 from nann.export.scorer import _ops
 from nann.export.scorer._emit import evaluate
+from nann.export.scorer._import_conv import CONVOLUTIONS
+from nann.export.scorer._import_lists import LISTS
 from nann.export.scorer._import_ops import IMPORTS, Reading
 from nann.export.scorer._inline import without_compiled_calls
 from nann.export.scorer._ir import Needs, Shape, Spec, Tensor, constant, make, name_new, source
+from nann.export.scorer._ops import cast
+from nann.export.scorer._unroll import without_loops
 
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
+_FORMS = {**IMPORTS, **LISTS, **CONVOLUTIONS}
+_NARROW = (tf.float16, tf.bfloat16)
 _MAY_BE_STATELESS = {"Case", "If", "PartitionedCall", "StatefulPartitionedCall", "While"}
 
 
@@ -45,30 +52,23 @@ class ScorerGraph:
 
 def read_scorer(function: Any) -> ScorerGraph:
     """Read a frozen scorer: (tensors of one user..., item tile) -> scores. Raises NotSplittableError."""
-    function = without_compiled_calls(function)
+    function = without_loops(without_compiled_calls(function))
     graph = function.graph
     library = graph.as_graph_def().library
     operations = _needed(function.outputs[0].op)
     _check_stateless(operations, library)
-    tensors: dict[str, Tensor] = {}
-    for number, placeholder in enumerate(function.inputs):
-        needs = Needs.ITEM if number == len(function.inputs) - 1 else Needs.USER
-        tensors[placeholder.name] = source(placeholder.op.name, _spec(placeholder), needs)
+    reader = _Reader(widen=not any(map(_keeps_types, operations)))
+    user = tuple(reader.source(each, Needs.USER) for each in function.inputs[:-1])
+    item = reader.source(function.inputs[-1], Needs.ITEM)
     sizes = dict.fromkeys((Needs.NOTHING, Needs.USER, Needs.ITEM, Needs.USER | Needs.ITEM), 0)
     for operation in operations:
         if operation.type == "Placeholder" or not operation.outputs:
             continue
-        outputs = _imported(operation, [tensors[tensor.name] for tensor in operation.inputs])
-        tensors.update(zip((each.name for each in operation.outputs), outputs, strict=True))
+        outputs = reader.read(operation)
         if operation.type != "Const":
             sizes[outputs[0].needs] += 1
-    user, item = function.inputs[:-1], function.inputs[-1]
     return ScorerGraph(
-        output=tensors[function.outputs[0].name],
-        user=tuple(tensors[each.name] for each in user),
-        item=tensors[item.name],
-        library=library,
-        sizes=sizes,
+        output=reader.tensors[function.outputs[0].name], user=user, item=item, library=library, sizes=sizes
     )
 
 
@@ -105,19 +105,63 @@ def _check_stateless(operations: Iterable[Any], library: Any) -> None:
                     pending += functions[name].node_def
 
 
-def _imported(operation: Any, inputs: list[Tensor]) -> list[Tensor]:
-    specs = tuple(_spec(tensor) for tensor in operation.outputs)
-    reading = Reading(operation, tuple(inputs), specs)
-    if operation.type == "Const":
-        outputs = [constant(tf.make_ndarray(operation.get_attr("value")))]
-    else:
-        outputs = _in_our_form(reading) or _as_it_is(reading)
-    return [name_new(tensor, operation.name) for tensor in outputs]
+class _Reader:
+    """Reads operations in an order in which they can run.
+
+    widen: whether what is computed in float16 or bfloat16 is read as float32, nearer to what is meant.
+    """
+
+    def __init__(self, *, widen: bool) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self._widen = widen
+
+    def source(self, placeholder: Any, needs: Needs) -> Tensor:
+        found = source(placeholder.op.name, _spec(placeholder), needs)
+        self.tensors[placeholder.name] = found if self._widened(found.dtype) == found.dtype else cast(found)
+        return found
+
+    def read(self, operation: Any) -> list[Tensor]:
+        inputs = [self.tensors[tensor.name] for tensor in operation.inputs]
+        specs = [_spec(tensor) for tensor in operation.outputs]
+        specs = [Spec(self._widened(spec.dtype), spec.shape) for spec in specs]
+        reading = Reading(operation, tuple(inputs), tuple(specs))
+        if operation.type == "Const":
+            value = tf.make_ndarray(operation.get_attr("value"))
+            outputs = [
+                constant(value.astype(np.float32) if specs[0] != _spec(operation.outputs[0]) else value)
+            ]
+        else:
+            outputs = _in_our_form(reading) or self._as_it_is(reading)
+        outputs = [name_new(tensor, operation.name) for tensor in outputs]
+        self.tensors.update(zip((each.name for each in operation.outputs), outputs, strict=True))
+        return outputs
+
+    def _as_it_is(self, reading: Reading) -> list[Tensor]:
+        node_def = reading.operation.node_def
+        attrs = {
+            name: self._with_types(attr).SerializeToString(deterministic=True)
+            for name, attr in node_def.attr.items()
+            if not name.startswith("_")
+        }
+        node = make(reading.operation.type, reading.inputs, reading.specs, attrs)
+        outputs = [Tensor(node, index) for index in range(len(reading.specs))]
+        if node.needs == Needs.NOTHING and _is_small(node.outputs) and not _calls_functions(node_def):
+            return [constant(value) for value in evaluate(outputs)]
+        return outputs
+
+    def _with_types(self, attr: Any) -> Any:
+        changed = type(attr).FromString(attr.SerializeToString())
+        if attr.type:
+            changed.type = self._widened(tf.as_dtype(attr.type)).as_datatype_enum
+        return changed
+
+    def _widened(self, dtype: tf.DType) -> tf.DType:
+        return tf.float32 if self._widen and dtype in _NARROW else dtype
 
 
 def _in_our_form(reading: Reading) -> list[Tensor] | None:
     """None where there is none, or where a shape is open."""
-    read = IMPORTS.get(reading.operation.type)
+    read = _FORMS.get(reading.operation.type)
     if read is None or any(each.known_shape is None for each in reading.inputs):
         return None
     if reading.specs[0].shape is None:
@@ -126,29 +170,22 @@ def _in_our_form(reading: Reading) -> list[Tensor] | None:
     return [found] if isinstance(found, Tensor) else found
 
 
-def _as_it_is(reading: Reading) -> list[Tensor]:
-    attrs = {
-        name: reading.operation.node_def.attr[name].SerializeToString(deterministic=True)
-        for name in reading.operation.node_def.attr
-        if not name.startswith("_")
-    }
-    node = make(reading.operation.type, reading.inputs, reading.specs, attrs)
-    outputs = [Tensor(node, index) for index in range(len(reading.specs))]
-    if node.needs == Needs.NOTHING and _is_small(node.outputs) and not _calls_functions(reading.operation):
-        return [constant(value) for value in evaluate(outputs)]
-    return outputs
+def _keeps_types(operation: Any) -> bool:
+    """Whether what an operation does is only right for the types that it was traced with."""
+    return operation.type == "Bitcast" or _calls_functions(operation.node_def)
 
 
 def _is_small(specs: Iterable[Spec]) -> bool:
     return all(
         spec.shape is not None
+        and spec.dtype not in (tf.resource, tf.variant)
         and tf.TensorShape(spec.shape).num_elements() * spec.dtype.size <= _ops.MAX_FOLDED_BYTES
         for spec in specs
     )
 
 
-def _calls_functions(operation: Any) -> bool:
-    attrs = operation.node_def.attr.values()
+def _calls_functions(node_def: Any) -> bool:
+    attrs = node_def.attr.values()
     return any(attr.HasField("func") or attr.list.func for attr in attrs)
 
 

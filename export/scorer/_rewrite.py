@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from nann.export.scorer import _ops
 from nann.export.scorer._ir import Tensor, Uses, count_uses, name_new, same_op, topological
+from nann.export.scorer._narrow import narrowed_outputs
 
 # A tensor, and how often each tensor is read -> the same values, computed in another way; None to leave it.
 Rule = Callable[[Tensor, Uses], Tensor | None]
@@ -42,9 +43,12 @@ def _sweep(output: Tensor, rules: Sequence[Rule], free_rules: Sequence[Rule]) ->
     for node in topological([output]):
         tensor = Tensor(node)
         _rebuild(tensor, tensors, len(node.outputs))
-        if node.op == "source" or len(node.outputs) > 1:
+        if node.op == "source":
             continue
         found = tensors[tensor]
+        if len(node.outputs) > 1:
+            _narrow_outputs(tensor, tensors)
+            continue
         uses[found] = max(uses[found], uses[tensor])
         if found.known_shape is None:
             continue
@@ -56,6 +60,13 @@ def _sweep(output: Tensor, rules: Sequence[Rule], free_rules: Sequence[Rule]) ->
                 uses[better] = max(uses[better], uses[tensor])
                 break
     return tensors[output]
+
+
+def _narrow_outputs(tensor: Tensor, tensors: dict[Tensor, Tensor]) -> None:
+    """Operations of several outputs are TensorFlow's: there is one rule for them."""
+    outputs = narrowed_outputs(tensors[tensor].node)
+    for index, output in enumerate(outputs or ()):
+        tensors[Tensor(tensor.node, index)] = name_new(output, tensor.node.name)
 
 
 def _rebuild(tensor: Tensor, tensors: dict[Tensor, Tensor], outputs: int) -> None:

@@ -170,6 +170,18 @@ class RowAnalysis:
         rows = self._first(output.node)
         return rows if output.shape[rows.axis] == output.inputs[0].shape[rows.axis] else None
 
+    def _gathered(self, output: Tensor) -> Rows | None:
+        """Rows of one table for all items: the indices' axes come first."""
+        table, indices, axis = output.inputs
+        batch_dims = tf.compat.v1.AttrValue.FromString(output.node.attrs["batch_dims"]).i
+        is_of_rows = axis.value is not None and int(axis.value) == 0 and batch_dims == 0
+        return self._known.get(indices) if table.is_free and is_of_rows else None
+
+    def _one_hot(self, output: Tensor) -> Rows | None:
+        is_last = tf.compat.v1.AttrValue.FromString(output.node.attrs["axis"]).i == -1
+        free = all(each.is_free for each in output.inputs[1:])
+        return self._known.get(output.inputs[0]) if is_last and free else None
+
     def _concatenated(self, output: Tensor) -> Rows | None:
         found = {rows for each in output.inputs if (rows := self._known.get(each)) is not None}
         if len(found) != 1:
@@ -202,6 +214,8 @@ def _flag(node: Node, names: Sequence[str]) -> bool:
 
 
 _BY_OPERATION: dict[str, Callable[[RowAnalysis, Tensor], Rows | None]] = {
+    "GatherV2": RowAnalysis._gathered,
+    "OneHot": RowAnalysis._one_hot,
     "concat": RowAnalysis._concatenated,
     "dot": RowAnalysis._dot,
     "reshape": RowAnalysis._reshaped,

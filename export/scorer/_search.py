@@ -54,13 +54,22 @@ class Plan:
         )
 
 
-def cheapest_plan(graph: ScorerGraph, *, max_width: int) -> Plan:
-    """Rewrite the scorer and cut it; tables of at most `max_width` floats a row."""
+def plans_of(graph: ScorerGraph, *, max_width: int) -> list[Plan]:
+    """The scorer rewritten and cut in some ways, the cheapest first.
+
+    max_width: floats of a row of a table, at most.
+
+    Forms differ in what runs them: a matrix product may be known where the sum that it was written as is not.
+    """
     rows = RowAnalysis(graph.item)
     clean = _clean(graph)
-    simple = _planned(clean, graph.item, rows, max_width)
-    best = _improved(_normal(clean), graph.item, rows, max_width)
-    return min(simple, best, key=lambda plan: plan.ns_per_item)
+    normal = _normal(clean)
+    plans = [
+        _improved(normal, graph.item, rows, max_width),
+        _planned(clean, graph.item, rows, max_width),
+        _planned(normal, graph.item, rows, max_width),
+    ]
+    return sorted(plans, key=lambda plan: plan.ns_per_item)
 
 
 def _improved(output: Tensor, item: Tensor, rows: RowAnalysis, max_width: int) -> Plan:
@@ -131,6 +140,6 @@ def _planned(output: Tensor, item: Tensor, rows: RowAnalysis, max_width: int) ->
 
 
 def is_user_part(tensor: Tensor) -> bool:
-    """Whether it is computed once per request: free, of a fixed shape, and not written into the graph."""
-    is_value = tensor.dtype not in (tf.resource, tf.variant)
-    return tensor.is_free and tensor.known_shape is not None and tensor.op != "const" and is_value
+    """Whether it is computed once per request: free, of a fixed shape, no constant and no repetition."""
+    is_value = tensor.dtype not in (tf.resource, tf.variant) and tensor.op not in ("const", "broadcast")
+    return tensor.is_free and tensor.known_shape is not None and is_value

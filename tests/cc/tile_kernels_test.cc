@@ -151,6 +151,10 @@ const NamedUnary kUnaries[] = {
     {UnaryOp::kTanh, [](double x) { return std::tanh(x); }},
     {UnaryOp::kErf, [](double x) { return std::erf(x); }},
     {UnaryOp::kAbs, [](double x) { return std::fabs(x); }},
+    {UnaryOp::kExpm1, [](double x) { return std::expm1(x); }},
+    {UnaryOp::kSoftplus, [](double x) { return std::fmax(x, 0) + std::log1p(std::exp(-std::fabs(x))); }},
+    {UnaryOp::kElu, [](double x) { return x < 0 ? std::expm1(x) : x; }},
+    {UnaryOp::kFloor, [](double x) { return std::floor(x); }},
 };
 
 TEST_P(TileKernelsTest, UnaryFunctionsAreAccurate) {
@@ -175,6 +179,26 @@ TEST_P(TileKernelsTest, UnaryFunctionsAreAccurate) {
   }
 }
 
+TEST_P(TileKernelsTest, LogarithmsAreAccurate) {
+  std::vector<float> x;
+  for (float value = 1e-45f; value < 1e38f; value *= 1.9f) x.push_back(value);
+  for (float value = 0.5f; value < 2.0f; value += 0.003f) x.push_back(value);
+  const int64_t width = static_cast<int64_t>(x.size());
+  x.resize(PaddedWidth(width), kNan);
+  std::vector<float> out(x.size());
+  kernels().unary(UnaryOp::kLog, {x.data(), width}, 1, width, out.data(), width);
+  for (int64_t i = 0; i < width; ++i) {
+    const double expected = std::log(static_cast<double>(x[i]));
+    EXPECT_NEAR(out[i], expected, 1e-6 * std::fabs(expected) + 1e-12) << x[i];
+  }
+  for (int64_t i = 0; i < width; ++i) x[i] = i % 2 == 0 && x[i] < 1.0f ? -x[i] : x[i];
+  kernels().unary(UnaryOp::kLog1p, {x.data(), width}, 1, width, out.data(), width);
+  for (int64_t i = 0; i < width; ++i) {
+    const double expected = std::log1p(static_cast<double>(x[i]));
+    EXPECT_NEAR(out[i], expected, 1e-6 * std::fabs(expected) + 1e-37) << x[i];
+  }
+}
+
 TEST_P(TileKernelsTest, UnaryFunctionsAtTheEdges) {
   std::vector<float> x(kStrip, 0.0f), out(kStrip);
   x[0] = kNan, x[1] = kInfinity, x[2] = -kInfinity, x[3] = -1e9f, x[4] = 0.0f, x[5] = 200.0f;
@@ -191,6 +215,29 @@ TEST_P(TileKernelsTest, UnaryFunctionsAtTheEdges) {
   EXPECT_TRUE(std::isnan(out[0]));
   EXPECT_EQ(out[1], 1.0f);
   EXPECT_EQ(out[2], -1.0f);
+  for (const UnaryOp op : {UnaryOp::kExpm1, UnaryOp::kElu}) {
+    run(op);
+    EXPECT_TRUE(std::isnan(out[0]));
+    EXPECT_EQ(std::vector<float>(out.begin() + 1, out.begin() + 5),
+              (std::vector<float>{kInfinity, -1.0f, -1.0f, 0.0f}));
+  }
+  run(UnaryOp::kSoftplus);
+  EXPECT_TRUE(std::isnan(out[0]));
+  EXPECT_EQ(std::vector<float>(out.begin() + 1, out.begin() + 4),
+            (std::vector<float>{kInfinity, 0.0f, 0.0f}));
+  EXPECT_EQ(out[5], 200.0f);
+  run(UnaryOp::kFloor);
+  EXPECT_TRUE(std::isnan(out[0]));
+  EXPECT_EQ(std::vector<float>(out.begin() + 1, out.begin() + 6),
+            (std::vector<float>{kInfinity, -kInfinity, -1e9f, 0.0f, 200.0f}));
+  for (const UnaryOp op : {UnaryOp::kLog, UnaryOp::kLog1p}) {
+    x[5] = op == UnaryOp::kLog ? 0.0f : -1.0f;
+    run(op);
+    for (const int lane : {0, 2, 3}) EXPECT_TRUE(std::isnan(out[lane])) << lane;
+    EXPECT_EQ(out[1], kInfinity);
+    EXPECT_EQ(out[5], -kInfinity);
+  }
+  x[5] = 200.0f;
   run(UnaryOp::kRelu);
   EXPECT_TRUE(std::isnan(out[0]));  // A NaN must reach the score, which drops the item.
 }

@@ -20,7 +20,7 @@ WIDTHS = (4, 8, 12)
 
 
 class RandomModel:
-    """A model with one to three user tensors whose `score` is drawn when it is traced."""
+    """A model with one to four user tensors whose `score` is drawn when it is traced."""
 
     user_features: dict[str, Any] = {}  # noqa: RUF012
     embedding_dim = D
@@ -33,8 +33,9 @@ class RandomModel:
             "events": tf.TensorSpec([L, D], tf.float32),
             "profile": tf.TensorSpec([D], tf.float32),
             "present": tf.TensorSpec([L], tf.bool),
+            "types": tf.TensorSpec([L], tf.int64),
         }
-        names = ["events", "profile", "present"][: 1 + choose(3)]
+        names = ["events", "profile", "present", "types"][: 1 + choose(4)]
         self.user_state = {name: specs[name] for name in names}
 
     def embed_user(self, features: Any) -> Any:
@@ -50,6 +51,7 @@ class RandomModel:
             "events": random.normal(size=(L, D)).astype(np.float32),
             "profile": random.normal(size=D).astype(np.float32),
             "present": random.random(L) < 0.8,
+            "types": random.integers(0, 4, L),
         }
         return {name: tf.constant(values[name]) for name in self.user_state}
 
@@ -58,12 +60,14 @@ class RandomModel:
         self._events: list[tf.Tensor] = [user_state["events"]]  # [L, width]
         self._profiles: list[tf.Tensor] = [user_state.get("profile", user_state["events"][0])]  # [width]
         self._present = user_state.get("present", tf.reduce_any(user_state["events"] != 0, -1))
+        self._types = user_state.get("types", tf.cast(user_state["events"][:, 0] > 0, tf.int64))
+        self._given = user_state["events"]
         kinds = [
             self._dense, self._dense, self._dense, self._batch_norm, self._prelu, self._activation,
             self._attention, self._attention, self._by_hand, self._heads, self._layer_norm, self._concat,
             self._concat, self._slice, self._with_user, self._with_row, self._with_row, self._reduced,
             self._rank_three, self._control_flow, self._user_side, self._dot_product, self._noise,
-            self._constant_rows,
+            self._constant_rows, self._over_batch, self._over_batch, self._compared,
         ]  # fmt: skip
         graph = tf.compat.v1.get_default_graph()
         while len(_arithmetic(graph)) < self._operations:
@@ -123,7 +127,12 @@ class RandomModel:
         return spellings[self._choose(len(spellings))]()
 
     def _activation(self) -> tf.Tensor:
-        functions = [tf.nn.relu, tf.sigmoid, tf.tanh, tf.nn.gelu, tf.nn.silu, tf.nn.softmax, tf.nn.softplus]
+        functions = [
+            tf.nn.relu, tf.sigmoid, tf.tanh, tf.nn.gelu, tf.nn.silu, tf.nn.softmax, tf.nn.softplus, tf.nn.elu,
+            tf.nn.selu, tf.nn.softsign, tf.nn.relu6, lambda x: tf.math.log1p(tf.abs(x)),
+            lambda x: tf.exp(tf.nn.log_softmax(x)), lambda x: tf.pow(1.5 + tf.tanh(x), 0.7),
+            lambda x: tf.clip_by_value(x, -1.0, 0.5), lambda x: tf.sign(x) * tf.square(x) * 0.5,
+        ]  # fmt: skip
         return functions[self._choose(len(functions))](self._pick(self._rows))
 
     def _attention(self) -> tf.Tensor:
@@ -254,6 +263,67 @@ class RandomModel:
             lambda: tf.matmul(x, profile[:, tf.newaxis]),
         ]
         return tf.tanh(products[self._choose(len(products))]()) * self._weights(4)
+
+    def _over_batch(self) -> tf.Tensor:
+        """The user once for each item, as Keras has it, and its events under a mask."""
+        x = self._pick(self._rows)
+        n = x.shape[0]
+        events = self._repeated(self._pick(self._events), n)
+        mask = self._repeated(self._mask(), n)
+        if self._choose(2):
+            events = tf.nn.relu(tf.tensordot(events, self._weights(events.shape[-1], self._width()), 1))
+        there = tf.cast(mask, tf.float32)[..., tf.newaxis]
+        if x.shape[-1] != events.shape[-1]:
+            x = self._project(x, events.shape[-1])
+        kind = self._choose(4)
+        if kind == 0:
+            pooled = tf.math.divide_no_nan(tf.reduce_sum(events * there, 1), tf.reduce_sum(there, 1))
+        elif kind == 1:
+            pooled = tf.reduce_max(tf.where(mask[..., tf.newaxis], events, -2.0), 1)
+        else:
+            logits = tf.einsum("nle,ne->nl", events, x) * 0.35
+            masked = tf.where(mask, logits, -1e9) if kind == 2 else logits - 1e9 * (1 - there[..., 0])
+            pooled = tf.einsum("nl,nle->ne", tf.nn.softmax(masked), events)
+        return pooled * x if self._choose(2) else self._project(tf.concat([pooled, x], -1), self._width())
+
+    def _repeated(self, x: tf.Tensor, n: int) -> tf.Tensor:
+        """A tensor of the user [...] as [n, ...]."""
+        ways = [
+            lambda: tf.repeat(x[tf.newaxis], n, axis=0),
+            lambda: tf.tile(x[tf.newaxis], [n, *[1] * x.shape.rank]),
+            lambda: tf.broadcast_to(x, [n, *x.shape]),
+            lambda: tf.gather(x[tf.newaxis], tf.zeros([n], tf.int32)),
+            lambda: tf.stack([x] * n),
+        ]
+        return ways[self._choose(len(ways))]()
+
+    def _mask(self) -> tf.Tensor:
+        """Bool [L] of the user as it came: computed values near a threshold would be a matter of rounding."""
+        masks = [
+            lambda: self._present,
+            lambda: ~self._present,
+            lambda: tf.equal(self._types, 1),
+            lambda: (self._types < 3) & self._present,
+            lambda: (self._types >= 2) | self._present,
+            lambda: tf.cast(self._types, tf.bool),
+            lambda: tf.reduce_all(self._given != 0, -1),
+            lambda: self._given[:, 0] > self._given[:, 1],
+        ]
+        return masks[self._choose(len(masks))]()
+
+    def _compared(self) -> tf.Tensor:
+        """Comparisons of items, in functions that have no steps."""
+        x, y = self._pick(self._rows), self._pick(self._rows)
+        if x.shape[-1] != y.shape[-1]:
+            y = self._project(y, x.shape[-1])
+        functions = [
+            lambda: tf.where(x > y, x - y, tf.zeros_like(x)),
+            lambda: tf.cast(x <= y, tf.float32) * (y - x),
+            lambda: tf.where((x > 0) & (y > 0), tf.minimum(x, y), 0.0),
+            lambda: tf.where(tf.logical_not((x < 0) | (y < 0)), tf.minimum(x, y), 0.0),
+            lambda: tf.where(tf.reduce_any(x > y, -1, keepdims=True), tf.nn.relu(x - y), 0.0),
+        ]
+        return functions[self._choose(len(functions))]()
 
     def _noise(self) -> tf.Tensor:
         """Operations that change nothing but shapes."""

@@ -50,6 +50,8 @@ def value_of(tensor: Tensor) -> npt.NDArray[Any]:
 
 def _random(tensor: Tensor) -> npt.NDArray[Any]:
     values = np.random.default_rng(len(tensor.node.name)).normal(size=tensor.shape)
+    if tensor.dtype.is_integer:  # An index.
+        values = np.abs(4 * values) % 5
     return values > 0 if tensor.dtype == tf.bool else values.astype(tensor.dtype.as_numpy_dtype)
 
 

@@ -219,7 +219,11 @@ def test_a_damaged_program_is_refused(index, damage, message) -> None:
             ["item_embs"],
             r"expected float32 \[4, 3\] .* found float \[5,3\]",
         ),
-        (np.zeros((1, 4, DIM), np.int32), ["item_embs"], r"expected float32 \[4, 3\] .* found int32 \[4,3\]"),
+        (
+            np.zeros((1, 4, DIM), np.float64),
+            ["item_embs"],
+            r"expected float32 \[4, 3\] .* found double \[4,3\]",
+        ),
         (np.zeros((1, 4, DIM), np.float32), ["wide"], "expected a table of width 3 .* found width 9"),
     ],
 )

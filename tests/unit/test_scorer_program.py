@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,19 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import nann.ops
-from nann.export.scorer import SplitScorer, freeze_scorer, split_function
 from nann.export.scorer import _program as program_module
+from nann.export.scorer import freeze_scorer, split_function
 from nann.export.scorer._lower import lower
 from nann.export.scorer._lowering import NotLowerableError
 from nann.export.scorer._program import Activation, Opcode, ProgramWriter
 from nann.export.scorer.split import whole_scorer
 from nann.training._model import ModelConfig, ReferenceModel
-from support.graphs import random_corpus
+from support.native_scores import ITEMS, TILE_ROWS, scores_of
 from support.random_scorer import RandomModel
 from support.splitting import FunctionModel, split
 
 ROOT = Path(__file__).parents[2]
 L, D = 5, 8
-TILE_ROWS, ITEMS = 7, 24
 
 
 # ---------------------------------------------------------------------- the format
@@ -201,39 +198,8 @@ def _check_random_program(choose: Callable[[int], int]) -> bool:
     except NotLowerableError:
         return False
     state = [np.stack(each) for each in zip(*(model.state(seed).values() for seed in range(2)), strict=True)]
-    expected, found = _scores(result, state, b""), _scores(result, state, program.to_bytes())
+    expected, found = scores_of(result, state, b""), scores_of(result, state, program.to_bytes())
     np.testing.assert_allclose(found, expected, atol=2e-5 * max(1e-30, np.abs(expected).max()))
+    order = np.random.default_rng(0).permutation(ITEMS)
+    np.testing.assert_array_equal(scores_of(result, state, program.to_bytes(), order), found[:, order])
     return True
-
-
-def _scores(result: SplitScorer, state: list[Any], program: bytes) -> Any:
-    corpus = random_corpus(1, num_items=ITEMS, degree=3, sparsity=0.0)
-    width = (
-        result.item_function.inputs[0].shape[1]
-        if result.item_function
-        else result.function.inputs[-1].shape[1]
-    )
-    embs = np.random.default_rng(2).normal(size=(ITEMS, width)).astype(np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        files = corpus.write(Path(folder))
-        tables = {"item_embs": embs}
-        if result.item_function is not None:
-            tiles = np.concatenate([embs, embs])[: -(-ITEMS // TILE_ROWS) * TILE_ROWS].reshape(
-                -1, TILE_ROWS, width
-            )
-            tables["scorer"] = np.concatenate(
-                [np.asarray(result.item_function(tf.constant(t))) for t in tiles]
-            )[:ITEMS]
-        for name, table in tables.items():
-            np.save(Path(folder) / f"{name}.npy", table)
-        files["item_tables"] = {name: Path(folder) / f"{name}.npy" for name in tables}
-        return nann.ops.score_items(
-            nann.ops.IndexResource(**files),
-            state,
-            np.tile(np.arange(ITEMS, dtype=np.int32), (2, 1)),
-            scorer=result.function,
-            user_functions=[] if result.user_function is None else [result.user_function],
-            item_tables=result.item_tables,
-            tile_rows=TILE_ROWS,
-            program=program,
-        ).numpy()

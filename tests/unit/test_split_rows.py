@@ -43,6 +43,8 @@ OF_EACH_ITEM: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "cosine": lambda x: tf.nn.l2_normalize(x, -1),
     "transposed twice": lambda x: tf.transpose(tf.tanh(tf.transpose(x))),
     "stack": lambda x: tf.reshape(tf.stack([x, x + 1], axis=1), [TILE, -1]),
+    "rows of a table": lambda x: tf.gather(TABLE, tf.cast(tf.abs(x[:, 0]), tf.int32) % 8),
+    "one hot": lambda x: tf.one_hot(tf.cast(tf.abs(x[:, 0]), tf.int32), 8) * x,
     "tile": lambda x: tf.reduce_sum(tf.tile(x[:, tf.newaxis], [1, 3, 1]), 1),
 }
 
@@ -55,6 +57,10 @@ MIXING: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "reversed": lambda x: x[::-1],
     "other rows": lambda x: tf.concat([x[1:], x[:1]], 0),
     "gathered": lambda x: tf.gather(x, [1, 0, 2, 3, 4, 5]),
+    "rows of the tile": lambda x: tf.gather(x, tf.cast(tf.abs(x[:, 0]), tf.int32) % TILE),
+    "one hot along another axis": lambda x: (
+        tf.transpose(tf.one_hot(tf.cast(tf.abs(x[:, 0]), tf.int32), 8, axis=0)) * x[::-1]
+    ),
     "positions in the tile": lambda x: x * POSITIONS,
     "positions beside": lambda x: tf.concat([x, POSITIONS], -1),
     "positions chosen": lambda x: tf.where(POSITIONS > 2, x, 0.0),

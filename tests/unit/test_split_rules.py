@@ -61,35 +61,21 @@ class Case:
 
 CASES = {
     # Shapes.
-    "a broadcast operand": Case(_cleanup.broadcast_operands, lambda: add(broadcast(ROW, (6, 8)), X), ["add"]),
-    "broadcasts that give the shape": Case(
-        _cleanup.broadcast_operands,
-        lambda: mul(broadcast(ROW, (6, 8)), broadcast(user(1, 1), (6, 8))),
-        ["mul", "broadcast"],
+    "a sum of parts": Case(
+        _algebra.sum_of_concat,
+        lambda: reduce_(concat([item(2, 8), user(6, 1, 8)], 1), "Mean", [1]),
+        ["reduce", "reshape", "add", "mul"],
     ),
-    "no broadcast": Case(_cleanup.broadcast_operands, lambda: add(ROW, X), None),
-    "a constant that repeats": Case(
-        _cleanup.shrink_constants, lambda: mul(X, constant(np.full((6, 8), 3.0), np.float32)), ["mul"]
+    "a sum along another axis than parts meet at": Case(
+        _algebra.sum_of_concat, lambda: reduce_(concat([item(2, 8), user(6, 1, 8)], 1), "Sum", [2]), None
     ),
-    "a constant that gives the shape": Case(
-        _cleanup.shrink_constants, lambda: add(ROW, constant(np.full((6, 8), 3.0), np.float32)), None
+    "heads that were stacked": Case(
+        _cleanup.transpose_of_concat,
+        lambda: transpose(concat([reshape(X, (1, 6, 8)), reshape(Y, (1, 6, 8))], 0), (1, 0, 2)),
+        ["reshape", "Tanh", "reshape", "concat"],
     ),
-    "a function of a broadcast": Case(
-        _cleanup.late_broadcast, lambda: relu(broadcast(ROW, (6, 8))), ["Relu", "broadcast"]
-    ),
-    "a product with a broadcast": Case(
-        _cleanup.late_broadcast, lambda: dot(broadcast(ROW, (6, 8)), W), ["dot", "broadcast"]
-    ),
-    "a broadcast along the last axis": Case(
-        _cleanup.late_broadcast, lambda: dot(broadcast(item(1), (6, 8)), W), None
-    ),
-    "a reshape of a broadcast": Case(
-        _cleanup.late_broadcast,
-        lambda: reshape(broadcast(item(1, 8), (6, 3, 8)), (6, 1, 3, 8)),
-        ["reshape", "broadcast"],
-    ),
-    "a reshape that mixes broadcast axes": Case(
-        _cleanup.late_broadcast, lambda: reshape(broadcast(item(1, 8), (6, 3, 8)), (18, 8)), None
+    "a transpose that moves more than parts": Case(
+        _cleanup.transpose_of_concat, lambda: transpose(concat([X, Y], 0), (1, 0)), None
     ),
     "a function of rows after a reshape": Case(
         _cleanup.late_reshape, lambda: dot(reshape(item(3, 8), (18, 8)), W), ["dot", "reshape"]
@@ -115,6 +101,16 @@ CASES = {
     ),
     "softmax over another axis": Case(
         _cleanup.late_reshape, lambda: unary("Softmax", reshape(item(3, 8), (6, 24))), None
+    ),
+    "where, of axes of size 1": Case(
+        _cleanup.elementwise_without_ones,
+        lambda: select(reshape(FLAGS, (1, 1, 1, 5)), reshape(item(5), (6, 1, 1, 5)), constant(0, np.float32)),
+        ["reshape", "SelectV2", "reshape"],
+    ),
+    "where, of one axis of size 1 that is the last": Case(
+        _cleanup.elementwise_without_ones,
+        lambda: select(user(3, 1, dtype=tf.bool), item(3, 1), constant(0, np.float32)),
+        None,
     ),
     "a sum of reshapes": Case(
         _cleanup.late_reshape_of_operands,

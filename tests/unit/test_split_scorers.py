@@ -227,9 +227,9 @@ def test_control_flow_of_the_user_runs_once_a_request() -> None:
 
 def test_control_flow_over_the_items_stays_whole() -> None:
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
-        x = tf.while_loop(lambda i, x: i < 3, lambda i, x: (i + 1, tf.sin(x)), (0, tf.matmul(item, KERNEL)))[
-            1
-        ]
+        rounds = tf.cast(tf.abs(user["taste"][0]), tf.int32) + 2  # Not known before a request.
+        start = (0, tf.matmul(item, KERNEL))
+        x = tf.while_loop(lambda i, x: i < rounds, lambda i, x: (i + 1, tf.sin(x)), start)[1]
         return tf.linalg.matvec(x, user["taste"])
 
     result = split(score, taste=[D])
@@ -310,7 +310,7 @@ def test_a_stateful_assertion_is_not_dropped() -> None:
     assert "Assert" in (result.report.reason or "")
 
 
-def test_a_scorer_in_half_precision_is_split_but_not_rearranged() -> None:
+def test_a_scorer_in_half_precision_is_split_in_float32() -> None:
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
         hidden = tf.matmul(tf.cast(item, tf.float16), tf.cast(KERNEL, tf.float16)) + tf.constant(
             0.1, tf.float16
@@ -318,9 +318,14 @@ def test_a_scorer_in_half_precision_is_split_but_not_rearranged() -> None:
         taste = tf.cast(tf.tanh(user["taste"]), tf.float16)
         return tf.cast(tf.linalg.matvec(tf.nn.relu(hidden), taste), tf.float32)
 
-    result = split(score, taste=[D])
+    scorer = frozen(score, taste=[D])
+    result = split_function(scorer.function, max_table_width=4096)
     assert result.report.reason is None
-    assert [each["dtype"] for each in result.report.user_tensors] == ["float16"]
+    assert largest_difference(scorer.function, result) <= scorer.tolerance
+    assert [each["dtype"] for each in result.report.user_tensors] == ["float32"]
+    assert tf.float16 not in {
+        tensor.dtype for each in result.function.graph.get_operations() for tensor in each.outputs
+    }
 
 
 def test_big_results_of_constants_are_not_written_into_the_graph() -> None:

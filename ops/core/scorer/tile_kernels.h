@@ -97,7 +97,13 @@ enum class UnaryOp {
   kSigmoid,
   kTanh,
   kErf,
-  kAbs
+  kAbs,
+  kExpm1,
+  kLog,
+  kLog1p,
+  kSoftplus,
+  kElu,
+  kFloor
 };
 enum class ReduceOp { kSum, kMean, kMax, kMin };
 

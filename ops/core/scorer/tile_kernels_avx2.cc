@@ -36,6 +36,8 @@ NANN_SIMD float MaxOf(Vec x) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
+#include "tile_functions_inl.h"
+// After it.
 #include "tile_kernels_inl.h"
 // After it.
 #include "tile_kernels_groups_inl.h"

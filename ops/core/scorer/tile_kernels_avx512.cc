@@ -32,6 +32,8 @@ NANN_SIMD Vec SquareRoot(Vec x) { return (Vec)_mm512_sqrt_ps((__m512)x); }
 NANN_SIMD float SumOf(Vec x) { return _mm512_reduce_add_ps((__m512)x); }
 NANN_SIMD float MaxOf(Vec x) { return _mm512_reduce_max_ps((__m512)x); }
 
+#include "tile_functions_inl.h"
+// After it.
 #include "tile_kernels_inl.h"
 // After it.
 #include "tile_kernels_groups_inl.h"

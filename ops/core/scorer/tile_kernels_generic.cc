@@ -35,6 +35,8 @@ NANN_SIMD float MaxOf(Vec x) {
   return even > odd ? even : odd;
 }
 
+#include "tile_functions_inl.h"
+// After it.
 #include "tile_kernels_inl.h"
 // After it.
 #include "tile_kernels_groups_inl.h"

@@ -1,75 +1,8 @@
 // The kernels once, for any vector width. Included by one file an instruction set, inside its own namespace,
-// after it has defined:
-//   NANN_SIMD                 static inline, always inlined, with the instruction set's target attribute
-//   NANN_KERNEL               static, with the target attribute
-//   kWidth                    floats in a vector
-//   Vec, IntVec               vectors of kWidth floats or int32 (GCC's vector types: + - * / < and ?: work)
-//   kGemmRows, kGemmStrips    the block of a product that fits into the registers
-//   Load, Store, Set, MultiplyAdd (a * b + c), SquareRoot, SumOf and MaxOf (of a vector's floats)
-// No header is included from here: a function of the standard library compiled for this instruction set could
-// be the copy that the linker keeps for all processors.
+// after tile_functions_inl.h, under the same conditions.
 
 constexpr int kStripVecs = kStrip / kWidth;
 constexpr int32_t kLanes[kStrip] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
-NANN_SIMD Vec Relu(Vec x) { return x < Set(0.0f) ? Set(0.0f) : x; }  // A NaN stays a NaN.
-NANN_SIMD Vec Larger(Vec a, Vec b) { return a != a ? a : (b > a || b != b ? b : a); }
-NANN_SIMD Vec Smaller(Vec a, Vec b) { return a != a ? a : (b < a || b != b ? b : a); }
-
-// Cephes' expf: 2^n * p(r), relative error of about 1e-7.
-NANN_SIMD Vec Exp(Vec x) {
-  const Vec rounder = Set(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits.
-  const Vec bounded = x < Set(-87.3f) ? Set(-87.3f) : (x > Set(88.7f) ? Set(88.7f) : x);
-  const Vec shifted = MultiplyAdd(bounded, Set(1.44269504f), rounder);
-  const Vec n = shifted - rounder;
-  const Vec r = MultiplyAdd(n, Set(2.12194440e-4f), MultiplyAdd(n, Set(-0.693359375f), bounded));
-  Vec p = Set(1.9875691500e-4f);
-  p = MultiplyAdd(p, r, Set(1.3981999507e-3f));
-  p = MultiplyAdd(p, r, Set(8.3334519073e-3f));
-  p = MultiplyAdd(p, r, Set(4.1665795894e-2f));
-  p = MultiplyAdd(p, r, Set(1.6666665459e-1f));
-  p = MultiplyAdd(p, r, Set(5.0000001201e-1f));
-  p = MultiplyAdd(p, r * r, r + Set(1.0f));
-  const Vec power = (Vec)(((IntVec)shifted << 23) + (IntVec)Set(1.0f));
-  const Vec result = p * power;
-  const Vec infinity = Set(__builtin_inff());
-  return x < Set(-87.3f) ? Set(0.0f) : (x > Set(88.7f) ? infinity : result);
-}
-
-NANN_SIMD Vec Sigmoid(Vec x) { return Set(1.0f) / (Set(1.0f) + Exp(-x)); }
-
-// Cephes' tanhf: a polynomial near 0, where the other form would cancel.
-NANN_SIMD Vec Tanh(Vec x) {
-  const Vec z = x * x;
-  Vec p = Set(-5.70498872745e-3f);
-  p = MultiplyAdd(p, z, Set(2.06390887954e-2f));
-  p = MultiplyAdd(p, z, Set(-5.37397155531e-2f));
-  p = MultiplyAdd(p, z, Set(1.33314422036e-1f));
-  p = MultiplyAdd(p, z, Set(-3.33332819422e-1f));
-  const Vec near = MultiplyAdd(p * z, x, x);
-  const Vec far = Set(1.0f) - Set(2.0f) / (Exp(x + x) + Set(1.0f));
-  return z < Set(0.390625f) ? near : far;
-}
-
-// Abramowitz and Stegun 7.1.26 away from 0 (absolute error 1.5e-7), the Taylor series near it.
-NANN_SIMD Vec Erf(Vec x) {
-  const Vec z = x * x;
-  const Vec magnitude = x < Set(0.0f) ? -x : x;
-  const Vec t = Set(1.0f) / MultiplyAdd(magnitude, Set(0.3275911f), Set(1.0f));
-  Vec p = Set(1.061405429f);
-  p = MultiplyAdd(p, t, Set(-1.453152027f));
-  p = MultiplyAdd(p, t, Set(1.421413741f));
-  p = MultiplyAdd(p, t, Set(-0.284496736f));
-  p = MultiplyAdd(p, t, Set(0.254829592f)) * t;
-  const Vec far = Set(1.0f) - p * Exp(-z);
-  Vec series = Set(-1.0f / 1320.0f);
-  series = MultiplyAdd(series, z, Set(1.0f / 216.0f));
-  series = MultiplyAdd(series, z, Set(-1.0f / 42.0f));
-  series = MultiplyAdd(series, z, Set(0.1f));
-  series = MultiplyAdd(series, z, Set(-1.0f / 3.0f));
-  const Vec near = Set(1.128379167f) * MultiplyAdd(series * z, x, x);
-  return z < Set(0.25f) ? near : (x < Set(0.0f) ? -far : far);
-}
 
 NANN_SIMD const float* AddendRow(const Addend& addend, int64_t row) {
   if (addend.repeat > 1) row /= addend.repeat;
@@ -226,6 +159,18 @@ NANN_KERNEL void Unary(UnaryOp op, RowsView in, int64_t rows, int64_t width, flo
       NANN_UNARY_LOOP(Erf(x));
     case UnaryOp::kAbs:
       NANN_UNARY_LOOP((x < Set(0.0f) ? -x : x));
+    case UnaryOp::kExpm1:
+      NANN_UNARY_LOOP(Expm1(x));
+    case UnaryOp::kLog:
+      NANN_UNARY_LOOP(Log(x));
+    case UnaryOp::kLog1p:
+      NANN_UNARY_LOOP(Log1p(x));
+    case UnaryOp::kSoftplus:
+      NANN_UNARY_LOOP(Softplus(x));
+    case UnaryOp::kElu:
+      NANN_UNARY_LOOP(Elu(x));
+    case UnaryOp::kFloor:
+      NANN_UNARY_LOOP(Floor(x));
   }
 }
 

@@ -1,6 +1,8 @@
 #include "native_scorer.h"
 
 #include <algorithm>
+#include <limits>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -25,12 +27,62 @@ NativeExecutor::Options OptionsOf(int64_t tile_rows, bool bfloat16) {
   return options;
 }
 
+// Axes of size 1 count for nothing.
 bool HasDims(const Tensor& tensor, absl::Span<const uint32_t> dims) {
-  if (tensor.dtype() != tensorflow::DT_FLOAT || tensor.dims() != static_cast<int>(dims.size())) return false;
-  for (size_t i = 0; i < dims.size(); ++i) {
-    if (tensor.dim_size(static_cast<int>(i)) != dims[i]) return false;
+  std::vector<int64_t> expected, found;
+  for (const uint32_t n : dims) {
+    if (n != 1) expected.push_back(n);
   }
-  return true;
+  for (int axis = 0; axis < tensor.dims(); ++axis) {
+    if (tensor.dim_size(axis) != 1) found.push_back(tensor.dim_size(axis));
+  }
+  return expected == found;
+}
+
+// Whole numbers up to this are floats; larger ones become infinity, which equals no number of an item.
+constexpr int64_t kMostExact = int64_t{1} << 24;
+
+template <typename T>
+float ToFloat(T value) {
+  if constexpr (std::is_integral_v<T>) {
+    const int64_t whole = static_cast<int64_t>(value);
+    if (whole > kMostExact) return std::numeric_limits<float>::infinity();
+    if (whole < -kMostExact) return -std::numeric_limits<float>::infinity();
+  }
+  return static_cast<float>(value);
+}
+
+template <typename T>
+void ToFloats(const Tensor& tensor, std::vector<float>* floats) {
+  const auto values = tensor.flat<T>();
+  floats->resize(values.size());
+  for (int64_t i = 0; i < values.size(); ++i) (*floats)[i] = ToFloat<T>(values(i));
+}
+
+// The floats of a user's tensor, in `room` where they are of another type; null for a type that has none.
+const float* FloatsOf(const Tensor& tensor, std::vector<float>* room) {
+  switch (tensor.dtype()) {
+    case tensorflow::DT_FLOAT:
+      return tensor.flat<float>().data();
+    case tensorflow::DT_BOOL:
+      ToFloats<bool>(tensor, room);
+      break;
+    case tensorflow::DT_INT32:
+      ToFloats<int32_t>(tensor, room);
+      break;
+    case tensorflow::DT_INT64:
+      ToFloats<int64_t>(tensor, room);
+      break;
+    case tensorflow::DT_HALF:
+      ToFloats<Eigen::half>(tensor, room);
+      break;
+    case tensorflow::DT_BFLOAT16:
+      ToFloats<Eigen::bfloat16>(tensor, room);
+      break;
+    default:
+      return nullptr;
+  }
+  return room->data();
 }
 
 }  // namespace
@@ -56,11 +108,14 @@ absl::Status NativeScorer::CheckTables(const std::vector<const Table*>& tables) 
 
 absl::Status NativeScorer::RunUser(const std::vector<Tensor>& tensors, Memory* user) const {
   std::vector<const float*> floats(tensors.size(), nullptr);
+  std::vector<std::vector<float>> converted(tensors.size());
   for (const Instruction& instruction : executor_.program().instructions()) {
     if (instruction.opcode != Opcode::kInput) continue;
     const size_t index = instruction.parameters[0];
     const absl::Span<const uint32_t> dims = absl::MakeConstSpan(instruction.parameters).subspan(1);
-    if (index >= tensors.size() || !HasDims(tensors[index], dims)) {
+    const bool fits = index < tensors.size() && HasDims(tensors[index], dims);
+    if (fits && floats[index] == nullptr) floats[index] = FloatsOf(tensors[index], &converted[index]);
+    if (!fits || floats[index] == nullptr) {
       return absl::InvalidArgumentError(absl::StrCat(
           "user_state[", index, "]: expected float32 [", absl::StrJoin(dims, ", "),
           "] per user as the scorer program's, found ",
@@ -68,7 +123,6 @@ absl::Status NativeScorer::RunUser(const std::vector<Tensor>& tensors, Memory* u
                                                 tensors[index].shape().DebugString())
                                  : "none"));
     }
-    floats[index] = tensors[index].flat<float>().data();
   }
   *user = users_.Borrow();
   executor_.RunUser(floats, user->get());

@@ -1,0 +1,77 @@
+"""Einsum in our form: sums, matrix products within leading axes, and transposes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from nann.export.scorer._contract import Labels, contraction
+from nann.export.scorer._ir import Tensor
+from nann.export.scorer._ops import matmul, mul, reduce_, reshape, transpose
+
+
+def einsum(equation: str, operands: Sequence[Tensor]) -> Tensor | None:
+    """`einsum("ble,be->bl", [hist, query])`; None for diagonals and for axes that are broadcast."""
+    inputs, arrow, output = equation.replace(" ", "").partition("->")
+    labels = [_labels(each, x.rank) for each, x in zip(inputs.split(","), operands, strict=True)]
+    hidden = max(sum(isinstance(label, int) for label in own) for own in labels)
+    out = _labels(output, len(output.replace("...", "")) + hidden)
+    if not arrow or any(len(set(each)) != len(each) for each in (*labels, out)):
+        return None
+    sizes: dict[object, int] = {}
+    for x, own in zip(operands, labels, strict=True):
+        if any(sizes.setdefault(label, n) != n for label, n in zip(own, x.shape, strict=True)):
+            return None
+    if not set(out) <= set(sizes):
+        return None
+    total, own = operands[0], labels[0]
+    for at in range(1, len(operands)):
+        later = {label for each in labels[at + 1 :] for label in each} | set(out)
+        total, own = _multiplied(total, own, operands[at], labels[at], later)
+    total, own = _summed(total, own, set(out))
+    return _arranged(total, own, out)
+
+
+def _labels(text: str, rank: int) -> list[object]:
+    """A letter for each axis; what "..." stands for counts from the right."""
+    before, dots, after = text.partition("...")
+    return [*before, *(range(len(before) + len(after) - rank, 0) if dots else ()), *after]
+
+
+def _multiplied(
+    x: Tensor, own: Labels, y: Tensor, others: Labels, needed: set[object]
+) -> tuple[Tensor, list[object]]:
+    """The product, summed over what is not needed, and its labels."""
+    x, own = _summed(x, own, needed | set(others))
+    y, others = _summed(y, others, needed | set(own))
+    batch = [label for label in own if label in others and label in needed]
+    summed = [label for label in own if label in others and label not in needed]
+    rows = [label for label in own if label not in others]
+    columns = [label for label in others if label not in own]
+    out = [*batch, *rows, *columns]
+    if not batch and (x.is_free or y.is_free):
+        sides = (x, own, y, others) if y.is_free else (y, others, x, own)
+        product = contraction(*sides, out)
+        if product is not None:
+            return product, out
+    x, y = _arranged(x, own, [*batch, *rows, *summed]), _arranged(y, others, [*batch, *summed, *columns])
+    lead = x.shape[: len(batch)]
+    sizes = x.shape[len(batch) : len(batch) + len(rows)], y.shape[len(batch) + len(summed) :]
+    if not summed:
+        left = reshape(x, (*lead, *sizes[0], *[1] * len(columns)))
+        return mul(left, reshape(y, (*lead, *[1] * len(rows), *sizes[1]))), out
+    depth = math.prod(x.shape[len(batch) + len(rows) :])
+    product = matmul(
+        reshape(x, (*lead, math.prod(sizes[0]), depth)), reshape(y, (*lead, depth, math.prod(sizes[1])))
+    )
+    return reshape(product, (*lead, *sizes[0], *sizes[1])), out
+
+
+def _summed(x: Tensor, labels: Labels, needed: set[object]) -> tuple[Tensor, list[object]]:
+    axes = [axis for axis, label in enumerate(labels) if label not in needed]
+    return reduce_(x, "Sum", axes), [label for label in labels if label in needed]
+
+
+def _arranged(x: Tensor, labels: Labels, wanted: Labels) -> Tensor:
+    places = {label: axis for axis, label in enumerate(labels)}
+    return transpose(x, [places[label] for label in wanted]) if x.rank else x

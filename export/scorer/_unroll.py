@@ -1,0 +1,164 @@
+"""Loops whose number of rounds is known, written out: a recurrent network over a fixed number of events."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
+
+from nann.export.scorer._ir import Array
+
+_LOOPS = frozenset(["StatelessWhile", "While"])
+_MAY_BE_STATELESS = _LOOPS | {"If", "PartitionedCall", "Placeholder", "StatefulPartitionedCall"}
+# A tile has more items than this, and a loop over the items is better left to TensorFlow.
+_MOST_ROUNDS = 64
+_MOST_OPERATIONS = 8192  # of a loop that is written out
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """A loop's operation, what one round does, and how often it does."""
+
+    operation: Any
+    body: Any
+    rounds: int
+
+
+def without_loops(function: Any) -> Any:
+    """A frozen function whose loops of few, known rounds are written out; `function` where it has none."""
+    while (loop := next(_known_loops(function), None)) is not None:
+        function = _written_out(function, loop)
+    return function
+
+
+def _known_loops(function: Any) -> Iterator[_Loop]:
+    library = {each.signature.name: each for each in function.graph.as_graph_def().library.function}
+    for operation in function.graph.get_operations():
+        if operation.type in _LOOPS:
+            condition, body = (
+                function_def_to_graph(library[operation.get_attr(name).name], include_library_functions=True)
+                for name in ("cond", "body")
+            )
+            work = body.get_operations()
+            if any(each.op_def.is_stateful and each.type not in _MAY_BE_STATELESS for each in work):
+                continue
+            rounds = _rounds(operation, condition, body)
+            if rounds is not None and rounds * len(work) <= _MOST_OPERATIONS:
+                yield _Loop(operation, body, rounds)
+
+
+def _rounds(operation: Any, condition: Any, body: Any) -> int | None:
+    """How often the loop runs, where only constants decide it: those values alone are computed."""
+    deciding = _deciding(condition, body)
+    values = _constants(operation, deciding)
+    if values is None:
+        return None
+    with _session(condition) as decide, _session(body) as step:
+        for rounds in range(_MOST_ROUNDS + 1):
+            fed = {condition.inputs[at].name: value for at, value in values.items()}
+            if not decide.run(condition.outputs[0], fed):
+                return rounds
+            fed = {body.inputs[at].name: value for at, value in values.items()}
+            values = dict(zip(deciding, step.run([body.outputs[at] for at in deciding], fed), strict=True))
+    return None
+
+
+def _deciding(condition: Any, body: Any) -> list[int]:
+    """The loop's variables that its condition is computed from, in this round or a later one."""
+    pending = _read(condition, [condition.outputs[0]])
+    found: set[int] = set()
+    while pending:
+        at = pending.pop()
+        if at not in found:
+            found.add(at)
+            pending |= _read(body, [body.outputs[at]])
+    return sorted(found)
+
+
+def _read(graph: Any, outputs: Sequence[Any]) -> set[int]:
+    """The inputs of a function that some of its outputs are computed from."""
+    places = {tensor.name: at for at, tensor in enumerate(graph.inputs)}
+    return {places[each.outputs[0].name] for each in _operations(outputs) if each.type == "Placeholder"}
+
+
+def _constants(operation: Any, places: Sequence[int]) -> dict[int, Array] | None:
+    """Some inputs of an operation, where they are computed of constants."""
+    tensors = [operation.inputs[at] for at in places]
+    if any(each.type in ("Placeholder", *_LOOPS) for each in _operations(tensors)):
+        return None
+    with _session(operation.graph) as session:
+        return dict(zip(places, session.run(tensors), strict=True))
+
+
+def _operations(tensors: Sequence[Any]) -> list[Any]:
+    """All that some tensors are computed by."""
+    seen: dict[str, Any] = {}
+    pending = [tensor.op for tensor in tensors]
+    while pending:
+        operation = pending.pop()
+        if operation.name not in seen:
+            seen[operation.name] = operation
+            pending += [tensor.op for tensor in operation.inputs]
+            pending += operation.control_inputs
+    return list(seen.values())
+
+
+def _session(graph: Any) -> Any:
+    return contextlib.closing(tf.compat.v1.Session(graph=graph))
+
+
+def _written_out(function: Any, loop: _Loop) -> Any:
+    """The function with the rounds of one loop in place of it."""
+    whole = function.graph.as_graph_def()
+    names = [tensor.name for tensor in function.inputs]
+
+    def imported(graph_def: Any, given: Mapping[str, Any], wanted: Sequence[str]) -> list[Any]:
+        needed = _part(graph_def, wanted, given)
+        needed.library.CopyFrom(whole.library)
+        read = {_tensor(name) for node in needed.node for name in node.input}
+        known = {name: tensor for name, tensor in given.items() if name in read}
+        computed = [name for name in wanted if name not in given]
+        results = tf.graph_util.import_graph_def(needed, known, computed, name="")
+        found = {**given, **dict(zip(computed, results, strict=True))}
+        return [found[name] for name in wanted]
+
+    def unrolled(*tensors: Any) -> list[Any]:
+        given = dict(zip(names, tensors, strict=True))
+        values = imported(whole, given, [tensor.name for tensor in loop.operation.inputs])
+        body = loop.body.as_graph_def()
+        for _ in range(loop.rounds):
+            fed = dict(zip((each.name for each in loop.body.inputs), values, strict=True))
+            values = imported(body, fed, [tensor.name for tensor in loop.body.outputs])
+        after = {f"{loop.operation.name}:{at}": value for at, value in enumerate(values)}
+        return imported(whole, {**given, **after}, [tensor.name for tensor in function.outputs])
+
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.op.name) for tensor in function.inputs]
+    return tf.function(unrolled, input_signature=specs, autograph=False).get_concrete_function()
+
+
+def _part(graph_def: Any, wanted: Sequence[str], given: Mapping[str, Any]) -> Any:
+    """The nodes that some tensors are computed by, of those that are given."""
+    nodes = {node.name: node for node in graph_def.node}
+    pending, seen = [_tensor(each) for each in wanted], set[str]()
+    while pending:
+        tensor = pending.pop()
+        name = tensor.rpartition(":")[0]
+        if tensor not in given and name not in seen:
+            seen.add(name)
+            pending += [_tensor(each) for each in nodes[name].input]
+    part = type(graph_def)(versions=graph_def.versions)
+    part.node.extend(node for node in graph_def.node if node.name in seen)
+    for node in part.node:  # What is given has run.
+        inputs = [each for each in node.input if not each.startswith("^") or each[1:] in seen]
+        del node.input[:]
+        node.input.extend(inputs)
+    return part
+
+
+def _tensor(name: str) -> str:
+    """The full name of a node's input."""
+    return name if ":" in name else f"{name.lstrip('^')}:0"

@@ -1,0 +1,129 @@
+// Functions of one vector, for any vector width. Included by one file an instruction set, inside its own
+// namespace, after it has defined:
+//   NANN_SIMD                 static inline, always inlined, with the instruction set's target attribute
+//   NANN_KERNEL               static, with the target attribute
+//   kWidth                    floats in a vector
+//   Vec, IntVec               vectors of kWidth floats or int32 (GCC's vector types: + - * / < and ?: work)
+//   kGemmRows, kGemmStrips    the block of a product that fits into the registers
+//   Load, Store, Set, MultiplyAdd (a * b + c), SquareRoot, SumOf and MaxOf (of a vector's floats)
+// No header is included from here: a function of the standard library compiled for this instruction set could
+// be the copy that the linker keeps for all processors.
+
+NANN_SIMD Vec Relu(Vec x) { return x < Set(0.0f) ? Set(0.0f) : x; }  // A NaN stays a NaN.
+NANN_SIMD Vec Larger(Vec a, Vec b) { return a != a ? a : (b > a || b != b ? b : a); }
+NANN_SIMD Vec Smaller(Vec a, Vec b) { return a != a ? a : (b < a || b != b ? b : a); }
+
+// Cephes' expf: 2^n * p(r), relative error of about 1e-7.
+NANN_SIMD Vec Exp(Vec x) {
+  const Vec rounder = Set(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits.
+  const Vec bounded = x < Set(-87.3f) ? Set(-87.3f) : (x > Set(88.7f) ? Set(88.7f) : x);
+  const Vec shifted = MultiplyAdd(bounded, Set(1.44269504f), rounder);
+  const Vec n = shifted - rounder;
+  const Vec r = MultiplyAdd(n, Set(2.12194440e-4f), MultiplyAdd(n, Set(-0.693359375f), bounded));
+  Vec p = Set(1.9875691500e-4f);
+  p = MultiplyAdd(p, r, Set(1.3981999507e-3f));
+  p = MultiplyAdd(p, r, Set(8.3334519073e-3f));
+  p = MultiplyAdd(p, r, Set(4.1665795894e-2f));
+  p = MultiplyAdd(p, r, Set(1.6666665459e-1f));
+  p = MultiplyAdd(p, r, Set(5.0000001201e-1f));
+  p = MultiplyAdd(p, r * r, r + Set(1.0f));
+  const Vec power = (Vec)(((IntVec)shifted << 23) + (IntVec)Set(1.0f));
+  const Vec result = p * power;
+  const Vec infinity = Set(__builtin_inff());
+  return x < Set(-87.3f) ? Set(0.0f) : (x > Set(88.7f) ? infinity : result);
+}
+
+NANN_SIMD Vec Sigmoid(Vec x) { return Set(1.0f) / (Set(1.0f) + Exp(-x)); }
+
+// Cephes' tanhf: a polynomial near 0, where the other form would cancel.
+NANN_SIMD Vec Tanh(Vec x) {
+  const Vec z = x * x;
+  Vec p = Set(-5.70498872745e-3f);
+  p = MultiplyAdd(p, z, Set(2.06390887954e-2f));
+  p = MultiplyAdd(p, z, Set(-5.37397155531e-2f));
+  p = MultiplyAdd(p, z, Set(1.33314422036e-1f));
+  p = MultiplyAdd(p, z, Set(-3.33332819422e-1f));
+  const Vec near = MultiplyAdd(p * z, x, x);
+  const Vec far = Set(1.0f) - Set(2.0f) / (Exp(x + x) + Set(1.0f));
+  return z < Set(0.390625f) ? near : far;
+}
+
+// Abramowitz and Stegun 7.1.26 away from 0 (absolute error 1.5e-7), the Taylor series near it.
+NANN_SIMD Vec Erf(Vec x) {
+  const Vec z = x * x;
+  const Vec magnitude = x < Set(0.0f) ? -x : x;
+  const Vec t = Set(1.0f) / MultiplyAdd(magnitude, Set(0.3275911f), Set(1.0f));
+  Vec p = Set(1.061405429f);
+  p = MultiplyAdd(p, t, Set(-1.453152027f));
+  p = MultiplyAdd(p, t, Set(1.421413741f));
+  p = MultiplyAdd(p, t, Set(-0.284496736f));
+  p = MultiplyAdd(p, t, Set(0.254829592f)) * t;
+  const Vec far = Set(1.0f) - p * Exp(-z);
+  Vec series = Set(-1.0f / 1320.0f);
+  series = MultiplyAdd(series, z, Set(1.0f / 216.0f));
+  series = MultiplyAdd(series, z, Set(-1.0f / 42.0f));
+  series = MultiplyAdd(series, z, Set(0.1f));
+  series = MultiplyAdd(series, z, Set(-1.0f / 3.0f));
+  const Vec near = Set(1.128379167f) * MultiplyAdd(series * z, x, x);
+  return z < Set(0.25f) ? near : (x < Set(0.0f) ? -far : far);
+}
+
+// Cephes' logf: the mantissa's polynomial, and ln 2 times the exponent in two parts.
+NANN_SIMD Vec Log(Vec x) {
+  const Vec none = Set(0.0f), one = Set(1.0f);
+  const Vec smallest = Set(1.17549435e-38f);  // Below it the exponent's bits say nothing.
+  const Vec normal = x < smallest ? x * Set(33554432.0f) : x;
+  const IntVec bits = (IntVec)normal;
+  const Vec mantissa = (Vec)((bits & 0x007fffff) | 0x3f000000);  // In [0.5, 1).
+  const Vec root = Set(0.707106781f);
+  const Vec exponent = __builtin_convertvector((bits >> 23) - 126, Vec) - (x < smallest ? Set(25.0f) : none) -
+                       (mantissa < root ? one : none);
+  const Vec r = (mantissa < root ? mantissa + mantissa : mantissa) - one;
+  const Vec z = r * r;
+  Vec p = Set(7.0376836292e-2f);
+  p = MultiplyAdd(p, r, Set(-1.1514610310e-1f));
+  p = MultiplyAdd(p, r, Set(1.1676998740e-1f));
+  p = MultiplyAdd(p, r, Set(-1.2420140846e-1f));
+  p = MultiplyAdd(p, r, Set(1.4249322787e-1f));
+  p = MultiplyAdd(p, r, Set(-1.6668057665e-1f));
+  p = MultiplyAdd(p, r, Set(2.0000714765e-1f));
+  p = MultiplyAdd(p, r, Set(-2.4999993993e-1f));
+  p = MultiplyAdd(p, r, Set(3.3333331174e-1f));
+  const Vec tail = MultiplyAdd(exponent, Set(-2.12194440e-4f), p * r * z) - Set(0.5f) * z;
+  const Vec result = MultiplyAdd(exponent, Set(0.693359375f), r + tail);
+  const Vec infinity = Set(__builtin_inff());
+  // Of a negative number: a NaN; the sum keeps that of x.
+  return x > none ? (x < infinity ? result : x) : (x < none ? Set(__builtin_nanf("")) : x - infinity);
+}
+
+// log(1 + x), with the rounding of 1 + x taken out again.
+NANN_SIMD Vec Log1p(Vec x) {
+  const Vec one = Set(1.0f), sum = one + x;
+  const Vec near = Log(sum) * (x / (sum - one));
+  return sum == one ? x : (x > Set(1e8f) ? Log(x) : near);
+}
+
+// exp(x) - 1: its Taylor series near 0, where the difference would cancel.
+NANN_SIMD Vec Expm1(Vec x) {
+  Vec p = Set(1.0f / 5040.0f);
+  p = MultiplyAdd(p, x, Set(1.0f / 720.0f));
+  p = MultiplyAdd(p, x, Set(1.0f / 120.0f));
+  p = MultiplyAdd(p, x, Set(1.0f / 24.0f));
+  p = MultiplyAdd(p, x, Set(1.0f / 6.0f));
+  p = MultiplyAdd(p, x, Set(0.5f));
+  const Vec near = MultiplyAdd(p * x, x, x);
+  return x * x < Set(0.25f) ? near : Exp(x) - Set(1.0f);
+}
+
+NANN_SIMD Vec Elu(Vec x) { return x < Set(0.0f) ? Expm1(x) : x; }
+
+NANN_SIMD Vec Softplus(Vec x) { return Relu(x) + Log1p(Exp(x < Set(0.0f) ? x : -x)); }
+
+// Numbers of 2^23 and more are whole.
+NANN_SIMD Vec Floor(Vec x) {
+  const Vec magnitude = x < Set(0.0f) ? -x : x;
+  const Vec limit = Set(8388608.0f);
+  const Vec whole =
+      __builtin_convertvector(__builtin_convertvector(magnitude < limit ? x : limit, IntVec), Vec);
+  return magnitude < limit ? (whole > x ? whole - Set(1.0f) : whole) : x;
+}
