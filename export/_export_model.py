@@ -123,7 +123,14 @@ def export_run(
         write_savedmodel(staged, model.model, tuned.scorer, user_side, assets, max_work=options.max_work)
         sample = sample_users(2 if 2 * work <= options.max_work else 1)
         difference = check_split(original, tuned.scorer, sample, inputs.items, assets.open_item_tables())
-        write_warmup(staged, models_dir.name, sample, inputs.beams.tolist())
+        write_warmup(
+            staged,
+            models_dir.name,
+            sample,
+            inputs.beams.tolist(),
+            item_id=int(inputs.items.ids[0]),
+            max_work=options.max_work,
+        )
         on_progress("write model", 1, 1)
         verified = compare_with_model(
             staged, inputs, tuned, sample, vocabularies, partial(on_progress, "verify")

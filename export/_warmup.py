@@ -14,18 +14,35 @@ from nann.export._samples import Arrays, Sample
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 
-def write_warmup(model_dir: Path, model_name: str, sample: Sample, level_topn: Sequence[int]) -> None:
-    """Write one request, for one user, to each signature that searches."""
+def write_warmup(
+    model_dir: Path,
+    model_name: str,
+    sample: Sample,
+    level_topn: Sequence[int],
+    *,
+    item_id: int,
+    max_work: int,
+) -> None:
+    """Write one request to each signature: TensorFlow prepares what a signature runs at its first request.
+
+    `item_id` is an item of the export, for `score`.
+
+    Each is for one user, but that of `serving_default` is for as many as there are beams, if the export takes
+    so much work: with `--enable_batching` TensorFlow Serving refuses inputs of different lengths, and a
+    refused warm-up request keeps the version from being served. It is left out otherwise.
+    """
     one = Sample(
         None if sample.features is None else {name: value[:1] for name, value in sample.features.items()},
         {name: value[:1] for name, value in sample.state.items()},
     )
     beams = np.asarray(level_topn, np.int32)
     search: Arrays = {"level_topn": beams[np.newaxis], "exclude_ids": np.full((1, 1), -1, np.int64)}
-    requests = {
-        "serving_default": {**one.flat_state(np.float16), "level_topn": beams},
-        "retrieve": {**one.flat_state(), **search},
-    }
+    requests: dict[str, Arrays] = {}
+    if int(beams.sum()) * len(beams) <= max_work:
+        states = {name: np.repeat(rows, len(beams), 0) for name, rows in one.flat_state(np.float16).items()}
+        requests["serving_default"] = {**states, "level_topn": beams}
+    requests["retrieve"] = {**one.flat_state(), **search}
+    requests["score"] = {**one.flat_state(), "item_ids": np.full((1, 1), item_id, np.int64)}
     if one.features is not None:
         requests["retrieve_by_ids"] = {**one.features, **search}
     path = model_dir / WARMUP

@@ -20,9 +20,9 @@ class BruteForce:
     """The best items for the users of some requests, by the model's signature `score`."""
 
     def __init__(self, target: Target, requests: Sequence[Request], item_ids: Ids) -> None:
-        """Score all `item_ids` for every user; holds users x N scores."""
+        """Score all `item_ids` for every user; holds users x N scores. Requests that search only count."""
         self._target = target
-        self._requests = list(requests)
+        self._requests = [request for request in requests if BEAMS in request.inputs]
         self._item_ids = np.asarray(item_ids)
         self._scores = [self._every_score(request) for request in self._requests]
 

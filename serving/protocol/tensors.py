@@ -41,6 +41,8 @@ _LISTED_AS: dict[str, np.dtype[Any]] = {
     "scomplex_val": np.dtype("<f4"),
     "dcomplex_val": np.dtype("<f8"),
 }
+# A message of a few bytes may claim a tensor of any size. A message that brings its values has no such limit.
+_MAX_REPEATED_BYTES = 2**28
 # NumPy 1's limit; NumPy 2 allows 64 and TensorFlow 254.
 MAX_DIMENSIONS = 32
 
@@ -154,12 +156,19 @@ def _listed_values(proto: Any, dtype: np.dtype[Any], field: str, ignore_surplus:
     if half and not ignore_surplus:
         raise InvalidInputError("the values end with half a complex number")
     # The fields are wider than some types. Values that do not fit wrap around, as in TensorFlow.
-    return np.array(values[: len(values) - half]).astype(listed_as).view(dtype)
+    # NumPy would take a mix of small and large uint64 for floats.
+    listed = np.array(values[: len(values) - half], np.uint64 if field == "uint64_val" else None)
+    return listed.astype(listed_as).view(dtype)
 
 
 def _fill(values: Any, count: int, dtype: np.dtype[Any], ignore_surplus: bool) -> NDArray[Any]:
     if len(values) > count and not ignore_surplus:
         raise InvalidInputError(f"the shape holds {count} values, got {len(values)}")
+    if len(values) < count and count * dtype.itemsize > _MAX_REPEATED_BYTES:
+        raise InvalidInputError(
+            f"{count} values are claimed and {len(values)} are there: a message may repeat its last value "
+            f"up to {_MAX_REPEATED_BYTES} bytes"
+        )
     try:
         flat = np.empty(count, dtype)
     except (MemoryError, ValueError) as error:

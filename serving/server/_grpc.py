@@ -42,6 +42,8 @@ _RunLeased = Callable[[Lease, int | None], Any]
 # Requests that may wait for each thread. More are refused, so that the memory of waiting requests is bounded;
 # a request that waits behind so many would miss its deadline.
 _WAITING_PER_THREAD = 32
+# What the answer to a request that ran out of time takes to reach the caller.
+_ANSWER_MILLISECONDS = 5
 _HEALTH_NAMES = ("ModelService", "PredictionService")
 _SERVICES = tuple(f"tensorflow.serving.{name}" for name in _HEALTH_NAMES)
 
@@ -235,9 +237,11 @@ def _timeout_ms(context: grpc.ServicerContext) -> int | None:
     if remaining is None:
         return None
     if remaining <= 0:
-        raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the request was run")
+        raise StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+    # The run ends a little before the caller gives up, so that the caller gets the server's own words.
     # TensorFlow takes 0 for "no limit".
-    return max(int(remaining * 1000), 1)
+    milliseconds = int(remaining * 1000)
+    return max(milliseconds - min(_ANSWER_MILLISECONDS, milliseconds // 10), 1)
 
 
 def _answer(context: grpc.ServicerContext, work: Callable[[], Any]) -> Any:

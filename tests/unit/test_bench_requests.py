@@ -83,12 +83,16 @@ def test_warm_up_requests_are_requests(tmp_path: Path) -> None:
 
     state = {"comm_seq": np.random.default_rng(0).normal(size=(1, 5, 8)).astype(np.float32)}
     sample = Sample({"item_ids": np.arange(5)[np.newaxis]}, state)
-    write_warmup(tmp_path, "nann", sample, [3, 2])
+    write_warmup(tmp_path, "nann", sample, [3, 2], item_id=7, max_work=10)
     requests = {request.signature: request for request in read_prediction_logs(tmp_path / WARMUP)}
-    assert sorted(requests) == ["retrieve", "retrieve_by_ids", "serving_default"]
+    assert sorted(requests) == ["retrieve", "retrieve_by_ids", "score", "serving_default"]
+    assert requests["serving_default"].inputs["comm_seq"].shape == (2, 40)
     assert requests["serving_default"].inputs["comm_seq"].dtype == np.float16
     np.testing.assert_array_equal(requests["retrieve"].inputs["comm_seq"], state["comm_seq"].reshape(1, -1))
     assert requests["retrieve_by_ids"].inputs["item_ids"].tolist() == [[0, 1, 2, 3, 4]]
+    write_warmup(tmp_path, "nann", sample, [3, 2], item_id=7, max_work=9)
+    signatures = {request.signature for request in read_prediction_logs(tmp_path / WARMUP)}
+    assert signatures == {"retrieve", "retrieve_by_ids", "score"}
 
 
 def test_made_up_requests_fit_the_signature() -> None:

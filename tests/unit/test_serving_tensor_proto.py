@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
@@ -113,3 +114,23 @@ def test_a_shape_too_large_for_memory_is_refused() -> None:
     for _ in range(3):
         proto.tensor_shape.dim.add(size=2**20)
     assert from_proto(proto) is None
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.int64, tf.string, tf.bool])
+@pytest.mark.parametrize("has_value", [False, True])
+def test_a_claim_of_a_million_million_values_is_refused_without_memory(dtype: Any, has_value: bool) -> None:
+    proto = tensor_pb2.TensorProto(dtype=dtype.as_datatype_enum)
+    proto.tensor_shape.dim.add(size=10**12)
+    if has_value:
+        getattr(proto, _FIELDS[dtype]).append(b"x" if dtype == tf.string else 1)
+    tracemalloc.start()
+    with pytest.raises(InvalidInputError, match="1000000000000 values are claimed"):
+        tensors.decode(proto, ignore_surplus=True)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_small_and_large_uint64_in_one_message() -> None:
+    proto = tensor_pb2.TensorProto(dtype=tf.uint64.as_datatype_enum, uint64_val=[0, 2**63 + 1])
+    proto.tensor_shape.dim.add(size=2)
+    assert from_proto(proto).tolist() == [0, 2**63 + 1]
