@@ -73,6 +73,12 @@ _IMPLEMENTED: list[_Decorator] = [
         default=60_000_000,
         help="Time before a failed load is retried.",
     ),
+    _switch("enable_batching", "Join requests that come at the same time."),
+    _flag("batching_parameters_file", type=_PATH, help="Text BatchingParameters; needs --enable_batching."),
+    _switch(
+        "enable_per_model_batching_parameters",
+        "Join the requests of models with assets.extra/batching_params.pbtxt, and by that file.",
+    ),
     _switch("enable_model_warmup", "Run a version's warm-up requests before it serves.", default=True),
     _flag(
         "num_request_iterations_for_warmup",
@@ -116,9 +122,6 @@ _OWN: list[_Decorator] = [
 
 # Flags of tensorflow_model_server that are refused: the value that is accepted, and why no other is.
 _REFUSED: dict[str, tuple[str, str]] = {
-    "enable_batching": ("false", "requests are run one by one"),
-    "batching_parameters_file": ("", "requests are run one by one"),
-    "enable_per_model_batching_parameters": ("false", "requests are run one by one"),
     "num_unload_threads": ("0", "a version is unloaded by the thread of its last request"),
     "use_alts_credentials": ("false", "ALTS works on Google Cloud only; use --ssl_config_file"),
     "platform_config_file": ("", "SavedModels are the only platform"),

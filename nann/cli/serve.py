@@ -19,7 +19,13 @@ from nann.errors import InvalidInputError, MissingDependencyError
 from nann.version import __version__
 
 if TYPE_CHECKING:
-    from nann.serving.server import ManagerOptions, ModelConfig, ServerOptions, SessionOptions
+    from nann.serving.server import (
+        BatchingOptions,
+        ManagerOptions,
+        ModelConfig,
+        ServerOptions,
+        SessionOptions,
+    )
 
 _SAME_NAMES = (
     "host",
@@ -28,6 +34,7 @@ _SAME_NAMES = (
     "grpc_socket_path",
     "rest_api_timeout_in_ms",
     "rest_api_enable_cors_support",
+    "enable_per_model_batching_parameters",
     "enable_model_warmup",
     "enable_signature_method_name_check",
     "enable_grpc_healthcheck_service",
@@ -140,9 +147,21 @@ def _options(flags: dict[str, Any], model_config_file: Path | None) -> ServerOpt
         max_request_bytes=flags["nann_max_request_bytes"],
         prometheus_path=read_monitoring_config_file(monitoring) if monitoring is not None else None,
         tls=read_ssl_config_file(ssl) if ssl is not None else None,
+        batching=_batching(flags),
         session=_session(flags),
         manager=_manager(flags),
     )
+
+
+def _batching(flags: dict[str, Any]) -> BatchingOptions | None:
+    from nann.serving.server import BatchingOptions, read_batching_parameters_file
+
+    file = flags["batching_parameters_file"]
+    if not flags["enable_batching"]:
+        if file is not None:
+            raise InvalidInputError("--batching_parameters_file needs --enable_batching")
+        return None
+    return BatchingOptions() if file is None else read_batching_parameters_file(file)
 
 
 def _session(flags: dict[str, Any]) -> SessionOptions:

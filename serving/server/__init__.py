@@ -13,6 +13,8 @@ server.stop(drain_seconds=30)
 ```
 """
 
+from nann.serving.server._batching import BatchingOptions as BatchingOptions
+from nann.serving.server._batching import read_batching_parameters_file as read_batching_parameters_file
 from nann.serving.server._config import All as All
 from nann.serving.server._config import Latest as Latest
 from nann.serving.server._config import ModelConfig as ModelConfig

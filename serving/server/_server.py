@@ -11,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import nann.ops
+from nann.serving.server._batching import (
+    PER_MODEL_FILE,
+    BatchedServable,
+    BatchingOptions,
+    read_batching_parameters_file,
+)
 from nann.serving.server._config import ModelConfig
 from nann.serving.server._grpc import GrpcOptions, GrpcServer
 from nann.serving.server._http_server import HttpOptions, HttpServer
@@ -45,6 +51,9 @@ class ServerOptions:
     prometheus_path: where REST shows the metrics, None if nowhere.
     model_config_file: the file to look at every `model_config_file_poll_wait_seconds`, 0 for never.
     tls: the keys for both ports; None serves without TLS.
+    batching: how requests are joined; None runs each alone.
+    enable_per_model_batching_parameters: join those of models with `assets.extra/batching_params.pbtxt`, and
+        by that file.
 
     >>> from nann.serving.server import ManagerOptions, ServerOptions
     >>> options = ServerOptions(host="localhost", port=0, manager=ManagerOptions(poll_seconds=10))
@@ -61,6 +70,8 @@ class ServerOptions:
     rest_api_num_threads: int = field(default_factory=default_threads)
     rest_api_timeout_in_ms: int = 30_000
     rest_api_enable_cors_support: bool = False
+    batching: BatchingOptions | None = None
+    enable_per_model_batching_parameters: bool = False
     enable_model_warmup: bool = True
     num_request_iterations_for_warmup: int = 1
     enable_signature_method_name_check: bool = False
@@ -199,10 +210,19 @@ class Server:
             grpc_stopped.wait()
         self._manager.stop()
 
+    def _open(self, path: Path) -> Servable:
+        batching = self._options.batching
+        if batching is not None and self._options.enable_per_model_batching_parameters:
+            own = path / PER_MODEL_FILE
+            batching = read_batching_parameters_file(own) if own.is_file() else None
+        if batching is None:
+            return Servable(path, self._options.session)
+        return BatchedServable(path, self._options.session, batching)
+
     def _load(self, name: str, version: int, path: Path) -> Servable:
         started = time.monotonic()
         try:
-            servable = Servable(path, self._options.session)
+            servable = self._open(path)
         except BaseException:
             self._metrics.loaded(str(path), succeeded=False, seconds=time.monotonic() - started)
             raise

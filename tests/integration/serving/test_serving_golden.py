@@ -108,3 +108,22 @@ def test_flags_are_those_of_the_real_server() -> None:
     recorded = [line.partition("=")[0][2:] for line in (_GOLDEN / "flags.txt").read_text().splitlines()]
     assert len(recorded) == 48
     assert set(recorded) <= names
+
+
+def test_batching_answers_as_recorded(replay: ModuleType, serve: Callable[..., Any], tmp_path: Path) -> None:
+    import grpc
+
+    (tmp_path / "batching.config").write_text("max_batch_size { value: 4 }")
+    server = serve(
+        f"--model_base_path={_GOLDEN / 'models' / 'multi'}",
+        "--enable_batching",
+        f"--batching_parameters_file={tmp_path / 'batching.config'}",
+    ).wait_ready()
+    cases = [case for case in _cases("lifecycle.jsonl") if case.get("server") == "batching"]
+    types = replay.response_types()
+    with grpc.insecure_channel(server.grpc) as channel:
+        differences = {
+            case["id"]: why for case in cases if (why := replay.grpc_case(case, channel, types, {}))
+        }
+    assert len(cases) >= 5
+    assert not differences
