@@ -174,6 +174,7 @@ class _Source:
             m=meta.m + meta.m % 2 if meta.metric == "ip" else meta.m,
             ef_construction=meta.ef_construction,
             start_level=meta.start_level,
+            choose=meta.chosen_entry_points,
             hops_per_level=meta.hops_per_level,
             seed=DEFAULT_SEED if meta.seed is None else meta.seed,
             threads=self.threads,

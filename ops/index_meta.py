@@ -40,6 +40,8 @@ class IndexMeta:
     seed:            of the levels of the nodes; None where it is not known, as for an imported index.
     num_copies:      items whose vector an item with a smaller id has too: they hang on that item in place of
                      being linked as others are. None where it is not known, as for an older index.
+    chosen_entry_points: whether 64 to 128 entry points were chosen. Otherwise they are all nodes at level S
+                     or above.
 
     Example:
       >>> meta = index.meta
@@ -57,6 +59,7 @@ class IndexMeta:
     hops_per_level: tuple[int, ...]
     seed: int | None = None
     num_copies: int | None = None
+    chosen_entry_points: bool = False
 
     @property
     def level_topn_length(self) -> int:
@@ -150,6 +153,11 @@ def _check_meta(path: Path, document: dict[str, Any]) -> IndexMeta:
                 f"{path}: expected {name} to be an integer 0..{largest} or null, found {value!r}. "
                 f"{BUILD_AGAIN}"
             )
+    chosen = document.setdefault("chosen_entry_points", False)
+    if not isinstance(chosen, bool):
+        raise InvalidFileError(
+            f"{path}: expected chosen_entry_points to be true or false, found {chosen!r}. {BUILD_AGAIN}"
+        )
     names = [field.name for field in dataclasses.fields(IndexMeta)]
     return IndexMeta(**{**{name: document[name] for name in names}, "hops_per_level": tuple(hops)})
 

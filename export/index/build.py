@@ -12,6 +12,7 @@ import numpy as np
 
 from nann.errors import InvalidInputError
 from nann.export.index.copies import Copies, find_copies, hang_copies, without_copies
+from nann.export.index.entry_points import link_unreachable
 from nann.export.index.faiss_graph import FAISS_METRICS, convert_faiss_index, read_faiss_index
 from nann.export.index.files import GraphIndex, write_index
 from nann.export.index.original import import_original_index
@@ -38,6 +39,7 @@ def build_index(
     m: int = 32,
     ef_construction: int = DEFAULT_EF_CONSTRUCTION,
     start_level: int | None = None,
+    choose: bool | None = None,
     hops_per_level: tuple[int, ...] | None = None,
     seed: int = DEFAULT_SEED,
     threads: int | None = None,
@@ -51,7 +53,10 @@ def build_index(
                      vectors (Liu et al., AAAI 2020, arXiv 1909.13459, also combine two graphs).
     m:               neighbours of a node at each level above 0; twice as many at level 0. Even for "ip".
     ef_construction: candidates looked at when a node is linked; more makes a slower build and a better graph.
-    start_level:     S; None is the smallest S >= 2 that leaves at most 2,048 entry points.
+    start_level:     S; None is the smallest S >= 2 at which at most 2,048 nodes live.
+    choose:          whether 64 to 128 entry points are chosen, spread over the corpus, and items that no link
+                     leads to get one; False leaves the graph as the original has it, with all nodes at level
+                     S or above as entry points. None chooses where `start_level` is None.
     hops_per_level:  hops of levels 0..S-1; None is three at level 0 and one at each level above.
     seed:            draws the levels of the nodes. Neighbour lists also depend on the order in which
                      threads insert nodes, so two builds are equal only with `threads=1`.
@@ -84,7 +89,8 @@ def build_index(
     items = read_items(run_dir, on_progress=on_progress)
     copies = find_copies(items, on_progress=on_progress)
     links = _Links(kinds, m, ef_construction, seed, threads)
-    graph = _link(items, copies, links, start_level, hops_per_level, on_progress)
+    levels = _Levels(start_level, start_level is None if choose is None else choose, hops_per_level)
+    graph = _link(items, copies, links, levels, on_progress)
     write_index(Path(run_dir) / "index", graph)
     return graph
 
@@ -122,7 +128,7 @@ def index_from_faiss(
         on_progress=on_progress,
         name=str(faiss_file),
     )
-    graph = _without_cuts(graph, items, start_level, on_progress)
+    graph = _without_cuts(graph, items, on_progress)
     write_index(Path(run_dir) / "index", graph)
     return graph
 
@@ -149,7 +155,7 @@ def index_from_original(
     items = read_items(run_dir, on_progress=on_progress)
     graph = import_original_index(index_dir, items, hops_per_level=hops_per_level)
     check_levels(graph.meta.start_level, hops_per_level)
-    graph = _without_cuts(graph, items, graph.meta.start_level, on_progress)
+    graph = _without_cuts(graph, items, on_progress)
     write_index(Path(run_dir) / "index", graph)
     return graph
 
@@ -185,13 +191,17 @@ class _Links:
     threads: int | None = None
 
 
+@dataclass(frozen=True)
+class _Levels:
+    """Which levels are walked and from where; `build_index` explains it."""
+
+    start_level: int | None
+    choose: bool
+    hops_per_level: tuple[int, ...] | None
+
+
 def _link(
-    items: Items,
-    copies: Copies,
-    links: _Links,
-    start_level: int | None,
-    hops_per_level: tuple[int, ...] | None,
-    on_progress: OnProgress | None,
+    items: Items, copies: Copies, links: _Links, levels: _Levels, on_progress: OnProgress | None
 ) -> GraphIndex:
     """A graph over `items`, of which only those with distinct vectors are linked by faiss."""
     distinct = without_copies(items, copies)
@@ -199,18 +209,23 @@ def _link(
     def link(kind: str) -> GraphIndex:
         index = _add_all(distinct, kind, links, on_progress)
         return convert_faiss_index(
-            index, distinct, start_level=start_level, hops_per_level=hops_per_level, on_progress=on_progress
+            index,
+            distinct,
+            start_level=levels.start_level,
+            choose=levels.choose,
+            hops_per_level=levels.hops_per_level,
+            on_progress=on_progress,
         )
 
     # With the same number of neighbours and the same seed all graphs have the same levels.
     graph = functools.reduce(union_of_graphs, map(link, links.kinds))
+    if levels.choose:
+        graph = link_unreachable(graph)
     graph = hang_copies(graph, items, copies)
     return replace(graph, meta=replace(graph.meta, seed=links.seed))
 
 
-def _without_cuts(
-    graph: GraphIndex, items: Items, start_level: int | None, on_progress: OnProgress | None
-) -> GraphIndex:
+def _without_cuts(graph: GraphIndex, items: Items, on_progress: OnProgress | None) -> GraphIndex:
     """The imported `graph`, or one that is linked anew where equal vectors cut it.
 
     A few copies do no harm. As many as a neighbour list is long fill the lists of each other, and those that
@@ -220,7 +235,8 @@ def _without_cuts(
     if copies.most_of_one_vector <= meta.m:
         return replace(graph, meta=replace(meta, num_copies=copies.count))
     links = _Links((meta.metric,), max(meta.m, _LEAST_M), meta.ef_construction or DEFAULT_EF_CONSTRUCTION)
-    return _link(items, copies, links, start_level, meta.hops_per_level, on_progress)
+    levels = _Levels(meta.start_level, meta.chosen_entry_points, meta.hops_per_level)
+    return _link(items, copies, links, levels, on_progress)
 
 
 def _add_all(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from nann.export.index.files import GraphIndex, Level
+from nann.export.index.files import GraphIndex, Level, with_links
 from nann.export.items import CHUNK_ROWS, Items
 from nann.progress import OnProgress
 
@@ -114,7 +114,7 @@ def hang_copies(graph: GraphIndex, items: Items, copies: Copies) -> GraphIndex:
     representatives = copies.representative[by_group]
     parents = _parents(by_group, representatives, max(2 * graph.meta.m, 1))
     sources, targets = np.concatenate([by_group, parents]), np.concatenate([representatives, by_group])
-    levels[0] = _with_links(levels[0], sources, targets)
+    levels[0] = with_links(levels[0], sources, targets)
     return GraphIndex(meta, place[graph.enter_points], tuple(levels))
 
 
@@ -145,12 +145,3 @@ def _parents(
     rank = np.arange(by_group.size) - begin
     parent_rank = (rank - first_copies) // _COPIES_PER_COPY
     return np.where(rank < first_copies, representatives, by_group[begin + np.maximum(parent_rank, 0)])
-
-
-def _with_links(level: Level, sources: npt.NDArray[np.int32], targets: npt.NDArray[np.int32]) -> Level:
-    """The level with the links from `sources` to `targets` at the ends of their lists, in this order."""
-    order = np.argsort(sources, kind="stable")
-    sources, targets = sources[order], targets[order]
-    values = np.insert(level.values, level.row_splits[1 + sources.astype(np.int64)], targets)
-    added = np.cumsum(np.bincount(1 + sources.astype(np.int64), minlength=level.row_splits.size))
-    return Level(values, level.row_splits + added)

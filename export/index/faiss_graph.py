@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError, InvalidInputError
+from nann.export.index.entry_points import choose_entry_points
 from nann.export.index.files import GraphIndex, Level
 from nann.export.items import CHUNK_ROWS, Items, repeated_ids, some_ids
 from nann.ops.index_meta import FORMAT_VERSION, IndexMeta, default_hops
 from nann.progress import OnProgress
 
-# Every request scores all entry points: this many are half of what a walk with default beams scores.
+# Walks enter at some of the nodes of the start level, and reach the others by the links of the level below.
 MOST_ENTER_POINTS = 2048
 # The original NANN's.
 _LEAST_START_LEVEL = 2
@@ -30,13 +31,16 @@ def convert_faiss_index(
     items: Items,
     *,
     start_level: int | None = None,
+    choose: bool | None = None,
     hops_per_level: tuple[int, ...] | None = None,
     on_progress: OnProgress | None = None,
     name: str = "faiss index",
 ) -> GraphIndex:
     """Convert an `IndexHNSWFlat`, or an `IndexIDMap` around one, over the vectors of `items`.
 
-    start_level:    S; None is the smallest S >= 2 that leaves at most 2,048 entry points.
+    start_level:    S; None is the smallest S >= 2 at which at most 2,048 nodes live.
+    choose:         whether 64 to 128 entry points are chosen, spread over the corpus; False takes all nodes
+                    at level S or above, as the original does. None chooses where `start_level` is None.
     hops_per_level: hops of levels 0..S-1; None is three at level 0 and one at each level above.
     name:           the name of the index in messages, for example its path.
 
@@ -58,6 +62,7 @@ def convert_faiss_index(
     _check_vectors(hnsw_index, items, node_of_position, name)
 
     graph = _FaissGraph(hnsw_index.hnsw, node_of_position)
+    choose = start_level is None if choose is None else choose
     start_level = _auto_start_level(graph.node_levels) if start_level is None else start_level
     hops = default_hops(start_level) if hops_per_level is None else tuple(hops_per_level)
     meta = IndexMeta(
@@ -69,8 +74,11 @@ def convert_faiss_index(
         ef_construction=int(hnsw_index.hnsw.efConstruction),
         start_level=start_level,
         hops_per_level=hops,
+        chosen_entry_points=choose,
     )
     levels = tuple(graph.level(level, on_progress) for level in range(start_level))
+    if choose:
+        return GraphIndex(meta, choose_entry_points(graph.node_levels, start_level, items), levels)
     return GraphIndex(meta, graph.enter_points(start_level), levels)
 
 
@@ -165,7 +173,7 @@ def _view(vector: Any) -> npt.NDArray[Any]:
 
 
 def _auto_start_level(node_levels: npt.NDArray[np.int32]) -> int:
-    """The smallest S >= 2 that leaves at most 2,048 entry points."""
+    """The smallest S >= 2 at which at most 2,048 nodes live."""
     nodes_with = np.bincount(node_levels, minlength=_LEAST_START_LEVEL + 2)
     present = node_levels.size - np.cumsum(nodes_with)  # present[s]: nodes whose number is > s
     return int(np.flatnonzero(present[_LEAST_START_LEVEL:] <= MOST_ENTER_POINTS)[0]) + _LEAST_START_LEVEL

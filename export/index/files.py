@@ -47,6 +47,23 @@ class Level:
     row_splits: npt.NDArray[np.int64]
 
 
+def with_links(level: Level, sources: npt.NDArray[np.int32], targets: npt.NDArray[np.int32]) -> Level:
+    """The level with a link from each of `sources` to that of `targets`, added to the end of its list.
+
+    Links of one list are added in the order of `targets`.
+
+    Example:
+      >>> level = Level(np.array([1], np.int32), np.array([0, 1, 1]))
+      >>> with_links(level, np.array([1], np.int32), np.array([0], np.int32)).values
+      array([1, 0], dtype=int32)
+    """
+    order = np.argsort(sources, kind="stable")
+    sources, targets = sources[order], targets[order]
+    values = np.insert(level.values, level.row_splits[1 + sources.astype(np.int64)], targets)
+    added = np.cumsum(np.bincount(1 + sources.astype(np.int64), minlength=level.row_splits.size))
+    return Level(values, level.row_splits + added)
+
+
 @dataclass(frozen=True)
 class GraphIndex:
     """The HNSW graph of an index.

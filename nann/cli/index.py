@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nann.export import GraphIndex
 
 # With fewer entry points a walk can miss parts of a corpus (docs/quality.md).
-FEW_ENTER_POINTS = 16
+FEW_ENTRY_POINTS = 16
 _BUILD_OPTIONS = ("metric", "m", "ef_construction", "seed", "threads")
 
 
@@ -57,7 +57,7 @@ def _start_level(context: click.Context, parameter: click.Parameter, value: str)
     default="auto",
     show_default=True,
     callback=_start_level,
-    help="Level whose nodes are the entry points; auto leaves at most 2,048.",
+    help="Level whose nodes are the entry points. auto chooses it, and 64 to 128 entry points.",
 )
 @click.option(
     "--hops",
@@ -87,6 +87,7 @@ def command(
 ) -> None:
     """Build an HNSW index over RUN/embeddings and write it to RUN/index, or convert an existing one."""
     import nann.export as nann_export
+    from nann.export.index.entry_points import reachable
 
     if faiss_file is not None and original_dir is not None:
         raise click.UsageError("--faiss and --import exclude each other.")
@@ -122,6 +123,7 @@ def command(
             )
     imported = faiss_file or original_dir
     result = _summary(run_dir, graph)
+    result["unreachable"] = int((~reachable(graph)).sum())
     # The seed of an imported graph is not known.
     result["linked_anew"] = imported is not None and graph.meta.seed is not None
     emit(as_json, result, lambda: _render(result))
@@ -172,8 +174,15 @@ def _render(result: dict[str, Any]) -> None:
             f"{result['copies']:,} items have the vector of another item, and hang on it.{anew} Usually the "
             f"model has not seen them."
         )
-    if result["enter_points"] < FEW_ENTER_POINTS and result["start_level"] > 1:
-        print_text("Walks with so few entry points can miss parts of the corpus: --start-level 1 gives more.")
+    if result["enter_points"] < FEW_ENTRY_POINTS < result["num_items"]:
+        print_text(
+            "Walks from so few entry points can miss parts of the corpus: --start-level auto has more."
+        )
+    if result["unreachable"]:
+        print_text(
+            f"No walk can reach {result['unreachable']:,} items, because no link leads to them. A graph that "
+            f"`nann index` builds with --start-level auto has links to all."
+        )
     run_dir = Path(result["index"]).parent
     print_text(
         f"Next: {shell_command('nann', _next_command(run_dir), '--run', run_dir)}\n"
