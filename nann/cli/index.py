@@ -164,9 +164,9 @@ def _next_command(run_dir: Path) -> str:
 def _render(result: dict[str, Any]) -> None:
     edges = ", ".join(f"{count:,}" for count in result["edges_per_level"])
     print_text(
-        f"{result['index']}: {result['num_items']:,} items, {result['enter_points']:,} entry points at level "
-        f"{result['start_level']}, edges {edges} at levels "
-        f"0..{result['start_level'] - 1}. A request's level_topn has {result['level_topn_length']} values."
+        f"{result['index']}: {result['num_items']:,} items, {result['enter_points']:,} entry points, "
+        f"edges {edges} at levels 0..{result['start_level'] - 1}. A request's level_topn has "
+        f"{result['level_topn_length']} values."
     )
     if result["copies"]:
         anew = " They cut the imported graph, so its links were built anew." if result["linked_anew"] else ""
