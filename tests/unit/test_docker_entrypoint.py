@@ -12,7 +12,7 @@ import pytest
 import nann.ops
 
 ROOT = Path(__file__).resolve().parents[2]
-PORTS = ["--port=8500", "--rest_api_port=8501"]
+PORTS = ["--port=8500", "--rest_api_port=8501", "--grpc_max_threads=64"]
 
 
 @pytest.fixture
