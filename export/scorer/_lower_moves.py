@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from nann.export.scorer import _ops
-from nann.export.scorer._ir import Tensor
+from nann.export.scorer._ir import Tensor, make
 from nann.export.scorer._lower_matmul import beside
 from nann.export.scorer._lowering import Lowering, Step, refuse, refuse_moved_items
 from nann.export.scorer._program import Opcode, ReduceOp, Shape
@@ -14,6 +15,9 @@ from nann.export.scorer._views import MOVES, Axis, Factor, View, joined, view_of
 
 # The axis of the rows, as the parameter of a reduction or a concatenation.
 _ROWS = 1
+# Between a reduction and where it is read.
+_ELEMENTWISE = frozenset(["Reciprocal", "Rsqrt", "Sqrt", "Square", "add", "mul"])
+_MOST_STEPS = 6
 _REDUCE = {
     "All": ReduceOp.MIN,
     "Any": ReduceOp.MAX,
@@ -33,6 +37,9 @@ def move(lowering: Lowering, tensor: Tensor) -> Step | None:
 
 
 def _moved(lowering: Lowering, tensor: Tensor) -> Step:
+    column = _standing(lowering, tensor)
+    if column is not None:
+        return column
     view, shape = view_of(lowering, tensor), lowering.shape(tensor)
     if view.base == tensor:  # A reshape that no steps describe.
         return Step(tensor.inputs[:1], lambda values: lowering.as_shape(values[0], shape))
@@ -41,6 +48,34 @@ def _moved(lowering: Lowering, tensor: Tensor) -> Step:
     if product is not None:
         return product
     return Step([view.base], lambda values: copied(lowering, values[0], view, rows, columns))
+
+
+def _standing(lowering: Lowering, tensor: Tensor) -> Step | None:
+    """One number per row, put beside its row again, as the mean of a layer norm: columns all the way."""
+    if tensor.op != "reshape" or tensor.shape != (*tensor.inputs[0].shape, 1):
+        return None
+    x = tensor.inputs[0]
+    if not _is_of_rows(x, _MOST_STEPS):
+        return None
+    if x.op == "reduce":
+        return _reduced(lowering, x, lowering.shape(tensor))
+    inputs = [each if each.size == 1 else _ops.reshape(each, tensor.shape) for each in x.inputs]
+    spec = replace(x.node.outputs[0], shape=tensor.shape)
+    column = _ops.rebuilt(x, inputs) or Tensor(make(x.op, inputs, [spec], x.node.attrs))
+    return _same(column)
+
+
+def _is_of_rows(x: Tensor, steps: int) -> bool:
+    """Whether it is computed from reductions over the last axis and single numbers only."""
+    if x.op == "reduce":
+        return x.node.attrs["axes"] == (x.inputs[0].rank - 1,)
+    large = [each for each in x.inputs if each.size != 1]
+    return (
+        x.op in _ELEMENTWISE
+        and steps > 0
+        and bool(large)
+        and all(each.shape == x.shape and _is_of_rows(each, steps - 1) for each in large)
+    )
 
 
 def matrix_of(lowering: Lowering, tensor: Tensor, view: View) -> tuple[Axis, Axis]:
@@ -95,8 +130,13 @@ def _same(tensor: Tensor) -> Step:
 
 
 def _reduce(lowering: Lowering, tensor: Tensor) -> Step:
+    return _reduced(lowering, tensor, lowering.shape(tensor))
+
+
+def _reduced(lowering: Lowering, tensor: Tensor, shape: Shape) -> Step:
+    """`shape`: of as many numbers as the tensor."""
     x, axes = tensor.inputs[0], tensor.node.attrs["axes"]
-    function, shape = _REDUCE.get(tensor.node.attrs["function"]), lowering.shape(tensor)
+    function = _REDUCE.get(tensor.node.attrs["function"])
     first = 0 if x.is_free else 1
     if function is None or any(axis < first for axis in axes):
         refuse_moved_items(tensor)

@@ -22,6 +22,7 @@ from nann.export.scorer._program import Activation, Opcode, ProgramWriter
 from nann.export.scorer.split import whole_scorer
 from nann.training._model import ModelConfig, ReferenceModel
 from support.native_scores import ITEMS, TILE_ROWS, scores_of
+from support.random_rank3 import RandomRank3
 from support.random_scorer import RandomModel
 from support.splitting import FunctionModel, split
 
@@ -186,9 +187,24 @@ def test_many_random_programs_score_as_tensorflow() -> None:
     assert compared > 300
 
 
-def _check_random_program(choose: Callable[[int], int]) -> bool:
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_random_programs_of_rank_3_score_as_tensorflow(data: Any) -> None:
+    _check_random_program(lambda n: data.draw(st.integers(0, n - 1)), RandomRank3)
+
+
+@pytest.mark.slow
+def test_many_random_programs_of_rank_3_score_as_tensorflow() -> None:
+    compared = 0
+    for seed in range(400):
+        random = np.random.default_rng(seed)
+        compared += _check_random_program(lambda n, random=random: int(random.integers(n)), RandomRank3)
+    assert compared > 300
+
+
+def _check_random_program(choose: Callable[[int], int], kind: type[RandomModel] = RandomModel) -> bool:
     """Whether there was a program, whose scores then were those of the functions."""
-    model = RandomModel(choose, operations=1 + choose(60))
+    model = kind(choose, operations=1 + choose(60))
     function = freeze_scorer(model, tile_rows=TILE_ROWS).function
     result = split_function(function, max_table_width=(4096, 0, 16, 48)[choose(4)])
     if result.ir is None:

@@ -1,6 +1,5 @@
 #include "matrix_layouts.h"
 
-#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -29,32 +28,49 @@ struct Step {
   int64_t size, floats;
 };
 
-float* CopyColumns(absl::Span<const Step> axes, const float* from, float* to) {
-  if (axes.empty()) {
-    *to = *from;
-    return to + 1;
-  }
-  const Step& axis = axes[0];
-  if (axes.size() > 1) {
-    for (int64_t i = 0; i < axis.size; ++i) to = CopyColumns(axes.subspan(1), from + i * axis.floats, to);
-    return to;
-  }
-  if (axis.floats == 1) {
-    std::memcpy(to, from, axis.size * sizeof(float));
+// Whole strips: what is written beyond the run is written again by the next, or lies in the strip that every
+// value has behind it.
+inline void CopyRun(const Step& run, const float* from, float* to) {
+  if (run.floats == 1) {
+    for (int64_t i = 0; i < run.size; i += kStrip) std::memcpy(to + i, from + i, kStrip * sizeof(float));
   } else {
-    for (int64_t i = 0; i < axis.size; ++i) to[i] = from[i * axis.floats];
+    for (int64_t i = 0; i < run.size; ++i) to[i] = from[i * run.floats];
   }
-  return to + axis.size;
 }
 
+// `columns` has at least one axis. Returns where the next run goes.
+float* CopyRow(absl::Span<const Step> columns, const float* from, float* to) {
+  const Step& run = columns.back();
+  if (columns.size() == 1) {
+    CopyRun(run, from, to);
+    return to + run.size;
+  }
+  if (columns.size() == 2) {
+    for (int64_t i = 0; i < columns[0].size; ++i, to += run.size) {
+      CopyRun(run, from + i * columns[0].floats, to);
+    }
+    return to;
+  }
+  for (int64_t i = 0; i < columns[0].size; ++i) {
+    to = CopyRow(columns.subspan(1), from + i * columns[0].floats, to);
+  }
+  return to;
+}
+
+// `rows` has at least one axis. Returns where the next row goes.
 float* CopyRows(absl::Span<const Step> rows, absl::Span<const Step> columns, const float* from, float* to,
                 int64_t to_stride) {
-  if (rows.empty()) {
-    CopyColumns(columns, from, to);
-    return to + to_stride;
-  }
-  for (int64_t i = 0; i < rows[0].size; ++i) {
-    to = CopyRows(rows.subspan(1), columns, from + i * rows[0].floats, to, to_stride);
+  for (int64_t i = 0; i < rows[0].size; ++i, from += rows[0].floats) {
+    if (rows.size() > 1) {
+      to = CopyRows(rows.subspan(1), columns, from, to, to_stride);
+      continue;
+    }
+    if (columns.size() == 1) {
+      CopyRun(columns[0], from, to);
+    } else {
+      CopyRow(columns, from, to);
+    }
+    to += to_stride;
   }
   return to;
 }
@@ -130,13 +146,20 @@ absl::StatusOr<Rearrangement> Rearrangement::Of(absl::Span<const uint32_t> param
 }
 
 void Rearrangement::Run(RowsView from, float* to, int64_t to_stride) const {
-  Step steps[kMostAxes];
-  for (size_t i = 0; i < axes.size(); ++i) {
-    steps[i] = {axes[i].size, axes[i].row_step * from.stride + axes[i].column_step};
-  }
-  const absl::Span<const Step> all(steps, axes.size());
-  CopyRows(all.subspan(0, row_axes), all.subspan(row_axes),
-           from.data + first_row * from.stride + first_column, to, to_stride);
+  // At least one axis of rows and one of columns.
+  Step steps[kMostAxes + 2];
+  size_t rows = 0, count = 0;
+  const auto add = [&](const Axis& axis) {
+    steps[count++] = {axis.size, axis.row_step * from.stride + axis.column_step};
+  };
+  if (row_axes == 0) add({1, 0, 0});
+  for (size_t i = 0; i < row_axes; ++i) add(axes[i]);
+  rows = count;
+  for (size_t i = row_axes; i < axes.size(); ++i) add(axes[i]);
+  if (count == rows) add({1, 0, 1});
+  const absl::Span<const Step> all(steps, count);
+  CopyRows(all.subspan(0, rows), all.subspan(rows), from.data + first_row * from.stride + first_column, to,
+           to_stride);
 }
 
 }  // namespace nann

@@ -17,8 +17,21 @@ void CopyRows(RowsView from, int64_t rows, int64_t columns, float* to, int64_t t
 // The same floats in rows of another width.
 void Reshape(RowsView from, int64_t from_columns, int64_t floats, float* to, int64_t columns,
              int64_t to_stride) {
-  for (int64_t i = 0; i < floats; ++i) {
-    to[i / columns * to_stride + i % columns] = from.data[i / from_columns * from.stride + i % from_columns];
+  int64_t read = 0, written = 0;  // Of the row that is read, and of the row that is written.
+  for (int64_t left = floats; left > 0;) {
+    const int64_t n = std::min(from_columns - read, columns - written);
+    std::copy_n(from.data + read, n, to + written);
+    left -= n;
+    read += n;
+    written += n;
+    if (read == from_columns) {
+      from.data += from.stride;
+      read = 0;
+    }
+    if (written == columns) {
+      to += to_stride;
+      written = 0;
+    }
   }
 }
 

@@ -13,13 +13,12 @@ NANN_SIMD Vec Relu(Vec x) { return x < Set(0.0f) ? Set(0.0f) : x; }  // A NaN st
 NANN_SIMD Vec Larger(Vec a, Vec b) { return a != a ? a : (b > a || b != b ? b : a); }
 NANN_SIMD Vec Smaller(Vec a, Vec b) { return a != a ? a : (b < a || b != b ? b : a); }
 
-// Cephes' expf: 2^n * p(r), relative error of about 1e-7.
-NANN_SIMD Vec Exp(Vec x) {
+// Cephes' expf: 2^n * p(r), relative error of about 1e-7; for -87.3 <= x <= 88.7.
+NANN_SIMD Vec BoundedExp(Vec x) {
   const Vec rounder = Set(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits.
-  const Vec bounded = x < Set(-87.3f) ? Set(-87.3f) : (x > Set(88.7f) ? Set(88.7f) : x);
-  const Vec shifted = MultiplyAdd(bounded, Set(1.44269504f), rounder);
+  const Vec shifted = MultiplyAdd(x, Set(1.44269504f), rounder);
   const Vec n = shifted - rounder;
-  const Vec r = MultiplyAdd(n, Set(2.12194440e-4f), MultiplyAdd(n, Set(-0.693359375f), bounded));
+  const Vec r = MultiplyAdd(n, Set(2.12194440e-4f), MultiplyAdd(n, Set(-0.693359375f), x));
   Vec p = Set(1.9875691500e-4f);
   p = MultiplyAdd(p, r, Set(1.3981999507e-3f));
   p = MultiplyAdd(p, r, Set(8.3334519073e-3f));
@@ -28,9 +27,19 @@ NANN_SIMD Vec Exp(Vec x) {
   p = MultiplyAdd(p, r, Set(5.0000001201e-1f));
   p = MultiplyAdd(p, r * r, r + Set(1.0f));
   const Vec power = (Vec)(((IntVec)shifted << 23) + (IntVec)Set(1.0f));
-  const Vec result = p * power;
+  return p * power;
+}
+
+NANN_SIMD Vec Exp(Vec x) {
+  const Vec bounded = x < Set(-87.3f) ? Set(-87.3f) : (x > Set(88.7f) ? Set(88.7f) : x);
   const Vec infinity = Set(__builtin_inff());
-  return x < Set(-87.3f) ? Set(0.0f) : (x > Set(88.7f) ? infinity : result);
+  return x < Set(-87.3f) ? Set(0.0f) : (x > Set(88.7f) ? infinity : BoundedExp(bounded));
+}
+
+// Of what is at most 0, or NaN.
+NANN_SIMD Vec ExpOfNegative(Vec x) {
+  const Vec bounded = x < Set(-87.3f) ? Set(-87.3f) : x;
+  return x < Set(-87.3f) ? Set(0.0f) : BoundedExp(bounded);
 }
 
 NANN_SIMD Vec Sigmoid(Vec x) { return Set(1.0f) / (Set(1.0f) + Exp(-x)); }

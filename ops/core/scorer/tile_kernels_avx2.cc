@@ -36,6 +36,22 @@ NANN_SIMD float MaxOf(Vec x) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
+// In parts: masked stores are slow on AMD's processors.
+NANN_SIMD void StoreFirst(float* to, Vec x, int64_t count) {
+  __m128 rest = _mm256_castps256_ps128((__m256)x);
+  if ((count & 4) != 0) {
+    _mm_storeu_ps(to, rest);
+    rest = _mm256_extractf128_ps((__m256)x, 1);
+    to += 4;
+  }
+  if ((count & 2) != 0) {
+    _mm_storel_pi((__m64*)to, rest);
+    rest = _mm_movehl_ps(rest, rest);
+    to += 2;
+  }
+  if ((count & 1) != 0) _mm_store_ss(to, rest);
+}
+
 #include "tile_functions_inl.h"
 // After it.
 #include "tile_kernels_inl.h"
@@ -45,8 +61,11 @@ NANN_SIMD float MaxOf(Vec x) {
 constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
     {GemmBlock<1, 1>, GemmBlock<2, 1>, GemmBlock<3, 1>, GemmBlock<4, 1>, GemmBlock<5, 1>, GemmBlock<6, 1>}};
 
-constexpr ProductBlockFunction kProductBlocks[kGemmRows] = {
-    ProductBlock<1>, ProductBlock<2>, ProductBlock<3>, ProductBlock<4>, ProductBlock<5>, ProductBlock<6>};
+constexpr ProductBlockFunction kProductBlocks[kStripVecs][kGemmRows] = {
+    {ProductBlock<1, 1>, ProductBlock<2, 1>, ProductBlock<3, 1>, ProductBlock<4, 1>, ProductBlock<5, 1>,
+     ProductBlock<6, 1>},
+    {ProductBlock<1, 2>, ProductBlock<2, 2>, ProductBlock<3, 2>, ProductBlock<4, 2>, ProductBlock<5, 2>,
+     ProductBlock<6, 2>}};
 
 void RunProduct(const GroupedProduct& product) { CoverWithProducts(product, kProductBlocks); }
 

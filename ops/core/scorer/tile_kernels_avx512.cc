@@ -32,6 +32,10 @@ NANN_SIMD Vec SquareRoot(Vec x) { return (Vec)_mm512_sqrt_ps((__m512)x); }
 NANN_SIMD float SumOf(Vec x) { return _mm512_reduce_add_ps((__m512)x); }
 NANN_SIMD float MaxOf(Vec x) { return _mm512_reduce_max_ps((__m512)x); }
 
+NANN_SIMD void StoreFirst(float* to, Vec x, int64_t count) {
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), (__m512)x);
+}
+
 #include "tile_functions_inl.h"
 // After it.
 #include "tile_kernels_inl.h"
@@ -46,10 +50,22 @@ constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
     NANN_BLOCKS(GemmBlock, 1), NANN_BLOCKS(GemmBlock, 2), NANN_BLOCKS(GemmBlock, 3),
     NANN_BLOCKS(GemmBlock, 4)};
 
-constexpr ProductBlockFunction kProductBlocks[kGemmRows] = {
-    ProductBlock<1>, ProductBlock<2>, ProductBlock<3>, ProductBlock<4>, ProductBlock<5>, ProductBlock<6>};
+constexpr ProductBlockFunction kProductBlocks[kStripVecs][kGemmRows] = {
+    {ProductBlock<1, 1>, ProductBlock<2, 1>, ProductBlock<3, 1>, ProductBlock<4, 1>, ProductBlock<5, 1>,
+     ProductBlock<6, 1>}};
 
-NANN_KERNEL void RunProduct(const GroupedProduct& product) { CoverWithProducts(product, kProductBlocks); }
+// Half a vector, of which processors do two at a time.
+constexpr int64_t kNarrow = 8;
+
+NANN_KERNEL void RunProduct(const GroupedProduct& product) {
+  if (product.width <= kNarrow) return Avx2TileKernels().grouped_product(product);
+  CoverWithProducts(product, kProductBlocks);
+}
+
+NANN_KERNEL void NarrowSoftmax(RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride) {
+  if (width <= kNarrow) return Avx2TileKernels().softmax(in, rows, width, out, out_stride);
+  Softmax(in, rows, width, out, out_stride);
+}
 
 NANN_KERNEL void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks); }
 
@@ -109,10 +125,10 @@ NANN_BFLOAT16_KERNEL void ToBfloat16(RowsView in, int64_t rows, int64_t width, u
 }
 
 constexpr TileKernels kKernels = {"avx512",   RunGemm,    nullptr,    nullptr,        Binary,
-                                  Select,     Unary,      Prelu,      Softmax,        Reduce,
+                                  Select,     Unary,      Prelu,      NarrowSoftmax,  Reduce,
                                   ReduceRows, RunProduct, Similarity, TableSimilarity};
 constexpr TileKernels kBfloat16Kernels = {"avx512_bf16", RunGemm,    RunBfloat16Gemm, ToBfloat16,     Binary,
-                                          Select,        Unary,      Prelu,           Softmax,        Reduce,
+                                          Select,        Unary,      Prelu,           NarrowSoftmax,  Reduce,
                                           ReduceRows,    RunProduct, Similarity,      TableSimilarity};
 
 }  // namespace

@@ -35,6 +35,10 @@ NANN_SIMD float MaxOf(Vec x) {
   return even > odd ? even : odd;
 }
 
+NANN_SIMD void StoreFirst(float* to, Vec x, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = x[i];
+}
+
 #include "tile_functions_inl.h"
 // After it.
 #include "tile_kernels_inl.h"
@@ -48,12 +52,16 @@ constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
     {GemmBlock<1, 1>, GemmBlock<2, 1>}};
 #endif
 
-constexpr ProductBlockFunction kProductBlocks[kGemmRows] = {
 #if defined(__aarch64__)
-    ProductBlock<1>, ProductBlock<2>, ProductBlock<3>, ProductBlock<4>, ProductBlock<5>, ProductBlock<6>};
+#define NANN_PRODUCTS(vecs)                                             \
+  {ProductBlock<1, vecs>, ProductBlock<2, vecs>, ProductBlock<3, vecs>, \
+   ProductBlock<4, vecs>, ProductBlock<5, vecs>, ProductBlock<6, vecs>}
 #else
-    ProductBlock<1>, ProductBlock<2>};
+#define NANN_PRODUCTS(vecs) {ProductBlock<1, vecs>, ProductBlock<2, vecs>}
 #endif
+constexpr ProductBlockFunction kProductBlocks[kStripVecs][kGemmRows] = {NANN_PRODUCTS(1), NANN_PRODUCTS(2),
+                                                                        NANN_PRODUCTS(3), NANN_PRODUCTS(4)};
+#undef NANN_PRODUCTS
 
 void RunProduct(const GroupedProduct& product) { CoverWithProducts(product, kProductBlocks); }
 

@@ -24,64 +24,98 @@ NANN_KERNEL void ReduceRows(ReduceOp op, RowsView in, int64_t items, int64_t row
   }
 }
 
-// kRows rows of a product's strip; `right` has its rows `right_stride` floats apart.
-template <int kRows>
+// kRows rows and kVecs vectors of columns of a product; `right` has its rows `right_stride` floats apart.
+// Of the last vector, `last` lanes are written.
+template <int kRows, int kVecs>
 NANN_KERNEL void ProductBlock(const GroupedProduct& product, const float* left, const float* right,
-                              int64_t right_stride, int64_t columns, float* out) {
-  Vec sums[kRows][kStripVecs];
+                              int64_t right_stride, int64_t last, float* out) {
+  Vec sums[kRows][kVecs];
   for (int m = 0; m < kRows; ++m) {
-    for (int v = 0; v < kStripVecs; ++v) sums[m][v] = Set(0.0f);
+    for (int v = 0; v < kVecs; ++v) sums[m][v] = Set(0.0f);
   }
   for (int64_t k = 0; k < product.depth; ++k) {
-    Vec row[kStripVecs];
-    for (int v = 0; v < kStripVecs; ++v) row[v] = Load(right + k * right_stride + v * kWidth);
+    Vec row[kVecs];
+    for (int v = 0; v < kVecs; ++v) row[v] = Load(right + k * right_stride + v * kWidth);
     for (int m = 0; m < kRows; ++m) {
       const Vec value = Set(left[m * product.left.row + k * product.left.column]);
-      for (int v = 0; v < kStripVecs; ++v) sums[m][v] = MultiplyAdd(value, row[v], sums[m][v]);
+      for (int v = 0; v < kVecs; ++v) sums[m][v] = MultiplyAdd(value, row[v], sums[m][v]);
     }
   }
   for (int m = 0; m < kRows; ++m) {
     float* to = out + m * product.out_stride;
-    if (columns == kStrip) {
-      for (int v = 0; v < kStripVecs; ++v) Store(to + v * kWidth, sums[m][v]);
-      continue;
+    for (int v = 0; v < kVecs - 1; ++v) Store(to + v * kWidth, sums[m][v]);
+    if (last == kWidth) {
+      Store(to + (kVecs - 1) * kWidth, sums[m][kVecs - 1]);
+    } else {
+      StoreFirst(to + (kVecs - 1) * kWidth, sums[m][kVecs - 1], last);
     }
-    float rest[kStrip];
-    for (int v = 0; v < kStripVecs; ++v) Store(rest + v * kWidth, sums[m][v]);
-    for (int64_t i = 0; i < columns; ++i) to[i] = rest[i];
   }
 }
 
 using ProductBlockFunction = void (*)(const GroupedProduct& product, const float* left, const float* right,
-                                      int64_t right_stride, int64_t columns, float* out);
+                                      int64_t right_stride, int64_t last, float* out);
 
-// One item's product of one group; `blocks[rows - 1]`.
-NANN_KERNEL void ProductOfGroup(const GroupedProduct& product, const ProductBlockFunction* blocks,
-                                const float* left, const float* right, float* out) {
-  for (int64_t column = 0; column < product.width; column += kStrip) {
-    const int64_t left_over = product.width - column;
-    const int64_t columns = left_over < kStrip ? left_over : kStrip;
-    const float* strip = right + column;
-    int64_t stride = product.right.row;
-    if (product.right.column != 1) {
-      strip = product.strip;
-      stride = kStrip;
-      for (int64_t k = 0; k < product.depth; ++k) {
-        const float* from = right + column * product.right.column + k * product.right.row;
-        float* to = product.strip + k * kStrip;
-        for (int64_t n = 0; n < kStrip; ++n) to[n] = n < columns ? from[n * product.right.column] : 0.0f;
+typedef float Four __attribute__((vector_size(16)));
+
+NANN_SIMD Four LoadFour(const float* from) {
+  Four x;
+  __builtin_memcpy(&x, from, sizeof(x));
+  return x;
+}
+
+// strip[k][n] = from[n * stride + k] for k < depth; the last of `columns` stands for those after it.
+NANN_KERNEL void TurnStrip(const float* from, int64_t stride, int64_t depth, int64_t columns, float* strip) {
+  for (int64_t n = 0; n < columns; n += 4) {
+    const float* rows[4];
+    for (int64_t i = 0; i < 4; ++i) rows[i] = from + (n + i < columns ? n + i : columns - 1) * stride;
+    for (int64_t k = 0; k < depth; k += 4) {
+      const Four a = LoadFour(rows[0] + k), b = LoadFour(rows[1] + k), c = LoadFour(rows[2] + k),
+                 d = LoadFour(rows[3] + k);
+      const Four low_ab = __builtin_shufflevector(a, b, 0, 4, 1, 5),
+                 high_ab = __builtin_shufflevector(a, b, 2, 6, 3, 7),
+                 low_cd = __builtin_shufflevector(c, d, 0, 4, 1, 5),
+                 high_cd = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+      const Four turned[4] = {__builtin_shufflevector(low_ab, low_cd, 0, 1, 4, 5),
+                              __builtin_shufflevector(low_ab, low_cd, 2, 3, 6, 7),
+                              __builtin_shufflevector(high_ab, high_cd, 0, 1, 4, 5),
+                              __builtin_shufflevector(high_ab, high_cd, 2, 3, 6, 7)};
+      for (int64_t i = 0; i < 4 && k + i < depth; ++i) {
+        __builtin_memcpy(strip + (k + i) * kStrip + n, &turned[i], sizeof(Four));
       }
-    }
-    const int64_t written = product.whole_strips ? kStrip : columns;
-    for (int64_t row = 0; row < product.rows; row += kGemmRows) {
-      const int64_t rows = product.rows - row < kGemmRows ? product.rows - row : kGemmRows;
-      blocks[rows - 1](product, left + row * product.left.row, strip, stride, written,
-                       out + row * product.out_stride + column);
     }
   }
 }
 
-NANN_KERNEL void CoverWithProducts(const GroupedProduct& product, const ProductBlockFunction* blocks) {
+// One item's product of one group; `blocks[vectors - 1][rows - 1]`.
+NANN_KERNEL void ProductOfGroup(const GroupedProduct& product,
+                                const ProductBlockFunction (*blocks)[kGemmRows], const float* left,
+                                const float* right, float* out) {
+  // As even blocks as can be: the sums of a block of few rows wait for each other.
+  const int64_t row_blocks = (product.rows + kGemmRows - 1) / kGemmRows;
+  const int64_t most = (product.rows + row_blocks - 1) / row_blocks;
+  for (int64_t column = 0; column < product.width; column += kStrip) {
+    const int64_t rest = product.width - column;
+    const int64_t columns = rest < kStrip ? rest : kStrip;
+    const float* strip = right + column;
+    int64_t stride = product.right.row;
+    if (product.right.column != 1) {  // Then rows lie one float apart.
+      TurnStrip(right + column * product.right.column, product.right.column, product.depth, columns,
+                product.strip);
+      strip = product.strip;
+      stride = kStrip;
+    }
+    const int64_t vecs = (columns + kWidth - 1) / kWidth;
+    const int64_t last = product.whole_strips ? kWidth : columns - (vecs - 1) * kWidth;
+    for (int64_t row = 0; row < product.rows; row += most) {
+      const int64_t rows = product.rows - row < most ? product.rows - row : most;
+      blocks[vecs - 1][rows - 1](product, left + row * product.left.row, strip, stride, last,
+                                 out + row * product.out_stride + column);
+    }
+  }
+}
+
+NANN_KERNEL void CoverWithProducts(const GroupedProduct& product,
+                                   const ProductBlockFunction (*blocks)[kGemmRows]) {
   for (int64_t item = 0; item < product.items; ++item) {
     for (int64_t group = 0; group < product.groups; ++group) {
       ProductOfGroup(product, blocks,

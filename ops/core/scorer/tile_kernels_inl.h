@@ -235,7 +235,7 @@ NANN_SIMD void SoftmaxRows(RowsView in, int64_t row, int64_t width, float* out, 
   }
   for (int64_t i = 0; i < width; i += kWidth) {
     for (int r = 0; r < kRows; ++r) {
-      const Vec e = Exp(LoadRow(x + r * in.stride, i, width) - largest[r]);
+      const Vec e = ExpOfNegative(LoadRow(x + r * in.stride, i, width) - largest[r]);
       Store(y + r * out_stride + i, e);
       sums[r] += e;
     }
