@@ -33,7 +33,7 @@ UNARY = frozenset(_UNARY.split())
 
 def late_reshape(x: Tensor, _: Uses) -> Tensor | None:
     """f(reshape(a)) -> reshape(f(a)) where f works on each row; f itself is left without axes of size 1."""
-    found = _function_of_rows(x)
+    found = function_of_rows(x)
     if found is None:
         return None
     operand, function = found
@@ -46,7 +46,7 @@ def late_reshape(x: Tensor, _: Uses) -> Tensor | None:
     return reshape(function(reshape(before, shape)), x.shape) if shape != operand.shape else None
 
 
-def _function_of_rows(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
+def function_of_rows(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
     """(a, f) of x = f(a), where f works along the last axis of `a` for whatever axes are before it."""
     operand = x.inputs[0] if x.inputs else x
     attrs = x.node.attrs

@@ -15,6 +15,7 @@ from nann.export.scorer._ir import Tensor, name_new, topological
 from nann.export.scorer._read import ScorerGraph
 from nann.export.scorer._rewrite import rewrite, substitute
 from nann.export.scorer._rows import RowAnalysis
+from nann.export.scorer._sequences import SEQUENCES
 
 _MAX_STEPS = 40  # moves that are taken; each makes the scorer cheaper
 _MAX_TRIED = 400
@@ -104,12 +105,13 @@ def as_traced(graph: ScorerGraph) -> Tensor:
 
 
 def _clean(graph: ScorerGraph) -> Tensor:
-    rules = (*CLEANUP, *ACTIVATIONS)
+    rules = (*CLEANUP, *SEQUENCES, *ACTIVATIONS)
     return rewrite(graph.output, rules, free_rules=rules)
 
 
 def _normal(output: Tensor) -> Tensor:
-    return rewrite(output, (*CLEANUP, *ALGEBRA), free_rules=CLEANUP)
+    shapes = (*CLEANUP, *SEQUENCES)
+    return rewrite(output, (*shapes, *ALGEBRA), free_rules=shapes)
 
 
 def _moves(output: Tensor) -> list[tuple[Tensor, Tensor]]:
