@@ -69,13 +69,10 @@ def _is_of_rows(x: Tensor, steps: int) -> bool:
     """Whether it is computed from reductions over the last axis and single numbers only."""
     if x.op == "reduce":
         return x.node.attrs["axes"] == (x.inputs[0].rank - 1,)
+    if x.op not in _ELEMENTWISE or steps == 0:
+        return False
     large = [each for each in x.inputs if each.size != 1]
-    return (
-        x.op in _ELEMENTWISE
-        and steps > 0
-        and bool(large)
-        and all(each.shape == x.shape and _is_of_rows(each, steps - 1) for each in large)
-    )
+    return bool(large) and all(each.shape == x.shape and _is_of_rows(each, steps - 1) for each in large)
 
 
 def matrix_of(lowering: Lowering, tensor: Tensor, view: View) -> tuple[Axis, Axis]:
