@@ -80,6 +80,8 @@ def late_reshape_of_operands(x: Tensor, _: Uses) -> Tensor | None:
     before = reshaped[0].inputs[0]
     if before.rank >= x.rank and any(not each.is_free and each.op != "reshape" for each in x.inputs):
         return None  # another operand would have to be reshaped instead, and so on for ever
+    if function_of_rows(x) is not None and _without_ones(before.shape) == x.shape:
+        return None  # late_reshape left out those axes of size 1
     leading = before.shape[:-1]
     operands = [_before_reshape(each, x, leading) for each in x.inputs]
     if any(each is None for each in operands):

@@ -19,7 +19,7 @@ def bias_of_heads(x: Tensor, _: Uses) -> Tensor | None:
         return None
     before = split[0].inputs[0]
     kept = before.rank - 1
-    if before.shape[:-1] != x.shape[:kept] or before.rank == x.rank:
+    if before.shape[:-1] != x.shape[:kept] or before.rank >= x.rank:
         return None
     wide = [each for each in x.inputs if each.is_free and each.size > 1]
     if any(each.size != math.prod(x.shape[kept:]) or each.shape[-1] != x.shape[-1] for each in wide):

@@ -79,6 +79,6 @@ def test_the_mean_of_a_row_stays_beside_its_row() -> None:
 
 def test_a_sum_over_events_is_one_instruction() -> None:
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_max(tf.reduce_sum(tf.tanh(_sequence(user, item)), 1), -1)
+        return tf.reduce_max(tf.reduce_sum(tf.tanh(_sequence(user, item) * item[:, tf.newaxis]), 1), -1)
 
     assert _instructions(score, events=[L, D])[-2:] == ["REDUCE", "REDUCE"]
