@@ -68,7 +68,7 @@ def _standing(lowering: Lowering, tensor: Tensor) -> Step | None:
 def _is_of_rows(x: Tensor, steps: int) -> bool:
     """Whether it is computed from reductions over the last axis and single numbers only."""
     if x.op == "reduce":
-        return x.node.attrs["axes"] == (x.inputs[0].rank - 1,)
+        return bool(x.node.attrs["axes"] == (x.inputs[0].rank - 1,))
     if x.op not in _ELEMENTWISE or steps == 0:
         return False
     large = [each for each in x.inputs if each.size != 1]
