@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.export.index.files import GraphIndex, with_links
-from nann.export.items import Items
+from nann.export.items import CHUNK_ROWS, Items
 
 Positions = npt.NDArray[np.int32]
 
@@ -65,10 +65,11 @@ def reachable(graph: GraphIndex) -> npt.NDArray[np.bool_]:
     frontier: npt.NDArray[np.int64] = graph.enter_points.astype(np.int64)
     while frontier.size:
         reached[frontier] = True
-        found = np.unique(
-            np.concatenate([_links_of(graph, level, frontier)[1] for level in range(len(graph.levels))])
-        )
-        frontier = found[~reached[found]].astype(np.int64)
+        found = np.zeros_like(reached)
+        for start in range(0, frontier.size, CHUNK_ROWS):
+            for level in range(len(graph.levels)):
+                found[_links_of(graph, level, frontier[start : start + CHUNK_ROWS])[1]] = True
+        frontier = np.flatnonzero(found & ~reached)
     return reached
 
 
