@@ -171,8 +171,8 @@ def _render(result: dict[str, Any]) -> None:
     if result["copies"]:
         anew = " They cut the imported graph, so its links were built anew." if result["linked_anew"] else ""
         print_text(
-            f"{result['copies']:,} items have the vector of another item, and hang on it.{anew} Usually the "
-            f"model has not seen them."
+            f"{result['copies']:,} items have the vector of another item, and hang on it as duplicates.{anew}"
+            f" Often the model has not seen them."
         )
     if result["enter_points"] < FEW_ENTRY_POINTS < result["num_items"]:
         print_text(
