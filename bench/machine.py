@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -17,14 +18,17 @@ _PACKAGES = ("tensorflow", "numpy", "faiss-cpu", "hnswlib", "usearch", "scann", 
 _BUSY = 0.25
 
 
-def describe_machine() -> dict[str, Any]:
-    """Processor, memory, system and versions, and how busy the machine is now."""
+def _versions() -> dict[str, str]:
+    """Of the packages that are installed."""
     versions = {}
     for package in _PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    return versions
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, memory, system and versions, and how busy the machine is now."""
     cores = len(os.sched_getaffinity(0))
     load = psutil.getloadavg()[0]
     return {
@@ -34,7 +38,7 @@ def describe_machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "nann": __version__,
-        **versions,
+        **_versions(),
         "load_average": round(load, 2),
         "busy": load > _BUSY * cores,
     }

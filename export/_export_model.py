@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nann.errors import InvalidInputError
 from nann.export._apart import start_process
-from nann.export._assets import gather_assets
+from nann.export._assets import Assets, gather_assets
 from nann.export._description import describe, summarize
 from nann.export._inputs import Inputs, NamedModel, check_work, named_model, read_inputs
 from nann.export._item_table import add_item_table, check_split
@@ -22,7 +23,7 @@ from nann.export._model_checks import check_scores, check_user_side
 from nann.export._options import ExportOptions
 from nann.export._samples import Sample, sample_from_model
 from nann.export._savedmodel import write_savedmodel
-from nann.export._tuning import tune
+from nann.export._tuning import Tuned, tune
 from nann.export._user_side import UserSide, rewrite_user_side
 from nann.export._verify_model import compare_with_model
 from nann.export._warmup import write_warmup
@@ -99,43 +100,22 @@ def export_run(
         )
         staged = stack.enter_context(staged_directory(out_dir, replace=overwrite))
         on_progress("write model", 0, 1)
-        original, scorer = _freeze_and_split(inputs, options)
-        user_side = _user_side(inputs, options)
-        assets = gather_assets(staged / "assets", inputs, {} if user_side is None else user_side.tables)
-        add_item_table(assets, inputs.items, scorer, partial(on_progress, "compute item table"))
-        vocabularies = assets.open_vocabularies()
-
-        def sample_users(users: int) -> Sample:
-            return sample_from_model(model.model, vocabularies, users=users)
-
-        check_user_side(model.model, vocabularies, sample_users)
-        check_scores(original, sample_users(2), inputs.items)
+        parts = _parts_of_model(staged, inputs, options, on_progress)
         tuned = tune(
-            scorer,
+            parts.scorer,
             options.tuning,
-            assets=assets,
+            assets=parts.assets,
             level_topn=inputs.beams.tolist(),
-            sample_users=sample_users,
+            sample_users=parts.sample_users,
             on_progress=on_progress,
         )
         inputs = replace(inputs, beams=np.asarray(tuned.level_topn, np.int32))
-        work = check_work(inputs.beams, options.max_work)
-        write_savedmodel(staged, model.model, tuned.scorer, user_side, assets, max_work=options.max_work)
-        sample = sample_users(2 if 2 * work <= options.max_work else 1)
-        difference = check_split(original, tuned.scorer, sample, inputs.items, assets.open_item_tables())
-        write_warmup(
-            staged,
-            models_dir.name,
-            sample,
-            inputs.beams.tolist(),
-            item_id=int(inputs.items.ids[0]),
-            max_work=options.max_work,
-        )
+        sample, difference = _write_model(staged, inputs, parts, tuned, options, name=models_dir.name)
         on_progress("write model", 1, 1)
         verified = compare_with_model(
-            staged, inputs, tuned, sample, vocabularies, partial(on_progress, "verify")
+            staged, inputs, tuned, sample, parts.vocabularies, partial(on_progress, "verify")
         )
-        content = describe(inputs, tuned, assets, options, split_difference=difference, shard=shard)
+        content = describe(inputs, tuned, parts.assets, options, split_difference=difference, shard=shard)
         write_manifest(staged, content, partial(on_progress, "sum files"))
     return {"model": str(out_dir), **summarize(content), "verified": verified}
 
@@ -146,6 +126,56 @@ def check_out_dir(out_dir: Path, overwrite: bool) -> None:
         raise InvalidInputError(
             f"{out_dir}: expected no such folder, found one. Export to the next version, or pass --overwrite."
         )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What an export is made of.
+
+    original:  the scorer as the model has it.
+    scorer:    the one to export, split or not.
+    user_side: None for a model without user features.
+    """
+
+    model: RetrievalModel
+    original: Scorer
+    scorer: Scorer
+    user_side: UserSide | None
+    assets: Assets
+    vocabularies: Mapping[str, npt.NDArray[np.int64]]
+
+    def sample_users(self, users: int) -> Sample:
+        """The same users each time."""
+        return sample_from_model(self.model, self.vocabularies, users=users)
+
+
+def _parts_of_model(staged: Path, inputs: Inputs, options: ExportOptions, on_progress: OnProgress) -> _Parts:
+    """Trace the model and fill `staged`/assets; the model's own faults are found here."""
+    original, scorer = _freeze_and_split(inputs, options)
+    user_side = _user_side(inputs, options)
+    assets = gather_assets(staged / "assets", inputs, {} if user_side is None else user_side.tables)
+    add_item_table(assets, inputs.items, scorer, partial(on_progress, "compute item table"))
+    model, vocabularies = inputs.model.model, assets.open_vocabularies()
+    parts = _Parts(model, original, scorer, user_side, assets, vocabularies)
+    check_user_side(model, vocabularies, parts.sample_users)
+    check_scores(original, parts.sample_users(2), inputs.items)
+    return parts
+
+
+def _write_model(
+    staged: Path, inputs: Inputs, parts: _Parts, tuned: Tuned, options: ExportOptions, *, name: str
+) -> tuple[Sample, float]:
+    """Write the SavedModel and its warm-up; returns users to ask it for, and how far the split moves a score.
+
+    name: of the model for servers.
+    """
+    work = check_work(inputs.beams, options.max_work)
+    assets, scorer = parts.assets, tuned.scorer
+    write_savedmodel(staged, parts.model, scorer, parts.user_side, assets, max_work=options.max_work)
+    sample = parts.sample_users(2 if 2 * work <= options.max_work else 1)
+    beams, item_id = inputs.beams.tolist(), int(inputs.items.ids[0])
+    write_warmup(staged, name, sample, beams, item_id=item_id, max_work=options.max_work)
+    return sample, check_split(parts.original, scorer, sample, inputs.items, assets.open_item_tables())
 
 
 def _freeze_and_split(inputs: Inputs, options: ExportOptions) -> tuple[Scorer, Scorer]:

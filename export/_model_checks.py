@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from nann.errors import InvalidInputError
 from nann.export._samples import Arrays, Sample
+from nann.export.index.oracle import ScoreFn
 from nann.export.items import Items
 from nann.export.scorer import Scorer
 from nann.run import RetrievalModel
@@ -64,13 +65,16 @@ def _check_rows(
                     f"{len(ids)} (the last id), found none for row {row} ({said(error.__cause__ or error)}). "
                     f"Make the table {len(ids) + 1} rows long."
                 ) from error
-            # A GPU's gather, and Keras', may answer a row that is not there with NaN in place of an error.
-            for state, is_number in are_numbers.items():
-                if not is_number and without_ids[state]:
-                    raise InvalidInputError(
-                        f"embed_user: expected numbers for row {row} of vocabulary/{name}.npy, found NaN in "
-                        f"{state}. Correct the model."
-                    )
+            _check_numbers(are_numbers, without_ids, f"row {row} of vocabulary/{name}.npy")
+
+
+def _check_numbers(found: Mapping[str, bool], without_ids: Mapping[str, bool], what: str) -> None:
+    # A GPU's gather, and Keras', may answer a row that is not there with NaN in place of an error.
+    for state, is_number in found.items():
+        if not is_number and without_ids[state]:
+            raise InvalidInputError(
+                f"embed_user: expected numbers for {what}, found NaN in {state}. Correct the model."
+            )
 
 
 def _numbers_of(model: RetrievalModel, features: Arrays) -> dict[str, bool]:
@@ -93,8 +97,6 @@ def check_scores(scorer: Scorer, sample: Sample, items: Items) -> None:
     random = np.random.default_rng(0)
     among = random.choice(items.num_items, scorer.tile_rows, replace=items.num_items < scorer.tile_rows)
     order = random.permutation(scorer.tile_rows)
-    alone = order[:_ALONE]
-    tolerance = _NARROW_TOLERANCE if _is_narrow(scorer) else _TOLERANCE
     numbers = 0
     for user in range(sample.users):
         state = [tf.constant(value[user]) for value in sample.state.values()]
@@ -103,21 +105,29 @@ def check_scores(scorer: Scorer, sample: Sample, items: Items) -> None:
             tile = tf.constant(np.asarray(items.rows[positions], np.float32))
             return np.asarray(scorer.function(*state, tile)).reshape(-1)
 
-        expected = score(among)
-        _check_same("score", expected, score(among))
-        numbers += np.isfinite(expected).sum()
-        found = np.empty_like(expected)
-        found[order] = score(among[order])
-        for index in range(scorer.tile_rows):
-            _compare(expected[index], found[index], expected, tolerance)
-        for index in alone:
-            found_alone = score(np.full(scorer.tile_rows, among[index]))
-            _compare(expected[index], found_alone[0], expected, tolerance)
+        scores = _checked_scores(score, among, order, _NARROW_TOLERANCE if _is_narrow(scorer) else _TOLERANCE)
+        numbers += np.isfinite(scores).sum()
     if not numbers:
         raise InvalidInputError(
             f"score: expected numbers, found NaN or infinity for all of {scorer.tile_rows} items and "
             f"{sample.users} sample users. Look for a logarithm, a square root or a division that has none."
         )
+
+
+def _checked_scores(
+    score: ScoreFn, among: npt.NDArray[Any], order: npt.NDArray[Any], tolerance: float
+) -> npt.NDArray[np.float32]:
+    """The scores of the items `among`, which must not depend on the place or the others in the tile."""
+    expected = score(among)
+    _check_same("score", expected, score(among))
+    found = np.empty_like(expected)
+    found[order] = score(among[order])
+    for index in range(len(among)):
+        _compare(expected[index], found[index], expected, tolerance)
+    for index in order[:_ALONE]:
+        found_alone = score(np.full_like(among, among[index]))
+        _compare(expected[index], found_alone[0], expected, tolerance)
+    return expected
 
 
 def _check_same(function: str, first: npt.NDArray[Any], second: npt.NDArray[Any]) -> None:

@@ -112,17 +112,12 @@ def _embedded(model: RetrievalModel, rows: Arrays, lengths: Arrays) -> Arrays:
 
     if not lengths:
         return embed(rows)
-    each = [
-        embed(
-            {
-                name: value[user : user + 1, : lengths[name][user]]
-                if name in lengths
-                else value[user : user + 1]
-                for name, value in rows.items()
-            }
-        )
-        for user in range(len(next(iter(lengths.values()))))
-    ]
+
+    def of_user(user: int) -> Arrays:
+        one = {name: value[user : user + 1] for name, value in rows.items()}
+        return {**one, **{name: one[name][:, : length[user]] for name, length in lengths.items()}}
+
+    each = [embed(of_user(user)) for user in range(len(next(iter(lengths.values()))))]
     return {name: np.concatenate([state[name] for state in each]) for name in model.user_state}
 
 

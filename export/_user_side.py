@@ -56,17 +56,25 @@ def rewrite_user_side(
     check_operations(traced, what="embed_user")
     sources = list(captured(traced))
     rewriter = _GatherRewriter(_inlined(traced))
+    tables = _map_tables(traced, sources, rewriter, table_bytes)
+    # Without a table the function is left as it was traced: loops, asserts and nested functions too.
+    graph_def = rewriter.pruned(_names(traced.outputs)) if tables else traced.graph.as_graph_def()
+    function = _reimport(traced, graph_def, sources)
+    check_constants(function, what="embed_user", max_constant_bytes=max_constant_bytes)
+    return UserSide(function, tables, [_owner(*capture) for capture in _resources_of(function)])
+
+
+def _map_tables(
+    traced: Any, sources: list[tuple[str, Any]], rewriter: _GatherRewriter, table_bytes: int
+) -> dict[str, Any]:
+    """Rewrite the reads of big tables; name of each table -> what it holds."""
     tables: dict[str, Any] = {}
     for (name, source), (_, placeholder) in zip(sources, traced.graph.captures, strict=True):
         if _bytes_of(source) >= table_bytes and _can_be_table(source):
             table = unused_name(name, tables)
             if rewriter.replace(placeholder.op.name, table):
                 tables[table] = source
-    # Without a table the function is left as it was traced: loops, asserts and nested functions too.
-    graph_def = rewriter.pruned(_names(traced.outputs)) if tables else traced.graph.as_graph_def()
-    function = _reimport(traced, graph_def, sources)
-    check_constants(function, what="embed_user", max_constant_bytes=max_constant_bytes)
-    return UserSide(function, tables, [_owner(*capture) for capture in _resources_of(function)])
+    return tables
 
 
 def _resources_of(function: Any) -> list[tuple[str, Any]]:
@@ -153,8 +161,17 @@ class _GatherRewriter:
 
     def replace(self, placeholder: str, table: str) -> bool:
         """Rewrite all reads of `placeholder`; returns False, without changes, when one gathers no rows."""
-        if placeholder not in self._nodes:
+        found = self._gathers_from(placeholder) if placeholder in self._nodes else None
+        if found is None:
             return False
+        gathers, passed = found
+        for node in gathers:
+            self._rewrite(node, table)
+        self._dropped |= passed
+        return bool(gathers)
+
+    def _gathers_from(self, placeholder: str) -> tuple[list[Any], set[str]] | None:
+        """The gathers of its rows, and the nodes on the way there; None: something else reads it."""
         gathers: list[Any] = []
         passed: set[str] = {placeholder}
         pending = [placeholder]
@@ -168,11 +185,8 @@ class _GatherRewriter:
                 elif position == 0 and self._gathers_rows(node):
                     gathers.append(node)
                 else:
-                    return False
-        for node in gathers:
-            self._rewrite(node, table)
-        self._dropped |= passed
-        return bool(gathers)
+                    return None
+        return gathers, passed
 
     def pruned(self, outputs: list[str]) -> Any:
         """The rewritten graph: the nodes that the outputs need, and a placeholder for the index's handle."""

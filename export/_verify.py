@@ -79,7 +79,21 @@ def check_answers(
     Returns the number of users, the signatures, and the largest relative difference of a score. Raises
     VerificationError naming signature, user and difference.
     """
-    beams = np.asarray(level_topn, np.int32)
+    asked = _requests(model, sample, np.asarray(level_topn, np.int32))
+    worst = 0.0
+    for done, (signature, inputs, users) in enumerate(asked):
+        on_progress(done, len(asked) + 1)
+        compare = _Comparison(model, graph, item_ids, users, scorer_of_user, expected_walk)
+        worst = max(worst, compare.worst_difference(signature, inputs))
+    _check_scores(model, item_ids, sample, scorer_of_user, expected_walk.tolerance)
+    on_progress(len(asked) + 1, len(asked) + 1)
+    return {"users": sample.users, "signatures": model.names, "largest_relative_difference": worst}
+
+
+def _requests(
+    model: Answering, sample: Sample, beams: npt.NDArray[np.int32]
+) -> list[tuple[str, Arrays, Sample]]:
+    """Signature and inputs of what is asked, and the users whose answers they must have."""
     narrow = np.maximum(beams // 2, 1)  # The rows of one request may have different beams.
     by_row = np.stack([beams if user % 2 == 0 else narrow for user in range(sample.users)])
     nothing = np.full((sample.users, 1), _UNKNOWN_ID, np.int64)
@@ -94,15 +108,7 @@ def check_answers(
     if sample.features is not None:
         by_ids = {**sample.features, "level_topn": by_row, "exclude_ids": nothing}
         asked.append(("retrieve_by_ids", by_ids, sample))
-
-    worst = 0.0
-    for done, (signature, inputs, users) in enumerate(asked):
-        on_progress(done, len(asked) + 1)
-        compare = _Comparison(model, graph, item_ids, users, scorer_of_user, expected_walk)
-        worst = max(worst, compare.worst_difference(signature, inputs))
-    _check_scores(model, item_ids, sample, scorer_of_user, expected_walk.tolerance)
-    on_progress(len(asked) + 1, len(asked) + 1)
-    return {"users": sample.users, "signatures": model.names, "largest_relative_difference": worst}
+    return asked
 
 
 def scorer_of_model(
@@ -346,19 +352,21 @@ def check_vocabulary_ends(
     }
     ends = [(name, int(ids[end])) for name, ids in vocabularies.items() for end in (0, -1)]
     for name, item in ends or [("", 0)]:
-        asked: Arrays = dict(one)
-        if name:
-            asked[name] = np.full_like(one[name], item)
+        asked = {**one, name: np.full_like(one[name], item)} if name else one
         try:
             found = model.run("retrieve_by_ids", {**asked, **search})
         except (VerificationError, tf.errors.OpError) as error:
             raise VerificationError(
                 f"retrieve_by_ids: expected an answer for {name} {item}, an end of its vocabulary: {error}"
             ) from error
-        known = found["top_k"][0][found["top_k"][0] != _UNKNOWN_ID]
-        scores = found["scores"][0][: known.size]
-        if np.unique(known).size != known.size or not (scores[1:] <= scores[:-1]).all():
-            raise VerificationError(
-                f"retrieve_by_ids: expected each item once and best first, found {known[:5].tolist()} with "
-                f"{scores[:5].tolist()} ({name} {item}). {_NEXT_STEP}"
-            )
+        _check_order(found, f"{name} {item}")
+
+
+def _check_order(found: Arrays, asked: str) -> None:
+    known = found["top_k"][0][found["top_k"][0] != _UNKNOWN_ID]
+    scores = found["scores"][0][: known.size]
+    if np.unique(known).size != known.size or not (scores[1:] <= scores[:-1]).all():
+        raise VerificationError(
+            f"retrieve_by_ids: expected each item once and best first, found {known[:5].tolist()} with "
+            f"{scores[:5].tolist()} ({asked}). {_NEXT_STEP}"
+        )

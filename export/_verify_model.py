@@ -19,6 +19,7 @@ from nann.export._samples import Arrays, Sample, random_sample, sample_from_mode
 from nann.export._tuning import Tuned
 from nann.export._verify import (
     ExpectedWalk,
+    ScorerOfUser,
     check_answers,
     check_vocabulary_ends,
     scorer_of_export,
@@ -63,13 +64,8 @@ def verify_model(
             sample, scorer = random_sample(states), scorer_of_export(exported, item_ids)
         else:
             model = load_model(run_dir)
-            sample = _sample_of_export(model, model_dir, manifest)
-            embs = np.load(model_dir / manifest["tables"]["item"]["item_embs"]["file"], mmap_mode="r")
-            state = {
-                name: np.load(model_dir / entry["file"], mmap_mode="r")
-                for name, entry in manifest["tables"].get("item_state", {}).items()
-            }
-            scorer = scorer_of_model(model, embs, state, manifest["scorer"]["tile_rows"])
+            sample = sample_from_model(model, _vocabularies(model_dir, manifest))
+            scorer = _scorer_of_run(model, model_dir, manifest)
         verified = check_answers(
             exported,
             graph,
@@ -123,8 +119,15 @@ def compare_with_model(
         return verified
 
 
-def _sample_of_export(model: RetrievalModel, model_dir: Path, manifest: dict[str, Any]) -> Sample:
-    return sample_from_model(model, _vocabularies(model_dir, manifest))
+def _scorer_of_run(model: RetrievalModel, model_dir: Path, manifest: dict[str, Any]) -> ScorerOfUser:
+    """Scores of the run's model for the items of the export."""
+    tables = manifest["tables"]
+    embs = np.load(model_dir / tables["item"]["item_embs"]["file"], mmap_mode="r")
+    state = {
+        name: np.load(model_dir / entry["file"], mmap_mode="r")
+        for name, entry in tables.get("item_state", {}).items()
+    }
+    return scorer_of_model(model, embs, state, manifest["scorer"]["tile_rows"])
 
 
 def _vocabularies(model_dir: Path, manifest: dict[str, Any]) -> dict[str, npt.NDArray[np.int64]]:

@@ -26,15 +26,15 @@ def figures(root: Path, endings: tuple[str, ...]) -> str:
         name for name in tracked.stdout.splitlines() if name.endswith(endings) and (root / name).is_file()
     ]
     files = {name: lizard.analyze_file(str(root / name)) for name in names}
-    functions = {f"{name}:{f.name}": f.length for name, file in files.items() for f in file.function_list}
-    lengths = sorted(functions.values())
+    functions = [(f.length, f"{name}:{f.name}") for name, file in files.items() for f in file.function_list]
+    lengths = sorted(length for length, _ in functions)
     lines = {name: (root / name).read_text().count("\n") for name in names}
-    longest, longest_file = max(functions, key=functions.__getitem__), max(lines, key=lines.__getitem__)
+    (most, longest), longest_file = max(functions), max(lines, key=lines.__getitem__)
     code, median = sum(file.nloc for file in files.values()), statistics.median(lengths)
     ninetieth = lengths[9 * (len(lengths) - 1) // 10]
     return (
         f"{code:,} lines of code in {len(files)} files; functions: median {median:g} lines, 90th percentile "
-        f"{ninetieth}, longest {functions[longest]} ({longest}); "
+        f"{ninetieth}, longest {most} ({longest}); "
         f"longest file {lines[longest_file]} lines ({longest_file})"
     )
 

@@ -150,14 +150,7 @@ def dataset_from_events(
         item_categories = events.drop_duplicates("item", keep="last")[["item", "category"]]
     _check_ids(item_categories["category"], f"{source}: column category")
     _check_catalogue(events["item"], item_categories["item"], source)
-    ordered = events.sort_values(["user", "timestamp"], kind="stable")
-    counts = ordered.groupby("user")["item"].transform("size")
-    ordered = ordered[counts >= MIN_EVENTS]
-    if ordered.empty:
-        raise InvalidInputError(
-            f"{source}: expected users with at least {MIN_EVENTS} events (training, validation, test), "
-            f"found none among {events['user'].nunique()} users. Give a larger sample."
-        )
+    ordered = _of_active_users(events, source)
     catalogue = item_categories.sort_values("item", kind="stable")
     item_ids = catalogue["item"].to_numpy(np.int64)
     cate_ids, cate_rows = np.unique(catalogue["category"].to_numpy(np.int64), return_inverse=True)
@@ -172,6 +165,19 @@ def dataset_from_events(
         row_splits=np.concatenate([[0], np.cumsum(user_counts)]).astype(np.int64),
         titles=dict(titles or {}),
     )
+
+
+def _of_active_users(events: pd.DataFrame, source: str) -> pd.DataFrame:
+    """The events of users that have `MIN_EVENTS`, in order of time."""
+    ordered = events.sort_values(["user", "timestamp"], kind="stable")
+    counts = ordered.groupby("user")["item"].transform("size")
+    kept: pd.DataFrame = ordered[counts >= MIN_EVENTS]
+    if kept.empty:
+        raise InvalidInputError(
+            f"{source}: expected users with at least {MIN_EVENTS} events (training, validation, test), "
+            f"found none among {events['user'].nunique()} users. Give a larger sample."
+        )
+    return kept
 
 
 def _check_catalogue(items: pd.Series[Any], catalogue: pd.Series[Any], source: str) -> None:
@@ -247,15 +253,13 @@ def _read_array(path: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
 
 def _check_dataset(dataset: Dataset, folder: Path) -> None:
     splits, events = dataset.row_splits, dataset.events
-    users, items = dataset.num_users, dataset.num_items
+    users, items, cates = dataset.num_users, dataset.num_items, len(dataset.cate_ids)
     whole = len(splits) > 1 and splits[0] == 0 and splits[-1] == len(events)
     checks = {
         "item_ids.npy: ids sorted, each once": bool(np.all(np.diff(dataset.item_ids) > 0)),
         "cate_ids.npy: ids sorted, each once": bool(np.all(np.diff(dataset.cate_ids) > 0)),
         f"item_cates.npy: {items + 1} values": len(dataset.item_cates) == items + 1,
-        f"item_cates.npy: rows 0..{len(dataset.cate_ids)}": _within(
-            dataset.item_cates, 0, len(dataset.cate_ids)
-        ),
+        f"item_cates.npy: rows 0..{cates}": _within(dataset.item_cates, 0, cates),
         f"row_splits.npy: {users + 1} values": len(splits) == users + 1,
         f"row_splits.npy: from 0 to {len(events)}": bool(whole),
         f"row_splits.npy: at least {MIN_EVENTS} events a user": bool(np.all(np.diff(splits) >= MIN_EVENTS)),

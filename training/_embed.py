@@ -39,10 +39,7 @@ def embed(
       InvalidInputError: `dtype` is neither float32 nor float16, or an embedding does not fit it.
       InvalidFileError: the run, its data set or its checkpoint is missing or damaged.
     """
-    if dtype not in _DTYPES:
-        raise InvalidInputError(f"dtype: expected one of {', '.join(_DTYPES)}, found {dtype!r}.")
-    if chunk_rows < 1:
-        raise InvalidInputError(f"chunk_rows: expected 1 or more, found {chunk_rows}.")
+    _check_options(dtype, chunk_rows)
     dataset = read_run_dataset(run_dir)
     model = guarded(load_model(run_dir), check_results=True)
     embed_item = tf.function(model.embed_item, reduce_retracing=True, autograph=False)  # as an export traces
@@ -62,6 +59,13 @@ def embed(
         "dtype": dtype,
         "embeddings": str(run_dir / EMBEDDINGS),
     }
+
+
+def _check_options(dtype: str, chunk_rows: int) -> None:
+    if dtype not in _DTYPES:
+        raise InvalidInputError(f"dtype: expected one of {', '.join(_DTYPES)}, found {dtype!r}.")
+    if chunk_rows < 1:
+        raise InvalidInputError(f"chunk_rows: expected 1 or more, found {chunk_rows}.")
 
 
 class _Files:

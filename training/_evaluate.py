@@ -232,10 +232,7 @@ class _Walk:
         self._dataset = dataset
         self._length = int(features["item_ids"]["shape"][0])
         # Row 0 stands for a missing event; requests send id 0 for it.
-        self._ids = {
-            "item_ids": np.append(0, dataset.item_ids),
-            "cate_ids": np.append(0, dataset.cate_ids),
-        }
+        self._ids = {name: np.append(0, getattr(dataset, name)) for name in ("item_ids", "cate_ids")}
 
     def search(self, user: int) -> _Answer:
         """The answer for the user at this position of the data set."""

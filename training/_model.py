@@ -157,22 +157,25 @@ class ReferenceModel(keras.Model):
           InvalidFileError: `run_dir` holds no run, or no checkpoint of this model.
         """
         model = cls(ModelConfig.from_json(read_run(run_dir).model_config))
-        checkpoints = run_dir / CHECKPOINTS
         with without_patterns(run_dir) as folder:
             newest = tf.train.latest_checkpoint(str(folder / CHECKPOINTS))
             if newest is None:
                 raise InvalidFileError(
-                    f"{checkpoints}: expected a checkpoint, found none. Train first: `nann train`."
+                    f"{run_dir / CHECKPOINTS}: expected a checkpoint, found none. Train first: `nann train`."
                 )
-            try:
-                status = tf.train.Checkpoint(model=checkpointed(model.variables)).restore(newest)
-                status.assert_existing_objects_matched().expect_partial()
-            except CHECKPOINT_ERRORS as error:
-                raise InvalidFileError(
-                    f"{checkpoints / Path(newest).name}: expected the variables of {model.config}, found "
-                    f"another or damaged checkpoint: {error}. Train again into another folder."
-                ) from error
+            model._restore(newest, named=run_dir / CHECKPOINTS / Path(newest).name)
         return model
+
+    def _restore(self, checkpoint: str, *, named: Path) -> None:
+        """named: what messages call the checkpoint."""
+        try:
+            status = tf.train.Checkpoint(model=checkpointed(self.variables)).restore(checkpoint)
+            status.assert_existing_objects_matched().expect_partial()
+        except CHECKPOINT_ERRORS as error:
+            raise InvalidFileError(
+                f"{named}: expected the variables of {self.config}, found another or damaged checkpoint: "
+                f"{error}. Train again into another folder."
+            ) from error
 
     @property
     def user_features(self) -> Mapping[str, tf.TensorSpec]:

@@ -61,13 +61,17 @@ class BatchSampler:
         first = np.cumsum(targets_per_user) - targets_per_user
         self._cuts = np.arange(len(self._users)) - np.repeat(first, targets_per_user) + 1
         self._batch_size = min(batch_size, max(1, len(self._users)))
+        self._weigh(dataset, popularity_power)
+        self._epoch = -1
+        self._order: IntArray = np.empty(0, np.int64)
+
+    def _weigh(self, dataset: Dataset, popularity_power: float) -> None:
+        """How likely each row is drawn as a negative, and how often per step."""
         weights = (1.0 + dataset.popularity(HELD_OUT)) ** popularity_power
         weights[0] = 0.0
         self._cumulative = np.cumsum(weights / weights.sum())
-        expected = negatives * weights / weights.sum()
+        expected = self._negatives * weights / weights.sum()
         self._log_counts = np.log(np.maximum(expected, np.finfo(np.float32).tiny)).astype(np.float32)
-        self._epoch = -1
-        self._order: IntArray = np.empty(0, np.int64)
 
     @property
     def examples(self) -> int:

@@ -70,7 +70,8 @@ def _recbole_folder() -> Path:
 
 def movielens_dataset(folder: Path, *, source: str) -> Dataset:
     """Read RecBole's `ml-100k.inter` and `ml-100k.item`; an item's category is its first genre."""
-    events = _read_recbole(folder / "ml-100k.inter", ("user_id:token", "item_id:token", "timestamp:float"))
+    columns = {"user": "user_id:token", "item": "item_id:token", "timestamp": "timestamp:float"}
+    events = _read_recbole(folder / "ml-100k.inter", tuple(columns.values()))
     items = _read_recbole(
         folder / "ml-100k.item", ("item_id:token", "movie_title:token_seq", "class:token_seq")
     )
@@ -80,11 +81,7 @@ def movielens_dataset(folder: Path, *, source: str) -> Dataset:
     titles = items["movie_title:token_seq"].fillna("")
     return dataset_from_events(
         pd.DataFrame(
-            {
-                "user": _as_ids(events["user_id:token"], folder / "ml-100k.inter"),
-                "item": _as_ids(events["item_id:token"], folder / "ml-100k.inter"),
-                "timestamp": _as_ids(events["timestamp:float"], folder / "ml-100k.inter"),
-            }
+            {name: _as_ids(events[each], folder / "ml-100k.inter") for name, each in columns.items()}
         ),
         source=source,
         item_categories=pd.DataFrame({"item": item_ids, "category": first_genre.map(genres)}),
@@ -121,12 +118,7 @@ def _as_ids(column: pd.Series[str], path: Path) -> pd.Series[int]:
 
 def userbehavior_dataset(path: Path) -> Dataset:
     """Read a CSV file as Taobao's UserBehavior; every behaviour counts as an event."""
-    if not path.is_file():
-        raise InvalidFileError(f"{path}: no such file. Give the path of a UserBehavior CSV file.")
-    if path.stat().st_size == 0:
-        raise InvalidFileError(f"{path}: expected lines `{','.join(_CSV_COLUMNS)}`, found an empty file.")
-    if problem := _first_line_problem(path):
-        raise InvalidFileError(problem)
+    _check_csv(path)
     try:
         table = pd.read_csv(
             path,
@@ -142,6 +134,16 @@ def userbehavior_dataset(path: Path) -> Dataset:
     if unknown or table["behaviour"].isna().any():
         raise InvalidFileError(_first_problem(path) or f"{path}: unknown behaviours {sorted(unknown)}.")
     return dataset_from_events(table, source=str(path))
+
+
+def _check_csv(path: Path) -> None:
+    """Raise InvalidFileError for a file that is missing or empty, or has another first line."""
+    if not path.is_file():
+        raise InvalidFileError(f"{path}: no such file. Give the path of a UserBehavior CSV file.")
+    if path.stat().st_size == 0:
+        raise InvalidFileError(f"{path}: expected lines `{','.join(_CSV_COLUMNS)}`, found an empty file.")
+    if problem := _first_line_problem(path):
+        raise InvalidFileError(problem)
 
 
 def _first_line_problem(path: Path) -> str | None:

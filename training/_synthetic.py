@@ -87,12 +87,7 @@ def synthetic_dataset(options: SyntheticOptions) -> Dataset:
     """Generate the corpus that `options` describes (see `SyntheticOptions`)."""
     rng = np.random.default_rng(options.seed)
     clusters = options.categories or max(4, options.items // 100)
-    # Every cluster gets an item, then Zipf sizes, as real categories have.
-    weights = 1.0 / np.arange(1, clusters + 1) ** 0.6
-    cluster_of = np.concatenate(
-        [np.arange(clusters), rng.choice(clusters, options.items - clusters, p=weights / weights.sum())]
-    )
-    rng.shuffle(cluster_of)
+    cluster_of = _clusters_of_items(options.items, clusters, rng)
     world = _World(options, rng, cluster_of)
     lengths = rng.integers(options.events // 2, 3 * options.events // 2 + 1, options.users)
     rows = np.concatenate([world.walk(int(length)) for length in lengths]) + 1
@@ -107,6 +102,16 @@ def synthetic_dataset(options: SyntheticOptions) -> Dataset:
         row_splits=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         titles={},
     )
+
+
+def _clusters_of_items(items: int, clusters: int, rng: np.random.Generator) -> Ints:
+    """int64 [items]: every cluster gets an item, then Zipf sizes, as real categories have."""
+    weights = 1.0 / np.arange(1, clusters + 1) ** 0.6
+    cluster_of = np.concatenate(
+        [np.arange(clusters), rng.choice(clusters, items - clusters, p=weights / weights.sum())]
+    )
+    rng.shuffle(cluster_of)
+    return cluster_of
 
 
 class _World:
@@ -125,7 +130,7 @@ class _World:
 
     def walk(self, length: int) -> Ints:
         """int64 [length]: item positions in time order, each at most once."""
-        rng, options = self._rng, self._options
+        rng = self._rng
         taste = rng.normal(size=_FACTORS) / np.sqrt(_FACTORS)
         # Favourites are clusters near the user's taste: the best of a random handful.
         pool = rng.integers(0, self._clusters, 40)
@@ -141,12 +146,17 @@ class _World:
                 item = self._draw(cluster, taste, probabilities, seen)
             walked[place] = item
             seen.add(item)
-            step = rng.random()
-            if step < options.follow:
-                cluster = int(rng.choice(self._followers[cluster]))
-            elif step >= options.follow + options.stay:
-                cluster = int(rng.choice(favourites))
+            cluster = self._next_cluster(cluster, favourites)
         return walked
+
+    def _next_cluster(self, cluster: int, favourites: Ints) -> int:
+        """The user follows, stays, or goes back to a favourite."""
+        step = self._rng.random()
+        if step < self._options.follow:
+            return int(self._rng.choice(self._followers[cluster]))
+        if step < self._options.follow + self._options.stay:
+            return cluster
+        return int(self._rng.choice(favourites))
 
     def _draw(
         self, cluster: int, taste: Floats, probabilities: dict[int, Floats], seen: set[int]

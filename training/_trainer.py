@@ -140,33 +140,13 @@ class _Training:
         self._run = run
         self._options = options
         self._config = ModelConfig.from_json(run.model_config)
-        self._sampler = BatchSampler(
-            dataset,
-            batch_size=options.batch_size,
-            negatives=options.negatives,
-            popularity_power=options.popularity_power,
-            sequence_length=self._config.sequence_length,
-            seed=options.seed,
-        )
-        if not self._sampler.examples:
-            raise InvalidInputError(
-                f"{dataset.source}: expected users with 4 events and more to train on, found none."
-            )
+        self._sampler = self._make_sampler(dataset)
         self._total = options.epochs * self._sampler.steps_per_epoch
         self._model = ReferenceModel(self._config, seed=options.seed)
         self._optimizer = self._make_optimizer()
         self._step = tf.Variable(0, dtype=tf.int64)
         self._loss_sum = tf.Variable(0.0, dtype=tf.float64)
-        self._manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(
-                model=checkpointed(self._model.variables),
-                optimizer=checkpointed(self._optimizer.variables),
-                step=self._step,
-                loss_sum=self._loss_sum,
-            ),
-            str(run_dir / CHECKPOINTS),
-            max_to_keep=2,
-        )
+        self._manager = self._make_manager()
         self._item_cates = tf.constant(dataset.item_cates)
         self._validation = SampledRecall(self._model, dataset, back=HELD_OUT, seed=options.seed)
         self._train_step = tf.function(self._one_step)
@@ -210,6 +190,31 @@ class _Training:
         recall = self._validation.measure()
         return {"step": step, "loss": round(loss, 6), **recall}
 
+    def _make_sampler(self, dataset: Dataset) -> BatchSampler:
+        options = self._options
+        sampler = BatchSampler(
+            dataset,
+            batch_size=options.batch_size,
+            negatives=options.negatives,
+            popularity_power=options.popularity_power,
+            sequence_length=self._config.sequence_length,
+            seed=options.seed,
+        )
+        if not sampler.examples:
+            raise InvalidInputError(
+                f"{dataset.source}: expected users with 4 events and more to train on, found none."
+            )
+        return sampler
+
+    def _make_manager(self) -> tf.train.CheckpointManager:
+        checkpoint = tf.train.Checkpoint(
+            model=checkpointed(self._model.variables),
+            optimizer=checkpointed(self._optimizer.variables),
+            step=self._step,
+            loss_sum=self._loss_sum,
+        )
+        return tf.train.CheckpointManager(checkpoint, str(self._run_dir / CHECKPOINTS), max_to_keep=2)
+
     def _make_optimizer(self) -> keras.optimizers.Optimizer:
         warm_up = max(1, self._total // 20)
         schedule = keras.optimizers.schedules.CosineDecay(
@@ -247,28 +252,11 @@ class _Training:
         target_log_counts: tf.Tensor,
         negative_log_counts: tf.Tensor,
     ) -> None:
-        """One step of sampled softmax with the log-expected-count correction.
-
-        The target competes with S negatives drawn from a distribution Q. From each score the log of the
-        number of times that the sampler is expected to draw the item is subtracted, so that the score itself
-        comes to estimate the log-probability under the full softmax (up to a constant of the user), whatever
-        Q is: Bengio and Senecal, "Adaptive importance sampling to accelerate training of a neural
-        probabilistic language model", IEEE Transactions on Neural Networks 19(4), 2008; TensorFlow's
-        "What is candidate sampling", section "sampled softmax". A negative that is the target itself
-        ("accidental hit") is left out.
-        """
+        """One step of sampled softmax."""
         with tf.GradientTape() as tape:
             logits = self._logits(history, targets, negatives)
-            corrected = logits - tf.concat(
-                [
-                    target_log_counts[:, tf.newaxis],
-                    tf.broadcast_to(negative_log_counts, tf.shape(logits[:, 1:])),
-                ],
-                axis=1,
-            )
-            hits = tf.cast(targets[:, tf.newaxis] == negatives, tf.float32) * _ACCIDENTAL_HIT
-            corrected += tf.pad(hits, [[0, 0], [1, 0]])
-            loss = tf.reduce_mean(tf.reduce_logsumexp(corrected, axis=1) - corrected[:, 0])
+            hits = targets[:, tf.newaxis] == negatives
+            loss = _sampled_softmax(logits, hits, target_log_counts, negative_log_counts)
         variables = self._model.trainable_variables
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
         gradients, _ = tf.clip_by_global_norm(gradients, 5.0)
@@ -304,3 +292,22 @@ def _per_user(side: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
     shared = side[batch:]
     repeated = tf.broadcast_to(shared, tf.concat([[batch], tf.shape(shared)], axis=0))
     return tf.concat([side[:batch, tf.newaxis], repeated], axis=1)
+
+
+def _sampled_softmax(
+    logits: tf.Tensor, hits: tf.Tensor, target_log_counts: tf.Tensor, negative_log_counts: tf.Tensor
+) -> tf.Tensor:
+    """The mean loss of scores [B, 1 + S] with the log-expected-count correction; hits: bool [B, S].
+
+    The target competes with S negatives drawn from a distribution Q. From each score the log of the
+    number of times that the sampler is expected to draw the item is subtracted, so that the score itself
+    comes to estimate the log-probability under the full softmax (up to a constant of the user), whatever
+    Q is: Bengio and Senecal, "Adaptive importance sampling to accelerate training of a neural
+    probabilistic language model", IEEE Transactions on Neural Networks 19(4), 2008; TensorFlow's
+    "What is candidate sampling", section "sampled softmax". A negative that is the target itself
+    ("accidental hit") is left out.
+    """
+    counts = tf.broadcast_to(negative_log_counts, tf.shape(logits[:, 1:]))
+    corrected = logits - tf.concat([target_log_counts[:, tf.newaxis], counts], axis=1)
+    corrected += tf.pad(tf.cast(hits, tf.float32) * _ACCIDENTAL_HIT, [[0, 0], [1, 0]])
+    return tf.reduce_mean(tf.reduce_logsumexp(corrected, axis=1) - corrected[:, 0])

@@ -40,20 +40,23 @@ def paired_ratio_interval(
     """
     if not first.any() and not second.any():
         return np.nan, np.nan, np.nan
-    rng = np.random.default_rng(seed)
     pairs = np.stack([first, second], axis=1).astype(np.float64)
-    sums = [
+    ratios = _ratio(_resampled_sums(pairs, resamples, np.random.default_rng(seed)))
+    tail = (1.0 - confidence) / 2
+    # "lower" and "higher" never interpolate between a finite value and infinity.
+    low, high = np.quantile(ratios, tail, method="lower"), np.quantile(ratios, 1.0 - tail, method="higher")
+    return float(_ratio(pairs.sum(axis=0)[np.newaxis])[0]), float(low), float(high)
+
+
+def _resampled_sums(pairs: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+    """[U, 2] -> [R, 2]: the sums of U rows drawn with replacement."""
+    parts = [
         pairs[rng.integers(0, len(pairs), (min(_RESAMPLES_AT_ONCE, resamples - start), len(pairs)))].sum(
             axis=1
         )
         for start in range(0, resamples, _RESAMPLES_AT_ONCE)
     ]
-    ratios = _ratio(np.concatenate(sums))
-    tail = (1.0 - confidence) / 2
-    # "lower" and "higher" never interpolate between a finite value and infinity.
-    low = float(np.quantile(ratios, tail, method="lower"))
-    high = float(np.quantile(ratios, 1.0 - tail, method="higher"))
-    return float(_ratio(pairs.sum(axis=0)[np.newaxis])[0]), low, high
+    return np.concatenate(parts)
 
 
 def _ratio(sums: Floats) -> Floats:

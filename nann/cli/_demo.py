@@ -73,14 +73,14 @@ class DemoResult:
             "p50_ms_in_process": self.p50_ms_in_process,
             "p50_ms_grpc": self.p50_ms_grpc,
             "model": str(self.model_dir),
-            "shown_users": [
-                {
-                    "user_id": user.user_id,
-                    "watched": [self.titles[i] for i in user.item_ids[-5:].tolist()],
-                    "retrieved": [self.titles[i] for i in user.retrieved[:5].tolist()],
-                }
-                for user in self.users
-            ],
+            "shown_users": [self._shown(user) for user in self.users],
+        }
+
+    def _shown(self, user: ShownUser) -> dict[str, Any]:
+        return {
+            "user_id": user.user_id,
+            "watched": [self.titles[i] for i in user.item_ids[-5:].tolist()],
+            "retrieved": [self.titles[i] for i in user.retrieved[:5].tolist()],
         }
 
 

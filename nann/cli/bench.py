@@ -173,26 +173,30 @@ def run(*, report: Path | None, as_json: bool, **options: Any) -> None:
     emit(as_json, result, lambda: _render_run(result, report))
 
 
-def _render_run(result: dict[str, Any], report: Path | None) -> None:
+def _table_of_stages(beams: dict[str, Any]) -> Any:
     from rich.table import Table
 
     from nann.bench.load import beams_name, stage_name
 
+    table = Table(title=beams_name(beams), title_justify="left")
+    table.add_column("load", no_wrap=True)
+    for name in ("answers/s", "p50 ms", "p99 ms", "slowest", "errors", "scored"):
+        table.add_column(name, justify="right")
+    for stage in beams["stages"]:
+        latency, scored = stage["latency"], stage["items_scored_mean"]
+        table.add_row(
+            stage_name(stage),
+            f"{stage['throughput']:.1f}",
+            *(f"{latency[name]:.2f}" for name in ("p50_ms", "p99_ms", "max_ms")),
+            str(sum(stage["errors"].values())),
+            "not told" if scored is None else f"{scored:,.0f}",
+        )
+    return table
+
+
+def _render_run(result: dict[str, Any], report: Path | None) -> None:
     for beams in result["beams"]:
-        table = Table(title=beams_name(beams), title_justify="left")
-        table.add_column("load", no_wrap=True)
-        for name in ("answers/s", "p50 ms", "p99 ms", "slowest", "errors", "scored"):
-            table.add_column(name, justify="right")
-        for stage in beams["stages"]:
-            latency, scored = stage["latency"], stage["items_scored_mean"]
-            table.add_row(
-                stage_name(stage),
-                f"{stage['throughput']:.1f}",
-                *(f"{latency[name]:.2f}" for name in ("p50_ms", "p99_ms", "max_ms")),
-                str(sum(stage["errors"].values())),
-                "not told" if scored is None else f"{scored:,.0f}",
-            )
-        console.print(table)
+        console.print(_table_of_stages(beams))
         if beams["agreement"] is not None:
             console.print(f"agreement with brute force: {beams['agreement']:.1%}")
     if "switch" in result:

@@ -41,29 +41,15 @@ def _render(result: dict[str, Any]) -> None:
     if not result["accepted"]:
         print_text(f"Refused: {result['reason']}")
         return
-    user, item, tile = result["user"], result["item"], result["tile"]
-    lines = [f"Accepted: {result['num_items']:,} items of {item['dim']} values."]
-    features = ", ".join(f"{name} {spec}" for name, spec in user["features"].items())
-    state = ", ".join(f"{name} {spec}" for name, spec in user["state"].items())
-    lines.append(f"User part, once per request: {features or 'no features'} -> {state}")
-    if user["raw_integers"]:
-        lines.append(f"  {raw_integers_text(user['raw_integers'])}".rstrip())
-    for name, shape in user["mapped_tables"].items():
-        lines.append(f"  table {name} {shape} is a mapped file")
-    for tensor in user["tensors"]:
-        lines.append(f"  of the scorer: {tensor['name']} {tensor['shape']}")
-    lines.append(f"  {user['flops']:,} FLOPs of the scorer")
+    item = result["item"]
+    lines = [
+        f"Accepted: {result['num_items']:,} items of {item['dim']} values.",
+        *_user_lines(result["user"]),
+    ]
     columns = ", ".join(f"{each['name']} [{each['width']}]" for each in item["columns"])
     mebibytes = item["table_bytes"] / 2**20
     lines.append(f"Item part, once at export: {columns or 'nothing'}, {mebibytes:,.1f} MiB")
-    flops, gathered = tile["flops_per_item"], tile["bytes_per_item"]
-    if flops:
-        lines.append(
-            f"Tile part, for each tile of {tile['rows']} items: {flops['after']:,} FLOPs and "
-            f"{gathered['after']:,} bytes an item, {flops['before']:,} before the split"
-        )
-    else:
-        lines.append(f"Tile part: the whole scorer, for {result['split_reason']}")
+    lines.append(_tile_line(result))
     if result["executor"] == "native":
         lines.append("The native executor runs the scorer.")
     else:
@@ -74,3 +60,27 @@ def _render(result: dict[str, Any]) -> None:
     export = shell_command("nann", "export", "--run", run_dir, "--out", "MODELS/nann/1")
     lines.append(f"Next: {index}, then {export}")
     print_text("\n".join(lines))
+
+
+def _user_lines(user: dict[str, Any]) -> list[str]:
+    features = ", ".join(f"{name} {spec}" for name, spec in user["features"].items())
+    state = ", ".join(f"{name} {spec}" for name, spec in user["state"].items())
+    lines = [f"User part, once per request: {features or 'no features'} -> {state}"]
+    if user["raw_integers"]:
+        lines.append(f"  {raw_integers_text(user['raw_integers'])}".rstrip())
+    for name, shape in user["mapped_tables"].items():
+        lines.append(f"  table {name} {shape} is a mapped file")
+    for tensor in user["tensors"]:
+        lines.append(f"  of the scorer: {tensor['name']} {tensor['shape']}")
+    return [*lines, f"  {user['flops']:,} FLOPs of the scorer"]
+
+
+def _tile_line(result: dict[str, Any]) -> str:
+    tile = result["tile"]
+    flops, gathered = tile["flops_per_item"], tile["bytes_per_item"]
+    if not flops:
+        return f"Tile part: the whole scorer, for {result['split_reason']}"
+    return (
+        f"Tile part, for each tile of {tile['rows']} items: {flops['after']:,} FLOPs and "
+        f"{gathered['after']:,} bytes an item, {flops['before']:,} before the split"
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -135,21 +136,15 @@ def command(
             "give the user by features (--item-ids, --cate-ids, --feature), or by state (--comm-seq, --state)"
         )
 
-    from nann.serving.client import NannClient, RequestRejectedError, ShardedClient
+    from nann.serving.client import RequestRejectedError
 
-    shards = [target.split(",") for target in targets]
-    client: NannClient | ShardedClient
-    if len(targets) == len(shards[0]) == 1:
-        client = NannClient(targets[0], model=model)
-    else:
-        client = ShardedClient(shards, model=model, allow_partial=allow_partial, hedge_after=hedge_after)
     call: dict[str, Any] = {
         "level_topn": level_topn,
         "exclude_ids": exclude_ids,
         "timeout": timeout,
         "version": model_version,
     }
-    with client:
+    with _client_of(targets, model, allow_partial, hedge_after) as client:
         started = time.perf_counter()
         try:
             result = _ask(client, rows, comm_seq, dict(states), call)
@@ -163,6 +158,18 @@ def command(
             ) from error
         milliseconds = (time.perf_counter() - started) * 1e3
     emit(as_json, _as_dict(result, milliseconds), lambda: _render(result, milliseconds))
+
+
+def _client_of(
+    targets: Sequence[str], model: str, allow_partial: bool, hedge_after: float | Literal["p95"] | None
+) -> NannClient | ShardedClient:
+    """A client of one server, or of all shards and their replicas."""
+    from nann.serving.client import NannClient, ShardedClient
+
+    shards = [target.split(",") for target in targets]
+    if len(targets) == len(shards[0]) == 1:
+        return NannClient(targets[0], model=model)
+    return ShardedClient(shards, model=model, allow_partial=allow_partial, hedge_after=hedge_after)
 
 
 def _ask(

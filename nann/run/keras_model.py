@@ -131,19 +131,9 @@ class KerasModel:
         """The user's state as the user network returns it, else as the scorer takes it."""
         import tensorflow as tf
 
-        wanted = None if self._inputs is None else {n: t for n, t in self._inputs.items() if n != ITEM}
-        if self._inputs is not None and ITEM not in self._inputs:
-            raise InvalidInputError(
-                f'scorer: expected an input called "{ITEM}", the item embedding, found '
-                f"{', '.join(self._inputs)}. Name it: keras.Input([D], name={ITEM!r})."
-            )
+        wanted = None if self._inputs is None else _without_item(self._inputs)
         if self._user is None:
-            if wanted is None:
-                raise InvalidInputError(
-                    "scorer: expected a functional network, for no user network says what the state is, "
-                    "found a subclassed one. Give from_keras a user network too."
-                )
-            return {name: tf.TensorSpec(each.shape[1:], each.dtype) for name, each in wanted.items()}
+            return _state_of_scorer(wanted)
         with own_code("user", lambda: described(self.user_features)):
             outputs = _outputs(self._user, self.user_features)
         self._name = next(iter(wanted)) if wanted is not None and len(wanted) == 1 else USER
@@ -172,6 +162,28 @@ class KerasModel:
                 "Give from_keras embedding_dim=D."
             )
         return int(shape[-1])
+
+
+def _without_item(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of a scorer that are the user's state."""
+    if ITEM not in inputs:
+        raise InvalidInputError(
+            f'scorer: expected an input called "{ITEM}", the item embedding, found {", ".join(inputs)}. Name '
+            f"it: keras.Input([D], name={ITEM!r})."
+        )
+    return {name: tensor for name, tensor in inputs.items() if name != ITEM}
+
+
+def _state_of_scorer(inputs: Mapping[str, Any] | None) -> dict[str, tf.TensorSpec]:
+    """The user's state as the scorer takes it; None: a subclassed scorer."""
+    import tensorflow as tf
+
+    if inputs is None:
+        raise InvalidInputError(
+            "scorer: expected a functional network, for no user network says what the state is, found a "
+            "subclassed one. Give from_keras a user network too."
+        )
+    return {name: tf.TensorSpec(each.shape[1:], each.dtype) for name, each in inputs.items()}
 
 
 def _named_inputs(network: Any, what: str) -> dict[str, Any] | None:

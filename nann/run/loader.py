@@ -53,19 +53,25 @@ def load_model(run_dir: str | Path) -> RetrievalModel:
                 f"{where}: expected a class with from_run(run_dir) in {module_name}, found "
                 f"{class_name} = {model_class!r}. Correct run.json or the module."
             )
-        if inspect.isfunction(inspect.getattr_static(model_class, "from_run")):
-            raise InvalidFileError(
-                f"{where}: expected {class_name}.from_run as a class method, found a plain one. Write "
-                f"@classmethod above it."
-            )
-        with own_code("from_run", lambda: f"run_dir = {run_dir}"):
-            model = cast(Any, model_class).from_run(run_dir)
-        if model is None:
-            raise InvalidFileError(
-                f"{where}: expected {class_name}.from_run to return a model, found None. Return it."
-            )
+        model = _restored(cast(Any, model_class), where, run_dir)
         check_model(model)
     return cast(RetrievalModel, guarded(_ModelOfRun(model, modules) if modules.found else model))
+
+
+def _restored(model_class: Any, where: str, run_dir: Path) -> Any:
+    """What `from_run` of the class returns."""
+    if inspect.isfunction(inspect.getattr_static(model_class, "from_run")):
+        raise InvalidFileError(
+            f"{where}: expected {model_class.__name__}.from_run as a class method, found a plain one. Write "
+            f"@classmethod above it."
+        )
+    with own_code("from_run", lambda: f"run_dir = {run_dir}"):
+        model = model_class.from_run(run_dir)
+    if model is None:
+        raise InvalidFileError(
+            f"{where}: expected {model_class.__name__}.from_run to return a model, found None. Return it."
+        )
+    return model
 
 
 def class_name(model: RetrievalModel) -> str:

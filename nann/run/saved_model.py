@@ -29,15 +29,7 @@ class SavedModel:
     """
 
     def __init__(self, folder: Path) -> None:
-        import tensorflow as tf
-
-        if not (folder / "saved_model.pb").is_file():
-            raise InvalidFileError(
-                f"{folder}: expected a SavedModel, found no saved_model.pb. Correct the folder in run.json; "
-                f"it is relative to the run."
-            )
-        with own_code(f"{folder}", lambda: "tf.saved_model.load"), without_patterns(folder) as found_by:
-            self._loaded = tf.saved_model.load(str(found_by))  # owns the variables and tables
+        self._loaded = _loaded(folder)  # owns the variables and tables
         self._functions = {
             name: _Function(folder, name, found)
             for name in _FUNCTIONS
@@ -51,13 +43,7 @@ class SavedModel:
                 f"{', '.join(_FUNCTIONS)}."
             )
         score = self._functions["score"]
-        item = next((name for name in _ITEM_NAMES if name in score.inputs), None)
-        if item is None:
-            raise InvalidFileError(
-                f"{folder}: score: expected an input called {' or '.join(_ITEM_NAMES)}, found "
-                f"{', '.join(score.inputs)}. Name the argument so."
-            )
-        self._item = item
+        self._item = _item_name(folder, score)
         self.embedding_dim = score.inputs[self._item].shape[-1]
         self._declare(score)
 
@@ -104,6 +90,29 @@ class SavedModel:
         if isinstance(scores, Mapping):
             return scores
         return scores[:, 0] if scores.shape.rank == 2 and scores.shape[1] == 1 else scores
+
+
+def _loaded(folder: Path) -> Any:
+    import tensorflow as tf
+
+    if not (folder / "saved_model.pb").is_file():
+        raise InvalidFileError(
+            f"{folder}: expected a SavedModel, found no saved_model.pb. Correct the folder in run.json; it "
+            f"is relative to the run."
+        )
+    with own_code(f"{folder}", lambda: "tf.saved_model.load"), without_patterns(folder) as found_by:
+        return tf.saved_model.load(str(found_by))
+
+
+def _item_name(folder: Path, score: _Function) -> str:
+    """What `score` calls the item embeddings."""
+    for name in _ITEM_NAMES:
+        if name in score.inputs:
+            return name
+    raise InvalidFileError(
+        f"{folder}: score: expected an input called {' or '.join(_ITEM_NAMES)}, found "
+        f"{', '.join(score.inputs)}. Name the argument so."
+    )
 
 
 class _Function:

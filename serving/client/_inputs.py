@@ -99,16 +99,26 @@ def as_type(values: Any, dtype: np.dtype[Any], *, name: str) -> NDArray[Any]:
         array = np.asarray(values, object) if dtype.hasobject else np.asarray(values)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInputError(f"{name}: expected {dtype} of one shape for all users: {error}") from error
-    if dtype.hasobject:
-        other = next((each for each in array.flat if not isinstance(each, str | bytes)), None)
-        if other is not None:
-            raise InvalidInputError(f"{name}: expected strings, got {other!r}")
-    if dtype.hasobject or array.size == 0:
+    if array.size == 0:
         return array.astype(dtype)
+    if dtype.hasobject:
+        return _as_strings(array, name)
     if array.dtype.kind == "b":
         array = array.astype(np.uint8)
     if dtype.kind == "f":
         return as_floats(array, dtype.type, name=name)
+    return _as_integers(array, dtype, name)
+
+
+def _as_strings(array: NDArray[Any], name: str) -> NDArray[Any]:
+    other = next((each for each in array.flat if not isinstance(each, str | bytes)), None)
+    if other is not None:
+        raise InvalidInputError(f"{name}: expected strings, got {other!r}")
+    return array
+
+
+def _as_integers(array: NDArray[Any], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+    """Integers, or booleans, of any width."""
     if array.dtype.kind not in "iu":
         raise InvalidInputError(f"{name}: expected {dtype}, got {array.dtype}")
     least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)

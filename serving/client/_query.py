@@ -81,16 +81,21 @@ def search_by_ids(
         if spec is not None and length not in rows and spec_of(signature, length) is not None:
             inputs[name], inputs[length] = _inputs.open_rows(values, spec, name=name)
         elif spec is None or _inputs.is_row_of_ids(spec):
-            width = spec.shape[1] if spec is not None and spec.shape is not None else -1
-            lengths[name] = width if width >= 0 else None
-            ids = _inputs.pad_ids(values, length=lengths[name], fill=0, name=name)
-            inputs[name] = ids if spec is None else _inputs.as_type(ids, _inputs.numpy_type(spec), name=name)
+            inputs[name], lengths[name] = _padded(values, spec, name)
         else:
             inputs[name] = _inputs.as_feature(values, spec, name=name)
     # These two describe the same events. Other features of equal length may be independent of each other.
     events = {name: length for name, length in lengths.items() if name in ("item_ids", "cate_ids")}
     _inputs.check_parallel({name: rows[name] for name in events}, events)
     return _search(signature, inputs, beams, exclude_ids)
+
+
+def _padded(values: Features, spec: TensorSpec | None, name: str) -> tuple[NDArray[Any], int | None]:
+    """Rows of ids as the model takes them, and their length where the model says it."""
+    width = spec.shape[1] if spec is not None and spec.shape is not None else -1
+    length = width if width >= 0 else None
+    ids = _inputs.pad_ids(values, length=length, fill=0, name=name)
+    return ids if spec is None else _inputs.as_type(ids, _inputs.numpy_type(spec), name=name), length
 
 
 def score_of_items(comm_seq: State, item_ids: ArrayLike, *, signature: str, spec_of: SpecOf) -> Query:
@@ -114,21 +119,30 @@ def _flat(state: Arrays, signature: str, spec_of: SpecOf, *, is_named: bool) -> 
     The model is asked only where the arrays do not tell: two dimensions of `comm_seq` may be one user or
     several, and integers may be meant as floats.
     """
-    floats = np.float16 if signature == DEFAULT_SIGNATURE else np.float32
+    if is_named:
+        typed = {name: _in_model_type(array, signature, spec_of, name) for name, array in state.items()}
+        return {
+            name: array.reshape(len(array), math.prod(array.shape[1:])) if array.ndim else array
+            for name, array in typed.items()
+        }
     flat: Arrays = {}
     for name, array in state.items():
-        spec = spec_of(signature, name) if is_named and array.dtype.kind in "iub" else None
-        if spec is None or _inputs.numpy_type(spec).kind == "f":
-            array = _inputs.as_floats(array, floats, name=name)
-        else:
-            array = _inputs.as_type(array, _inputs.numpy_type(spec), name=name)
-        if not is_named:
-            spec = spec_of(signature, name) if array.ndim == 2 else None
-            array = _inputs.flatten_state(array, width=None if spec is None else spec.row_width, name=name)
-        elif array.ndim:
-            array = array.reshape(len(array), math.prod(array.shape[1:]))
-        flat[name] = array
+        spec = spec_of(signature, name) if array.ndim == 2 else None
+        width = None if spec is None else spec.row_width
+        floats = _inputs.as_floats(array, _float_type(signature), name=name)
+        flat[name] = _inputs.flatten_state(floats, width=width, name=name)
     return flat
+
+
+def _in_model_type(array: NDArray[Any], signature: str, spec_of: SpecOf, name: str) -> NDArray[Any]:
+    spec = spec_of(signature, name) if array.dtype.kind in "iub" else None
+    if spec is None or _inputs.numpy_type(spec).kind == "f":
+        return _inputs.as_floats(array, _float_type(signature), name=name)
+    return _inputs.as_type(array, _inputs.numpy_type(spec), name=name)
+
+
+def _float_type(signature: str) -> type[np.floating[Any]]:
+    return np.float16 if signature == DEFAULT_SIGNATURE else np.float32
 
 
 def _number_of_users(inputs: Arrays) -> int:
