@@ -77,7 +77,7 @@ def command(
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
     try:
-        import_tensorflow()
+        import_tensorflow(without_keras=True)
         from nann.serving.server import Server, bracketed
     except ImportError as error:
         raise MissingDependencyError(

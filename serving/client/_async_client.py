@@ -164,7 +164,7 @@ class AsyncNannClient:
 
         def build(spec_of: SpecOf) -> Query:
             return _query.search_by_ids(
-                {**given, "cate_ids": cate_ids, **features},
+                {"cate_ids": cate_ids, **given, **features},
                 level_topn,
                 exclude_ids=exclude_ids,
                 signature=signature,

@@ -78,6 +78,9 @@ def encode(array: NDArray[Any], proto: Any, *, name: str = "array", one_by_one: 
 
 
 def _element_type(array: NDArray[Any], name: str) -> int:
+    number = _BY_NUMPY.get(array.dtype)
+    if number is not None:
+        return number
     if array.dtype.kind in "SUO":
         return int(DataType.STRING)
     if array.dtype.name == "bfloat16":
@@ -124,7 +127,8 @@ def decode(proto: Any, *, ignore_surplus: bool = False, bfloat16: Any = None) ->
         flat = _from_content(proto.tensor_content, count, dtype)
     else:
         flat = _fill(_listed_values(proto, dtype, field, ignore_surplus), count, dtype, ignore_surplus)
-    array = flat.astype(dtype.newbyteorder("="), copy=False).reshape(shape)
+    native = flat if dtype.isnative else flat.astype(dtype.newbyteorder("="))
+    array = native.reshape(shape)
     if proto.dtype != DataType.BFLOAT16:
         return array
     return (array.astype(np.uint32) << 16).view(np.float32) if bfloat16 is None else array.view(bfloat16)

@@ -42,6 +42,8 @@ _RunLeased = Callable[[Lease, int | None], Any]
 # Requests that may wait for each thread. More are refused, so that the memory of waiting requests is bounded;
 # a request that waits behind so many would miss its deadline.
 _WAITING_PER_THREAD = 32
+# gRPC takes a request without a deadline for one that ends after the end of its clock.
+_NO_LIMIT_SECONDS = 10 * 365 * 24 * 3600
 # What the answer to a request that ran out of time takes to reach the caller.
 _ANSWER_MILLISECONDS = 5
 _HEALTH_NAMES = ("ModelService", "PredictionService")
@@ -234,7 +236,7 @@ def _timeout_ms(context: grpc.ServicerContext) -> int | None:
     if not context.is_active():
         raise StatusError(Code.CANCELLED, "The caller cancelled the request before it was run")
     remaining = context.time_remaining()
-    if remaining is None:
+    if remaining is None or remaining > _NO_LIMIT_SECONDS:
         return None
     if remaining <= 0:
         raise StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")

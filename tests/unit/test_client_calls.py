@@ -263,3 +263,20 @@ def test_an_answer_of_a_batch_is_cut_to_the_caller_s_k() -> None:
         result = _top_k(target)
     np.testing.assert_array_equal(result.ids, _IDS)
     np.testing.assert_array_equal(result.scores, _SCORES)
+
+
+def test_a_mapping_of_features_may_hold_any_name() -> None:
+    seen = []
+
+    def handler(method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
+        if method == "GetModelMetadata":
+            response = messages.GetModelMetadataResponse()
+            response.metadata["signature_def"].SetInParent()
+            return bytes(response.SerializeToString())
+        seen.append(sorted(messages.PredictRequest.FromString(request).inputs))
+        return predict_answer(top_k=_IDS, scores=_SCORES)
+
+    features = {"item_ids": [1], "cate_ids": [2], "timeout": [3], "version": [4]}
+    with scripted_server(handler) as target, NannClient(target) as client:
+        client.top_k_by_ids(features, level_topn=[4, 2])
+    assert seen == [["cate_ids", "exclude_ids", "item_ids", "level_topn", "timeout", "version"]]

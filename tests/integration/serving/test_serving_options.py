@@ -243,3 +243,12 @@ def test_flags_that_are_refused_say_why(
     server = serve("--model_name=nann", f"--model_base_path={base_path}", flag)
     assert reason in server.wait_for_log("Error: --")
     assert server.wait() == 1
+
+
+def test_the_server_loads_nothing_that_serving_does_not_need(
+    serve: Callable[..., Any], base_path: Path
+) -> None:
+    server = serve("--model_name=nann", f"--model_base_path={base_path}").wait_ready()
+    mapped = Path(f"/proc/{server.pid}/maps").read_text()
+    assert "tensorflow" in mapped
+    assert not [name for name in ("pandas", "matplotlib") if f"/{name}/" in mapped]

@@ -44,6 +44,7 @@ def test_unmodified_tensorflow_serving_client(running: Any, best: Any) -> None:
     with grpc.insecure_channel(running.grpc) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         result = stub.Predict(grpc_request, 10)
+        assert stub.Predict(grpc_request) == result  # without a deadline
     ids, scores = best(comm_seq, 10)
     np.testing.assert_array_equal(tf.make_ndarray(result.outputs["top_k"]), ids)
     np.testing.assert_array_equal(tf.make_ndarray(result.outputs["scores"]), scores)
