@@ -29,6 +29,17 @@ std::vector<const TileKernels*> Supported() {
   return kernels;
 }
 
+// Whether products of bfloat16 are faster than those of float32. Zen 4 runs twice as many of them. Intel's
+// processors up to Sapphire Rapids run no more of their AVX-512 form, and the rounding comes on top: a
+// request took 5.56 ms in place of float32's 4.07.
+bool ProductsOfBfloat16Pay() {
+#if defined(__x86_64__)
+  return !__builtin_cpu_is("intel");
+#else
+  return true;
+#endif
+}
+
 }  // namespace
 
 const std::vector<const TileKernels*>& SupportedTileKernels() {
@@ -40,7 +51,11 @@ const TileKernels& BestTileKernels(const char* most) {
   for (const TileKernels* kernels : SupportedTileKernels()) {
     if (most != nullptr && std::strcmp(kernels->name, most) == 0) return *kernels;
   }
-  return *SupportedTileKernels().back();
+  const std::vector<const TileKernels*>& all = SupportedTileKernels();
+  const auto pays = [](const TileKernels* kernels) {
+    return kernels->gemm_bfloat16 == nullptr || ProductsOfBfloat16Pay();
+  };
+  return **std::find_if(all.rbegin(), all.rend(), pays);
 }
 
 const TileKernels& BestTileKernels() {

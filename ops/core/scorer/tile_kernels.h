@@ -151,11 +151,11 @@ struct TileKernels {
 // All that this processor can run, the best last.
 const std::vector<const TileKernels*>& SupportedTileKernels();
 
-// The best of them, at most the version named `most`. nullptr, or a name that this processor lacks, is no
-// limit.
+// The version named `most`. nullptr, or a name that this processor lacks: the fastest. That is the last, or,
+// where products of bfloat16 are slower than those of float32, the last without them.
 const TileKernels& BestTileKernels(const char* most);
 
-// The best up to the one that the environment variable NANN_MAX_CPU_ISA names, so that one machine can
+// The version that the environment variable NANN_MAX_CPU_ISA names, else the fastest, so that one machine can
 // compute what others do. The variable is read once, at the first call.
 const TileKernels& BestTileKernels();
 
