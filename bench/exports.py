@@ -17,7 +17,7 @@ _MAX_WORK = 2**30
 ATTENTION_BEAMS = (100, 200, 200, 200, 200, 200)
 
 Tuned = Mapping[str, Any]
-"""Some fields of `nann.export.Tuning`; the others keep their defaults."""
+"""Some fields of `nann.export.Tuning`; the others keep their defaults, except that the walk is fixed."""
 
 
 def export_vectors(
@@ -57,12 +57,18 @@ def export(
 ) -> Path:
     """Write `models`/NAME-TUNING/1, replacing an earlier one; near items get near positions."""
     from nann.export import ExportOptions, Tuning, export_model
+    from nann.ops.index_meta import default_level_topn, read_meta
 
     tuned = dict(tuning or {})
     name += "".join(f"-{value}" for _, value in sorted(tuned.items()))
     out = models / name / "1"
+    # Given beams are not calibrated: the benchmarks send their own.
+    beams = default_level_topn(read_meta(run / "index")) if level_topn is None else level_topn
     options = ExportOptions(
-        level_topn=level_topn, max_work=_MAX_WORK, tuning=Tuning(**tuned), reorder=reorder
+        level_topn=[int(beam) for beam in beams],
+        max_work=_MAX_WORK,
+        tuning=Tuning(**{"walk": "fixed", **tuned}),
+        reorder=reorder,
     )
     export_model(run, out, options, model=model, overwrite=True)
     return out

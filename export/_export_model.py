@@ -25,6 +25,7 @@ from nann.export._samples import Sample, sample_from_model
 from nann.export._savedmodel import write_savedmodel
 from nann.export._tuning import Tuned, tune
 from nann.export._user_side import UserSide, rewrite_user_side
+from nann.export._users import gather_users, requests_of_run
 from nann.export._verify_model import compare_with_model
 from nann.export._warmup import write_warmup
 from nann.export.manifest import write_manifest
@@ -101,12 +102,13 @@ def export_run(
         staged = stack.enter_context(staged_directory(out_dir, replace=overwrite))
         on_progress("write model", 0, 1)
         parts = _parts_of_model(staged, inputs, options, on_progress)
+        requests = requests_of_run(run_dir) if options.requests is None else Path(options.requests)
         tuned = tune(
             parts.scorer,
-            options.tuning,
+            options,
             assets=parts.assets,
             level_topn=inputs.beams.tolist(),
-            sample_users=parts.sample_users,
+            users=lambda count: gather_users(model.model, parts.vocabularies, requests, count=count),
             on_progress=on_progress,
         )
         inputs = replace(inputs, beams=np.asarray(tuned.level_topn, np.int32))

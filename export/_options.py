@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from nann.errors import InvalidInputError
@@ -12,6 +13,8 @@ from nann.ops import DEFAULT_MAX_WORK, DEFAULT_TILE_ROWS
 
 WantedPrecision = Literal["auto", "float32", "bfloat16", "float16"]
 
+# Of 200 results four differ, as a rule the lowest.
+TARGET_AGREEMENT = 0.98
 # Two of 200 results may differ; as a rule these are the ones with the lowest scores.
 ACCURACY = 0.99
 # Smaller tables are constants of the graph: a file and a page of memory each would cost more.
@@ -30,22 +33,27 @@ class Tuning:
                       tables in float16, "bfloat16" stores them and multiplies in bfloat16, "auto" tries
                       bfloat16, then float16. Results are scored again in float32.
     accuracy:         least share of float32's results that a narrow precision must find.
-    walk:             "fixed" does the hops of the index; "adaptive" expands the best candidates until all of
-                      them are expanded; "proxy" guesses scores from features of the items, which the export
-                      computes, and scores those items that a guess speaks for.
-    expand:           candidates per hop of the adaptive walk; None is 8 for an inner product or a distance,
-                      32 for any other scorer.
+    walk:             "fixed" does the hops of the index, as the original NANN; "adaptive" expands the best
+                      candidates until all of them are expanded; "proxy" guesses scores from features of the
+                      items, which the export computes, and scores those items that a guess speaks for; "all"
+                      scores every item; "auto" is the fastest of the last three that reaches the target
+                      agreement, and the adaptive walk where there is no target.
     proxy:            False leaves out the features of the proxy walk, and with them that walk.
-    target_agreement: widen or narrow the beams of level 0 until the walk finds this share of what scoring
-                      every item finds; None leaves them as they are.
-    users:            number of sample users to measure with.
+    expand:           candidates per hop of the adaptive walk; None is 8 for an inner product or a distance,
+                      32 for any other scorer, and with "auto" the faster of the two.
+    target_agreement: choose the beams of level 0 with which the walk finds this share of what scoring every
+                      item finds, for users that they were not chosen by, and the worst 5 % of users miss at
+                      most five times as much as this allows. None is 0.98 where the export chooses beams:
+                      `level_topn` is not given, and the walk is not "fixed". A walk that does not reach a
+                      target which was not given is exported all the same, and the summary says so.
+    users:            number of users to choose by, and of others to measure with.
     jit:              let XLA compile the scorer, which TensorFlow then runs.
 
     Raises InvalidInputError for a value out of range, for `jit` with the native executor, and for the proxy
     walk without its features.
 
     Example:
-      >>> Tuning(walk="adaptive", precision="auto").accuracy
+      >>> Tuning(walk="adaptive", precision="auto", target_agreement=0.95).accuracy
       0.99
       >>> Tuning(expand=0)
       Traceback (most recent call last):
@@ -55,11 +63,11 @@ class Tuning:
     executor: Literal["auto", "native", "tensorflow"] = "auto"
     precision: WantedPrecision = "float32"
     accuracy: float = ACCURACY
-    walk: Literal["fixed", "adaptive", "proxy"] = "fixed"
+    walk: Literal["auto", "fixed", "adaptive", "proxy", "all"] = "auto"
     proxy: bool = True
     expand: int | None = None
     target_agreement: float | None = None
-    users: int = 16
+    users: int = 128
     jit: bool = False
 
     def __post_init__(self) -> None:
@@ -87,8 +95,13 @@ class ExportOptions:
     """How a run is exported; the defaults suit most models.
 
     level_topn:         the beams recorded as default and used for warm-up and verification; requests bring
-                        their own. None is 100 entry points, 200 per hop, 200 results; for a shard all but the
-                        last are divided by the number of shards.
+                        their own. None lets the export choose them (`Tuning.target_agreement`) for 200
+                        results; of the fixed walk they are 100 entry points, 200 per hop, 200 results; for a
+                        shard all but the last are divided by the number of shards.
+    requests:           file of real users by whom beams are chosen and measured: .npz with the model's user
+                        features or user state, [users, ...] each, or a TFRecord of PredictionLog as servers
+                        log requests. None is RUN/requests.npz, which `nann embed` writes; without it users
+                        are made up.
     tile_rows:          items that the scorer is run on at once.
     max_work:           largest work of one request: batch x sum of its beams.
     table_bytes:        tables of the user side of at least this size become mapped files.
@@ -110,6 +123,7 @@ class ExportOptions:
     """
 
     level_topn: Sequence[int] | None = None
+    requests: str | Path | None = None
     tile_rows: int = DEFAULT_TILE_ROWS
     max_work: int = DEFAULT_MAX_WORK
     table_bytes: int = TABLE_BYTES
@@ -118,6 +132,13 @@ class ExportOptions:
     item_table_bytes: int = ITEM_TABLE_BYTES
     reorder: bool = False
     tuning: Tuning = field(default_factory=Tuning)
+
+    @property
+    def target(self) -> float | None:
+        """The agreement to choose beams by; None leaves them as they are."""
+        if self.tuning.target_agreement is not None:
+            return self.tuning.target_agreement
+        return None if self.level_topn is not None or self.tuning.walk == "fixed" else TARGET_AGREEMENT
 
     def __post_init__(self) -> None:
         _check_at_least(1, tile_rows=self.tile_rows, max_work=self.max_work)

@@ -77,6 +77,12 @@ def add_proxy(
     return ProxyWalk(features=FEATURES, samples=SAMPLES, noise=decomposed.noise)
 
 
+def remove_proxy(assets: Assets) -> None:
+    """Delete what `add_proxy` has added."""
+    assets.item_tables.pop(FEATURES).unlink()
+    assets.user_tables.pop(SAMPLES).unlink()
+
+
 def open_proxy_tables(walk: ProxyWalk, assets_dir: Path) -> ProxyTables:
     """The tables of an export's proxy walk, mapped."""
     features = np.load(_features_file(assets_dir, walk.features), mmap_mode="r")

@@ -34,12 +34,10 @@ class Sample:
         """B."""
         return int(next(iter(self.state.values())).shape[0])
 
-    def last(self, users: int) -> Sample:
-        """The last `users` of these users."""
-        return Sample(
-            None if self.features is None else {n: v[-users:] for n, v in self.features.items()},
-            {name: value[-users:] for name, value in self.state.items()},
-        )
+    def part(self, rows: slice | npt.NDArray[np.int64]) -> Sample:
+        """Some of the users."""
+        features = None if self.features is None else {n: v[rows] for n, v in self.features.items()}
+        return Sample(features, {name: value[rows] for name, value in self.state.items()})
 
     def flat_state(self, floating: type = np.float32) -> Arrays:
         """State tensors as the signatures take them, [B, values of one user] each."""
@@ -86,7 +84,7 @@ def sample_from_model(
     # One user has all of the values that are sent, the next has fewer.
     lengths = {name: _OPEN_LENGTH - np.arange(users, dtype=np.int32) % 3 for name in open_features(model)}
     features.update({length_of(name): length for name, length in lengths.items()})
-    return Sample(features, _embedded(model, rows, lengths))
+    return Sample(features, embedded(model, rows, lengths))
 
 
 def _plain_values(generator: np.random.Generator, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -102,8 +100,11 @@ def _plain_values(generator: np.random.Generator, dtype: Any, shape: tuple[int, 
     return np.abs(generator.normal(size=shape)).astype(dtype.as_numpy_dtype)
 
 
-def _embedded(model: RetrievalModel, rows: Arrays, lengths: Arrays) -> Arrays:
-    """The state of the users; those of an open length one at a time, trimmed to it."""
+def embedded(model: RetrievalModel, rows: Arrays, lengths: Arrays) -> Arrays:
+    """The state of users, whose ids are `rows` of the vocabularies already.
+
+    Users of an open length are embedded one at a time, trimmed to their `lengths`.
+    """
     import tensorflow as tf
 
     def embed(users: Arrays) -> Arrays:

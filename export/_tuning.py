@@ -1,25 +1,74 @@
-"""Choosing executor, walk, precision and beams of an export, by measuring on its own items."""
+"""Choosing executor, precision, walk and beams of an export, by measuring on its own items."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from nann.errors import InvalidInputError
 from nann.export._assets import ITEM_ID_ORDER, ITEM_IDS, Assets
-from nann.export._calibrate import CalibrationReport, calibrate
-from nann.export._options import Tuning
+from nann.export._calibrate import Agreement, TargetOutOfReachError, Truth, calibrate, calibrate_proxy
+from nann.export._clock import milliseconds
+from nann.export._options import ExportOptions, Tuning
 from nann.export._precision import PrecisionReport, choose_precision
-from nann.export._proxy import SAMPLE_USERS, SAMPLES, add_proxy
+from nann.export._proxy import SAMPLE_USERS, SAMPLES, add_proxy, remove_proxy
 from nann.export._samples import Sample
+from nann.export._users import Users
+from nann.export.agreement import worst_share
 from nann.export.scorer import Scorer, choose_executor, jit_scorer
-from nann.ops import IndexResource
+from nann.ops import IndexResource, ProxyWalk
 
 # Candidates per hop of the adaptive walk. Few expand fewer items in vain, and are right where a score costs
 # next to nothing; many give a hop enough tiles for several threads (docs/speed.md).
 _EXPAND_IN_PLACE, _EXPAND = 8, 32
+# The proxy walk scores some 350 items whatever N is: fewer than thrice as many are not worth its features.
+_LEAST_PROXY_ITEMS = 1_000
+# Times within one twentieth are equal: then the walk that scores fewer items is taken.
+_EQUAL_TIMES = 1.05
+# What helps where a walk's widest beams agree too little, by walk.
+_ADVICE = {
+    "fixed": "Take another walk (--walk auto or adaptive), whose hops do not end before the best candidates "
+    "are expanded; build a denser graph (nann index --m); or lower the target.",
+    "adaptive": "Let the export choose the walk (--walk auto), build a denser graph (nann index --m), or "
+    "lower the target.",
+}
+_BRUTE_FORCE = "all"
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """The chosen walk and what was measured with it, on users that it was not chosen by.
+
+    walk, level_topn: what was chosen.
+    target:           the agreement that was looked for; `reached`: whether these users have it.
+    agreement:        share of brute force's top k that is found, mean over users, for the k found least.
+    worst_5_percent:  the same, mean over the worst 5 % of users.
+    by_k:             both, for each k that was measured.
+    items_scored:     per request, mean over users.
+    milliseconds:     per request of one user, median; brute_force_milliseconds: of scoring every item.
+    users, tuned_on:  how many users it was measured on, and how many others it was chosen by.
+    source:           the file that the users come from; None where they are made up.
+    considered:       every walk that was tried, by name, with the same figures.
+    """
+
+    walk: str
+    level_topn: list[int]
+    target: float
+    reached: bool
+    agreement: float
+    worst_5_percent: float
+    by_k: dict[str, dict[str, float]]
+    items_scored: float
+    milliseconds: float
+    brute_force_milliseconds: float
+    users: int
+    tuned_on: int
+    source: str | None
+    considered: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,23 +83,31 @@ class Tuned:
 
 def tune(
     scorer: Scorer,
-    tuning: Tuning,
+    options: ExportOptions,
     *,
     assets: Assets,
     level_topn: Sequence[int],
-    sample_users: Callable[[int], Sample],
+    users: Callable[[int], Users],
     on_progress: Callable[[str, int, int], None],
 ) -> Tuned:
-    """Choose executor, precision, walk and beams; tables of a narrow precision are added to `assets`.
+    """Choose executor, precision, walk and beams; tables that these need are added to `assets`.
 
-    Raises InvalidInputError when this scorer cannot run as `tuning` asks, VerificationError when the wanted
-    precision is not accurate enough.
+    Raises InvalidInputError when this scorer cannot run as the options ask or the wanted agreement is out of
+    reach, VerificationError when the wanted precision is not accurate enough.
     """
+    tuning, target = options.tuning, options.target
     scorer = (
         jit_scorer(scorer) if tuning.jit else choose_executor(scorer, tuning.executor, assets.item_tables)
     )
-    if tuning.walk in ("adaptive", "proxy"):
-        scorer = replace(scorer, expand=tuning.expand or (_EXPAND_IN_PLACE if scorer.in_place else _EXPAND))
+    scorer = _with_walk(scorer, tuning)
+    with_proxy = tuning.walk == "proxy" or (
+        target is not None and _proxy_may_be_fastest(scorer, tuning, assets)
+    )
+    if tuning.precision == "float32" and target is None and not with_proxy:
+        return Tuned(scorer, list(level_topn), PrecisionReport("float32", accuracy=tuning.accuracy), None)
+    sizes = [tuning.users, tuning.users, *([SAMPLE_USERS] if with_proxy else [])]
+    gathered = users(sum(sizes))
+    tuned_on, held_out, *decomposed = gathered.groups(sizes)
 
     def make_index(tables: Mapping[str, Path]) -> IndexResource:
         return IndexResource(
@@ -61,37 +118,179 @@ def tune(
             user_tables={name: path for name, path in assets.user_tables.items() if name == SAMPLES},
         )
 
-    if tuning.walk == "proxy":
-        proxy = add_proxy(
-            assets,
-            make_index(assets.item_tables),
-            scorer,
-            # The first of these users are those that are measured with.
-            sample_users(tuning.users + SAMPLE_USERS).last(SAMPLE_USERS),
-            on_progress=lambda done, total: on_progress("score every item for the proxy walk", done, total),
-        )
-        scorer = replace(scorer, proxy=proxy)
-    if tuning.precision == "float32" and tuning.target_agreement is None:
-        return Tuned(scorer, list(level_topn), PrecisionReport("float32", accuracy=tuning.accuracy), None)
-    sample = sample_users(tuning.users)
     scorer, precision = choose_precision(
         scorer,
         tuning.precision,
         accuracy=tuning.accuracy,
         tables=assets.item_tables,
         make_index=make_index,
-        sample=sample,
+        sample=tuned_on,
         level_topn=level_topn,
     )
-    if tuning.target_agreement is None:
+    proxy = None
+    if with_proxy:
+        proxy = _proxy(assets, make_index(assets.item_tables), scorer, tuning, decomposed[0], on_progress)
+    if tuning.walk == "proxy":
+        scorer = replace(scorer, proxy=proxy)
+    if target is None:
         return Tuned(scorer, list(level_topn), precision, None)
-    report = calibrate(
-        make_index(assets.item_tables),
-        scorer,
-        sample,
-        level_topn,
-        target=tuning.target_agreement,
-        item_ids=np.load(assets.folder / ITEM_IDS, mmap_mode="r"),
-        on_progress=lambda done, total: on_progress("score every item", done, total),
-    )
+    index = make_index(assets.item_tables)
+    choice = _Choice(index, tuned_on, held_out, level_topn, target, on_progress)
+    scorer, report = choice.choose(scorer, proxy, tuning, gathered.source)
+    if proxy is not None and scorer.proxy is None:
+        remove_proxy(assets)
     return Tuned(scorer, report.level_topn, precision, report)
+
+
+def _with_walk(scorer: Scorer, tuning: Tuning) -> Scorer:
+    """The scorer with the wanted walk; the adaptive one until "auto" has chosen and features are there."""
+    if tuning.walk == "all":
+        return replace(scorer, score_all=True)
+    if tuning.walk == "fixed":
+        return scorer
+    return replace(scorer, expand=tuning.expand or (_EXPAND_IN_PLACE if scorer.in_place else _EXPAND))
+
+
+def _proxy_may_be_fastest(scorer: Scorer, tuning: Tuning, assets: Assets) -> bool:
+    """Whether "auto" tries the proxy walk: a distance costs no more than a guess."""
+    items = len(np.load(assets.folder / ITEM_IDS, mmap_mode="r"))
+    return tuning.walk == "auto" and tuning.proxy and not scorer.in_place and items >= _LEAST_PROXY_ITEMS
+
+
+def _proxy(
+    assets: Assets,
+    index: IndexResource,
+    scorer: Scorer,
+    tuning: Tuning,
+    sample: Sample,
+    on_progress: Callable[[str, int, int], None],
+) -> ProxyWalk | None:
+    """Add the features of the proxy walk; None where "auto" finds that there are none to be had."""
+    step = "score every item for the proxy walk"
+    try:
+        return add_proxy(
+            assets, index, scorer, sample, on_progress=lambda done, total: on_progress(step, done, total)
+        )
+    except InvalidInputError:
+        if tuning.walk == "proxy":
+            raise
+        return None
+
+
+@dataclass
+class _Candidate:
+    """A walk with its narrowest beams. `error` says that the target is out of their reach."""
+
+    scorer: Scorer
+    tuned: Agreement
+    error: TargetOutOfReachError | None = None
+
+
+class _Choice:
+    """Calibrates walks on some users, measures them on others, and chooses one."""
+
+    def __init__(
+        self,
+        index: IndexResource,
+        tuned_on: Sample,
+        held_out: Sample,
+        level_topn: Sequence[int],
+        target: float,
+        on_progress: Callable[[str, int, int], None],
+    ) -> None:
+        self._index, self._level_topn, self._target = index, level_topn, target
+        self._tuned_on, self._held_out = tuned_on, held_out
+        self._on_progress = on_progress
+
+    def choose(
+        self, scorer: Scorer, proxy: ProxyWalk | None, tuning: Tuning, source: Path | None
+    ) -> tuple[Scorer, CalibrationReport]:
+        """The scorer with the chosen walk. Raises TargetOutOfReachError where the user asked for a target."""
+        both = [
+            Truth(self._index, scorer, sample, self._level_topn, self._report(f"score every item {part}"))
+            for part, sample in (("to tune", self._tuned_on), ("to measure", self._held_out))
+        ]
+        candidates = self._candidates(both[0], scorer, proxy, tuning)
+        mine: dict[str, _Candidate] = (
+            candidates if tuning.walk == "auto" else {scorer.walk: candidates[scorer.walk]}
+        )
+        reaching = {name: each for name, each in mine.items() if each.error is None}
+        if not reaching and tuning.target_agreement is not None:
+            raise next(each.error for each in mine.values() if each.error is not None)
+        measured = {name: both[1].measure(c.scorer, c.tuned.level_topn) for name, c in candidates.items()}
+        walks = {name: (each.scorer, each.tuned.level_topn) for name, each in candidates.items()}
+        times = milliseconds(self._index, self._held_out, walks)
+        self._on_progress("tune the walk", len(candidates), len(candidates))
+        name = _fastest({name: times[name] for name in self._served(reaching or mine, measured)}, measured)
+        figures = {each: self._figures(candidates[each], measured[each], times[each]) for each in candidates}
+        report = CalibrationReport(
+            target=self._target,
+            brute_force_milliseconds=times[_BRUTE_FORCE],
+            users=self._held_out.users,
+            tuned_on=self._tuned_on.users,
+            source=None if source is None else source.name,
+            considered=figures,
+            **figures[name],
+        )
+        return candidates[name].scorer, report
+
+    def _served(self, candidates: Mapping[str, _Candidate], measured: Mapping[str, Agreement]) -> list[str]:
+        """The walks to choose from: those that reach the target for the other users too, if there are some.
+
+        A walk that falls a little short is not given up for scoring every item: the summary says so.
+        """
+        names = [name for name in candidates if measured[name].reaches(self._target)]
+        return names if set(names) - {_BRUTE_FORCE} else list(candidates)
+
+    def _candidates(
+        self, truth: Truth, scorer: Scorer, proxy: ProxyWalk | None, tuning: Tuning
+    ) -> dict[str, _Candidate]:
+        """Every walk to measure, by name; brute force is always one of them."""
+        scorers: dict[str, Scorer] = {scorer.walk: scorer}
+        if tuning.walk == "auto" and tuning.expand is None and not scorer.in_place:
+            scorers[f"{scorer.walk} {_EXPAND_IN_PLACE}"] = replace(scorer, expand=_EXPAND_IN_PLACE)
+        if tuning.walk == "auto" and proxy is not None:
+            scorers["proxy"] = replace(scorer, proxy=proxy)
+        scorers[_BRUTE_FORCE] = replace(scorer, score_all=True, expand=0, proxy=None)
+        found = {}
+        for done, (name, each) in enumerate(scorers.items()):
+            self._on_progress("tune the walk", done, len(scorers))
+            found[name] = self._calibrated(truth, each)
+        return found
+
+    def _calibrated(self, truth: Truth, scorer: Scorer) -> _Candidate:
+        if scorer.score_all:
+            return _Candidate(scorer, truth.measure(scorer, self._level_topn))
+        if scorer.proxy is not None:
+            tuned, proxy, error = calibrate_proxy(truth, scorer, self._level_topn, self._target)
+            return _Candidate(replace(scorer, proxy=proxy), tuned, error)
+        meta, advice = self._index.meta, _ADVICE[scorer.walk]
+        try:
+            tuned = calibrate(truth, scorer, meta, self._level_topn, target=self._target, advice=advice)
+        except TargetOutOfReachError as error:
+            return _Candidate(scorer, error.best, error)
+        return _Candidate(scorer, tuned)
+
+    def _figures(self, candidate: _Candidate, measured: Agreement, millis: float) -> dict[str, Any]:
+        return {
+            "walk": candidate.scorer.walk,
+            "level_topn": measured.level_topn,
+            "reached": measured.reaches(self._target),
+            "agreement": measured.mean,
+            "worst_5_percent": measured.worst,
+            "by_k": {
+                str(k): {"agreement": float(shares.mean()), "worst_5_percent": worst_share(shares)}
+                for k, shares in sorted(measured.shares.items())
+            },
+            "items_scored": measured.items_scored,
+            "milliseconds": millis,
+        }
+
+    def _report(self, step: str) -> Callable[[int, int], None]:
+        return lambda done, total: self._on_progress(step, done, total)
+
+
+def _fastest(times: Mapping[str, float], measured: Mapping[str, Agreement]) -> str:
+    """The walk of the least time; of those as good as equal, the one that scores the fewest items."""
+    limit = _EQUAL_TIMES * min(times.values())
+    return min((name for name in times if times[name] <= limit), key=lambda name: measured[name].items_scored)

@@ -42,13 +42,15 @@ ScorerOfUser = Callable[[Arrays], oracle.ScoreFn]
 class ExpectedWalk:
     """The reference walk, and how closely an export's answers must match it.
 
+    walk:     "all" scores every item; any other walk follows from `expand` and `proxy`.
     expand:   candidates a hop of the adaptive walk; 0: the fixed walk (docs/design.md#the-search).
-    proxy:    the proxy walk and its tables; None: there is none.
+    proxy:    the tables of the proxy walk; None: there is none.
     accuracy: where the export walks by narrow numbers, the least share of the results that it must find;
               their scores are float32's all the same. None: it walks in float32 and must find them all.
     tolerance: how far scores may lie apart, relative to the largest.
     """
 
+    walk: str = ""
     expand: int = 0
     proxy: ProxyTables | None = None
     accuracy: float | None = None
@@ -56,6 +58,8 @@ class ExpectedWalk:
 
     def run(self, graph: GraphIndex, item_ids: Any, score: oracle.ScoreFn, beams: Any, excluded: Any) -> Any:
         """Ids, scores and number of items scored of the reference search."""
+        if self.walk == "all":
+            return oracle.score_all(graph, item_ids, score, beams, excluded)
         if self.proxy is not None:
             options: dict[str, Any] = {"proxy": self.proxy, "expand": self.expand}
             return proxy_search(graph, item_ids, score, beams, excluded, **options)

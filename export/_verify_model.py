@@ -106,6 +106,7 @@ def compare_with_model(
             ),
             _expected_walk(
                 {
+                    "walk": tuned.scorer.walk,
                     "expand": tuned.scorer.expand,
                     "proxy": tuned.scorer.proxy and dataclasses.asdict(tuned.scorer.proxy),
                     "precision": dataclasses.asdict(tuned.precision),
@@ -161,6 +162,7 @@ def _expected_walk(scorer: Mapping[str, Any], model_dir: Path) -> ExpectedWalk:
     narrow = isinstance(precision, dict) and precision["precision"] != "float32"
     proxy = scorer.get("proxy")
     return ExpectedWalk(
+        walk=scorer.get("walk", ""),
         expand=scorer.get("expand", 0),
         proxy=None if proxy is None else open_proxy_tables(ProxyWalk(**proxy), model_dir / "assets"),
         accuracy=precision["accuracy"] if narrow else None,

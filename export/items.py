@@ -14,6 +14,7 @@ from nann.errors import InvalidFileError
 from nann.export.item_rows import ItemRows
 from nann.files import describe_array, load_array, write_array_in_chunks
 from nann.progress import OnProgress
+from nann.run import REQUESTS, VOCABULARY
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -108,7 +109,9 @@ def write_part_of_run(target: Path, run_dir: Path, items: Items, rows: npt.NDArr
         chunks = (values[rows[start : start + CHUNK_ROWS]] for start in range(0, rows.size, CHUNK_ROWS))
         shape = (rows.size, *values.shape[1:])
         write_array_in_chunks(folder / f"{_STATE}{name}.npy", chunks, dtype=values.dtype, shape=shape)
-    (target / "vocabulary").symlink_to((run_dir / "vocabulary").resolve())
+    (target / VOCABULARY).symlink_to((run_dir / VOCABULARY).resolve())
+    if (run_dir / REQUESTS).exists():
+        (target / REQUESTS).symlink_to((run_dir / REQUESTS).resolve())
 
 
 def items_of_model(items: Items, specs: Mapping[str, tf.TensorSpec]) -> Items:

@@ -36,14 +36,14 @@ def read_manifest(model_dir: Path) -> dict[str, Any]:
 
 
 def describe_scorer(manifest: dict[str, Any]) -> dict[str, str]:
-    """How the export walks, by name: executor, precision, walk (fixed, adaptive or proxy)."""
+    """How the export searches, by name: executor, precision, walk (fixed, adaptive, proxy or all)."""
     scorer = manifest["scorer"]
-    # Manifests before bfloat16 name the precision alone, and older ones have no `expand` or `proxy`.
+    # Manifests before bfloat16 name the precision alone, and older ones have no `walk` or `expand`.
     precision = scorer.get("precision") or "float32"
     return {
         "executor": scorer["executor"],
         "precision": precision["precision"] if isinstance(precision, dict) else precision,
-        "walk": "proxy" if scorer.get("proxy") else "adaptive" if scorer.get("expand") else "fixed",
+        "walk": scorer.get("walk") or ("adaptive" if scorer.get("expand") else "fixed"),
     }
 
 

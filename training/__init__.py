@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from nann.training._evaluate import evaluate as evaluate
     from nann.training._model import ModelConfig as ModelConfig
     from nann.training._model import ReferenceModel as ReferenceModel
+    from nann.training._sweep import Sweep as Sweep
+    from nann.training._sweep import SweepPoint as SweepPoint
+    from nann.training._sweep import sweep as sweep
     from nann.training._trainer import TrainOptions as TrainOptions
     from nann.training._trainer import train as train
 
@@ -30,6 +33,7 @@ __getattr__ = lazy_names(
         "nann.training._embed": ("embed",),
         "nann.training._evaluate": ("EvaluateOptions", "Evaluation", "evaluate"),
         "nann.training._model": ("ModelConfig", "ReferenceModel"),
+        "nann.training._sweep": ("Sweep", "SweepPoint", "sweep"),
         "nann.training._trainer": ("TrainOptions", "train"),
     },
 )

@@ -10,13 +10,16 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
-from nann.files import staged_directory
+from nann.files import staged_directory, staged_file
 from nann.progress import OnProgress
-from nann.run import EMBEDDINGS, RetrievalModel, guarded, item_state_of, load_model
+from nann.run import EMBEDDINGS, REQUESTS, RetrievalModel, guarded, item_state_of, load_model
+from nann.training._dataset import Dataset
 from nann.training._run import read_run_dataset
 from nann.training.ranking import item_features
 
 _CHUNK_ROWS = 65_536
+# Half of them choose an export's beams, half measure it, and as many again serve the proxy walk.
+_REQUESTS = 1024
 _DTYPES = ("float32", "float16")
 
 
@@ -30,7 +33,8 @@ def embed(
     """Write `RUN/embeddings`: `item_ids.npy` int64 [N], `item_embs.npy` `dtype` [N, D], and for each item
     state of the model `item_state_{name}.npy` [N, ...], all items.
 
-    The folder appears when it is complete; memory is that of one chunk.
+    The folder appears when it is complete; memory is that of one chunk. `RUN/requests.npz` has what some
+    users of the data set would send, by which `nann export` chooses its beams.
 
     Returns:
       items, dim, dtype and the folder.
@@ -53,6 +57,8 @@ def embed(
             if on_progress is not None:
                 on_progress("embed", start + len(rows), count)
         files.close()
+    if model.user_features.keys() == {"item_ids", "cate_ids"}:
+        _write_requests(run_dir, dataset, int(model.user_features["item_ids"].shape[0]))
     return {
         "items": count,
         "dim": int(model.embedding_dim),
@@ -107,3 +113,16 @@ class _Files:
                 f"rows {start}..{start + len(embs) - 1}. Embed as float32, or train with a smaller learning "
                 f"rate."
             )
+
+
+def _write_requests(run_dir: Path, dataset: Dataset, length: int) -> None:
+    """The features, by ids, of users drawn at random, as they were before the last but one of their events.
+
+    `nann evaluate` asks for the last event: none of its requests is one that an export was tuned by.
+    """
+    users = np.sort(np.random.default_rng(0).permutation(dataset.num_users)[:_REQUESTS])
+    features = dataset.features(dataset.histories(users, dataset.lengths[users] - 2, length))
+    ids = {"item_ids": np.append(0, dataset.item_ids), "cate_ids": np.append(0, dataset.cate_ids)}
+    arrays: dict[str, Any] = {name: ids[name][rows] for name, rows in features.items()}
+    with staged_file(run_dir / REQUESTS) as staged, staged.open("wb") as file:
+        np.savez(file, **arrays)

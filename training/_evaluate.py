@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError, InvalidInputError
-from nann.export import export_model
-from nann.export.agreement import overlap, score_every_item
-from nann.export.loaded import LoadedModel, loaded
-from nann.export.manifest import describe_scorer, read_manifest
+from nann.export import ExportOptions, Tuning, export_model
+from nann.export.agreement import overlap, worst_share, worst_users
+from nann.export.loaded import loaded
+from nann.export.manifest import read_manifest
 from nann.files import load_array, write_json
 from nann.ops import IndexMeta, default_level_topn
 from nann.ops.index_meta import check_level_topn, read_meta
 from nann.progress import OnProgress, ignore_progress
-from nann.run import EMBEDDINGS, INDEX, load_model
+from nann.run import EMBEDDINGS, INDEX
+from nann.training._asked import Answer, AskedExport, choose_users, scores_of_users, seen_items
 from nann.training._dataset import Dataset, IntArray
 from nann.training._run import read_run_dataset
-from nann.training.metrics import paired_ratio_interval, top_k
-from nann.training.ranking import states_before_last_event
+from nann.training.metrics import mean_interval, paired_ratio_interval, top_k
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -40,8 +40,9 @@ class EvaluateOptions:
     """What to measure.
 
     Attributes:
-      model_dir: version folder of the run's export to measure; None makes a temporary export with the
-        defaults of `nann export`.
+      model_dir: version folder of the run's export to measure; None makes a temporary export, as
+        `nann export` does without options, except for the walk and for beams that are given here.
+      walk: of the temporary export.
       k: length of the lists.
       level_topn: beams of the walk; None takes the export's. The last value is replaced by `k`.
       brute_force: also score every item for every user, and compare.
@@ -50,6 +51,7 @@ class EvaluateOptions:
     """
 
     model_dir: Path | None = None
+    walk: Literal["auto", "fixed", "adaptive", "all"] = "auto"
     k: int = 50
     level_topn: Sequence[int] | None = None
     brute_force: bool = False
@@ -82,6 +84,9 @@ class Evaluation:
       users_skipped: number of users whose held-out item is one they had before: no list may contain it.
       recall_walk, recall_popularity, recall_brute_force: recall@k; None when not measured.
       agreement: mean share of brute force's list that the walk's list contains; None when not measured.
+      agreement_low, agreement_high: its 95 % interval (bootstrap over users).
+      agreement_worst_5_percent: the mean over the 5 % of users with the least agreement.
+      worst_users: ids of these users, the worst first.
       items_scored_mean, items_scored_share: items scored per request, and their share of the corpus.
       ratio, ratio_low, ratio_high: recall_walk / recall_popularity and its 95 % interval (paired bootstrap
         over users); None where they are not finite.
@@ -100,6 +105,10 @@ class Evaluation:
     recall_popularity: float
     recall_brute_force: float | None
     agreement: float | None
+    agreement_low: float | None
+    agreement_high: float | None
+    agreement_worst_5_percent: float | None
+    worst_users: tuple[int, ...] | None
     items_scored_mean: float
     items_scored_share: float
     ratio: float | None
@@ -108,7 +117,7 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        return {**asdict(self), "level_topn": list(self.level_topn)}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
 
 def evaluate(
@@ -133,27 +142,28 @@ def evaluate(
     options.check()
     report = on_progress or ignore_progress
     dataset = read_run_dataset(run_dir)
-    users, skipped = _choose_users(dataset, options)
+    users, skipped = choose_users(dataset, most=options.max_users, seed=options.seed)
     with (
-        _export_to_measure(run_dir, dataset, options, report) as model_dir,
+        export_to_measure(run_dir, dataset, options, report) as model_dir,
         loaded(model_dir) as model,
     ):
-        walk = _Walk(model, model_dir, dataset, options)
-        scores = _scores_of_users(run_dir, model, dataset, users) if options.brute_force else None
+        asked = AskedExport(model, model_dir, dataset)
+        beams = options.beams(read_meta(model_dir / "assets"), read_manifest(model_dir)["level_topn"])
+        scores = scores_of_users(run_dir, model, dataset, users) if options.brute_force else None
         lists = _Lists(dataset, options)
         for done, user in enumerate(users.tolist(), start=1):
-            lists.add(user, walk.search(user), None if scores is None else next(scores))
+            lists.add(user, asked.search(user, beams), None if scores is None else next(scores))
             report("evaluate", done, len(users))
-        result = lists.result(walk, skipped)
+        result = lists.result(asked.scorer, beams, skipped)
     write_json(run_dir / EVALUATION_FILE, result.to_json())
     return result
 
 
 @contextmanager
-def _export_to_measure(
+def export_to_measure(
     run_dir: Path, dataset: Dataset, options: EvaluateOptions, report: OnProgress
 ) -> Iterator[Path]:
-    """The version folder of the export; a temporary one is deleted at the end."""
+    """The version folder of the export to measure; a temporary one is deleted at the end."""
     if options.model_dir is not None:
         read_manifest(options.model_dir)  # its errors name the folder that is no export
         next_step = "Name an export of this run that has all items, not a shard."
@@ -164,7 +174,8 @@ def _export_to_measure(
     # In the run folder: its arrays are then linked instead of copied.
     with tempfile.TemporaryDirectory(prefix=".evaluate-", dir=run_dir) as folder:
         model_dir = Path(folder) / "1"
-        export_model(run_dir, model_dir, on_progress=report)
+        to_export = ExportOptions(level_topn=options.level_topn, tuning=Tuning(walk=options.walk))
+        export_model(run_dir, model_dir, to_export, on_progress=report)
         yield model_dir
 
 
@@ -189,77 +200,6 @@ def _check_item_ids(path: Path, dataset: Dataset, *, next_step: str) -> None:
         )
 
 
-def _choose_users(dataset: Dataset, options: EvaluateOptions) -> tuple[IntArray, int]:
-    """Positions of the users to measure, and how many were skipped because they had their held-out item."""
-    users = np.arange(dataset.num_users)
-    if 0 < options.max_users < len(users):
-        users = np.sort(np.random.default_rng(options.seed).permutation(users)[: options.max_users])
-    new = np.array([dataset.target(user) not in dataset.seen(user) for user in users.tolist()], bool)
-    if not new.any():
-        raise InvalidInputError(
-            f"{dataset.source}: expected users whose last item is new to them, found none among "
-            f"{len(users)}. Measure more users, or use other data."
-        )
-    return users[new], int((~new).sum())
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """The walk's answer for one user, without padding: ids and scores [<= k], best first."""
-
-    ids: IntArray
-    scores: npt.NDArray[np.float32]
-    items_scored: int
-
-
-class _Walk:
-    """The export's walk, asked by the ids of a user's events."""
-
-    def __init__(
-        self, model: LoadedModel, model_dir: Path, dataset: Dataset, options: EvaluateOptions
-    ) -> None:
-        manifest = read_manifest(model_dir)
-        features = manifest["model"]["user_features"]
-        if set(features) != {"item_ids", "cate_ids"}:
-            raise InvalidInputError(
-                f"{model_dir}: expected the user features of the data set, item_ids and cate_ids, found "
-                f"{sorted(features)}. Measure this model with the signature score."
-            )
-        self.model_dir = model_dir
-        self.scorer = describe_scorer(manifest)
-        self.level_topn = options.beams(read_meta(model_dir / "assets"), manifest["level_topn"])
-        self._model = model
-        self._dataset = dataset
-        self._length = int(features["item_ids"]["shape"][0])
-        # Row 0 stands for a missing event; requests send id 0 for it.
-        self._ids = {name: np.append(0, getattr(dataset, name)) for name in ("item_ids", "cate_ids")}
-
-    def search(self, user: int) -> _Answer:
-        """The answer for the user at this position of the data set."""
-        users = np.array([user])
-        history = self._dataset.histories(users, self._dataset.lengths[users] - 1, self._length)
-        features = self._dataset.features(history)
-        outputs = self._model.run(
-            "retrieve_by_ids",
-            {
-                **{name: self._ids[name][rows] for name, rows in features.items()},
-                "level_topn": np.array([self.level_topn], np.int32),
-                "exclude_ids": self._ids["item_ids"][self._dataset.seen(user)][np.newaxis],
-            },
-        )
-        ids, scores = outputs["top_k"][0], outputs["scores"][0]
-        return _Answer(ids[ids != -1], scores[ids != -1], int(outputs["items_scored"][0]))
-
-
-def _scores_of_users(
-    run_dir: Path, model: LoadedModel, dataset: Dataset, users: IntArray
-) -> Iterator[npt.NDArray[np.float32]]:
-    """float32 [N] for one user after another: the export's scores of all items of the data set."""
-    for state in states_before_last_event(load_model(run_dir), dataset, users):
-        flat = {name: tensor.numpy().reshape(1, -1) for name, tensor in state.items()}
-        yield score_every_item(model.run, flat, dataset.item_ids)[0]
-
-
 class _Lists:
     """Collects the lists of all users."""
 
@@ -269,12 +209,13 @@ class _Lists:
         self._popularity = dataset.popularity(1)[1:].astype(np.float64)
         self._hits: dict[str, list[bool]] = {"walk": [], "popularity": [], "brute_force": []}
         self._agreement: list[float] = []
+        self._users: list[int] = []
         self._scored: list[int] = []
 
-    def add(self, user: int, found: _Answer, scores: npt.NDArray[np.float32] | None) -> None:
+    def add(self, user: int, found: Answer, scores: npt.NDArray[np.float32] | None) -> None:
         """Add a user: the walk's answer, and the scores [N] of all items for brute force."""
-        seen = np.zeros(self._dataset.num_items, bool)
-        seen[self._dataset.seen(user) - 1] = True
+        seen = seen_items(self._dataset, user)
+        self._users.append(int(self._dataset.user_ids[user]))
         self._scored.append(found.items_scored)
         self._add_list("walk", user, found.ids)
         self._add_list("popularity", user, self._best(self._popularity, seen))
@@ -291,7 +232,7 @@ class _Lists:
         target = self._dataset.item_ids[self._dataset.target(user) - 1]
         self._hits[name].append(bool(target in ids))
 
-    def _check_same_model(self, found: _Answer, scores: npt.NDArray[np.float32]) -> None:
+    def _check_same_model(self, found: Answer, scores: npt.NDArray[np.float32]) -> None:
         """Brute force takes the user's state from the run's model, the walk from the export's."""
         expected = scores[np.searchsorted(self._dataset.item_ids, found.ids)]
         tolerance = _SAME_SCORES * np.abs(expected).max(initial=0.0)
@@ -301,7 +242,7 @@ class _Lists:
                 "another model's scores. Export the run again with `nann export`."
             )
 
-    def result(self, walk: _Walk, skipped: int) -> Evaluation:
+    def result(self, scorer: Mapping[str, str], beams: Sequence[int], skipped: int) -> Evaluation:
         """The figures over all users."""
         hits = {name: np.array(values, bool) for name, values in self._hits.items()}
         interval = paired_ratio_interval(hits["walk"], hits["popularity"], seed=self._options.seed)
@@ -313,17 +254,33 @@ class _Lists:
             k=self._options.k,
             items=self._dataset.num_items,
             model=None if model_dir is None else str(model_dir),
-            **walk.scorer,
-            level_topn=tuple(walk.level_topn),
+            executor=scorer["executor"],
+            precision=scorer["precision"],
+            walk=scorer["walk"],
+            level_topn=tuple(beams),
             users=len(self._scored),
             users_skipped=skipped,
             recall_walk=float(hits["walk"].mean()),
             recall_popularity=float(hits["popularity"].mean()),
             recall_brute_force=float(hits["brute_force"].mean()) if brute_force else None,
-            agreement=float(np.mean(self._agreement)) if brute_force else None,
+            **self._agreement_figures(),
             items_scored_mean=scored,
             items_scored_share=scored / self._dataset.num_items,
             ratio=ratio,
             ratio_low=low,
             ratio_high=high,
         )
+
+    def _agreement_figures(self) -> dict[str, Any]:
+        if not self._agreement:
+            names = ("agreement", "agreement_low", "agreement_high", "agreement_worst_5_percent")
+            return {**dict.fromkeys(names), "worst_users": None}
+        shares = np.array(self._agreement)
+        mean, low, high = mean_interval(shares, seed=self._options.seed)
+        return {
+            "agreement": mean,
+            "agreement_low": low,
+            "agreement_high": high,
+            "agreement_worst_5_percent": worst_share(shares),
+            "worst_users": tuple(self._users[place] for place in worst_users(shares)),
+        }

@@ -26,6 +26,28 @@ def top_k(scores: npt.NDArray[np.floating], ids: Ids, k: int, excluded: Hits) ->
     return ids[kept[order]]
 
 
+def mean_interval(
+    values: Floats, *, seed: int = 0, resamples: int = 10_000, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """The mean of `values` [U] and its percentile bootstrap interval over users.
+
+    Returns:
+      mean, lower end, upper end.
+    """
+    rng = np.random.default_rng(seed)
+    means = np.concatenate(
+        [
+            values[
+                rng.integers(0, len(values), (min(_RESAMPLES_AT_ONCE, resamples - start), len(values)))
+            ].mean(axis=1)
+            for start in range(0, resamples, _RESAMPLES_AT_ONCE)
+        ]
+    )
+    tail = (1.0 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1.0 - tail])
+    return float(values.mean()), float(low), float(high)
+
+
 def paired_ratio_interval(
     first: Hits, second: Hits, *, seed: int = 0, resamples: int = 10_000, confidence: float = 0.95
 ) -> tuple[float, float, float]:

@@ -25,7 +25,7 @@ _GRAPH = {"m": 8, "ef_construction": 40}
 
 def split_equality(options: TableOptions, on_progress: OnProgress) -> Outcome:
     """Export each scorer split; the export compares its answers with those of the unsplit model."""
-    from nann.export import export_model
+    from nann.export import ExportOptions, Tuning, export_model
 
     corpus = make_corpus(options.work, CorpusSpec(_ITEMS, dim=_DIM, queries=16, seed=options.seed))
     run = corpus.run(**_GRAPH)
@@ -41,7 +41,11 @@ def split_equality(options: TableOptions, on_progress: OnProgress) -> Outcome:
         on_progress("scorers", done, len(models))
         try:
             exported = export_model(
-                run, corpus.folder / "models" / "split" / "1", model=model, overwrite=True
+                run,
+                corpus.folder / "models" / "split" / "1",
+                ExportOptions(tuning=Tuning(walk="fixed")),
+                model=model,
+                overwrite=True,
             )
             worst = max(worst, exported["verified"]["largest_relative_difference"])
         except VerificationError:

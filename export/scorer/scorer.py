@@ -56,6 +56,7 @@ class Scorer:
                    again in float32; none: it reads those, and nothing is scored again.
     expand:        candidates a hop of the adaptive walk; 0: the fixed walk (docs/design.md#the-search).
     proxy:         the proxy walk; None: that of `expand`.
+    score_all:     whether a search scores every item in place of a walk.
     jit:           whether XLA compiles `function`, once, when it first runs.
     """
 
@@ -74,12 +75,22 @@ class Scorer:
     walk_tables: tuple[str, ...] = ()
     expand: int = 0
     proxy: ProxyWalk | None = None
+    score_all: bool = False
     jit: bool = False
 
     @property
     def executor(self) -> Literal["tensorflow", "native"]:
         """Who computes scores."""
         return "native" if self.program else "tensorflow"
+
+    @property
+    def walk(self) -> Literal["fixed", "adaptive", "proxy", "all"]:
+        """What a search does."""
+        if self.score_all:
+            return "all"
+        if self.proxy is not None:
+            return "proxy"
+        return "adaptive" if self.expand else "fixed"
 
     @property
     def user_functions(self) -> tuple[Any, ...]:
@@ -105,6 +116,7 @@ class Scorer:
             "precision": self.precision,
             "expand": self.expand,
             "proxy": self.proxy,
+            "score_all": self.score_all,
         }
 
 

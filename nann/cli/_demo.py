@@ -26,8 +26,7 @@ SOURCE = "recbole:ml-100k"
 # M = 4 one node in 16 is on level 2, which makes about a hundred entry points.
 M = 4
 EF_CONSTRUCTION = 200
-LEVEL_TOPN = (100, 60, 100, 100, 100, 50)
-K = LEVEL_TOPN[-1]
+K = 50
 SHOWN_USERS = 3
 TIMED_REQUESTS = 200
 
@@ -89,7 +88,7 @@ def run_demo(run_dir: Path, on_progress: OnProgress) -> DemoResult:
 
     Writes `run_dir/demo.json`, and the export to `run_dir/models/nann/1`.
     """
-    from nann.export import ExportOptions, build_index, export_model, verify_model
+    from nann.export import ExportOptions, Tuning, build_index, export_model, verify_model
     from nann.training import EvaluateOptions, embed, evaluate, prepare_data, train
 
     data_dir, model_dir = run_dir / "data", run_dir / "models" / "nann" / "1"
@@ -104,18 +103,20 @@ def run_demo(run_dir: Path, on_progress: OnProgress) -> DemoResult:
         threads=1,
         on_progress=on_progress,
     )
-    export_options = ExportOptions(level_topn=LEVEL_TOPN)
+    # Scoring all of so few items may be as fast, which `nann export` would then do: the demo shows a walk.
+    export_options = ExportOptions(tuning=Tuning(walk="proxy"))
     export_model(run_dir, model_dir, export_options, overwrite=True, on_progress=on_progress)
     verify_model(model_dir, run_dir=run_dir, on_progress=on_progress)
     options = EvaluateOptions(model_dir=model_dir, k=K, brute_force=True, max_users=0)
     evaluation = evaluate(run_dir, options, on_progress=on_progress)
 
+    beams = list(evaluation.level_topn)
     states = _user_states(run_dir, dataset, TIMED_REQUESTS)
-    in_process = _p50_ms_in_process(model_dir, states)
+    in_process = _p50_ms_in_process(model_dir, states, beams)
     with _server(model_dir.parent) as address, NannClient(address, model="nann") as client:
         client.wait_ready(60.0)
-        users = tuple(_query(client, dataset, user) for user in range(SHOWN_USERS))
-        over_grpc = _p50_ms(lambda state: client.top_k(state, LEVEL_TOPN, timeout=10.0), states)
+        users = tuple(_query(client, dataset, user, beams) for user in range(SHOWN_USERS))
+        over_grpc = _p50_ms(lambda state: client.top_k(state, beams, timeout=10.0), states)
     result = DemoResult(model_dir, evaluation, in_process, over_grpc, users, dict(dataset.titles))
     write_json(run_dir / "demo.json", result.to_json())
     return result
@@ -131,11 +132,11 @@ def _user_states(run_dir: Path, dataset: Dataset, count: int) -> Array:
     return np.stack([state["comm_seq"].numpy() for state in states]).astype(np.float16)
 
 
-def _p50_ms_in_process(model_dir: Path, states: Array) -> float:
+def _p50_ms_in_process(model_dir: Path, states: Array, level_topn: list[int]) -> float:
     """The median time of a request to the export in this process."""
     from nann.export.loaded import LoadedModel
 
-    beams = np.array(LEVEL_TOPN, np.int32)
+    beams = np.array(level_topn, np.int32)
     with LoadedModel(model_dir) as model:
         return _p50_ms(
             lambda state: model.run(
@@ -177,7 +178,7 @@ def _server(base_path: Path) -> Iterator[str]:
         process.wait()
 
 
-def _query(client: NannClient, dataset: Dataset, user: int) -> ShownUser:
+def _query(client: NannClient, dataset: Dataset, user: int, level_topn: list[int]) -> ShownUser:
     """Ask for a user's next items by ids of the data set, without the items that the user has seen."""
     seen = dataset.seen(user)
     item_ids = dataset.item_ids[seen - 1]
@@ -186,7 +187,7 @@ def _query(client: NannClient, dataset: Dataset, user: int) -> ShownUser:
     found = client.top_k_by_ids(
         item_ids[-width:],
         cate_ids[-width:],
-        level_topn=LEVEL_TOPN,
+        level_topn=level_topn,
         exclude_ids=[item_ids.tolist()],
         timeout=10.0,
     )

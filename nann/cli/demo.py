@@ -81,7 +81,7 @@ def _figures(result: DemoResult) -> Table:
     )
     table.add_row(f"agreement of the two top {found.k}", f"{found.agreement:.1%}")
     table.add_row(
-        "items scored a request",
+        "items scored per request",
         f"{found.items_scored_mean:,.0f} ({found.items_scored_share:.0%} of the corpus)",
     )
     table.add_row("p50 in process", f"{result.p50_ms_in_process:.1f} ms")

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from nann.cli._console import console, emit, import_tensorflow, json_option, progress
 from nann.cli._numbers import NUMBERS
+from nann.cli._sweep import plot_sweep, some_users, sweep_table
 
 if TYPE_CHECKING:
     from nann.training import Evaluation
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     help="Export of the run to measure, such as MODELS/nann/1.  [default: a temporary one, exported as `nann "
     "export` does without options]",
 )
+@click.option(
+    "--walk",
+    type=click.Choice(["auto", "fixed", "adaptive", "all"]),
+    help="Walk of the temporary export.  [default: auto]",
+)
 @click.option("--brute-force", is_flag=True, help="Also score all items for every user, and compare.")
 @click.option("--k", default=50, show_default=True, help="Number of results per user.")
 @click.option(
@@ -31,15 +37,29 @@ if TYPE_CHECKING:
 )
 @click.option("--users", default=1000, show_default=True, help="Size of the random sample of users; 0: all.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the sample and of the bootstrap.")
+@click.option(
+    "--sweep",
+    is_flag=True,
+    help="Measure agreement with brute force, items scored and milliseconds for several walks and beams: of "
+    "--model, or of a temporary export for each walk. Writes RUN/sweep.json and a plot.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="PNG file of the sweep.  [default: RUN/sweep.png]",
+)
 @json_option
 def command(
     run_dir: Path,
     model_dir: Path | None,
+    walk: str | None,
     brute_force: bool,
     k: int,
     level_topn: tuple[int, ...] | None,
     users: int,
     seed: int,
+    sweep: bool,
+    plot: Path | None,
     as_json: bool,
 ) -> None:
     """Measure the answers of RUN's export against popularity, and against brute force by the same scorer.
@@ -47,17 +67,29 @@ def command(
     Each user's last event is held out. The export runs as in a server, with its executor, precision and
     walk; the user's earlier items are in exclude_ids. Writes RUN/evaluation.json.
     """
+    if walk is not None and model_dir is not None:
+        raise click.UsageError("--walk is of a temporary export: leave out --model.")
+    if plot is not None and not sweep:
+        raise click.UsageError("--plot needs --sweep.")
     import_tensorflow()
     from nann.training import EvaluateOptions, evaluate
+    from nann.training import sweep as sweep_walks
 
     options = EvaluateOptions(
         model_dir=model_dir,
+        walk=walk or "auto",  # type: ignore[arg-type]  # click has checked the choices.
         k=k,
         level_topn=level_topn,
         brute_force=brute_force,
         max_users=users,
         seed=seed,
     )
+    if sweep:
+        with progress(as_json) as on_progress:
+            points = sweep_walks(run_dir, options, on_progress=on_progress)
+        plot_sweep(points, plot or run_dir / "sweep.png")
+        emit(as_json, points.to_json(), lambda: console.print(sweep_table(points)))
+        return
     with progress(as_json) as on_progress:
         result = evaluate(run_dir, options, on_progress=on_progress)
     emit(as_json, result.to_json(), lambda: console.print(_table(result)))
@@ -77,7 +109,15 @@ def _table(result: Evaluation) -> Table:
         low, high = ("-" if end is None else f"{end:.2f}" for end in (result.ratio_low, result.ratio_high))
         table.add_row("walk / popularity (95 % interval)", f"{result.ratio:.2f} ({low} to {high})")
     if result.agreement is not None:
-        table.add_row(f"agreement@{result.k} with brute force", f"{result.agreement:.4f}")
+        table.add_row(
+            f"agreement@{result.k} with brute force (95 % interval)",
+            f"{result.agreement:.4f} ({result.agreement_low:.4f} to {result.agreement_high:.4f})",
+        )
+    if result.worst_users is not None:
+        table.add_row(
+            f"  of the worst 5 % of users: {some_users(result.worst_users)}",
+            f"{result.agreement_worst_5_percent:.4f}",
+        )
     table.add_row(
         "items scored, mean", f"{result.items_scored_mean:,.0f} ({100 * result.items_scored_share:.1f} %)"
     )

@@ -33,8 +33,9 @@ from nann.cli._ways import WayIn, ways_in
     "--level-topn",
     "beams",
     type=NUMBERS,
-    help="Default beams: entry beam, one beam per hop, final k.  [default: 100,200,...,200; for a shard all "
-    "but k are divided by the number of shards]",
+    help="Default beams: entry beam, one beam per hop, final k.  [default: those that reach the target "
+    "agreement for 200 results; of the fixed walk 100,200,...,200, for a shard all but k divided by the "
+    "number of shards]",
 )
 @click.option(
     "--tile-rows", default=128, show_default=True, help="Items per tile of a scorer that TensorFlow runs."
@@ -95,11 +96,12 @@ from nann.cli._ways import WayIn, ways_in
 )
 @click.option(
     "--walk",
-    type=click.Choice(["fixed", "adaptive", "proxy"]),
-    default="fixed",
+    type=click.Choice(["auto", "fixed", "adaptive", "proxy", "all"]),
+    default="auto",
     show_default=True,
     help="fixed: as many hops as the index says; adaptive: until all best candidates are expanded; proxy: "
-    "scores only items that a guess, made from features of the items, speaks for.",
+    "scores only items that a guess, made from features of the items, speaks for; all: scores every item; "
+    "auto: the fastest of the last three, by the clock, that reaches the target agreement.",
 )
 @click.option(
     "--proxy/--no-proxy",
@@ -111,12 +113,28 @@ from nann.cli._ways import WayIn, ways_in
     "--expand",
     type=int,
     help="Candidates per hop of the adaptive walk.  [default: 8 for inner products and distances, 32 for "
-    "other scorers]",
+    "other scorers, with --walk auto the faster of the two]",
 )
 @click.option(
     "--target-agreement",
     type=float,
-    help="Choose the beams of level 0 with which the walk finds this share of what scoring every item finds.",
+    help="Choose the beams of level 0 with which the walk finds this share of what scoring every item finds, "
+    "for users that they were not chosen by.  [default: 0.98, unless --level-topn is given or the walk is "
+    "fixed]",
+)
+@click.option(
+    "--requests",
+    type=click.Path(path_type=Path),
+    help="Real users to choose walk and beams by: an .npz file with the model's user features or user state, "
+    "or a TFRecord of PredictionLog.  [default: RUN/requests.npz, which nann embed writes; else users are "
+    "made up]",
+)
+@click.option(
+    "--sample-users",
+    default=128,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Users to choose by, and as many others to measure with.",
 )
 @click.option(
     "--shards",
@@ -147,6 +165,8 @@ def command(
     proxy: bool,
     expand: int | None,
     target_agreement: float | None,
+    requests: Path | None,
+    sample_users: int,
     shards: int | None,
     threads: int | None,
     overwrite: bool,
@@ -166,6 +186,7 @@ def command(
 
     options = nann_export.ExportOptions(
         level_topn=beams,
+        requests=requests,
         tile_rows=tile_rows,
         split=split,
         item_table_bytes=item_table_bytes,
@@ -180,6 +201,7 @@ def command(
             proxy=proxy,
             expand=expand,
             target_agreement=target_agreement,
+            users=sample_users,
         ),
     )
     with progress(as_json) as on_progress:
@@ -248,13 +270,44 @@ def _tuning_text(result: dict[str, Any]) -> str:
             f"  {name} finds {agreement:.1%} of float32's results ({precision['users']} sample users, "
             f"at least {precision['accuracy']:.1%} wanted)\n"
         )
-    if calibration is not None:
-        text += (
-            f"  level_topn {calibration['level_topn']} finds {calibration['agreement']:.1%} of what scoring "
-            f"every item finds, and scores {calibration['items_scored']:,.0f} items ({calibration['users']} "
-            f"sample users)\n"
+    return text if calibration is None else text + _calibration_text(calibration, result["num_items"])
+
+
+def _calibration_text(found: dict[str, Any], num_items: int) -> str:
+    brute = f"{found['brute_force_milliseconds']:.2f} ms"
+    if found["walk"] == "all":
+        text = f"Every item is scored, without a walk: {num_items:,} items, {brute} per request.\n"
+        others = {name: each for name, each in found["considered"].items() if name != "all"}
+        for name, each in others.items():
+            text += f"  The {name} walk {_walk_text(each)}.\n"
+    else:
+        text = (
+            f"Walk {found['walk']}, level_topn {','.join(map(str, found['level_topn']))}: it "
+            f"{_walk_text(found)}. Scoring every item ({num_items:,}) takes {brute}.\n"
         )
-    return text
+        if found["brute_force_milliseconds"] < found["milliseconds"]:
+            text += "  Scoring every item is cheaper: --walk all.\n"
+    if not found["reached"]:
+        text += (
+            f"  This is less than the target: {found['target']:.1%}, and "
+            f"{1 - 5 * (1 - found['target']):.1%} for the worst 5 % of users. Take --walk auto, a higher "
+            f"--target-agreement or more --sample-users.\n"
+        )
+    users = f"{found['users']} users that it was not chosen by ({found['tuned_on']} others)"
+    if found["source"] is None:
+        return text + (
+            f"  Measured on {users}. All are made up, and real ones may find less: name a file of real users "
+            f"by --requests.\n"
+        )
+    return text + f"  Measured on {users}, of {found['source']}.\n"
+
+
+def _walk_text(found: dict[str, Any]) -> str:
+    return (
+        f"finds {found['agreement']:.1%} of what scoring every item finds (the worst 5 % of users: "
+        f"{found['worst_5_percent']:.1%}), scores {found['items_scored']:,.0f} items and takes "
+        f"{found['milliseconds']:.2f} ms per request"
+    )
 
 
 def _render_shards(result: dict[str, Any]) -> None:

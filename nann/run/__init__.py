@@ -3,6 +3,7 @@
 from nann.run.description import CHECKPOINTS as CHECKPOINTS
 from nann.run.description import EMBEDDINGS as EMBEDDINGS
 from nann.run.description import INDEX as INDEX
+from nann.run.description import REQUESTS as REQUESTS
 from nann.run.description import RUN_FILE as RUN_FILE
 from nann.run.description import VOCABULARY as VOCABULARY
 from nann.run.description import Run as Run

@@ -16,6 +16,8 @@ CHECKPOINTS = "checkpoints"
 VOCABULARY = "vocabulary"
 EMBEDDINGS = "embeddings"
 INDEX = "index"
+# User features of real users, by whom an export chooses its beams (docs/export.md).
+REQUESTS = "requests.npz"
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,8 @@ def _train(folder: Path, *, seed: int = 0, learning_rate: float = 0.005) -> dict
 
 
 def _evaluate(run: Path, *, entry_beam: int = 400) -> dict[str, Any]:
-    return _run("evaluate", "--run", run, "--brute-force", "--k", "20", "--level-topn", f"{entry_beam},1,20")
+    walk = ("--walk", "fixed", "--level-topn", f"{entry_beam},1,20")
+    return _run("evaluate", "--run", run, "--brute-force", "--k", "20", *walk)
 
 
 @pytest.fixture(scope="module")
@@ -223,8 +224,9 @@ def test_a_temporary_export_is_measured_and_deleted(folder: Path, tmp_path: Path
     run = _copied(folder, tmp_path)
     before = set(run.iterdir())
     result = _run("evaluate", "--run", run, "--users", "10")
-    measured = {name: result[name] for name in ("model", "executor", "precision", "walk")}
-    assert measured == {"model": None, "executor": "native", "precision": "float32", "walk": "fixed"}
+    measured = {name: result[name] for name in ("model", "executor", "precision")}
+    assert measured == {"model": None, "executor": "native", "precision": "float32"}
+    assert result["walk"] in ("adaptive", "all")
     assert set(run.iterdir()) == before | {run / "evaluation.json"}
 
 
@@ -279,6 +281,7 @@ def test_a_model_of_other_features_is_refused(folder: Path, tmp_path: Path) -> N
     (run / "one_feature.py").write_text(ONE_FEATURE)
     described = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**described, "model": "one_feature:Model"}))
+    (run / "requests.npz").unlink()  # of the other features
     error = " ".join(_fail("evaluate", "--run", run).split())
     assert "expected the user features of the data set, item_ids and cate_ids, found ['item_ids']" in error
 
@@ -344,3 +347,25 @@ def test_another_model_than_the_reference_is_loaded_by_name(folder: Path, tmp_pa
     path.write_text(json.dumps({**described, "model": "nowhere_to_be_found:Model"}))
     error = " ".join(_fail("embed", "--run", tmp_path / "copy" / "run").split())
     assert "model: expected an importable module, found 'nowhere_to_be_found'" in error
+
+
+def test_a_sweep_measures_walks_and_beams(folder: Path, tmp_path: Path) -> None:
+    run = _copied(folder, tmp_path)
+    result = _run("evaluate", "--run", run, "--sweep", "--k", "20", "--users", "40")
+    assert json.loads((run / "sweep.json").read_text()) == result
+    assert (run / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    points = result["points"]
+    assert list(dict.fromkeys(point["walk"] for point in points)) == ["fixed", "adaptive", "all"]
+    every_item = points[-1]
+    assert (every_item["agreement"], every_item["agreement_worst_5_percent"]) == (1.0, 1.0)
+    assert every_item["items_scored"] == 400
+    users = set(read_dataset(tmp_path / "copy" / "data").user_ids.tolist())
+    for point in points:
+        assert point["agreement_low"] <= point["agreement"] <= point["agreement_high"]
+        assert point["agreement_worst_5_percent"] <= point["agreement"]
+        assert len(point["worst_users"]) == -(-result["users"] // 20)
+        assert users >= set(point["worst_users"])
+    people = CliRunner().invoke(main, ["evaluate", "--run", str(run), "--sweep", "--walk", "all"])
+    assert people.exit_code == 0
+    assert "least served" in people.stdout
+    assert "--plot needs --sweep" in _fail("evaluate", "--run", run, "--plot", tmp_path / "x.png")

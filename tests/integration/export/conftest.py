@@ -21,10 +21,10 @@ def shared_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shared_export(shared_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export, with mapped user tables, that tests only read."""
-    from nann.export import ExportOptions, export_model
+    from nann.export import ExportOptions, Tuning, export_model
 
     out = tmp_path_factory.mktemp("models") / "nann" / "1"
-    export_model(shared_run, out, ExportOptions(table_bytes=0))
+    export_model(shared_run, out, ExportOptions(table_bytes=0, tuning=Tuning(walk="fixed")))
     return out
 
 

@@ -16,13 +16,15 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
-from nann.export import ExportOptions, export_model, read_index
+from nann.export import ExportOptions, Tuning, export_model, read_index
 from nann.export.index.oracle import beam_search
 from nann.export.loaded import loaded
 from nann.ops import library_path
 from support.tiny_model import D, E, L, TinyModel, TwoStatesModel
 
 BEAMS = [10, 30, 40, 40, 40, 25]
+# What these tests compare with is the fixed walk of the oracle.
+FIXED = ExportOptions(table_bytes=0, tuning=Tuning(walk="fixed"))
 
 
 def _oracle(run: Path, model: Any, state: dict[str, Any], beams: list[int], excluded: Any = ()) -> Any:
@@ -142,7 +144,7 @@ print(json.dumps({"ids": found["top_k"].tolist(), "scores": found["scores"].toli
 def test_a_moved_export_answers_without_our_python_and_its_sources(
     run: Path, tmp_path: Path, subprocess_env: dict[str, str]
 ) -> None:
-    export_model(run, tmp_path / "models/nann/1", ExportOptions(table_bytes=0))
+    export_model(run, tmp_path / "models/nann/1", FIXED)
     state = _state(1)
     expected = _oracle(run, TinyModel(), {"comm_seq": state[0]}, BEAMS)
     shutil.rmtree(run)
@@ -183,7 +185,7 @@ def test_a_scorer_with_a_custom_gradient_is_exported(run: Path, tmp_path: Path) 
 
 def test_one_input_for_each_state_tensor(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "models/1"
-    export_model(run, out, model=TwoStatesModel())
+    export_model(run, out, FIXED, model=TwoStatesModel())
     random = np.random.default_rng(5)
     state = {"taste": random.normal(size=(2, D)).astype(np.float32), "mood": np.arange(D, dtype=np.int32)}
     with loaded(out) as model:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from nann.errors import InvalidInputError, VerificationError
 from nann.export import ExportOptions, Tuning, export_model, verify_model
-from nann.export._calibrate import CalibrationReport, narrowest
+from nann.export._calibrate import Agreement, narrowest
 from nann.export.loaded import loaded
 from nann.export.scorer import Scorer, jit_scorer
 from nann.training._model import ModelConfig, ReferenceModel
@@ -274,9 +274,9 @@ def test_beams_are_widened_to_the_wanted_agreement(shared_run: Path, tmp_path: P
 def test_the_narrowest_beam_is_searched_for() -> None:
     asked = []
 
-    def measure(width: int) -> CalibrationReport:
+    def measure(width: int) -> Agreement:
         asked.append(width)
-        return CalibrationReport([width], 0.9, min(width / 1000, 1.0), float(width), 1)
+        return Agreement([width], {10: np.full(5, min(width / 1000, 1.0))}, float(width))
 
     assert 900 <= narrowest(measure, 0.9, 5000).level_topn[0] <= 945
     assert len(asked) < 15

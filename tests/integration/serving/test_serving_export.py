@@ -25,10 +25,14 @@ LEVEL_TOPN = [20, 30, 30, 30, 30, 10]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Any:
-    from nann.export import ExportOptions, export_model
+    from nann.export import ExportOptions, Tuning, export_model
 
     folder = tmp_path_factory.mktemp("served")
-    export_model(write_run(folder / "run"), folder / "models" / "nann" / "1", ExportOptions(table_bytes=0))
+    export_model(
+        write_run(folder / "run"),
+        folder / "models" / "nann" / "1",
+        ExportOptions(table_bytes=0, tuning=Tuning(walk="fixed")),
+    )
     process = serve("--model_name", "nann", "--model_base_path", str(folder / "models" / "nann"))
     yield process.wait_ready()
     process.close()
@@ -97,10 +101,12 @@ def test_excluded_items_are_left_out(server: Any, comm_seq: Any, expected: Any) 
 
 
 def test_files_of_a_version_go_with_it(serve: Callable[..., Any], comm_seq: Any, tmp_path: Path) -> None:
-    from nann.export import ExportOptions, export_model
+    from nann.export import ExportOptions, Tuning, export_model
 
     first, second = (tmp_path / "models" / "nann" / version for version in "12")
-    export_model(write_run(tmp_path / "run"), first, ExportOptions(table_bytes=0))
+    export_model(
+        write_run(tmp_path / "run"), first, ExportOptions(table_bytes=0, tuning=Tuning(walk="fixed"))
+    )
     server = serve("--model_name", "nann", "--model_base_path", str(first.parent)).wait_ready()
 
     def mapped(version: Path) -> list[str]:

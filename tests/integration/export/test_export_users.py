@@ -1,0 +1,143 @@
+"""Whose requests an export is tuned by: those of a file, those that the run has, or made-up ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nann.errors import InvalidFileError
+from nann.export import ExportOptions, Tuning, export_model, export_vectors
+from nann.export._samples import Sample
+from nann.export._users import Users, gather_users, rows_of
+from nann.export._warmup import write_warmup
+from support.tiny_model import CATES, ITEMS, E, L, TinyModel
+from support.tiny_run import write_run
+
+VOCABULARIES = {
+    "item_ids": np.arange(ITEMS, dtype=np.int64) * 2 + 1,
+    "cate_ids": np.arange(CATES, dtype=np.int64) + 100,
+}
+
+
+def features(users: int) -> dict[str, Any]:
+    """Ids that are in the vocabularies, unknown ones and missing events."""
+    random = np.random.default_rng(5)
+    return {
+        "item_ids": random.choice([0, 2, *VOCABULARIES["item_ids"]], (users, L)),
+        "cate_ids": random.choice([0, 7, *VOCABULARIES["cate_ids"]], (users, L)),
+    }
+
+
+def gathered(path: Path | None, count: int = 100) -> Users:
+    return gather_users(TinyModel(), VOCABULARIES, path, count=count)
+
+
+def states(users: Users) -> set[bytes]:
+    return {row.astype(np.float16).tobytes() for row in users.sample.state["comm_seq"]}
+
+
+def expected_states(values: dict[str, Any]) -> set[bytes]:
+    rows = {name: rows_of(ids, VOCABULARIES[name]) for name, ids in values.items()}
+    return {row.astype(np.float16).tobytes() for row in TinyModel().embed_user(rows)["comm_seq"].numpy()}
+
+
+def test_users_come_from_arrays_of_features(tmp_path: Path) -> None:
+    values = features(30)
+    np.savez(tmp_path / "requests.npz", **values, level_topn=np.ones(6, np.int32))
+    users = gathered(tmp_path / "requests.npz")
+    assert users.sample.users == 30
+    assert states(users) == expected_states(values)
+    assert gathered(tmp_path / "requests.npz", count=4).sample.users == 4
+
+
+@pytest.mark.parametrize("shape", [(9, L, E), (9, L * E)])
+def test_users_come_from_arrays_of_states(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    state = np.random.default_rng(1).normal(size=shape).astype(np.float16)
+    np.savez(tmp_path / "requests.npz", comm_seq=state)
+    users = gathered(tmp_path / "requests.npz")
+    assert states(users) == {row.tobytes() for row in state}
+    assert users.sample.state["comm_seq"].shape == (9, L, E)
+
+
+@pytest.mark.parametrize("by_ids", [False, True])
+def test_users_come_from_a_log_of_requests(tmp_path: Path, by_ids: bool) -> None:
+    """The log holds what servers log: requests of several signatures, of one user each."""
+    values = features(6)
+    state = TinyModel().embed_user({n: rows_of(v, VOCABULARIES[n]) for n, v in values.items()})
+    sample = Sample(values if by_ids else None, {"comm_seq": state["comm_seq"].numpy()})
+    with tf.io.TFRecordWriter(str(tmp_path / "log")) as writer:
+        for user in range(6):
+            write_warmup(tmp_path, "nann", sample.part(slice(user, user + 1)), [3, 3, 3, 3, 3, 2])
+            for record in tf.data.TFRecordDataset(str(tmp_path / "assets.extra/tf_serving_warmup_requests")):
+                writer.write(record.numpy())
+    users = gathered(tmp_path / "log")
+    assert users.sample.users == 12  # `serving_default` and `retrieve`
+    assert states(users) == expected_states(values)
+
+
+def test_groups_of_users_are_disjoint_and_shrink_alike() -> None:
+    users = Users(Sample(None, {"comm_seq": np.arange(12.0).reshape(12, 1)}), None)
+    sizes = [group.users for group in users.groups([8, 8, 8])]
+    assert sizes == [4, 4, 4]
+    first, second = users.groups([3, 5])
+    assert (first.users, second.users) == (3, 5)
+    assert not set(first.state["comm_seq"].flat) & set(second.state["comm_seq"].flat)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"expected a file of requests, found none"),
+        (b"no record at all", r"expected an \.npz file or a TFRecord of PredictionLog"),
+        (b"", r"expected predict requests with item_ids, cate_ids or comm_seq, found none"),
+        ({"item_ids": np.zeros((4, L), np.int64)}, r"item_ids, cate_ids or comm_seq, found item_ids\."),
+        (
+            {"comm_seq": np.zeros((4, L), np.float32)},
+            r"comm_seq: expected float32 \[users, 5, 8\], found float32",
+        ),
+        ({"comm_seq": np.zeros((1, L, E), np.float32)}, r"expected at least 2 users, found 1"),
+        ({"comm_seq": np.full((4, L, E), "a")}, r"comm_seq: expected float32 \[users, 5, 8\], found str"),
+        ({"comm_seq": np.array([{}], object)}, r"expected an \.npz file of arrays without Python objects"),
+        (
+            {"item_ids": np.zeros((4, L), np.int64), "cate_ids": np.zeros((5, L), np.int64)},
+            r"expected as many users in each array, found 4 in item_ids, 5 in cate_ids",
+        ),
+    ],
+)
+def test_files_that_hold_no_users_are_refused(tmp_path: Path, content: Any, message: str) -> None:
+    path = tmp_path / "requests.npz"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.savez(path, **content)
+    with pytest.raises(InvalidFileError, match=message):
+        gathered(path)
+
+
+def test_an_export_says_whose_requests_it_was_tuned_by(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    assert export_model(run, tmp_path / "m/1")["calibration"]["source"] is None
+    np.savez(run / "requests.npz", **features(20))
+    of_run = export_model(run, tmp_path / "m/2", ExportOptions(reorder=True))["calibration"]
+    assert (of_run["source"], of_run["users"], of_run["tuned_on"]) == ("requests.npz", 10, 10)
+    np.savez(tmp_path / "more.npz", **features(50))
+    options = ExportOptions(requests=tmp_path / "more.npz", tuning=Tuning(users=20))
+    named = export_model(run, tmp_path / "m/3", options)["calibration"]
+    assert (named["source"], named["users"], named["tuned_on"]) == ("more.npz", 20, 20)
+    manifest = json.loads((tmp_path / "m/3/assets.extra/nann_manifest.json").read_text())
+    assert manifest["scorer"]["calibration"]["source"] == "more.npz"
+
+
+def test_an_export_of_vectors_is_tuned_by_queries(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    np.save(tmp_path / "items.npy", random.normal(size=(3000, 8)).astype(np.float32))
+    np.savez(tmp_path / "queries.npz", query_emb=random.normal(size=(40, 8)).astype(np.float32))
+    options = ExportOptions(requests=tmp_path / "queries.npz", tuning=Tuning(walk="adaptive"))
+    found = export_vectors(tmp_path / "items.npy", tmp_path / "m/1", options)["calibration"]
+    assert (found["source"], found["users"], found["walk"]) == ("queries.npz", 20, "adaptive")
+    assert found["agreement"] >= 0.95

@@ -1,0 +1,135 @@
+"""Which walk and beams an export takes, and what it says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from click.testing import CliRunner
+
+from nann.cli import main
+from nann.errors import InvalidInputError
+from nann.export import ExportOptions, Tuning, export_model, verify_model
+from nann.export._calibrate import Agreement, narrowest
+from nann.export._tuning import _fastest
+from nann.export.agreement import shares, worst_share, worst_users
+from nann.export.loaded import loaded
+from support.tiny_model import D, TinyModel
+from support.tiny_run import write_run
+
+
+class RoughModel(TinyModel):
+    """Scores that say nothing about near items."""
+
+    def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
+        user = tf.reduce_mean(user_state["comm_seq"], axis=0)[:D]
+        return tf.reduce_sum(tf.sin(40.0 * item_embs * (1.0 + user)), axis=1)
+
+
+@pytest.fixture(scope="module")
+def large_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3,000 items: a walk scores fewer than half of them."""
+    return write_run(tmp_path_factory.mktemp("large") / "run", items=3000, m=16)
+
+
+def test_an_export_without_options_reaches_the_target(large_run: Path, tmp_path: Path) -> None:
+    result = export_model(large_run, tmp_path / "1")
+    found = result["calibration"]
+    assert set(found["considered"]) == {"adaptive", "adaptive 8", "proxy", "all"}
+    assert found["considered"]["all"]["agreement"] == 1.0
+    assert found["considered"]["all"]["items_scored"] == 3000
+    assert set(found["by_k"]) == {"10", "50", "200"}
+    assert found["reached"] == (found["agreement"] >= 0.98 and found["worst_5_percent"] >= 0.9)
+    assert found["agreement"] >= 0.97
+    assert result["level_topn"] == found["level_topn"]
+    assert (found["users"], found["tuned_on"], found["source"]) == (128, 128, None)
+    features = tmp_path / "1/assets/item_table_proxy_features.npy"
+    assert features.exists() == (found["walk"] == "proxy")
+    verify_model(tmp_path / "1", run_dir=large_run)
+
+
+@pytest.mark.parametrize("walk", ["adaptive", "proxy", "all"])
+def test_a_wanted_walk_is_taken(large_run: Path, tmp_path: Path, walk: Any) -> None:
+    result = export_model(large_run, tmp_path / "1", ExportOptions(tuning=Tuning(walk=walk, users=32)))
+    assert result["walk"] == result["calibration"]["walk"] == walk
+    assert set(result["calibration"]["considered"]) == {walk, "all"}
+    verify_model(tmp_path / "1", run_dir=large_run)
+    verify_model(tmp_path / "1")
+
+
+def test_given_beams_and_the_fixed_walk_are_not_measured(shared_run: Path, tmp_path: Path) -> None:
+    beams = [10, 30, 40, 40, 40, 25]
+    given = export_model(shared_run, tmp_path / "1", ExportOptions(level_topn=beams))
+    assert (given["walk"], given["level_topn"], given["calibration"]) == ("adaptive", beams, None)
+    fixed = export_model(shared_run, tmp_path / "2", ExportOptions(tuning=Tuning(walk="fixed")))
+    assert (fixed["walk"], fixed["calibration"]) == ("fixed", None)
+    assert fixed["level_topn"] == [100, 200, 200, 200, 200, 200]
+
+
+def test_where_no_walk_leads_every_item_is_scored(large_run: Path, tmp_path: Path) -> None:
+    options = ExportOptions(tuning=Tuning(users=16, proxy=False))
+    result = export_model(large_run, tmp_path / "1", options, model=RoughModel())
+    assert result["walk"] == "all"
+    assert result["calibration"]["reached"]
+    with loaded(tmp_path / "1") as model:
+        found = model.run(
+            "retrieve",
+            {
+                "comm_seq": np.ones((1, 40), np.float32),
+                "level_topn": np.array([[1, 1, 1, 1, 1, 7]], np.int32),
+                "exclude_ids": np.full((1, 1), -1, np.int64),
+            },
+        )
+    assert int(found["items_scored"][0]) == 3000
+
+
+def test_a_target_out_of_reach_names_what_helps(large_run: Path, tmp_path: Path) -> None:
+    """An error where the target was asked for; else the export says how near it came."""
+    asked = Tuning(walk="fixed", target_agreement=0.98, users=16)
+    options = ExportOptions(level_topn=[1, 1, 1, 1, 1, 200], tuning=asked)
+    with pytest.raises(InvalidInputError, match=r"Take another walk \(--walk auto or adaptive\)"):
+        export_model(large_run, tmp_path / "1", options, model=RoughModel())
+    assert not (tmp_path / "1").exists()
+
+
+def test_the_command_says_what_it_chose(large_run: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        main, ["export", "--run", str(large_run), "--out", str(tmp_path / "1"), "--sample-users", "16"]
+    )
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.stdout.split())
+    assert "of what scoring every item finds (the worst 5 % of users: " in text
+    assert "ms per request" in text
+    assert "All are made up" in text
+    assert "--requests" in text
+
+
+def test_the_worst_users_are_the_least_twentieth() -> None:
+    of_users = np.array([1.0] * 30 + [0.2, 0.4] + [1.0] * 8)
+    assert worst_users(of_users).tolist() == [30, 31]
+    assert worst_share(of_users) == pytest.approx(0.3)
+    np.testing.assert_array_equal(shares(np.array([[1, 2]]), np.array([[2, 3]])), [0.5])
+
+
+def test_beams_are_as_wide_as_the_worst_users_need() -> None:
+    """The mean alone would be content with half of this width."""
+
+    def measure(width: int) -> Agreement:
+        of_users = np.ones(100)
+        of_users[:5] = min(1.0, width / 1000)
+        return Agreement([width], {10: np.ones(100), 200: of_users}, float(width))
+
+    assert narrowest(measure, 0.98, 2000).worst >= 0.94
+    assert Agreement([1], {10: np.ones(4), 50: np.full(4, 0.97)}, 1.0).reaches(0.98) is False
+
+
+def test_of_equal_times_the_walk_that_scores_fewer_items_is_taken() -> None:
+    measured = {
+        name: Agreement([1], {10: np.ones(2)}, scored)
+        for name, scored in {"all": 5000.0, "adaptive": 900.0, "proxy": 350.0}.items()
+    }
+    assert _fastest({"all": 1.0, "adaptive": 1.02, "proxy": 1.2}, measured) == "adaptive"
+    assert _fastest({"all": 1.0, "adaptive": 1.3, "proxy": 1.2}, measured) == "all"

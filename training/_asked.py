@@ -1,0 +1,100 @@
+"""Asking an export for the data set's users, as they were before their last event."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nann.errors import InvalidInputError
+from nann.export.agreement import score_every_item
+from nann.export.loaded import LoadedModel
+from nann.export.manifest import describe_scorer, read_manifest
+from nann.run import load_model
+from nann.training._dataset import Dataset, IntArray
+from nann.training.ranking import states_before_last_event
+
+
+def choose_users(dataset: Dataset, *, most: int, seed: int) -> tuple[IntArray, int]:
+    """Positions of the users to measure, and how many were skipped because they had their held-out item.
+
+    most: how many are drawn at random; 0 takes all. Raises InvalidInputError when all are skipped.
+    """
+    users = np.arange(dataset.num_users)
+    if 0 < most < len(users):
+        users = np.sort(np.random.default_rng(seed).permutation(users)[:most])
+    new = np.array([dataset.target(user) not in dataset.seen(user) for user in users.tolist()], bool)
+    if not new.any():
+        raise InvalidInputError(
+            f"{dataset.source}: expected users whose last item is new to them, found none among "
+            f"{len(users)}. Measure more users, or use other data."
+        )
+    return users[new], int((~new).sum())
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The walk's answer for one user, without padding: ids and scores [<= k], best first."""
+
+    ids: IntArray
+    scores: npt.NDArray[np.float32]
+    items_scored: int
+    milliseconds: float
+
+
+class AskedExport:
+    """An export, asked by the ids of a user's events.
+
+    scorer: executor, precision and walk by name.
+    """
+
+    def __init__(self, model: LoadedModel, model_dir: Path, dataset: Dataset) -> None:
+        manifest = read_manifest(model_dir)
+        features = manifest["model"]["user_features"]
+        if set(features) != {"item_ids", "cate_ids"}:
+            raise InvalidInputError(
+                f"{model_dir}: expected the user features of the data set, item_ids and cate_ids, found "
+                f"{sorted(features)}. Measure this model with the signature score."
+            )
+        self.scorer = describe_scorer(manifest)
+        self._model = model
+        self._dataset = dataset
+        self._length = int(features["item_ids"]["shape"][0])
+        # Row 0 stands for a missing event; requests send id 0 for it.
+        self._ids = {name: np.append(0, getattr(dataset, name)) for name in ("item_ids", "cate_ids")}
+
+    def search(self, user: int, level_topn: Sequence[int]) -> Answer:
+        """The answer for the user at this position of the data set."""
+        users = np.array([user])
+        history = self._dataset.histories(users, self._dataset.lengths[users] - 1, self._length)
+        features = self._dataset.features(history)
+        inputs = {
+            **{name: self._ids[name][rows] for name, rows in features.items()},
+            "level_topn": np.array([level_topn], np.int32),
+            "exclude_ids": self._ids["item_ids"][self._dataset.seen(user)][np.newaxis],
+        }
+        started = time.perf_counter()
+        outputs = self._model.run("retrieve_by_ids", inputs)
+        millis = 1e3 * (time.perf_counter() - started)
+        ids, scores = outputs["top_k"][0], outputs["scores"][0]
+        return Answer(ids[ids != -1], scores[ids != -1], int(outputs["items_scored"][0]), millis)
+
+
+def scores_of_users(
+    run_dir: Path, model: LoadedModel, dataset: Dataset, users: IntArray
+) -> Iterator[npt.NDArray[np.float32]]:
+    """float32 [N] for one user after another: the export's scores of all items of the data set."""
+    for state in states_before_last_event(load_model(run_dir), dataset, users):
+        flat = {name: tensor.numpy().reshape(1, -1) for name, tensor in state.items()}
+        yield score_every_item(model.run, flat, dataset.item_ids)[0]
+
+
+def seen_items(dataset: Dataset, user: int) -> npt.NDArray[np.bool_]:
+    """bool [N]: the items that the user had before the last event, which lists leave out."""
+    seen = np.zeros(dataset.num_items, bool)
+    seen[dataset.seen(user) - 1] = True
+    return seen
