@@ -15,7 +15,7 @@ from nann.export.scorer._ir import Tensor, name_new, topological
 from nann.export.scorer._read import ScorerGraph
 from nann.export.scorer._rewrite import rewrite, substitute
 from nann.export.scorer._rows import RowAnalysis
-from nann.export.scorer._sequences import SEQUENCES
+from nann.export.scorer._sequences import SEQUENCES, dot_of_rows
 
 _MAX_STEPS = 40  # moves that are taken; each makes the scorer cheaper
 _MAX_TRIED = 400
@@ -120,7 +120,7 @@ def _moves(output: Tensor) -> list[tuple[Tensor, Tensor]]:
     for node in topological([output]):
         tensor = Tensor(node)
         if not tensor.is_free and len(node.outputs) == 1:
-            moved = [each for move in MOVES if (each := move(tensor)) is not None]
+            moved = [each for move in (*MOVES, dot_of_rows) if (each := move(tensor)) is not None]
             found += [(tensor, name_new(each, node.name)) for each in moved]
     return found
 

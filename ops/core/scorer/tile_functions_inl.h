@@ -5,7 +5,8 @@
 //   kWidth                    floats in a vector
 //   Vec, IntVec               vectors of kWidth floats or int32 (GCC's vector types: + - * / < and ?: work)
 //   kGemmRows, kGemmStrips    the block of a product that fits into the registers
-//   Load, Store, Set, MultiplyAdd (a * b + c), SquareRoot, SumOf and MaxOf (of a vector's floats)
+//   Load, Store, Set, MultiplyAdd (a * b + c), SquareRoot, SumOf and MaxOf (of a vector's floats),
+//   StoreFirst, Inverse (1 / x for 1 <= x < 1e38, and of a NaN)
 // No header is included from here: a function of the standard library compiled for this instruction set could
 // be the copy that the linker keeps for all processors.
 
@@ -42,7 +43,10 @@ NANN_SIMD Vec ExpOfNegative(Vec x) {
   return x < Set(-87.3f) ? Set(0.0f) : BoundedExp(bounded);
 }
 
-NANN_SIMD Vec Sigmoid(Vec x) { return Set(1.0f) / (Set(1.0f) + Exp(-x)); }
+NANN_SIMD Vec Sigmoid(Vec x) {
+  const Vec bounded = x < Set(-87.3f) ? Set(-87.3f) : (x > Set(87.3f) ? Set(87.3f) : x);
+  return x < Set(-87.3f) ? Set(0.0f) : Inverse(Set(1.0f) + BoundedExp(-bounded));
+}
 
 // Cephes' tanhf: a polynomial near 0, where the other form would cancel.
 NANN_SIMD Vec Tanh(Vec x) {
@@ -53,7 +57,9 @@ NANN_SIMD Vec Tanh(Vec x) {
   p = MultiplyAdd(p, z, Set(1.33314422036e-1f));
   p = MultiplyAdd(p, z, Set(-3.33332819422e-1f));
   const Vec near = MultiplyAdd(p * z, x, x);
-  const Vec far = Set(1.0f) - Set(2.0f) / (Exp(x + x) + Set(1.0f));
+  const Vec twice = x + x;
+  const Vec bounded = twice < Set(-87.3f) ? Set(-87.3f) : (twice > Set(87.3f) ? Set(87.3f) : twice);
+  const Vec far = Set(1.0f) - Set(2.0f) * Inverse(BoundedExp(bounded) + Set(1.0f));
   return z < Set(0.390625f) ? near : far;
 }
 

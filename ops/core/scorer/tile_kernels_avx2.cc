@@ -52,6 +52,8 @@ NANN_SIMD void StoreFirst(float* to, Vec x, int64_t count) {
   if ((count & 1) != 0) _mm_store_ss(to, rest);
 }
 
+NANN_SIMD Vec Inverse(Vec x) { return Set(1.0f) / x; }
+
 #include "tile_functions_inl.h"
 // After it.
 #include "tile_kernels_inl.h"

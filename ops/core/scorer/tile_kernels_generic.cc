@@ -39,6 +39,8 @@ NANN_SIMD void StoreFirst(float* to, Vec x, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = x[i];
 }
 
+NANN_SIMD Vec Inverse(Vec x) { return Set(1.0f) / x; }
+
 #include "tile_functions_inl.h"
 // After it.
 #include "tile_kernels_inl.h"

@@ -124,6 +124,19 @@ NANN_KERNEL void Select(Operand condition, Operand a, Operand b, int64_t rows, i
   }
 }
 
+NANN_KERNEL void Unary(UnaryOp op, RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride);
+
+// One number per row: a vector of them at a time.
+NANN_KERNEL void UnaryOfColumn(UnaryOp op, RowsView in, int64_t rows, float* out, int64_t out_stride) {
+  for (int64_t row = 0; row < rows; row += kStrip) {
+    const int64_t count = rows - row < kStrip ? rows - row : kStrip;
+    float some[kStrip] = {};
+    for (int64_t i = 0; i < count; ++i) some[i] = in.data[(row + i) * in.stride];
+    Unary(op, {some, 0}, 1, kStrip, some, kStrip);
+    for (int64_t i = 0; i < count; ++i) out[(row + i) * out_stride] = some[i];
+  }
+}
+
 #define NANN_UNARY_LOOP(expression)                              \
   for (int64_t row = 0; row < rows; ++row) {                     \
     for (int64_t column = 0; column < width; column += kWidth) { \
@@ -134,6 +147,7 @@ NANN_KERNEL void Select(Operand condition, Operand a, Operand b, int64_t rows, i
   return
 
 NANN_KERNEL void Unary(UnaryOp op, RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride) {
+  if (width == 1 && rows > 1) return UnaryOfColumn(op, in, rows, out, out_stride);
   switch (op) {
     case UnaryOp::kNeg:
       NANN_UNARY_LOOP(-x);
@@ -180,22 +194,27 @@ NANN_KERNEL void Prelu(RowsView in, const float* alpha, int64_t rows, int64_t wi
 }
 #undef NANN_UNARY_LOOP
 
+// Lanes from `width` on, which lie beyond the row, become `rest`.
+NANN_SIMD Vec LoadRow(const float* row, int64_t column, int64_t width, float rest) {
+  const Vec x = Load(row + column);
+  if (column + kWidth <= width) return x;
+  IntVec lane;
+  __builtin_memcpy(&lane, kLanes, sizeof(lane));
+  const IntVec end = lane * 0 + static_cast<int32_t>(width - column);
+  return lane < end ? x : Set(rest);
+}
+
 NANN_SIMD float ReduceRow(ReduceOp op, const float* in, int64_t width) {
-  const int64_t whole = width / kWidth * kWidth;
-  if (op == ReduceOp::kSum || op == ReduceOp::kMean) {
-    Vec sums = Set(0.0f);
-    for (int64_t i = 0; i < whole; i += kWidth) sums += Load(in + i);
-    float sum = SumOf(sums);
-    for (int64_t i = whole; i < width; ++i) sum += in[i];
-    return op == ReduceOp::kMean ? sum / static_cast<float>(width) : sum;
+  const bool is_sum = op == ReduceOp::kSum || op == ReduceOp::kMean;
+  const float neutral = is_sum ? 0.0f : op == ReduceOp::kMax ? -__builtin_inff() : __builtin_inff();
+  Vec total = LoadRow(in, 0, width, neutral);
+  for (int64_t i = kWidth; i < width; i += kWidth) {
+    const Vec next = LoadRow(in, i, width, neutral);
+    total = is_sum ? total + next : op == ReduceOp::kMax ? Larger(total, next) : Smaller(total, next);
   }
-  float best = in[0];
-  for (int64_t i = 1; i < width; ++i) {
-    const bool better = op == ReduceOp::kMax ? in[i] > best : in[i] < best;
-    if (better || in[i] != in[i]) best = in[i];
-    if (best != best) return best;
-  }
-  return best;
+  if (is_sum) return op == ReduceOp::kMean ? SumOf(total) / static_cast<float>(width) : SumOf(total);
+  if (SumOf(total != total ? Set(1.0f) : Set(0.0f)) > 0.0f) return __builtin_nanf("");
+  return op == ReduceOp::kMax ? MaxOf(total) : -MaxOf(-total);
 }
 
 NANN_KERNEL void Reduce(ReduceOp op, RowsView in, int64_t rows, int64_t width, float* out,
@@ -205,16 +224,6 @@ NANN_KERNEL void Reduce(ReduceOp op, RowsView in, int64_t rows, int64_t width, f
   }
 }
 
-// Lanes from `width` on, which lie beyond the row, become -infinity.
-NANN_SIMD Vec LoadRow(const float* row, int64_t column, int64_t width) {
-  const Vec x = Load(row + column);
-  if (column + kWidth <= width) return x;
-  IntVec lane;
-  __builtin_memcpy(&lane, kLanes, sizeof(lane));
-  const IntVec rest = lane * 0 + static_cast<int32_t>(width - column);
-  return lane < rest ? x : Set(-__builtin_inff());
-}
-
 // Rows side by side: their sums and maxima do not wait for each other.
 template <int kRows>
 NANN_SIMD void SoftmaxRows(RowsView in, int64_t row, int64_t width, float* out, int64_t out_stride) {
@@ -222,10 +231,10 @@ NANN_SIMD void SoftmaxRows(RowsView in, int64_t row, int64_t width, float* out, 
   float* y = out + row * out_stride;
   // A NaN may be overlooked here, but not in the sum.
   Vec largest[kRows], sums[kRows];
-  for (int r = 0; r < kRows; ++r) largest[r] = LoadRow(x + r * in.stride, 0, width);
+  for (int r = 0; r < kRows; ++r) largest[r] = LoadRow(x + r * in.stride, 0, width, -__builtin_inff());
   for (int64_t i = kWidth; i < width; i += kWidth) {
     for (int r = 0; r < kRows; ++r) {
-      const Vec next = LoadRow(x + r * in.stride, i, width);
+      const Vec next = LoadRow(x + r * in.stride, i, width, -__builtin_inff());
       largest[r] = next > largest[r] ? next : largest[r];
     }
   }
@@ -235,7 +244,7 @@ NANN_SIMD void SoftmaxRows(RowsView in, int64_t row, int64_t width, float* out, 
   }
   for (int64_t i = 0; i < width; i += kWidth) {
     for (int r = 0; r < kRows; ++r) {
-      const Vec e = ExpOfNegative(LoadRow(x + r * in.stride, i, width) - largest[r]);
+      const Vec e = ExpOfNegative(LoadRow(x + r * in.stride, i, width, -__builtin_inff()) - largest[r]);
       Store(y + r * out_stride + i, e);
       sums[r] += e;
     }
