@@ -170,7 +170,7 @@ def run(*, report: Path | None, as_json: bool, **options: Any) -> None:
         result = run_bench(asked, on_progress=on_progress)
     if report is not None:
         write_report(result, report)
-    emit(as_json, result, lambda: _render_run(result, report))
+    emit(as_json, result, lambda: _render_run(result, report, asked.agreement_users))
 
 
 def _table_of_stages(beams: dict[str, Any]) -> Any:
@@ -188,20 +188,44 @@ def _table_of_stages(beams: dict[str, Any]) -> Any:
             stage_name(stage),
             f"{stage['throughput']:.1f}",
             *(f"{latency[name]:.2f}" for name in ("p50_ms", "p99_ms", "max_ms")),
-            str(sum(stage["errors"].values())),
+            _errors(stage["errors"]),
             "not told" if scored is None else f"{scored:,.0f}",
         )
     return table
 
 
-def _render_run(result: dict[str, Any], report: Path | None) -> None:
+def _errors(errors: dict[str, int]) -> str:
+    """How many requests failed, by the names of the codes."""
+    return ", ".join(f"{count} {name}" for name, count in sorted(errors.items())) or "0"
+
+
+def _render_switch(switch: dict[str, Any]) -> None:
+    """Show when the new version answered, and latency and errors before, during and after."""
+    from rich.table import Table
+
+    events = ", ".join(
+        f"{name.replace('_', ' ')} after {seconds:.2f} s" for name, seconds in switch["events"].items()
+    )
+    console.print(f"version {switch['from_version']} to {switch['to_version']}: {events}", soft_wrap=True)
+    table = Table("the switch")
+    for column in ("p50 ms", "p99 ms", "slowest", "errors"):
+        table.add_column(column, justify="right")
+    rows = {**switch.get("phases", {}), "whole": {**switch["latency"], "errors": _errors(switch["errors"])}}
+    for phase, row in rows.items():
+        latencies = (f"{row[name]:.2f}" for name in ("p50_ms", "p99_ms", "max_ms"))
+        table.add_row(phase, *latencies, str(row["errors"]))
+    console.print(table)
+
+
+def _render_run(result: dict[str, Any], report: Path | None, agreement_users: int) -> None:
     for beams in result["beams"]:
         console.print(_table_of_stages(beams))
         if beams["agreement"] is not None:
             console.print(f"agreement with brute force: {beams['agreement']:.1%}")
+        elif agreement_users:
+            console.print("agreement with brute force: not measured; give the beams with --level-topn")
     if "switch" in result:
-        switch = result["switch"]
-        console.print(f"version {switch['from_version']} to {switch['to_version']}: {switch['events']}")
+        _render_switch(result["switch"])
     if report is not None:
         console.print(f"Report: {report}", soft_wrap=True)
 

@@ -87,6 +87,13 @@ def test_check_preload_names_the_symbols_that_a_server_lacks(shim: Path) -> None
     assert done.stderr.startswith("1 of the symbols that ")
 
 
+def test_check_preload_looks_into_the_tensorflow_libraries_that_a_server_links(
+    shim: Path, server: Path
+) -> None:
+    done = run(ROOT / "tools" / "check_preload", shim.with_name("libnann_ops.so"), server)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(("library", "server"), [("/etc/passwd", "/bin/true"), ("{library}", "/etc/passwd")])
 def test_check_preload_refuses_what_is_no_library(shim: Path, library: str, server: str) -> None:
     library = library.format(library=shim.with_name("libnann_ops.so"))
