@@ -7,7 +7,7 @@ import importlib
 
 import pytest
 
-from nann.serving.server import Code, StatusError, _describe
+from nann.serving.server import Code, StatusError, _describe, bracketed
 from nann.serving.server._versions import State, VersionStatus
 
 
@@ -19,8 +19,25 @@ def test_a_status_with_a_path_that_is_not_utf_8() -> None:
     assert b"/models/?/1" in _describe.status_json(versions)
 
 
-@pytest.mark.parametrize("module", ["_config", "_manager", "_servable", "_server", "_status"])
+_SERVER_MODULES = ["_batching", "_config", "_manager", "_servable", "_server", "_status", "_tls"]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *(f"nann.serving.server.{name}" for name in _SERVER_MODULES),
+        "nann.serving.client._channel",
+        "nann.cli._serve_flags",
+    ],
+)
 def test_examples_in_docstrings(module: str) -> None:
-    results = doctest.testmod(importlib.import_module(f"nann.serving.server.{module}"))
+    results = doctest.testmod(importlib.import_module(module))
     assert results.attempted > 0
     assert results.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [("::", "[::]"), ("[::]", "[::]"), ("::1", "[::1]"), ("[::1]", "[::1]"), ("a", "a")]
+)
+def test_hosts_before_a_port(host: str, expected: str) -> None:
+    assert bracketed(host) == expected

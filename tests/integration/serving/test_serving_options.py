@@ -38,7 +38,8 @@ def _states(rest: str, model: str, context: ssl.SSLContext | None = None) -> lis
         return [version["state"] for version in json.load(response)["model_version_status"]]
 
 
-@pytest.mark.parametrize("host", ["::", "[::]", "::1", "[::1]"])
+# Each of these starts a server; `bracketed` has the other spellings, "[::]" and "::1".
+@pytest.mark.parametrize("host", ["::", "[::1]"])
 def test_ipv6_addresses(serve: Callable[..., Any], base_path: Path, host: str) -> None:
     server = serve("--model_name=nann", f"--model_base_path={base_path}", "--host", host).wait_ready()
     assert server.grpc.startswith("[::1]:" if "1" in host else "localhost:")
