@@ -209,7 +209,9 @@ def late_concat(x: Tensor, _: Uses) -> Tensor | None:
     parts, start = [], 0
     for part in joined.inputs:
         n = part.shape[axis]
-        operands = [part if each == joined else _part(each, axis - x.rank, start, n) for each in x.inputs]
+        operands = [
+            part if each == joined else part_along(each, axis - x.rank, start, n) for each in x.inputs
+        ]
         parts.append(_arithmetic(x, *operands))
         start += n
     return concat(parts, axis)
@@ -240,7 +242,7 @@ def _stacked(x: Tensor) -> tuple[list[Tensor], int] | None:
     ], at
 
 
-def _part(x: Tensor, axis: int, begin: int, n: int) -> Tensor:
+def part_along(x: Tensor, axis: int, begin: int, n: int) -> Tensor:
     """`n` of an operand's indices along an axis counted from the end; all of it where it is broadcast."""
     if -axis > x.rank or x.shape[axis] == 1:
         return x

@@ -10,7 +10,18 @@ import math
 from collections.abc import Sequence
 
 from nann.export.scorer._ir import Tensor, Uses
-from nann.export.scorer._ops import broadcast, concat, dot, mul, reduce_, reshape, scaled, slice_, transpose
+from nann.export.scorer._ops import (
+    broadcast,
+    concat,
+    dot,
+    is_matmul,
+    mul,
+    reduce_,
+    reshape,
+    scaled,
+    slice_,
+    transpose,
+)
 
 MAX_UNROLLED = 16
 Labels = Sequence[object]
@@ -75,7 +86,7 @@ def sum_of_product(x: Tensor, _: Uses) -> Tensor | None:
 
 def product_of_free(x: Tensor, _: Uses | None = None) -> Tensor | None:
     """A product of matrices within leading axes of which one operand is free, as one `dot` or a few."""
-    if x.op != "BatchMatMulV2":
+    if not is_matmul(x):
         return None
     left, right = x.inputs
     if left.is_free and right.is_free:

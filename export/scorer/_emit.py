@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
 from nann.export.scorer._ir import Array, Node, Shape, Tensor, topological
-from nann.export.scorer._ops import is_negation
+from nann.export.scorer._ops import flag, is_negation
 
 # Operations without a type.
 _OF_BOOL = frozenset(["All", "Any"])
@@ -246,11 +246,14 @@ def _reduce(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
 
 def _matmul(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
     """The flags are set here: BatchMatMulV2 transposes as it reads."""
-    flags = [_is_transposed(each) and not emitter.is_bound(each) for each in node.inputs]
-    sides = [emitter.name(each.inputs[0]) if flag else name
-             for each, flag, name in zip(node.inputs, flags, inputs, strict=True)]  # fmt: skip
-    dtype = node.outputs[0].dtype
-    return emitter.op("BatchMatMulV2", sides, node.name, dtype, adj_x=flags[0], adj_y=flags[1])
+    turned = [_is_transposed(each) and not emitter.is_bound(each) for each in node.inputs]
+    sides = [emitter.name(each.inputs[0]) if is_turned else name
+             for each, is_turned, name in zip(node.inputs, turned, inputs, strict=True)]  # fmt: skip
+    flags = {
+        name: is_turned != flag(node, name)
+        for name, is_turned in zip(("adj_x", "adj_y"), turned, strict=True)
+    }
+    return emitter.op("BatchMatMulV2", sides, node.name, node.outputs[0].dtype, **flags)
 
 
 def _is_transposed(x: Tensor) -> bool:

@@ -136,7 +136,7 @@ class Lowering:
 
     def _input(self, tensor: Tensor, number: int) -> Step:
         shape = self.shape(tensor)
-        # Axes of size 1 count for nothing where the tensor is read.
+        # A tensor is read as a matrix, whatever its axes before the last.
         parameters = (number, *(tensor.shape if tensor.rank <= 2 else (shape.rows, shape.columns)))
         return Step((), lambda _: self.program.add(Opcode.INPUT, shape, parameters=parameters))
 

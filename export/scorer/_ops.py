@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._ir import Array, Shape, Spec, Tensor, constant, make
+from nann.export.scorer._ir import Array, Node, Shape, Spec, Tensor, constant, make
 
 # Larger results are left to be computed: a model is not to grow by its broadcasts.
 MAX_FOLDED_BYTES = 2**20
@@ -72,6 +72,16 @@ def matmul(x: Tensor, y: Tensor) -> Tensor:
     no = tf.compat.v1.AttrValue(b=False).SerializeToString()
     attrs = {"T": _type_attr(x.dtype), "adj_x": no, "adj_y": no}
     return Tensor(make("BatchMatMulV2", [x, y], [Spec(x.dtype, shape)], attrs))
+
+
+def is_matmul(x: Tensor) -> bool:
+    """Whether it is of that form; TensorFlow's own may have flags, in types that are not re-arranged."""
+    return x.op == "BatchMatMulV2" and not (flag(x.node, "adj_x") or flag(x.node, "adj_y"))
+
+
+def flag(node: Node, name: str) -> bool:
+    """An attribute of TensorFlow's."""
+    return bool(tf.compat.v1.AttrValue.FromString(node.attrs[name]).b)
 
 
 def transpose(x: Tensor, perm: Sequence[int]) -> Tensor:

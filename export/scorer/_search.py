@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from nann.export.scorer._activations import ACTIVATIONS
 from nann.export.scorer._algebra import ALGEBRA, FINISH, MOVES
+from nann.export.scorer._beside import BESIDE
 from nann.export.scorer._cleanup import CLEANUP
 from nann.export.scorer._cost import ITEMS_PER_REQUEST, NS_PER_BYTE, Work, bytes_per_item, work_of
 from nann.export.scorer._cut import cheapest_cut
@@ -15,7 +16,7 @@ from nann.export.scorer._ir import Tensor, name_new, topological
 from nann.export.scorer._read import ScorerGraph
 from nann.export.scorer._rewrite import rewrite, substitute
 from nann.export.scorer._rows import RowAnalysis
-from nann.export.scorer._sequences import SEQUENCES, dot_of_rows
+from nann.export.scorer._sequences import SEQUENCES
 
 _MAX_STEPS = 40  # moves that are taken; each makes the scorer cheaper
 _MAX_TRIED = 400
@@ -111,7 +112,7 @@ def _clean(graph: ScorerGraph) -> Tensor:
 
 def _normal(output: Tensor) -> Tensor:
     shapes = (*CLEANUP, *SEQUENCES)
-    return rewrite(output, (*shapes, *ALGEBRA), free_rules=shapes)
+    return rewrite(output, (*shapes, *ALGEBRA, *BESIDE), free_rules=shapes)
 
 
 def _moves(output: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -120,7 +121,7 @@ def _moves(output: Tensor) -> list[tuple[Tensor, Tensor]]:
     for node in topological([output]):
         tensor = Tensor(node)
         if not tensor.is_free and len(node.outputs) == 1:
-            moved = [each for move in (*MOVES, dot_of_rows) if (each := move(tensor)) is not None]
+            moved = [each for move in MOVES if (each := move(tensor)) is not None]
             found += [(tensor, name_new(each, node.name)) for each in moved]
     return found
 

@@ -6,7 +6,7 @@ import math
 
 from nann.export.scorer._cleanup import function_of_rows
 from nann.export.scorer._ir import Tensor, Uses
-from nann.export.scorer._ops import add, concat, dot, matmul, mul, reshape, transpose
+from nann.export.scorer._ops import add, matmul, mul, reshape, transpose
 from nann.export.scorer._rewrite import Rule
 
 
@@ -71,17 +71,6 @@ def items_apart(x: Tensor, _: Uses) -> Tensor | None:
     if rest:
         return None
     return reshape(function(reshape(before, (before.shape[0], rows, *operand.shape[1:]))), x.shape)
-
-
-def dot_of_rows(x: Tensor) -> Tensor | None:
-    """dot(rows of the user above rows of the item, W) -> dot(user, W) above dot(item, W)."""
-    if x.op != "dot" or x.is_free or x.inputs[0].op != "concat":
-        return None
-    joined, matrix = x.inputs
-    axis = joined.node.attrs["axis"]
-    if axis == joined.rank - 1 or not any(each.is_free for each in joined.inputs):
-        return None
-    return concat([dot(each, matrix) for each in joined.inputs], axis)
 
 
 SEQUENCES: tuple[Rule, ...] = (bias_of_heads, scalar_before_transpose, scale_into_matmul, items_apart)

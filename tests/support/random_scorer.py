@@ -68,6 +68,7 @@ class RandomModel:
             self._concat, self._slice, self._with_user, self._with_row, self._with_row, self._reduced,
             self._rank_three, self._control_flow, self._user_side, self._dot_product, self._noise,
             self._constant_rows, self._over_batch, self._over_batch, self._compared,
+            self._one_more_event,
         ]  # fmt: skip
         graph = tf.compat.v1.get_default_graph()
         while len(_arithmetic(graph)) < self._operations:
@@ -285,6 +286,20 @@ class RandomModel:
             masked = tf.where(mask, logits, -1e9) if kind == 2 else logits - 1e9 * (1 - there[..., 0])
             pooled = tf.einsum("nl,nle->ne", tf.nn.softmax(masked), events)
         return pooled * x if self._choose(2) else self._project(tf.concat([pooled, x], -1), self._width())
+
+    def _one_more_event(self) -> tf.Tensor:
+        """A transformer's layer over the user's events and the item."""
+        events, x = self._pick(self._events), self._pick(self._rows)
+        if x.shape[-1] != events.shape[-1]:
+            x = self._project(x, events.shape[-1])
+        rows = tf.concat([self._repeated(events, x.shape[0]), x[:, tf.newaxis]], 1)
+        mean, variance = tf.nn.moments(rows, [-1], keepdims=True)
+        normed = (rows - mean) * tf.math.rsqrt(variance + 0.1)
+        query, key, value = (tf.tensordot(normed, self._weights(rows.shape[-1], 4), 1) for _ in "qkv")
+        there = tf.concat([self._mask(), [True]], 0)
+        logits = tf.where(there, tf.matmul(query, key, transpose_b=True) * 0.5, -1e9)
+        attended = tf.nn.relu(tf.matmul(tf.nn.softmax(logits), value)) + tf.tanh(value)
+        return attended[:, -1] if self._choose(2) else tf.reduce_mean(attended, 1)
 
     def _repeated(self, x: tf.Tensor, n: int) -> tf.Tensor:
         """A tensor of the user [...] as [n, ...]."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,6 +14,7 @@ from nann.export.scorer import freeze_scorer, split_function
 from nann.export.scorer._lower import lower
 from nann.export.scorer._lowering import NotLowerableError
 from nann.export.scorer.scorer import tolerance_of
+from nann.export.scorer.split import whole_scorer
 from support.native_scores import TILE_ROWS, scores_of
 from support.splitting import FunctionModel
 
@@ -25,14 +27,17 @@ KERNEL = RANDOM.normal(size=(D, D)).astype(np.float32) * 0.4
 
 
 def compare(
-    score: Callable[..., tf.Tensor], *, after_user_function: bool | None = None, **state: Any
+    score: Callable[..., tf.Tensor],
+    *,
+    after_user_function: bool | None = None,
+    max_table_width: int = 0,
+    **state: Any,
 ) -> None:
     """That the program's scores are TensorFlow's. state: [users, ...] of each of the user's tensors."""
     specs = {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in state.items()}
     function = freeze_scorer(FunctionModel(score, **specs), tile_rows=TILE_ROWS).function
-    result = split_function(function, max_table_width=0)
-    assert result.ir is not None
-    program = lower(result.ir)
+    result = split_function(function, max_table_width=max_table_width)
+    program = lower(result.ir or whole_scorer(function))
     assert after_user_function in (None, program.after_user_function)
     expected, found = (scores_of(result, list(state.values()), each) for each in (b"", program.to_bytes()))
     assert np.ptp(expected) > 0
@@ -60,6 +65,17 @@ def test_a_mask_with_axes_of_size_one() -> None:
         events=EVENTS,
         mask=MASK[:, np.newaxis, :, np.newaxis],
     )
+
+
+def test_user_tensors_of_many_axes() -> None:
+    """As the heads of an attention: read as rows and columns."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        keys = tf.transpose(tf.reshape(user["events"], [L, 2, 4]), [1, 2, 0])
+        logits = tf.einsum("nhd,hdl->nhl", tf.reshape(tf.tanh(item), [-1, 2, 4]), keys)
+        return tf.reduce_sum(tf.nn.softmax(logits) * user["weights"], [1, 2])
+
+    compare(score, events=EVENTS, weights=RANDOM.normal(size=(2, 1, 2, L)).astype(np.float32))
 
 
 def test_numbers_of_the_user_are_compared_with_those_of_items() -> None:
@@ -143,3 +159,20 @@ FUNCTIONS: list[Callable[[tf.Tensor], tf.Tensor]] = [
 @pytest.mark.parametrize("function", FUNCTIONS, ids=range(len(FUNCTIONS)))
 def test_functions(function: Callable[[tf.Tensor], tf.Tensor]) -> None:
     compare(lambda user, item: tf.reduce_sum(function(item * user["taste"]), -1), taste=TASTE)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "silu", "tanh", "selu"])
+def test_the_plan_is_one_that_runs_natively(activation: str) -> None:
+    """The scorer of docs/your-model.md: which of its forms is the cheapest hangs on the activation."""
+    network = keras.Sequential([keras.layers.Dense(16, activation=activation), keras.layers.Dense(1)])
+    network.build((None, 3 * D))
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        present = tf.reduce_any(user["events"] != 0, -1)
+        attended = tf.matmul(
+            tf.nn.softmax(tf.where(present, tf.matmul(item, user["events"], transpose_b=True), -1e9)),
+            user["events"],
+        )
+        return network(tf.concat([attended, item, attended * item], -1))[:, 0]
+
+    compare(score, max_table_width=4096, events=EVENTS)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from nann.export.scorer._cleanup import CLEANUP
 from nann.export.scorer._einsum import einsum
 from nann.export.scorer._ir import Tensor
 from nann.export.scorer._ops import broadcast
 from nann.export.scorer._rewrite import rewrite
-from support.splitting import item, ops_of, user, value_of
+from support.splitting import item, ops_of, split, user, value_of
 
 SIZES = {"b": 6, "l": 5, "m": 3, "h": 2, "d": 4, "e": 4}
 SHAPED = ("reshape", "transpose")
@@ -74,3 +76,17 @@ def test_a_user_that_is_repeated_is_multiplied_once() -> None:
         rewritten = rewrite(product, CLEANUP, free_rules=CLEANUP)
         assert [op for op in ops_of(rewritten) if op not in SHAPED] == ["dot"]
         np.testing.assert_allclose(value_of(rewritten), value_of(product), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("flags", [(False, False), (True, False), (False, True), (True, True)])
+def test_products_of_integers_are_left_as_they_are(flags: tuple[bool, bool]) -> None:
+    """They have flags of their own, which are no transposes of ours."""
+
+    def score(state: Any, x: tf.Tensor) -> tf.Tensor:
+        numbers = tf.cast(4.0 * x, tf.int32)
+        left = tf.reshape(numbers, [-1, 4, 2] if flags[0] else [-1, 2, 4])
+        right = tf.reshape(state["right"], [1, 2, 4] if flags[1] else [1, 4, 2])
+        product = tf.matmul(left, right, transpose_a=flags[0], transpose_b=flags[1])
+        return tf.reduce_sum(tf.cast(product, tf.float32) * 0.1, [1, 2])
+
+    split(score, right=tf.TensorSpec([8], tf.int32))

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from nann.export.scorer import _ops
+from nann.export.scorer._beside import late_rows
 from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._rewrite import Rule
 from nann.export.scorer._sequences import (
     bias_of_heads,
-    dot_of_rows,
     items_apart,
     scalar_before_transpose,
     scale_into_matmul,
@@ -68,8 +68,9 @@ def test_a_rule_leaves_other_forms(rule: Rule, x: Tensor) -> None:
 
 def test_rows_of_the_user_are_multiplied_once() -> None:
     before = _ops.dot(_with_user_rows(), weights(8, 5))
-    after = dot_of_rows(before)
+    after = late_rows(before, Counter())
     assert after is not None
     assert [each.op for each in (after, *after.inputs)] == ["concat", "dot", "dot"]
     np.testing.assert_allclose(value_of(after), value_of(before), rtol=1e-5, atol=1e-6)
-    assert dot_of_rows(_ops.dot(_ops.concat([item(3, 8), item(3, 8)], 1), weights(8, 5))) is None
+    of_items = _ops.dot(_ops.concat([item(3, 8), item(3, 8)], 1), weights(8, 5))
+    assert late_rows(of_items, Counter()) is None

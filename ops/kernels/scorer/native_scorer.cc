@@ -27,16 +27,15 @@ NativeExecutor::Options OptionsOf(int64_t tile_rows, bool bfloat16) {
   return options;
 }
 
-// Axes of size 1 count for nothing.
-bool HasDims(const Tensor& tensor, absl::Span<const uint32_t> dims) {
-  std::vector<int64_t> expected, found;
-  for (const uint32_t n : dims) {
-    if (n != 1) expected.push_back(n);
+// Rows and columns of a tensor: all axes but the last one after the other.
+template <typename Dims>
+std::pair<int64_t, int64_t> MatrixOf(const Dims& dims) {
+  int64_t rows = 1, columns = 1;
+  for (const auto n : dims) {
+    rows *= columns;
+    columns = static_cast<int64_t>(n);
   }
-  for (int axis = 0; axis < tensor.dims(); ++axis) {
-    if (tensor.dim_size(axis) != 1) found.push_back(tensor.dim_size(axis));
-  }
-  return expected == found;
+  return {rows, columns};
 }
 
 // Whole numbers up to this are floats; larger ones become infinity, which equals no number of an item.
@@ -113,7 +112,8 @@ absl::Status NativeScorer::RunUser(const std::vector<Tensor>& tensors, Memory* u
     if (instruction.opcode != Opcode::kInput) continue;
     const size_t index = instruction.parameters[0];
     const absl::Span<const uint32_t> dims = absl::MakeConstSpan(instruction.parameters).subspan(1);
-    const bool fits = index < tensors.size() && HasDims(tensors[index], dims);
+    const bool fits =
+        index < tensors.size() && MatrixOf(tensors[index].shape().dim_sizes()) == MatrixOf(dims);
     if (fits && floats[index] == nullptr) floats[index] = FloatsOf(tensors[index], &converted[index]);
     if (!fits || floats[index] == nullptr) {
       return absl::InvalidArgumentError(absl::StrCat(

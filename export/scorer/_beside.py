@@ -1,0 +1,123 @@
+"""Rows of the user beside a row of the item: what works on each row is computed once for those of the user.
+
+A candidate may be one more event of the sequence, or one more field: keys and values of the user's events do
+not change from item to item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nann.export.scorer._cleanup import part_along
+from nann.export.scorer._ir import Tensor, Uses
+from nann.export.scorer._narrow import like
+from nann.export.scorer._ops import concat, dot, is_matmul, matmul, reduce_, reshape, transpose
+from nann.export.scorer._rewrite import Rule
+from nann.export.scorer._rows import ELEMENTWISE
+
+_ON_ROWS = frozenset(["LogSoftmax", "Softmax"])
+
+
+def late_rows(x: Tensor, _: Uses) -> Tensor | None:
+    """f([user, item]) -> [f(user), f(item)], one above the other, where f works on each row."""
+    joined = next((each for each in x.inputs if _has_user_rows(each)), None)
+    found = None if joined is None else _of_each(x, joined)
+    if found is None:
+        return None
+    parts, axis = found
+    return concat(parts, axis) if any(part.is_free for part in parts) else None
+
+
+def _of_each(x: Tensor, joined: Tensor) -> tuple[list[Tensor], int] | None:
+    """What `x` is of each part of its operand `joined`, and the axis along which these meet."""
+    axis: int = joined.node.attrs["axis"]
+    is_above = axis != joined.rank - 1
+    if x.op == "dot" and joined == x.inputs[0] and is_above:
+        return [dot(part, x.inputs[1]) for part in joined.inputs], axis
+    if x.op in _ON_ROWS and is_above:
+        return [like(x.node, [part], [part.shape])[0] for part in joined.inputs], axis
+    if x.op == "reduce" and axis not in x.node.attrs["axes"]:
+        function, axes = x.node.attrs["function"], x.node.attrs["axes"]
+        left = axis - sum(each < axis for each in axes)
+        return [reduce_(part, function, axes) for part in joined.inputs], left
+    if x.op == "reshape" and x.shape[: axis + 1] == joined.shape[: axis + 1]:
+        before, after = x.shape[:axis], x.shape[axis + 1 :]
+        return [reshape(part, (*before, part.shape[axis], *after)) for part in joined.inputs], axis
+    place = axis + x.rank - joined.rank
+    if x.op in ELEMENTWISE - {"broadcast"} and x.shape[place] == joined.shape[axis]:
+        parts = _elementwise(x, [part.shape[axis] for part in joined.inputs], place)
+        return None if parts is None else (parts, place)
+    return None
+
+
+def _has_user_rows(x: Tensor) -> bool:
+    """Whether it is rows of which some are the user's, or a number for each of them."""
+    return x.op == "concat" and not x.is_free and any(part.is_free for part in x.inputs)
+
+
+def _elementwise(x: Tensor, sizes: Sequence[int], axis: int) -> list[Tensor] | None:
+    """Operands are cut alike: those that are rows one above the other, and those that are free."""
+    operands = [_cut(each, sizes, axis - x.rank) for each in x.inputs]
+    parts = []
+    for at, n in enumerate(sizes):
+        some = [each[at] for each in operands if each is not None]
+        if len(some) < len(operands):
+            return None
+        shape = np.broadcast_shapes(*(each.shape for each in some))
+        if shape != (*x.shape[:axis], n, *x.shape[axis + 1 :]):
+            return None
+        parts.append(like(x.node, some, [shape])[0])
+    return parts
+
+
+def _cut(x: Tensor, sizes: Sequence[int], axis: int) -> list[Tensor] | None:
+    """Its parts along an axis counted from the end; None where they would have to be copied."""
+    is_same = -axis > x.rank or x.shape[axis] == 1
+    if x.op == "concat" and x.node.attrs["axis"] - x.rank == axis:
+        found = [part.shape[axis] for part in x.inputs]
+        return list(x.inputs) if found == list(sizes) else None
+    if not x.is_free and not is_same:
+        return None
+    return [part_along(x, axis, sum(sizes[:at]), n) for at, n in enumerate(sizes)]
+
+
+def early_slice(x: Tensor, uses: Uses) -> Tensor | None:
+    """A slice of f(a) -> f(a slice of a), where nothing else reads f(a): the last of a sequence's states."""
+    inner = x.inputs[0] if x.inputs else x
+    if x.op != "slice" or uses[inner] > 1:
+        return None
+    cut = [axis for axis in range(1, x.rank) if x.shape[axis] != inner.shape[axis]]
+    if len(cut) != 1 or x.shape[0] != inner.shape[0]:
+        return None
+    return _sliced(inner, cut[0], x.node.attrs["begin"][cut[0]], x.shape[cut[0]])
+
+
+def _sliced(x: Tensor, axis: int, begin: int, n: int) -> Tensor | None:
+    """`n` of what an operation computes along an axis; None for operations that mix it."""
+    shape = (*x.shape[:axis], n, *x.shape[axis + 1 :])
+    at, first = axis - x.rank, x.inputs[0] if x.inputs else x
+    if x.op in ELEMENTWISE - {"broadcast"}:
+        operands = [part_along(each, at, begin, n) for each in x.inputs]
+        is_whole = np.broadcast_shapes(*(each.shape for each in operands)) == shape
+        return like(x.node, operands, [shape])[0] if is_whole else None
+    if x.op == "dot" and at < -1:
+        return dot(part_along(first, at, begin, n), x.inputs[1])
+    if x.op in _ON_ROWS and at < -1:
+        return like(x.node, [part_along(first, at, begin, n)], [shape])[0]
+    if is_matmul(x) and at == -2:
+        return matmul(part_along(first, at, begin, n), x.inputs[1])
+    if x.op == "reduce":
+        kept = [each for each in range(first.rank) if each not in x.node.attrs["axes"]]
+        part = part_along(first, kept[axis] - first.rank, begin, n)
+        return reduce_(part, x.node.attrs["function"], x.node.attrs["axes"])
+    if x.op == "transpose":
+        perm = x.node.attrs["perm"]
+        return transpose(part_along(first, perm[axis] - first.rank, begin, n), perm)
+    if x.op == "reshape" and x.shape[: axis + 1] == first.shape[: axis + 1]:
+        return reshape(part_along(first, axis - first.rank, begin, n), shape)
+    return None
+
+
+BESIDE: tuple[Rule, ...] = (late_rows, early_slice)
