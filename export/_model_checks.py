@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
-from nann.export._samples import Arrays, Sample
+from nann.export._samples import Arrays, Sample, vocabulary_ends
 from nann.export.index.oracle import ScoreFn
 from nann.export.items import Items
 from nann.export.scorer import Scorer
@@ -55,17 +55,17 @@ def _check_rows(
 ) -> None:
     """Try the first and the last row of each vocabulary; `features` are those of users without any id."""
     without_ids = _numbers_of(model, features)
-    for name, ids in vocabularies.items():
-        for row in (1, len(ids)):
-            try:
-                are_numbers = _numbers_of(model, {**features, name: np.full_like(features[name], row)})
-            except InvalidInputError as error:
-                raise InvalidInputError(
-                    f"embed_user: expected a vector for each row of vocabulary/{name}.npy, 0 (missing) to "
-                    f"{len(ids)} (the last id), found none for row {row} ({said(error.__cause__ or error)}). "
-                    f"Make the table {len(ids) + 1} rows long."
-                ) from error
-            _check_numbers(are_numbers, without_ids, f"row {row} of vocabulary/{name}.npy")
+    for name, row in vocabulary_ends(vocabularies):
+        last = len(vocabularies[name])
+        try:
+            are_numbers = _numbers_of(model, {**features, name: np.full_like(features[name], row)})
+        except InvalidInputError as error:
+            raise InvalidInputError(
+                f"embed_user: expected a vector for each row of vocabulary/{name}.npy, 0 (missing) to {last} "
+                f"(the last id), found none for row {row} ({said(error.__cause__ or error)}). Make the table "
+                f"{last + 1} rows long."
+            ) from error
+        _check_numbers(are_numbers, without_ids, f"row {row} of vocabulary/{name}.npy")
 
 
 def _check_numbers(found: Mapping[str, bool], without_ids: Mapping[str, bool], what: str) -> None:

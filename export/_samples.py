@@ -87,6 +87,14 @@ def sample_from_model(
     return Sample(features, embedded(model, rows, lengths))
 
 
+def vocabulary_ends(vocabularies: Mapping[str, npt.NDArray[np.int64]]) -> list[tuple[str, int]]:
+    """Feature and row of the first and the last id of each vocabulary, where a table that is short breaks.
+
+    Row 0 is a missing id: the id of a row is `ids[row - 1]`.
+    """
+    return [(name, row) for name, ids in vocabularies.items() for row in (1, len(ids))]
+
+
 def _plain_values(generator: np.random.Generator, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """Values of a feature without a vocabulary, such as every model takes.
 

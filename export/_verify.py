@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import VerificationError
-from nann.export._samples import Arrays, Sample
+from nann.export._samples import Arrays, Sample, vocabulary_ends
 from nann.export.index import oracle
 from nann.export.index.files import GraphIndex
 from nann.export.index.proxy_oracle import ProxyTables, proxy_search
@@ -354,7 +354,7 @@ def check_vocabulary_ends(
         "level_topn": np.asarray([level_topn], np.int32),
         "exclude_ids": np.full((1, 1), _UNKNOWN_ID, np.int64),
     }
-    ends = [(name, int(ids[end])) for name, ids in vocabularies.items() for end in (0, -1)]
+    ends = [(name, int(vocabularies[name][row - 1])) for name, row in vocabulary_ends(vocabularies)]
     for name, item in ends or [("", 0)]:
         asked = {**one, name: np.full_like(one[name], item)} if name else one
         try:

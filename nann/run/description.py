@@ -39,7 +39,10 @@ class Run:
     history: tuple[Mapping[str, Any], ...] = ()
 
 
-_NEXT_STEP = "Name the folder of a run; docs/your-model.md says what it holds."
+_NEXT_STEP = (
+    "Name the folder of a run, or write the file: docs/your-model.md says what it holds, also for Keras "
+    "networks and SavedModels."
+)
 
 
 def read_run(run_dir: str | Path, *, next_step: str = _NEXT_STEP) -> Run:

@@ -80,8 +80,9 @@ def test_what_cannot_be_loaded_is_refused(tmp_path: Path, content: Any, message:
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(
         InvalidFileError, match=r"run\.json: expected the description of a run, found no such"
-    ):
+    ) as error:
         read_run(tmp_path)
+    assert "or write the file: docs/your-model.md" in str(error.value)
 
 
 def _run_of_its_own(run: Path, answer: str) -> Path:
