@@ -44,7 +44,7 @@ _OTHERS = """
 ## Models of another collection
 
 {number} scorers that were written elsewhere, given as `FILE.py:Class`. The code is as it was; the weights are
-random, and the corpus is that of `tests/zoo`.
+random, the corpus is that of `tests/zoo`, and a vocabulary has as many ids as the model's table has rows for.
 """
 
 _ODD = """
