@@ -51,7 +51,7 @@ class EvaluateOptions:
     """
 
     model_dir: Path | None = None
-    walk: Literal["auto", "fixed", "adaptive", "all"] = "auto"
+    walk: Literal["auto", "fixed", "adaptive", "proxy", "all"] = "auto"
     k: int = 50
     level_topn: Sequence[int] | None = None
     brute_force: bool = False

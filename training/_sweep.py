@@ -27,7 +27,7 @@ from nann.training._run import read_run_dataset
 from nann.training.metrics import mean_interval, top_k
 
 SWEEP_FILE = "sweep.json"
-WALKS: tuple[Literal["fixed", "adaptive", "all"], ...] = ("fixed", "adaptive", "all")
+WALKS: tuple[Literal["fixed", "adaptive", "proxy", "all"], ...] = ("fixed", "adaptive", "proxy", "all")
 # Beams of level 0: from what is certainly too narrow to what costs more than most can pay.
 WIDTHS = (25, 50, 100, 200, 400, 800)
 
@@ -37,7 +37,7 @@ class SweepPoint:
     """One walk with one `level_topn`, measured on U users.
 
     Attributes:
-      walk: fixed, adaptive, all.
+      walk: fixed, adaptive, proxy, all.
       level_topn: its beams.
       agreement, agreement_low, agreement_high: mean share of brute force's list that is found, and its 95 %
         interval (bootstrap over users).

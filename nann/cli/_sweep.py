@@ -22,19 +22,21 @@ def some_users(users: tuple[int, ...]) -> str:
 
 
 def sweep_table(found: Sweep) -> Table:
-    """A line for each walk and beams."""
+    """A line for each walk and each beam of level 0."""
     table = Table(title=f"agreement@{found.k} with brute force, {found.users:,} users, {found.items:,} items")
-    for name in ("walk", "beams", "agreement (95 %)", "worst 5 %", "least served users", "scored", "ms"):
-        table.add_column(name, justify="left" if name in ("walk", "least served users") else "right")
+    for name in ("walk", "beam", "agreement", "95 % interval", "worst 5 %", "scored", "ms"):
+        table.add_column(name, justify="left" if name == "walk" else "right", no_wrap=True)
+    table.add_column("least served users")
     for point in found.points:
         table.add_row(
             point.walk,
-            ",".join(map(str, point.level_topn)),
-            f"{point.agreement:.3f} ({point.agreement_low:.3f} to {point.agreement_high:.3f})",
+            f"{point.level_topn[-2]:,}",
+            f"{point.agreement:.3f}",
+            f"{point.agreement_low:.3f} to {point.agreement_high:.3f}",
             f"{point.agreement_worst_5_percent:.3f}",
-            some_users(point.worst_users),
             f"{point.items_scored:,.0f}",
             f"{point.milliseconds:.2f}",
+            some_users(point.worst_users),
         )
     return table
 

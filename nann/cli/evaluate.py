@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--walk",
-    type=click.Choice(["auto", "fixed", "adaptive", "all"]),
+    type=click.Choice(["auto", "fixed", "adaptive", "proxy", "all"]),
     help="Walk of the temporary export.  [default: auto]",
 )
 @click.option("--brute-force", is_flag=True, help="Also score all items for every user, and compare.")

@@ -16,7 +16,7 @@ CHECKPOINTS = "checkpoints"
 VOCABULARY = "vocabulary"
 EMBEDDINGS = "embeddings"
 INDEX = "index"
-# User features of real users, by whom an export chooses its beams (docs/export.md).
+# User features of real users, by whom an export chooses its beams (docs/speed.md).
 REQUESTS = "requests.npz"
 
 

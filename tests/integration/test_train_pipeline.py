@@ -355,7 +355,7 @@ def test_a_sweep_measures_walks_and_beams(folder: Path, tmp_path: Path) -> None:
     assert json.loads((run / "sweep.json").read_text()) == result
     assert (run / "sweep.png").read_bytes().startswith(b"\x89PNG")
     points = result["points"]
-    assert list(dict.fromkeys(point["walk"] for point in points)) == ["fixed", "adaptive", "all"]
+    assert list(dict.fromkeys(point["walk"] for point in points)) == ["fixed", "adaptive", "proxy", "all"]
     every_item = points[-1]
     assert (every_item["agreement"], every_item["agreement_worst_5_percent"]) == (1.0, 1.0)
     assert every_item["items_scored"] == 400
