@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def models(runs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Version 1 of the whole and of 1, 2 and 4 shards; version 2 of four shards beside, as `later`."""
-    from nann.export import ExportOptions, export_model, export_shards
+    from nann.export import ExportOptions, Tuning, export_model, export_shards
+
+    def fixed(beams: Sequence[int]) -> ExportOptions:
+        return ExportOptions(level_topn=beams, tuning=Tuning(walk="fixed"))
 
     folder = tmp_path_factory.mktemp("models")
-    export_model(runs[0], folder / "whole/1", ExportOptions(level_topn=WHOLE_BEAMS))
+    export_model(runs[0], folder / "whole/1", fixed(WHOLE_BEAMS))
     for shards, beams in SHARD_BEAMS.items():
-        export_shards(runs[0], folder / "nann/1", ExportOptions(level_topn=beams), shards=shards, threads=1)
-    export_shards(runs[1], folder / "later/2", ExportOptions(level_topn=SHARD_BEAMS[4]), shards=4, threads=1)
+        export_shards(runs[0], folder / "nann/1", fixed(beams), shards=shards, threads=1)
+    export_shards(runs[1], folder / "later/2", fixed(SHARD_BEAMS[4]), shards=4, threads=1)
     return folder
 
 
