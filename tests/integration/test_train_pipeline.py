@@ -246,7 +246,8 @@ def test_an_export_is_measured_as_it_serves(folder: Path, tmp_path: Path) -> Non
         "walk": "adaptive",
         "level_topn": [30, 1, 20],
     }
-    assert 0 < result["agreement"] < 1  # 30 items are kept before those that a user had are dropped
+    # The pool of an adaptive walk holds k items besides those that a user had, and all 400 are scored.
+    assert result["agreement"] > 0.9
     assert result["items_scored_mean"] == 400
 
 
