@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from nann.export.scorer._ir import Tensor
 from nann.export.scorer._lowering import Lowering
+from nann.export.scorer._ops import broadcast, concat, reshape
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class View:
 
 def view_of(lowering: Lowering, x: Tensor) -> View:
     """The tensor as a view of one that is computed: itself, or what is behind moves."""
+    joined = _heads_joined(lowering, x)
+    if joined is not None:
+        return _reshaped(x, whole(lowering, joined)) or whole(lowering, x)
     rule = _VIEWS.get(x.op)
     if rule is None:
         return whole(lowering, x)
@@ -50,6 +54,20 @@ def view_of(lowering: Lowering, x: Tensor) -> View:
     if found is None and lowering.has_matrix(x.inputs[0]):
         found = rule(x, whole(lowering, x.inputs[0]))
     return whole(lowering, x) if found is None else found
+
+
+def _heads_joined(lowering: Lowering, x: Tensor) -> Tensor | None:
+    """Rows of heads, one above the other, as rows with their heads side by side, as a layer makes them."""
+    axis = 0 if x.is_free else 1
+    if x.op != "concat" or x.node.attrs["axis"] != axis or x.rank < axis + 3:
+        return None
+    parts = []
+    for each in x.inputs:
+        shape = (*x.shape[:axis], each.shape[axis], math.prod(each.shape[axis + 1 :]))
+        if each.is_free and not x.is_free:  # Once, and repeated for each item.
+            each = reshape(lowering.without_items(each, x), shape[1:])
+        parts.append(broadcast(each, shape) if each.is_free and not x.is_free else reshape(each, shape))
+    return concat(parts, axis)
 
 
 def whole(lowering: Lowering, x: Tensor) -> View:

@@ -57,15 +57,15 @@ def _attention_by_transposes(x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3]), [-1, N, D])
 
 
-@pytest.mark.parametrize("attention", [_attention_by_transposes])
+@pytest.mark.parametrize("attention", [_attention_by_einsum, _attention_by_transposes])
 def test_heads_are_multiplied_where_they_are(attention: Callable[[tf.Tensor], tf.Tensor]) -> None:
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
         attended = tf.einsum("nac,cd->nad", attention(_sequence(user, item)), _weights(D, D))
         return tf.reduce_max(attended, [1, 2])
 
-    assert _instructions(score, events=[L, D]) == [
-        "CONCAT", "GEMM", "GEMM", "PRODUCT", "SOFTMAX", "GEMM", "PRODUCT", "GEMM", "REDUCE", "REDUCE",
-    ]  # fmt: skip
+    instructions = _instructions(score, events=[L, D])
+    assert instructions.count("PRODUCT") == 2
+    assert not {"REARRANGE", "RESHAPE", "TRANSPOSE"} & set(instructions)
 
 
 def test_the_mean_of_a_row_stays_beside_its_row() -> None:
