@@ -26,7 +26,6 @@ def sweep_table(found: Sweep) -> Table:
     table = Table(title=f"agreement@{found.k} with brute force, {found.users:,} users, {found.items:,} items")
     for name in ("walk", "beam", "agreement", "95 % interval", "worst 5 %", "scored", "ms"):
         table.add_column(name, justify="left" if name == "walk" else "right", no_wrap=True)
-    table.add_column("least served users")
     for point in found.points:
         table.add_row(
             point.walk,
@@ -36,8 +35,11 @@ def sweep_table(found: Sweep) -> Table:
             f"{point.agreement_worst_5_percent:.3f}",
             f"{point.items_scored:,.0f}",
             f"{point.milliseconds:.2f}",
-            some_users(point.worst_users),
         )
+    widest = {point.walk: some_users(point.worst_users) for point in found.points}
+    table.caption = "Least served users, by the widest beam of each walk: " + "; ".join(
+        f"{walk} {users}" for walk, users in widest.items()
+    )
     return table
 
 

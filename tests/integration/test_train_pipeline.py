@@ -368,5 +368,5 @@ def test_a_sweep_measures_walks_and_beams(folder: Path, tmp_path: Path) -> None:
         assert users >= set(point["worst_users"])
     people = CliRunner().invoke(main, ["evaluate", "--run", str(run), "--sweep", "--walk", "all"])
     assert people.exit_code == 0
-    assert "least served" in people.stdout
+    assert "Least served users" in people.stdout
     assert "--plot needs --sweep" in _fail("evaluate", "--run", run, "--plot", tmp_path / "x.png")
