@@ -9,13 +9,13 @@ void CandidatePool::Reset(int64_t size, absl::Span<const int64_t> item_ids) {
   size_ = size;
   item_ids_ = item_ids;
   entries_.clear();
-  BeginLevel(0, 0);
+  BeginLevel(0);
 }
 
-void CandidatePool::BeginLevel(int64_t width, int64_t open) {
+void CandidatePool::BeginLevel(int64_t width) {
   width_ = width;
   first_unexpanded_ = 0;
-  for (size_t i = 0; i < entries_.size(); ++i) entries_[i].expanded = static_cast<int64_t>(i) >= open;
+  for (Entry& entry : entries_) entry.expanded = false;
 }
 
 void CandidatePool::Merge(std::vector<Candidate>* candidates) {

@@ -19,9 +19,8 @@ class CandidatePool {
   // until the next Reset.
   void Reset(int64_t size, absl::Span<const int64_t> item_ids);
 
-  // Begins a level: only entries among the best `width` will be expanded, and those that are in the pool now
-  // only if they are among the best `open` of these.
-  void BeginLevel(int64_t width, int64_t open);
+  // Begins a level: no entry is expanded yet, and only entries among the best `width` will be.
+  void BeginLevel(int64_t width);
 
   // Adds `candidates`, which the pool has not met before, and keeps the best `size` of all. Reorders
   // `candidates`.

@@ -43,7 +43,7 @@ void GatedWalk::Start(const Options& options, const ProxyModel* model, const Tab
   SetFirstVariance(scored);
   // Twice as many as count, so that results are expanded and not only found.
   pool_.Reset(std::max(2 * options.keep, options.width), graph_->item_ids());
-  pool_.BeginLevel(options.width, 0);
+  pool_.BeginLevel(options.width);
   pool_.Merge(&candidates_);
   FindFrontier();
 }

@@ -157,7 +157,7 @@ void ProxyWalk::Survey() {
   for (size_t i = 0; i < fresh.size(); ++i) candidates_.push_back({fresh[i], guesses_[i]});
   const int64_t width = options_.survey * width_;
   pool_.Reset(width, graph_->item_ids());
-  pool_.BeginLevel(width, 0);
+  pool_.BeginLevel(width);
   pool_.Merge(&candidates_);
   while (pool_.TakeUnexpanded(kSurveyExpand, &candidates_)) {
     for (const Candidate& candidate : candidates_) level.FetchOffsets(candidate.position);
