@@ -28,12 +28,14 @@ from nann.ops import IndexResource, ProxyWalk, score_items
 FEATURES, SAMPLES = "proxy_features", "proxy_samples"
 # Users whose scores are decomposed. With 128 a walk scores a fifth more items; more gain nothing.
 SAMPLE_USERS = 256
-# Columns of an item's row: its mean and 31 features in float16 are one cache line of 64 bytes.
-COLUMNS = 32
-# Enough for a first fit of 32 weights, and one tile of the scorer.
+# Columns of an item's row: its mean and 63 features, two cache lines in float16. With 32 a walk scores a fifth
+# more items, and an unusual user may be lost.
+COLUMNS = 64
+# One batch of the walk; with the tops of the clusters enough for a fit that finds its way.
 ANCHORS = 48
 # So many regions of the corpus are looked at, whatever the first fit says of them, by so many items of each.
-CLUSTERS, MEMBERS = 48, 64
+# More of these gain nothing.
+CLUSTERS, MEMBERS = 48, 16
 # Variance of a standardized score that no feature explains, at least: float16 rounds, and users differ from
 # the sample.
 _LEAST_NOISE = 0.003

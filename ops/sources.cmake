@@ -15,6 +15,7 @@ set(NANN_CORE_SOURCES
   core/walk/beam_search.cc
   core/walk/candidate_pool.cc
   core/walk/gated_walk.cc
+  core/walk/proxy_kernels.cc
   core/walk/proxy_model.cc
   core/walk/proxy_walk.cc
   core/walk/top_k.cc
@@ -23,6 +24,7 @@ set(NANN_CORE_SOURCES
 # rounded before they are added.
 set(NANN_EXACT_SOURCES
   core/walk/gated_walk.cc
+  core/walk/proxy_kernels.cc
   core/walk/proxy_model.cc
   core/walk/proxy_walk.cc
 )

@@ -29,8 +29,9 @@ TEST(ProxyModelTest, FindsALinearScore) {
     const float* row = rows.data() + i * kColumns;
     return static_cast<double>(row[0]) + 0.5 - 2.0 * row[1] + 3.0 * row[31];
   };
-  for (int64_t i = 0; i < 100; ++i) model.Observe(rows.data() + i * kColumns, score(i));
-  model.Fit();
+  std::vector<double> scores;
+  for (int64_t i = 0; i < 100; ++i) scores.push_back(score(i));
+  model.Fit(rows.data(), scores);
   std::vector<float> guesses(200);
   model.Guess(rows.data(), 200, guesses.data());
   for (int64_t i = 0; i < 200; ++i) EXPECT_NEAR(guesses[i], score(i), 1e-4);
@@ -40,7 +41,7 @@ TEST(ProxyModelTest, WithoutObservationsItGuessesTheMeanOfAllUsers) {
   const std::vector<float> rows = RandomRows(5, 2);
   ProxyModel model;
   model.Reset(kColumns, 0.1);
-  model.Fit();
+  model.Fit(rows.data(), {});
   std::vector<float> guesses(5);
   model.Guess(rows.data(), 5, guesses.data());
   for (int64_t i = 0; i < 5; ++i) EXPECT_EQ(guesses[i], rows[i * kColumns]);
@@ -50,8 +51,7 @@ TEST(ProxyModelTest, AGuessDependsOnItsRowOnly) {
   const std::vector<float> rows = RandomRows(64, 3);
   ProxyModel model;
   model.Reset(kColumns, 0.1);
-  for (int64_t i = 0; i < 64; ++i) model.Observe(rows.data() + i * kColumns, static_cast<double>(i % 7));
-  model.Fit();
+  model.Fit(rows.data(), std::vector<double>(64, 2.0));
   std::vector<float> together(64);
   model.Guess(rows.data(), 64, together.data());
   for (int64_t i = 0; i < 64; ++i) {
@@ -66,8 +66,7 @@ TEST(ProxyModelTest, WhatIsNoNumberIsGuessedLowest) {
   rows[3] = std::numeric_limits<float>::quiet_NaN();
   ProxyModel model;
   model.Reset(kColumns, 0.1);
-  model.Observe(rows.data() + kColumns, 1.0);
-  model.Fit();
+  model.Fit(rows.data() + kColumns, {1.0});
   float guess;
   model.Guess(rows.data(), 1, &guess);
   EXPECT_EQ(guess, -std::numeric_limits<float>::infinity());
@@ -76,18 +75,38 @@ TEST(ProxyModelTest, WhatIsNoNumberIsGuessedLowest) {
 TEST(ProxyModelTest, ResetForgets) {
   const std::vector<float> rows = RandomRows(8, 5);
   ProxyModel model, fresh;
-  model.Reset(2 * ProxyModel::kLanes, 0.5);
-  for (int64_t i = 0; i < 8; ++i) model.Observe(rows.data() + i * kColumns, 9.0);
-  model.Fit();
+  model.Reset(kColumns, 0.5);
+  model.Fit(rows.data(), std::vector<double>(8, 9.0));
   for (ProxyModel* each : {&model, &fresh}) {
     each->Reset(kColumns, 0.1);
-    each->Observe(rows.data(), -1.0);
-    each->Fit();
+    each->Fit(rows.data(), {-1.0});
   }
   float guess, expected;
   model.Guess(rows.data() + kColumns, 1, &guess);
   fresh.Guess(rows.data() + kColumns, 1, &expected);
   EXPECT_EQ(guess, expected);
+}
+
+TEST(ProxyModelTest, EveryInstructionSetGivesTheSameBits) {
+  for (int64_t columns : {16, 48, 64}) {
+    std::mt19937 random(6);
+    std::normal_distribution<float> normal;
+    std::vector<float> rows(90 * columns);
+    for (float& value : rows) value = normal(random);
+    std::vector<double> scores(50);
+    for (double& score : scores) score = normal(random);
+    std::vector<float> expected;
+    for (const ProxyKernels* kernels : SupportedProxyKernels()) {
+      ProxyModel model(*kernels);
+      model.Reset(columns, 0.03);
+      model.Fit(rows.data(), absl::MakeConstSpan(scores).first(17));
+      model.Fit(rows.data() + 17 * columns, absl::MakeConstSpan(scores).subspan(17));
+      std::vector<float> guesses(90);
+      model.Guess(rows.data(), 90, guesses.data());
+      if (expected.empty()) expected = guesses;
+      EXPECT_EQ(guesses, expected) << kernels->name << " " << columns;
+    }
+  }
 }
 
 TEST(PositionMapTest, NumbersPositionsInTheOrderInWhichTheyAreMet) {

@@ -1,8 +1,5 @@
 #include "proxy_model.h"
 
-#include <cmath>
-#include <limits>
-
 namespace nann {
 namespace {
 
@@ -16,42 +13,35 @@ void ProxyModel::Reset(int64_t columns, double noise) {
   normal_.assign(columns * columns, 0.0);
   for (int64_t i = 0; i < columns; ++i) normal_[i * columns + i] = i == 0 ? kInterceptPrior : noise;
   right_.assign(columns, 0.0);
-  observed_.resize(columns);
   coefficients_.assign(columns, 0.0f);
   intercept_ = 0;
 }
 
-void ProxyModel::Observe(const float* row, double z) {
+void ProxyModel::Fit(const float* rows, absl::Span<const double> scores) {
   const int64_t n = columns_;
-  const double target = z - static_cast<double>(row[0]);
-  double* f = observed_.data();
-  f[0] = 1.0;
-  for (int64_t i = 1; i < n; ++i) f[i] = static_cast<double>(row[i]);
-  for (int64_t i = 0; i < n; ++i) {
-    const double value = f[i];
-    double* sums = normal_.data() + i * n;
-    for (int64_t j = i; j < n; ++j) sums[j] += value * f[j];
-    right_[i] += value * target;
+  observed_.resize(scores.size() * n);
+  for (size_t s = 0; s < scores.size(); ++s) {
+    const float* row = rows + s * n;
+    double* f = observed_.data() + s * n;
+    const double target = scores[s] - static_cast<double>(row[0]);
+    f[0] = 1.0;
+    for (int64_t i = 1; i < n; ++i) f[i] = static_cast<double>(row[i]);
+    for (int64_t i = 0; i < n; ++i) right_[i] += f[i] * target;
   }
+  kernels_.add_outer_products(observed_.data(), static_cast<int64_t>(scores.size()), n, normal_.data());
+  Solve();
 }
 
-// Cholesky's decomposition, row by row of the upper factor, and two substitutions.
-void ProxyModel::Fit() {
+// Two substitutions with the factor of Cholesky's decomposition.
+void ProxyModel::Solve() {
   const int64_t n = columns_;
   factor_ = normal_;
   solution_ = right_;
+  kernels_.factorize(n, factor_.data());
   double* x = solution_.data();
   for (int64_t j = 0; j < n; ++j) {
-    double* row = factor_.data() + j * n;
-    const double root = std::sqrt(row[j]);
-    row[j] = root;
-    for (int64_t k = j + 1; k < n; ++k) row[k] /= root;
-    for (int64_t i = j + 1; i < n; ++i) {
-      double* below = factor_.data() + i * n;
-      const double value = row[i];
-      for (int64_t k = i; k < n; ++k) below[k] -= value * row[k];
-    }
-    x[j] /= root;
+    const double* row = factor_.data() + j * n;
+    x[j] /= row[j];
     const double solved = x[j];
     for (int64_t k = j + 1; k < n; ++k) x[k] -= row[k] * solved;
   }
@@ -67,22 +57,7 @@ void ProxyModel::Fit() {
 }
 
 void ProxyModel::Guess(const float* rows, int64_t n, float* guesses) const {
-  const float* weights = coefficients_.data();
-  for (int64_t item = 0; item < n; ++item) {
-    const float* row = rows + item * columns_;
-    float lanes[kLanes];
-    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] = row[lane] * weights[lane];
-    for (int64_t column = kLanes; column < columns_; column += kLanes) {
-      for (int64_t lane = 0; lane < kLanes; ++lane) {
-        lanes[lane] += row[column + lane] * weights[column + lane];
-      }
-    }
-    for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-      for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-    }
-    const float guess = lanes[0] + intercept_;
-    guesses[item] = std::isnan(guess) ? -std::numeric_limits<float>::infinity() : guess;
-  }
+  kernels_.guess(rows, n, columns_, coefficients_.data(), intercept_, guesses);
 }
 
 }  // namespace nann

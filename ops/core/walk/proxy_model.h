@@ -6,6 +6,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/types/span.h"
+#include "proxy_kernels.h"
+
 namespace nann {
 
 // Guesses a standardized score z from an item's row [columns]: column 0 is the guess for any user, and the
@@ -16,17 +19,14 @@ namespace nann {
 // float32 [n, columns], row by row. Keeps its memory between fits. Not thread-safe.
 class ProxyModel {
  public:
-  // Rows are added up in this many lanes: `columns` is a multiple of it.
-  static constexpr int64_t kLanes = 16;
+  explicit ProxyModel(const ProxyKernels& kernels = *SupportedProxyKernels().back()) : kernels_(kernels) {}
 
-  // Forgets all observations. `noise` is the variance of a score that the features do not explain, above 0.
+  // Forgets all observations. `columns` is a multiple of kProxyLanes; `noise` is the variance of a score that
+  // the features do not explain, above 0.
   void Reset(int64_t columns, double noise);
 
-  // Adds an observation. Fit makes it count.
-  void Observe(const float* row, double z);
-
-  // Fits the weights to all observations. O(columns^3).
-  void Fit();
+  // Adds observations, one row for each of `scores`, and fits the weights to all. O(columns^3).
+  void Fit(const float* rows, absl::Span<const double> scores);
 
   // The guess for each of `n` rows; -infinity where it is not a number.
   void Guess(const float* rows, int64_t n, float* guesses) const;
@@ -34,12 +34,16 @@ class ProxyModel {
   int64_t columns() const { return columns_; }
 
  private:
+  // Sets the weights to the solution of the normal equations.
+  void Solve();
+
+  const ProxyKernels& kernels_;
   int64_t columns_ = 0;
   std::vector<double> normal_;  // [columns, columns], the upper triangle: sum of f f' plus the prior.
   std::vector<double> right_;   // [columns]: sum of f (z - column 0).
   std::vector<double> factor_;  // Scratch of Fit: the factor of Cholesky's decomposition.
   std::vector<double> solution_;
-  std::vector<double> observed_;     // f: the row with 1 in place of column 0.
+  std::vector<double> observed_;     // f of each row: the row with 1 in place of column 0.
   std::vector<float> coefficients_;  // [columns]; that of column 0 is 1.
   float intercept_ = 0;
 };

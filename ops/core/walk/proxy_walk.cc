@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kLeastKeep = 200;
 
 // Candidates that the survey expands at once. A guess costs so little that some in vain do not matter.
-constexpr int64_t kSurveyExpand = 8;
+constexpr int64_t kSurveyExpand = 32;
 
 // Rounds end after this many times keep_ scored items, whatever they find: a guess that is so wrong does not
 // become right.
@@ -27,9 +27,9 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 absl::Status CheckProxyOptions(const ProxyOptions& options, int32_t num_items) {
   const int64_t columns = options.features->width();
-  if (columns < ProxyModel::kLanes || columns % ProxyModel::kLanes != 0) {
+  if (columns < kProxyLanes || columns % kProxyLanes != 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("proxy_features: expected a table whose width is a multiple of ", ProxyModel::kLanes,
+        absl::StrCat("proxy_features: expected a table whose width is a multiple of ", kProxyLanes,
                      ", found ", columns, "; export again"));
   }
   if (options.samples.empty() || options.samples[0] < 0 || options.samples[0] >= num_items) {
@@ -106,11 +106,16 @@ void ProxyWalk::Observe(absl::Span<const float> scores) {
   const int64_t columns = model_.columns();
   rows_.resize(frontier_.size() * columns);
   options_.features->Gather<int32_t>(frontier_, rows_.data());
+  // Rows of scores that are not finite are left out.
+  standardized_.clear();
+  float* to = rows_.data();
   for (size_t i = 0; i < scores.size(); ++i) {
     if (!std::isfinite(scores[i])) continue;
-    model_.Observe(rows_.data() + static_cast<int64_t>(i) * columns, scale_.Standardize(scores[i]));
+    std::copy_n(rows_.data() + static_cast<int64_t>(i) * columns, columns, to);
+    to += columns;
+    standardized_.push_back(scale_.Standardize(scores[i]));
   }
-  model_.Fit();
+  model_.Fit(rows_.data(), standardized_);
 }
 
 void ProxyWalk::Guess(absl::Span<const int32_t> positions) {

@@ -19,7 +19,7 @@ namespace nann {
 
 // What an export knows for the proxy walk. The tables must outlive every search.
 struct ProxyOptions {
-  // [N, columns], columns a multiple of ProxyModel::kLanes: see ProxyModel.
+  // [N, columns], columns a multiple of kProxyLanes: see ProxyModel.
   const Table* features = nullptr;
   // Ascending: group x N + position. Group 0 are the anchors; every other group is a cluster of items.
   absl::Span<const int64_t> samples;
@@ -104,6 +104,7 @@ class ProxyWalk {
   std::vector<Candidate> candidates_;
   std::vector<float> rows_;
   std::vector<float> guesses_;
+  std::vector<double> standardized_;
   std::vector<float> best_;  // Scratch of KthScore.
 };
 
