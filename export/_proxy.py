@@ -28,8 +28,8 @@ from nann.ops import IndexResource, ProxyWalk, score_items
 FEATURES, SAMPLES = "proxy_features", "proxy_samples"
 # Users whose scores are decomposed. With 128 a walk scores a fifth more items; more gain nothing.
 SAMPLE_USERS = 256
-# Columns of an item's row: its mean and 63 features, two cache lines in float16. With 32 a walk scores a fifth
-# more items, and an unusual user may be lost.
+# Columns of an item's row: its mean and 63 features, two cache lines in float16. With 32 a walk scores a
+# fifth more items, and an unusual user may be lost.
 COLUMNS = 64
 # One batch of the walk; with the tops of the clusters enough for a fit that finds its way.
 ANCHORS = 48

@@ -23,7 +23,7 @@ Doubles = npt.NDArray[np.float64]
 # Rules that count results count at least this many: with fewer, the walk stops before it has seen enough.
 LEAST_RULE_K = 200
 # Candidates per hop of the survey, and of the gated walk.
-SURVEY_EXPAND, GATED_EXPAND = 32, 32
+SURVEY_EXPAND, GATED_EXPAND = 64, 32
 # Rounds end after this many times K scored items, whatever they found.
 MOST_SCORED = 20
 # Share of a new item's mean residual around it that its guess takes over.

@@ -6,6 +6,7 @@
 #include <limits>
 #include <random>
 
+#include "arrays.h"
 #include "ops/core/walk/position_map.h"
 
 namespace nann {
@@ -19,6 +20,22 @@ std::vector<float> RandomRows(int64_t n, uint32_t seed) {
   std::vector<float> rows(n * kColumns);
   for (float& value : rows) value = normal(random);
   return rows;
+}
+
+// A whole number of at most 2048 as float16.
+uint16_t HalfOf(int value) {
+  const uint16_t sign = value < 0 ? 0x8000 : 0;
+  int magnitude = std::abs(value), exponent = 0;
+  if (magnitude == 0) return 0;
+  while (magnitude >> (exponent + 1) != 0) ++exponent;
+  return static_cast<uint16_t>(sign | (exponent + 15) << 10 | ((magnitude << (10 - exponent)) & 0x3ff));
+}
+
+// As numpy.save writes float16: NpyBytes has no type of C++ for it.
+std::string HalfBytes(const std::vector<uint16_t>& values, const std::vector<int64_t>& shape) {
+  std::string bytes = NpyBytes(values, shape);
+  bytes.replace(bytes.find("<u2"), 3, "<f2");
+  return bytes;
 }
 
 TEST(ProxyModelTest, FindsALinearScore) {
@@ -93,6 +110,16 @@ TEST(ProxyModelTest, EveryInstructionSetGivesTheSameBits) {
     std::normal_distribution<float> normal;
     std::vector<float> rows(90 * columns);
     for (float& value : rows) value = normal(random);
+    // Small integers are the same in float16.
+    std::vector<uint16_t> halves;
+    for (float& value : rows) {
+      value = std::round(value);
+      halves.push_back(HalfOf(static_cast<int>(value)));
+    }
+    auto features = Own("features.npy", HalfBytes(halves, {90, columns}));
+    ASSERT_TRUE(features.ok()) << features.status();
+    std::vector<int32_t> positions;
+    for (int32_t i = 0; i < 40; ++i) positions.push_back(i * 7 % 90);
     std::vector<double> scores(50);
     for (double& score : scores) score = normal(random);
     std::vector<float> expected;
@@ -105,6 +132,12 @@ TEST(ProxyModelTest, EveryInstructionSetGivesTheSameBits) {
       model.Guess(rows.data(), 90, guesses.data());
       if (expected.empty()) expected = guesses;
       EXPECT_EQ(guesses, expected) << kernels->name << " " << columns;
+      std::vector<float> of_table;
+      const Table table = *Table::Create(features->array, TableType::kFloat16);
+      model.Guess(table, positions, &of_table);
+      for (size_t i = 0; i < positions.size(); ++i) {
+        EXPECT_EQ(of_table[i], expected[positions[i]]) << kernels->name << " " << columns;
+      }
     }
   }
 }

@@ -66,10 +66,7 @@ using WidenFunction = void (*)(const uint16_t*, int64_t, float*);
 
 WidenFunction BestWiden() {
 #if defined(__x86_64__)
-  // Clang 16 has no name for F16C in __builtin_cpu_supports.
-  unsigned int eax, ebx, ecx, edx;
-  const bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
-  if (__builtin_cpu_supports("avx") && f16c) return &WidenAllF16c;
+  if (HasF16c()) return &WidenAllF16c;
 #endif
   return &WidenAll;
 }
@@ -82,6 +79,17 @@ WidenFunction BestWidenBfloat16() {
 }
 
 }  // namespace
+
+bool HasF16c() {
+#if defined(__x86_64__)
+  // Clang 16 has no name for F16C in __builtin_cpu_supports.
+  unsigned int eax, ebx, ecx, edx;
+  const bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+  return f16c && __builtin_cpu_supports("avx");
+#else
+  return false;
+#endif
+}
 
 void Float16ToFloat32(const uint16_t* in, int64_t n, float* out) {
   static const WidenFunction widen = BestWiden();

@@ -10,6 +10,9 @@ namespace nann {
 // where the processor has them.
 void Float16ToFloat32(const uint16_t* in, int64_t n, float* out);
 
+// Whether this processor has the F16C instructions.
+bool HasF16c();
+
 // bfloat16 [n] -> float32 [n]: the upper half of a float32, so exact.
 void Bfloat16ToFloat32(const uint16_t* in, int64_t n, float* out);
 

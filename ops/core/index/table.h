@@ -34,6 +34,9 @@ class Table {
     return absl::Span<const float>(static_cast<const float*>(data_), rows_ * width_);
   }
 
+  // The values of a kFloat16 table as they are stored, row by row.
+  const uint16_t* AsFloat16() const { return static_cast<const uint16_t*>(data_); }
+
   // Writes row rows[i] as float32 to out[i * stride, i * stride + width()). The caller has checked that the
   // table is floating-point and that every row is in [0, rows()).
   template <typename Row>

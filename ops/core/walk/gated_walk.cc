@@ -24,7 +24,7 @@ constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 }  // namespace
 
-void GatedWalk::Start(const Options& options, const ProxyModel* model, const Table* features,
+void GatedWalk::Start(const Options& options, ProxyModel* model, const Table* features,
                       const ScoreScale& scale, absl::Span<const Candidate> scored) {
   options_ = options;
   model_ = model;
@@ -51,10 +51,7 @@ void GatedWalk::Start(const Options& options, const ProxyModel* model, const Tab
 void GatedWalk::GuessFrom(size_t first) {
   positions_.clear();
   for (size_t i = first; i < items_.size(); ++i) positions_.push_back(items_[i].position);
-  rows_.resize(positions_.size() * model_->columns());
-  guesses_.resize(positions_.size());
-  features_->Gather<int32_t>(positions_, rows_.data());
-  model_->Guess(rows_.data(), static_cast<int64_t>(positions_.size()), guesses_.data());
+  model_->Guess(*features_, positions_, &guesses_);
   for (size_t i = first; i < items_.size(); ++i) items_[i].guess = guesses_[i - first];
 }
 

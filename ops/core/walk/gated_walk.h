@@ -38,7 +38,7 @@ class GatedWalk {
 
   // Begins with all items that were scored, in the order in which they were; each stands there once. A NaN
   // score drops an item.
-  void Start(const Options& options, const ProxyModel* model, const Table* features, const ScoreScale& scale,
+  void Start(const Options& options, ProxyModel* model, const Table* features, const ScoreScale& scale,
              absl::Span<const Candidate> scored);
 
   absl::Span<const int32_t> frontier() const { return frontier_; }
@@ -67,7 +67,7 @@ class GatedWalk {
 
   const Graph* graph_;
   Options options_;
-  const ProxyModel* model_ = nullptr;
+  ProxyModel* model_ = nullptr;
   const Table* features_ = nullptr;
   ScoreScale scale_;
   double variance_ = 0;  // Of the guesses' errors.
@@ -80,7 +80,6 @@ class GatedWalk {
   std::vector<int32_t> frontier_;
   std::vector<Candidate> candidates_;
   std::vector<int32_t> positions_;  // Scratch of GuessFrom.
-  std::vector<float> rows_;
   std::vector<float> guesses_;
 };
 

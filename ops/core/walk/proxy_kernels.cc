@@ -3,6 +3,12 @@
 #include <cmath>
 #include <limits>
 
+#include "../index/float16.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace nann {
 namespace {
 
@@ -21,72 +27,90 @@ struct Vectors {
   static constexpr int64_t kFloats = kBytes / sizeof(float);
 };
 
-// Vectors of sums that are kept in registers at once.
-constexpr int64_t kBlock = 4;
+// A block of sums that is kept in registers: so many rows and vectors of each.
+constexpr int64_t kRows = 2, kVectors = 4;
 
-template <typename V, int64_t kVectors>
+// matrix[i + r, j...] += or -= sum of rows[s, i + r] rows[s, j...] over s < n, for a block of sums.
+template <typename V, bool kSubtract, int64_t kBlockRows>
 NANN_INLINE void AddBlock(const double* rows, int64_t n, int64_t columns, int64_t i, int64_t j,
-                          double* sums_of_row) {
-  typename V::DoublesInMemory* out = reinterpret_cast<typename V::DoublesInMemory*>(sums_of_row + j);
-  typename V::Doubles sums[kVectors];
-  for (int64_t v = 0; v < kVectors; ++v) sums[v] = out[v];
+                          double* matrix) {
+  typedef typename V::DoublesInMemory InMemory;
+  typename V::Doubles sums[kBlockRows][kVectors];
+  for (int64_t r = 0; r < kBlockRows; ++r) {
+    const InMemory* from = reinterpret_cast<const InMemory*>(matrix + (i + r) * columns + j);
+    for (int64_t v = 0; v < kVectors; ++v) sums[r][v] = from[v];
+  }
   for (int64_t s = 0; s < n; ++s) {
     const double* row = rows + s * columns;
-    const typename V::DoublesInMemory* others = reinterpret_cast<const typename V::DoublesInMemory*>(row + j);
-    for (int64_t v = 0; v < kVectors; ++v) sums[v] += row[i] * others[v];
+    const InMemory* others = reinterpret_cast<const InMemory*>(row + j);
+    for (int64_t v = 0; v < kVectors; ++v) {
+      const typename V::Doubles other = others[v];
+      for (int64_t r = 0; r < kBlockRows; ++r) {
+        sums[r][v] = kSubtract ? sums[r][v] - row[i + r] * other : sums[r][v] + row[i + r] * other;
+      }
+    }
   }
-  for (int64_t v = 0; v < kVectors; ++v) out[v] = sums[v];
+  for (int64_t r = 0; r < kBlockRows; ++r) {
+    InMemory* to = reinterpret_cast<InMemory*>(matrix + (i + r) * columns + j);
+    for (int64_t v = 0; v < kVectors; ++v) to[v] = sums[r][v];
+  }
+}
+
+// AddBlock for the upper triangle of the rows i to i + kBlockRows - 1. Whole blocks only: in a narrower one
+// each sum would wait for the one before.
+template <typename V, bool kSubtract, int64_t kBlockRows>
+NANN_INLINE void AddRows(const double* rows, int64_t n, int64_t columns, int64_t i, double* matrix) {
+  constexpr int64_t kWidth = kVectors * V::kDoubles;
+  static_assert(kProxyLanes % kWidth == 0, "columns are whole blocks");
+  for (int64_t j = i / kWidth * kWidth; j < columns; j += kWidth) {
+    AddBlock<V, kSubtract, kBlockRows>(rows, n, columns, i, j, matrix);
+  }
 }
 
 template <typename V>
 NANN_INLINE void AddOuterProducts(const double* rows, int64_t n, int64_t columns, double* matrix) {
+  for (int64_t i = 0; i < columns; i += kRows) AddRows<V, false, kRows>(rows, n, columns, i, matrix);
+}
+
+// Cholesky's decomposition, row by row of the factor: each row of the matrix, less the outer products of the
+// rows above it, is divided by a root.
+template <typename V>
+NANN_INLINE void Factorize(int64_t columns, double* matrix) {
   for (int64_t i = 0; i < columns; ++i) {
-    int64_t j = i / V::kDoubles * V::kDoubles;
-    for (; j + kBlock * V::kDoubles <= columns; j += kBlock * V::kDoubles) {
-      AddBlock<V, kBlock>(rows, n, columns, i, j, matrix + i * columns);
-    }
-    for (; j < columns; j += V::kDoubles) AddBlock<V, 1>(rows, n, columns, i, j, matrix + i * columns);
+    AddRows<V, true, 1>(matrix, i, columns, i, matrix);
+    double* row = matrix + i * columns;
+    const double root = std::sqrt(row[i]);
+    row[i] = root;
+    for (int64_t k = i + 1; k < columns; ++k) row[k] /= root;
   }
 }
 
-// Cholesky's decomposition, row by row of the factor.
+// The sum of 16 lanes plus the intercept: lane l and lane l + 8, then l and l + 4, and so on.
 template <typename V>
-NANN_INLINE void Factorize(int64_t columns, double* matrix) {
-  for (int64_t j = 0; j < columns; ++j) {
-    double* row = matrix + j * columns;
-    const double root = std::sqrt(row[j]);
-    row[j] = root;
-    for (int64_t k = j + 1; k < columns; ++k) row[k] /= root;
-    const typename V::DoublesInMemory* factors = reinterpret_cast<const typename V::DoublesInMemory*>(row);
-    for (int64_t i = j + 1; i < columns; ++i) {
-      typename V::DoublesInMemory* below =
-          reinterpret_cast<typename V::DoublesInMemory*>(matrix + i * columns);
-      for (int64_t k = i / V::kDoubles; k < columns / V::kDoubles; ++k) below[k] -= row[i] * factors[k];
-    }
+NANN_INLINE float GuessOf(typename V::Floats* sums, float intercept) {
+  for (int64_t half = kProxyLanes / V::kFloats / 2; half > 0; half /= 2) {
+    for (int64_t part = 0; part < half; ++part) sums[part] += sums[part + half];
   }
+  float four[4];
+  for (int64_t l = 0; l < 4; ++l) four[l] = V::kFloats == 4 ? sums[0][l] : sums[0][l] + sums[0][l + 4];
+  const float guess = ((four[0] + four[2]) + (four[1] + four[3])) + intercept;
+  return std::isnan(guess) ? -std::numeric_limits<float>::infinity() : guess;
 }
 
 template <typename V>
 NANN_INLINE void Guess(const float* rows, int64_t n, int64_t columns, const float* weights, float intercept,
                        float* guesses) {
+  typedef typename V::FloatsInMemory InMemory;
   constexpr int64_t kParts = kProxyLanes / V::kFloats;
-  const typename V::FloatsInMemory* w = reinterpret_cast<const typename V::FloatsInMemory*>(weights);
+  const InMemory* w = reinterpret_cast<const InMemory*>(weights);
   for (int64_t item = 0; item < n; ++item) {
-    const typename V::FloatsInMemory* x =
-        reinterpret_cast<const typename V::FloatsInMemory*>(rows + item * columns);
+    const InMemory* x = reinterpret_cast<const InMemory*>(rows + item * columns);
     typename V::Floats sums[kParts];
     for (int64_t part = 0; part < kParts; ++part) sums[part] = x[part] * w[part];
     for (int64_t i = kParts; i < columns / V::kFloats; i += kParts) {
       for (int64_t part = 0; part < kParts; ++part) sums[part] += x[i + part] * w[i + part];
     }
-    // Lane l and lane l + 8, then l and l + 4, and so on.
-    for (int64_t half = kParts / 2; half > 0; half /= 2) {
-      for (int64_t part = 0; part < half; ++part) sums[part] += sums[part + half];
-    }
-    float four[4];
-    for (int64_t l = 0; l < 4; ++l) four[l] = V::kFloats == 4 ? sums[0][l] : sums[0][l] + sums[0][l + 4];
-    const float guess = ((four[0] + four[2]) + (four[1] + four[3])) + intercept;
-    guesses[item] = std::isnan(guess) ? -std::numeric_limits<float>::infinity() : guess;
+    guesses[item] = GuessOf<V>(sums, intercept);
   }
 }
 
@@ -102,19 +126,57 @@ NANN_INLINE void Guess(const float* rows, int64_t n, int64_t columns, const floa
   }
 
 NANN_PROXY_KERNELS(Generic, , Vectors<16>)
-constexpr ProxyKernels kGeneric = {"generic", AddOuterProductsGeneric, FactorizeGeneric, GuessGeneric};
+constexpr ProxyKernels kGeneric = {"generic", AddOuterProductsGeneric, FactorizeGeneric, GuessGeneric,
+                                   nullptr};
 
 #if defined(__x86_64__)
 // Without FMA: there is no instruction that would not round a product. Wider vectors gain nothing where rows
 // are this short.
 NANN_PROXY_KERNELS(Avx2, __attribute__((target("avx2"))), Vectors<32>)
-constexpr ProxyKernels kAvx2 = {"avx2", AddOuterProductsAvx2, FactorizeAvx2, GuessAvx2};
+
+#define NANN_F16C __attribute__((target("avx2,f16c")))
+
+NANN_F16C static inline Vectors<32>::Floats Widen(const uint16_t* eight) {
+  return (Vectors<32>::Floats)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(eight)));
+}
+
+// Rows lie anywhere in a big table: those of some positions further on are fetched meanwhile, into the
+// second-level cache, because the first has too few misses under way.
+constexpr int64_t kAhead = 16;
+constexpr int kSecondLevel = 2;
+constexpr int64_t kLine = 64 / sizeof(uint16_t);  // Numbers in a cache line.
+
+NANN_F16C void GuessFloat16(const uint16_t* table, const int32_t* positions, int64_t n, int64_t columns,
+                            const float* weights, float intercept, float* guesses) {
+  typedef Vectors<32> V;
+  const V::FloatsInMemory* w = reinterpret_cast<const V::FloatsInMemory*>(weights);
+  for (int64_t item = 0; item < n + kAhead; ++item) {
+    if (item < n) {
+      const uint16_t* row = table + positions[item] * columns;
+      for (int64_t i = 0; i < columns; i += kLine) __builtin_prefetch(row + i, 0, kSecondLevel);
+    }
+    if (item < kAhead) continue;
+    const uint16_t* row = table + positions[item - kAhead] * columns;
+    V::Floats sums[2] = {Widen(row) * w[0], Widen(row + 8) * w[1]};
+    for (int64_t i = kProxyLanes; i < columns; i += kProxyLanes) {
+      sums[0] += Widen(row + i) * w[i / V::kFloats];
+      sums[1] += Widen(row + i + 8) * w[i / V::kFloats + 1];
+    }
+    guesses[item - kAhead] = GuessOf<V>(sums, intercept);
+  }
+}
+
+constexpr ProxyKernels kAvx2 = {"avx2", AddOuterProductsAvx2, FactorizeAvx2, GuessAvx2, nullptr};
+constexpr ProxyKernels kF16c = {"f16c", AddOuterProductsAvx2, FactorizeAvx2, GuessAvx2, GuessFloat16};
 #endif
 
 std::vector<const ProxyKernels*> Supported() {
   std::vector<const ProxyKernels*> kernels = {&kGeneric};
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) kernels.push_back(&kAvx2);
+  if (__builtin_cpu_supports("avx2")) {
+    kernels.push_back(&kAvx2);
+    if (HasF16c()) kernels.push_back(&kF16c);
+  }
 #endif
   return kernels;
 }

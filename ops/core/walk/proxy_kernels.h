@@ -22,6 +22,10 @@ struct ProxyKernels {
   // guesses[i] = rows[i] . weights + intercept; -infinity where that is not a number.
   void (*guess)(const float* rows, int64_t n, int64_t columns, const float* weights, float intercept,
                 float* guesses);
+  // The same for the rows `positions` [n] of a table of float16 numbers. nullptr where the processor has no
+  // instruction for these.
+  void (*guess_float16)(const uint16_t* table, const int32_t* positions, int64_t n, int64_t columns,
+                        const float* weights, float intercept, float* guesses);
 };
 
 // All that this processor can run, the fastest last.

@@ -26,7 +26,8 @@ void ProxyModel::Fit(const float* rows, absl::Span<const double> scores) {
     const double target = scores[s] - static_cast<double>(row[0]);
     f[0] = 1.0;
     for (int64_t i = 1; i < n; ++i) f[i] = static_cast<double>(row[i]);
-    for (int64_t i = 0; i < n; ++i) right_[i] += f[i] * target;
+    double* right = right_.data();
+    for (int64_t i = 0; i < n; ++i) right[i] += f[i] * target;
   }
   kernels_.add_outer_products(observed_.data(), static_cast<int64_t>(scores.size()), n, normal_.data());
   Solve();
@@ -58,6 +59,19 @@ void ProxyModel::Solve() {
 
 void ProxyModel::Guess(const float* rows, int64_t n, float* guesses) const {
   kernels_.guess(rows, n, columns_, coefficients_.data(), intercept_, guesses);
+}
+
+void ProxyModel::Guess(const Table& table, absl::Span<const int32_t> positions, std::vector<float>* guesses) {
+  const int64_t n = static_cast<int64_t>(positions.size());
+  guesses->resize(n);
+  if (table.type() == TableType::kFloat16 && kernels_.guess_float16 != nullptr) {
+    kernels_.guess_float16(table.AsFloat16(), positions.data(), n, columns_, coefficients_.data(), intercept_,
+                           guesses->data());
+    return;
+  }
+  rows_.resize(n * columns_);
+  table.Gather(positions, rows_.data());
+  Guess(rows_.data(), n, guesses->data());
 }
 
 }  // namespace nann

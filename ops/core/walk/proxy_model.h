@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "../index/table.h"
 #include "absl/types/span.h"
 #include "proxy_kernels.h"
 
@@ -31,6 +32,9 @@ class ProxyModel {
   // The guess for each of `n` rows; -infinity where it is not a number.
   void Guess(const float* rows, int64_t n, float* guesses) const;
 
+  // The guess for each of these rows of a floating-point table, which is as wide as the model.
+  void Guess(const Table& table, absl::Span<const int32_t> positions, std::vector<float>* guesses);
+
   int64_t columns() const { return columns_; }
 
  private:
@@ -46,6 +50,7 @@ class ProxyModel {
   std::vector<double> observed_;     // f of each row: the row with 1 in place of column 0.
   std::vector<float> coefficients_;  // [columns]; that of column 0 is 1.
   float intercept_ = 0;
+  std::vector<float> rows_;  // Scratch of Guess.
 };
 
 }  // namespace nann

@@ -15,11 +15,14 @@ namespace {
 constexpr int64_t kLeastKeep = 200;
 
 // Candidates that the survey expands at once. A guess costs so little that some in vain do not matter.
-constexpr int64_t kSurveyExpand = 32;
+constexpr int64_t kSurveyExpand = 64;
 
 // Rounds end after this many times keep_ scored items, whatever they find: a guess that is so wrong does not
 // become right.
 constexpr int64_t kMostScored = 20;
+
+// In place of the position of a candidate that was scored.
+constexpr int32_t kTaken = -1;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -119,10 +122,7 @@ void ProxyWalk::Observe(absl::Span<const float> scores) {
 }
 
 void ProxyWalk::Guess(absl::Span<const int32_t> positions) {
-  rows_.resize(positions.size() * model_.columns());
-  guesses_.resize(positions.size());
-  options_.features->Gather(positions, rows_.data());
-  model_.Guess(rows_.data(), static_cast<int64_t>(positions.size()), guesses_.data());
+  model_.Guess(*options_.features, positions, &guesses_);
 }
 
 void ProxyWalk::ChooseClusterTops() {
@@ -197,21 +197,17 @@ void ProxyWalk::ChooseRound() {
   guesses_.resize(left_.size());
   model_.Guess(left_rows_.data(), static_cast<int64_t>(left_.size()), guesses_.data());
   candidates_.clear();
-  for (size_t i = 0; i < left_.size(); ++i) candidates_.push_back({left_[i], guesses_[i]});
+  for (size_t i = 0; i < left_.size(); ++i) {
+    if (left_[i] != kTaken) candidates_.push_back({left_[i], guesses_[i]});
+  }
   KeepTopSorted(options_.batch, graph_->item_ids(), &candidates_);
   frontier_.clear();
   if (candidates_.empty()) return StartGatedWalk();
-  // Those that are not better than the last one chosen stay.
+  // All that are not worse than the last one chosen are chosen.
   const Better better{graph_->item_ids()};
-  const int64_t columns = model_.columns();
-  size_t kept = 0;
   for (size_t i = 0; i < left_.size(); ++i) {
-    if (!better(candidates_.back(), {left_[i], guesses_[i]})) continue;
-    left_[kept] = left_[i];
-    std::copy_n(left_rows_.begin() + i * columns, columns, left_rows_.begin() + kept * columns);
-    ++kept;
+    if (left_[i] != kTaken && !better(candidates_.back(), {left_[i], guesses_[i]})) left_[i] = kTaken;
   }
-  left_.resize(kept);
   for (const Candidate& candidate : candidates_) frontier_.push_back(candidate.position);
   kth_ = KthScore();
 }

@@ -97,8 +97,8 @@ class ProxyWalk {
   GatedWalk gated_;
   std::vector<Candidate> scored_;
   std::vector<int32_t> frontier_;
-  std::vector<int32_t> left_;     // Candidates of the rounds that are not scored, with
-  std::vector<float> left_rows_;  // their features.
+  std::vector<int32_t> left_;     // Candidates of the rounds; kTaken in place of those that are scored.
+  std::vector<float> left_rows_;  // Their features.
   float kth_ = 0;                 // KthScore before the round.
   int64_t fresh_ = 0;             // How many scores of the last round are above it.
   std::vector<Candidate> candidates_;

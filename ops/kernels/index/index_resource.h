@@ -55,12 +55,12 @@ class Index {
   absl::StatusOr<const Table*> FloatTable(const std::string& name) const;  // Of users or items.
   absl::StatusOr<const Table*> Vocabulary(const std::string& name) const;  // int64, ascending.
 
-  // A search over graph() with its scratch memory: N / 8 bytes of visited set, and a few bytes per item that
-  // it met. The index must outlive the loan.
+  // A search over graph() with its scratch memory: N / 8 bytes of visited set, as many again where it makes
+  // proxy walks, and a few bytes per item that it met. The index must outlive the loan.
   ObjectPool<BeamSearch>::Loan BorrowSearch() const { return searches_->Borrow(); }
 
   // Searches that are kept between requests: as many as threads of a large server. With 10M items they hold
-  // at most 80 MB of visited sets.
+  // at most 80 MB of visited sets, or 160 MB.
   static constexpr size_t kIdleSearches = 64;
 
  private:

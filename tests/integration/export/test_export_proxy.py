@@ -53,7 +53,7 @@ def test_the_tables_are_assets_and_stand_in_the_manifest(exported: tuple[Path, d
     out, _ = exported
     manifest = json.loads((out / "assets.extra/nann_manifest.json").read_text())
     features = manifest["tables"]["item"]["proxy_features"]
-    assert (features["dtype"], features["shape"]) == ("float16", [4000, 32])
+    assert (features["dtype"], features["shape"]) == ("float16", [4000, 64])
     samples = np.load(out / manifest["tables"]["user"]["proxy_samples"]["file"])
     group, position = np.divmod(samples, 4000)
     assert (np.diff(samples) > 0).all()
@@ -69,7 +69,7 @@ def test_shards_have_features_of_their_own(run: Path, tmp_path: Path) -> None:
     result = export_shards(run, tmp_path / "nann/1", options(), shards=2, threads=1)
     for model, items in zip(result["models"], result["items_of_shard"], strict=True):
         features = np.load(Path(model) / "assets/item_table_proxy_features.npy", mmap_mode="r")
-        assert features.shape == (items, 32)
+        assert features.shape == (items, 64)
         verify_model(model, run_dir=run)
 
 
