@@ -23,9 +23,9 @@ void WarnOfEarlierExport() {
   // Not by LOG: `nann` raises TensorFlow's log level, and whoever runs a server should read this. Not by
   // std::call_once: its thread-local variables would make the loader a dependency of the preloaded library.
   [[maybe_unused]] static const int once = std::fputs(
-      "WARNING: This model was exported before scorer programs existed: its scorer runs as a TensorFlow "
-      "function, "
-      "which gives the same answers and takes longer. Export it again with `nann export`.\n",
+      "WARNING: This model was exported by nann 0.1.0 before it wrote scorer programs: its scorer runs as a "
+      "TensorFlow function, which gives the same answers and takes longer. Export it again with `nann "
+      "export`.\n",
       stderr);
 }
 
