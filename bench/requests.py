@@ -14,6 +14,8 @@ from nann.errors import InvalidFileError, InvalidInputError, MissingDependencyEr
 
 Arrays = dict[str, npt.NDArray[Any]]
 BEAMS, EXCLUDED = "level_topn", "exclude_ids"
+# The signature that scores given items. It has no beams.
+SCORE = "score"
 # Excludes nothing: no item has this id.
 NO_ID = -1
 
@@ -31,7 +33,9 @@ class Request:
         return max((len(a) for name, a in self.inputs.items() if name != BEAMS and a.ndim), default=1)
 
     def with_beams(self, level_topn: Sequence[int]) -> Request:
-        """The same request with other beams for all its users."""
+        """The same request with other beams for all its users. One that scores given items stays as it is."""
+        if self.signature == SCORE:
+            return self
         beams = np.asarray(level_topn, np.int32)
         if BEAMS in self.inputs and self.inputs[BEAMS].ndim == 2:
             beams = np.tile(beams, (self.users, 1))

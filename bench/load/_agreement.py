@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nann.bench.requests import BEAMS, EXCLUDED, NO_ID, Arrays, Request
+from nann.bench.requests import BEAMS, EXCLUDED, NO_ID, SCORE, Arrays, Request
 from nann.bench.targets import Target
 from nann.errors import InvalidInputError
 from nann.export.agreement import overlap, score_every_item
@@ -20,9 +20,12 @@ class BruteForce:
     """The best items for the users of some requests, by the model's signature `score`."""
 
     def __init__(self, target: Target, requests: Sequence[Request], item_ids: Ids) -> None:
-        """Score all `item_ids` for every user; holds users x N scores. Requests that search only count."""
+        """Score all `item_ids` for every user; holds users x N scores.
+
+        Requests that score given items are left out.
+        """
         self._target = target
-        self._requests = [request for request in requests if BEAMS in request.inputs]
+        self._requests = [request for request in requests if request.signature != SCORE]
         self._item_ids = np.asarray(item_ids)
         self._scores = [self._every_score(request) for request in self._requests]
 
@@ -39,7 +42,7 @@ class BruteForce:
         return overlap(found, best)
 
     def _every_score(self, request: Request) -> npt.NDArray[np.float32]:
-        specs = self._target.specs("score")
+        specs = self._target.specs(SCORE)
         expected = set(specs) - {"item_ids"}
         state = {name: array for name, array in request.inputs.items() if name not in (BEAMS, EXCLUDED)}
         if set(state) != expected:
