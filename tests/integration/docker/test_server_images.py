@@ -118,7 +118,8 @@ def test_the_server_of_dockerfile_devel(
     client: docker.DockerClient, image: Callable[..., str], stock: str, preload: str
 ) -> None:
     name = image("compiled-in", "--build-arg", f"DEVEL_IMAGE={stock}")
-    flags = ["--port=8500", "--rest_api_port=8501", "--model_name=nann", "--model_base_path=/models/nann"]
+    flags = ["--port=8500", "--rest_api_port=8501", "--grpc_max_threads=64"]
+    flags += ["--model_name=nann", "--model_base_path=/models/nann"]
     assert run(client, name, "--flag=1") == (0, [*flags, "--flag=1"])
     assert run(client, name, entrypoint="id") == run(client, preload, entrypoint="id")
 
