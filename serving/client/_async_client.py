@@ -164,7 +164,7 @@ class AsyncNannClient:
 
         def build(spec_of: SpecOf) -> Query:
             return _query.search_by_ids(
-                {"cate_ids": cate_ids, **given, **features},
+                {**given, "cate_ids": given.get("cate_ids", cate_ids), **features},
                 level_topn,
                 exclude_ids=exclude_ids,
                 signature=signature,

@@ -132,7 +132,7 @@ class SearchClient(ABC, Generic[Result]):
         version, deadline = self._options(version, timeout)
         given = item_ids if isinstance(item_ids, Mapping) else {"item_ids": item_ids}
         query = _query.search_by_ids(
-            {"cate_ids": cate_ids, **given, **features},
+            {**given, "cate_ids": given.get("cate_ids", cate_ids), **features},
             level_topn,
             exclude_ids=exclude_ids,
             signature=signature,

@@ -12,7 +12,7 @@ import json, sys, threading
 from pathlib import Path
 import numpy as np
 import tensorflow as tf
-from nann.export import export_model
+from nann.export import ExportOptions, Tuning, export_model
 from nann.export import GraphIndex, Level, write_index
 from nann.ops import IndexMeta
 
@@ -74,7 +74,7 @@ def watch():
 watcher = threading.Thread(target=watch)
 watcher.start()
 try:
-    export_model(folder, folder / "models/1", model=model)
+    export_model(folder, folder / "models/1", ExportOptions(tuning=Tuning(walk="fixed")), model=model)
 finally:
     stop.set()
     watcher.join()

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from nann.cli import main
 from nann.errors import VerificationError
-from nann.export import ExportOptions, export_model, verify_model
+from nann.export import ExportOptions, Tuning, export_model, verify_model
 from nann.export._item_table import check_split
 from nann.export._samples import random_sample
 from nann.export.items import read_items
@@ -71,11 +71,11 @@ def test_the_table_holds_the_items_part(run: Path, tmp_path: Path) -> None:
 
 def test_split_and_unsplit_exports_answer_alike(run: Path, tmp_path: Path) -> None:
     answers = []
-    for number, options in enumerate(
-        [ExportOptions(), ExportOptions(split=False), ExportOptions(item_table_bytes=0)]
-    ):
+    # Each export would choose its own beams.
+    fixed = Tuning(walk="fixed")
+    for number, options in enumerate([{}, {"split": False}, {"item_table_bytes": 0}]):
         out = tmp_path / f"models/{number}"
-        export_model(run, out, options, model=TwoLayers())
+        export_model(run, out, ExportOptions(**options, tuning=fixed), model=TwoLayers())
         assert verify_model(out)["verified"]["users"]
         state = np.random.default_rng(7).normal(size=(1, L * E)).astype(np.float32)
         inputs = {"comm_seq": state, "level_topn": BEAMS, "exclude_ids": np.zeros((1, 0), np.int64)}

@@ -4,6 +4,7 @@
 //
 // FILE holds a TensorProto. Prints a line for each output: its name and its values.
 #include <cstdio>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,10 +41,13 @@ absl::Status Answer(int argc, char** argv) {
     const absl::Status read = ReadInput(argv[i], signature, &inputs);
     if (!read.ok()) return read;
   }
+  // By name: a protobuf map has another order in every process.
+  std::map<std::string, std::string> tensor_of;
+  for (const auto& [name, info] : signature.outputs()) tensor_of[name] = info.name();
   std::vector<std::string> names, tensors;
-  for (const auto& [name, info] : signature.outputs()) {
+  for (const auto& [name, tensor] : tensor_of) {
     names.push_back(name);
-    tensors.push_back(info.name());
+    tensors.push_back(tensor);
   }
   std::vector<tensorflow::Tensor> outputs;
   const absl::Status answered = bundle.GetSession()->Run(inputs, tensors, {}, &outputs);
