@@ -227,13 +227,36 @@ void NativeExecutor::Run(int value, const Memory& memory) const {
   const TileKernels& kernels = *options_.kernels;
   const Instruction& instruction = At(value);
   const ValueShape& shape = instruction.shape;
-  const uint32_t function = instruction.function;
-  if (instruction.opcode == Opcode::kGemm) return RunGemm(value, memory);
-  if (instruction.opcode == Opcode::kProduct) return RunProduct(value, memory);
-  if (instruction.opcode == Opcode::kRearrange) return RunRearrange(value, memory);
-  if (instruction.opcode == Opcode::kConcat) {
-    return instruction.over_rows() ? RunStack(value, memory) : RunConcat(value, memory);
+  float* out = Out(value, memory);
+  const int64_t stride = places_[value].stride, columns = shape.columns;
+  switch (instruction.opcode) {
+    case Opcode::kGemm:
+      return RunGemm(value, memory);
+    case Opcode::kProduct:
+      return RunProduct(value, memory);
+    case Opcode::kRearrange:
+      return RunRearrange(value, memory);
+    case Opcode::kConcat:
+      return instruction.over_rows() ? RunStack(value, memory) : RunConcat(value, memory);
+    case Opcode::kBinary:
+      return ForBlocks(instruction.operands, shape, memory, [&](const Operand* o, int64_t first, int64_t n) {
+        kernels.binary(static_cast<BinaryOp>(instruction.function), o[0], o[1], n, columns,
+                       out + first * stride, stride);
+      });
+    case Opcode::kSelect:
+      return ForBlocks(instruction.operands, shape, memory, [&](const Operand* o, int64_t first, int64_t n) {
+        kernels.select(o[0], o[1], o[2], n, columns, out + first * stride, stride);
+      });
+    default:
+      return RunOnRows(value, memory);
   }
+}
+
+void NativeExecutor::RunOnRows(int value, const Memory& memory) const {
+  const TileKernels& kernels = *options_.kernels;
+  const Instruction& instruction = At(value);
+  const ValueShape& shape = instruction.shape;
+  const uint32_t function = instruction.function;
   float* out = Out(value, memory);
   const int64_t stride = places_[value].stride, columns = shape.columns;
   const int operand = instruction.operands[0];
@@ -241,14 +264,6 @@ void NativeExecutor::Run(int value, const Memory& memory) const {
   const RowsView in = View(operand, memory);
   const int64_t rows = Rows(from, memory);
   switch (instruction.opcode) {
-    case Opcode::kBinary:
-      return ForBlocks(instruction.operands, shape, memory, [&](const Operand* o, int64_t first, int64_t n) {
-        kernels.binary(static_cast<BinaryOp>(function), o[0], o[1], n, columns, out + first * stride, stride);
-      });
-    case Opcode::kSelect:
-      return ForBlocks(instruction.operands, shape, memory, [&](const Operand* o, int64_t first, int64_t n) {
-        kernels.select(o[0], o[1], o[2], n, columns, out + first * stride, stride);
-      });
     case Opcode::kUnary:
       return kernels.unary(static_cast<UnaryOp>(function), in, rows, columns, out, stride);
     case Opcode::kPrelu:
@@ -273,15 +288,8 @@ void NativeExecutor::Run(int value, const Memory& memory) const {
                   out + item * shape.rows * stride, stride);
       }
       return;
-    case Opcode::kInput:
-    case Opcode::kTable:
-    case Opcode::kConstant:
-    case Opcode::kSlice:
-    case Opcode::kGemm:
-    case Opcode::kConcat:
-    case Opcode::kProduct:
-    case Opcode::kRearrange:
-      return;  // In no section, or above.
+    default:
+      return;  // Inputs, tables, constants and slices are in no section; `Run` runs the others.
   }
 }
 

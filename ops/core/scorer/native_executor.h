@@ -113,6 +113,7 @@ class NativeExecutor {
   void ForBlocks(absl::Span<const int> operands, const ValueShape& shape, const Memory& memory,
                  Kernel kernel) const;
   void Run(int value, const Memory& memory) const;
+  void RunOnRows(int value, const Memory& memory) const;  // The instructions whose first operand is a matrix.
   void RunGemm(int value, const Memory& memory) const;
   Addend AddendOf(int value, const ValueShape& shape, const Memory& memory) const;
   void RunProduct(int value, const Memory& memory) const;

@@ -201,12 +201,7 @@ class ProgramReader {
       case Opcode::kReshape:
         return Reshaped();
       case Opcode::kSlice:
-        if (uint64_t{parameters[0]} + parameters[1] > OperandShape(0).columns) {
-          return Invalid(absl::StrCat("columns ", parameters[0], " to ",
-                                      uint64_t{parameters[0]} + parameters[1], " of ",
-                                      OperandShape(0).DebugString()));
-        }
-        return ValueShape{OperandShape(0).per_item, OperandShape(0).rows, parameters[1]};
+        return SliceShape(parameters[0], parameters[1]);
       case Opcode::kConcat:
         NANN_RETURN_IF_ERROR(CheckAxis());
         return now_.over_rows() ? StackedShape() : ConcatShape();
@@ -221,6 +216,14 @@ class ProgramReader {
       }
     }
     return Invalid("unknown opcode");
+  }
+
+  absl::StatusOr<ValueShape> SliceShape(uint64_t begin, uint32_t columns) const {
+    const ValueShape& from = OperandShape(0);
+    if (begin + columns > from.columns) {
+      return Invalid(absl::StrCat("columns ", begin, " to ", begin + columns, " of ", from.DebugString()));
+    }
+    return ValueShape{from.per_item, from.rows, columns};
   }
 
   absl::Status CheckAxis() const {
