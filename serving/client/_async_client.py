@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nann.serving.client import _query
-from nann.serving.client._channel import MAX_MESSAGE_BYTES, check_credentials, open_channel
-from nann.serving.client._connection import Call, Connection, Deadline, Version, encode_inputs
-from nann.serving.client._errors import DeadlineExceededError, RequestRejectedError
+from nann.serving.client._answer import Answer
+from nann.serving.client._asked_model import AskedModel
+from nann.serving.client._channel import MAX_MESSAGE_BYTES
+from nann.serving.client._connection import Deadline, Version, connect, encode_inputs
+from nann.serving.client._errors import DeadlineExceededError
 from nann.serving.client._query import Features, Ids, Query, SpecOf, State
 from nann.serving.client._results import ModelMetadata, TensorSpec, TopK, VersionStatus
-
-T = TypeVar("T")
 
 
 class _SignaturesNeededError(Exception):
     """A query cannot be built before the signatures of the model are fetched."""
 
 
-class AsyncNannClient:
+class AsyncNannClient(AskedModel):
     """Asks one model on one server from an asyncio program. The methods are those of `NannClient`.
 
     Make it, use it and close it in one event loop. A task that is cancelled cancels its call.
@@ -60,21 +60,18 @@ class AsyncNannClient:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         round_robin: bool = False,
     ) -> None:
-        check_credentials(channel, credentials)
-        self._version = version
-        self._timeout = timeout
-        self._known_metadata: dict[Version, ModelMetadata] = {}
-        self._own_channel: Any = None
-        if channel is None:
-            channel = self._own_channel = open_channel(
-                target,
-                credentials=credentials,
-                retries=retries,
-                max_message_bytes=max_message_bytes,
-                round_robin=round_robin,
-                api=grpc.aio,
-            )
-        self._connection = Connection(channel, target=target, model=model, compression=compression)
+        super().__init__(version=version, timeout=timeout)
+        self._connection, self._own_channel = connect(
+            target,
+            model=model,
+            channel=channel,
+            credentials=credentials,
+            compression=compression,
+            retries=retries,
+            max_message_bytes=max_message_bytes,
+            round_robin=round_robin,
+            api=grpc.aio,
+        )
 
     async def __aenter__(self) -> AsyncNannClient:
         return self
@@ -137,7 +134,8 @@ class AsyncNannClient:
                 comm_seq, level_topn, exclude_ids=exclude_ids, signature=signature, spec_of=spec_of
             )
 
-        return await self._search(build, version, timeout)
+        query, answer = await self._asked(build, version, timeout)
+        return answer.top_k(query)
 
     async def top_k_by_ids(
         self,
@@ -160,18 +158,18 @@ class AsyncNannClient:
           >>> asyncio.run(with_client(search)).ids.shape
           (1, 10)
         """
-        given = item_ids if isinstance(item_ids, Mapping) else {"item_ids": item_ids}
 
         def build(spec_of: SpecOf) -> Query:
             return _query.search_by_ids(
-                {**given, "cate_ids": given.get("cate_ids", cate_ids), **features},
+                _query.named_features(item_ids, cate_ids, features),
                 level_topn,
                 exclude_ids=exclude_ids,
                 signature=signature,
                 spec_of=spec_of,
             )
 
-        return await self._search(build, version, timeout)
+        query, answer = await self._asked(build, version, timeout)
+        return answer.top_k(query)
 
     async def score(
         self,
@@ -188,14 +186,12 @@ class AsyncNannClient:
           >>> asyncio.run(with_client(lambda client: client.score(comm_seq, [3, 10, 999_999]))).shape
           (1, 3)
         """
-        version, deadline = self._options(version, timeout)
 
         def build(spec_of: SpecOf) -> Query:
             return _query.score_of_items(comm_seq, item_ids, signature=signature, spec_of=spec_of)
 
-        query = await self._built(build, version, deadline)
-        call = self._connection.predict(query.signature, encode_inputs(query.inputs), version)
-        return (await self._noticing_rejections(call, deadline)).scores(query)
+        query, answer = await self._asked(build, version, timeout)
+        return answer.scores(query)
 
     async def predict(
         self,
@@ -215,8 +211,9 @@ class AsyncNannClient:
         """
         version, deadline = self._options(version, timeout)
         arrays = {name: np.asarray(value) for name, value in inputs.items()}
-        call = self._connection.predict(signature, encode_inputs(arrays, outputs), version)
-        return (await self._noticing_rejections(call, deadline)).outputs
+        with self._noticing_rejections():
+            call = self._connection.predict(signature, encode_inputs(arrays, outputs), version)
+            return (await call.result_async(deadline)).outputs
 
     async def metadata(self, *, version: Version = None, timeout: float | None = None) -> ModelMetadata:
         """Return the signatures of the model, with the types and shapes of their inputs and outputs.
@@ -239,13 +236,15 @@ class AsyncNannClient:
         _, deadline = self._options(version, timeout)
         return await self._connection.status(version).result_async(deadline)
 
-    async def _search(
+    async def _asked(
         self, build: Callable[[SpecOf], Query], version: Version, timeout: float | None
-    ) -> TopK:
+    ) -> tuple[Query, Answer]:
+        """Return the query that `build` makes, and the server's answer."""
         version, deadline = self._options(version, timeout)
         query = await self._built(build, version, deadline)
-        call = self._connection.predict(query.signature, encode_inputs(query.inputs), version)
-        return (await self._noticing_rejections(call, deadline)).top_k(query)
+        with self._noticing_rejections():
+            call = self._connection.predict(query.signature, encode_inputs(query.inputs), version)
+            return query, await call.result_async(deadline)
 
     async def _built(self, build: Callable[[SpecOf], Query], version: Version, deadline: Deadline) -> Query:
         """Return the query; fetch the signatures only if building it asks for them."""
@@ -267,15 +266,3 @@ class AsyncNannClient:
         metadata = await self._connection.metadata(version).result_async(deadline)
         self._known_metadata[version] = metadata
         return metadata
-
-    def _options(self, version: Version, timeout: float | None) -> tuple[Version, Deadline]:
-        deadline = Deadline(self._timeout if timeout is None else timeout)
-        return self._version if version is None else version, deadline
-
-    async def _noticing_rejections(self, call: Call[T], deadline: Deadline) -> T:
-        """Forget the signatures after a rejection: another model may have come with other shapes."""
-        try:
-            return await call.result_async(deadline)
-        except RequestRejectedError:
-            self._known_metadata.clear()
-            raise

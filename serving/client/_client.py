@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from nann.serving.client import _query
 from nann.serving.client._answer import Answer
-from nann.serving.client._channel import MAX_MESSAGE_BYTES, check_credentials, open_channel
-from nann.serving.client._connection import Connection, Deadline, Version, encode_inputs
+from nann.serving.client._channel import MAX_MESSAGE_BYTES
+from nann.serving.client._connection import Deadline, Version, connect, encode_inputs
 from nann.serving.client._query import Query
 from nann.serving.client._results import MissingShard, ModelMetadata, TopK, VersionStatus
 from nann.serving.client._search_client import SearchClient
@@ -63,17 +63,16 @@ class NannClient(SearchClient[TopK]):
         round_robin: bool = False,
     ) -> None:
         super().__init__(version=version, timeout=timeout)
-        check_credentials(channel, credentials)
-        self._own_channel = None
-        if channel is None:
-            channel = self._own_channel = open_channel(
-                target,
-                credentials=credentials,
-                retries=retries,
-                max_message_bytes=max_message_bytes,
-                round_robin=round_robin,
-            )
-        self._connection = Connection(channel, target=target, model=model, compression=compression)
+        self._connection, self._own_channel = connect(
+            target,
+            model=model,
+            channel=channel,
+            credentials=credentials,
+            compression=compression,
+            retries=retries,
+            max_message_bytes=max_message_bytes,
+            round_robin=round_robin,
+        )
 
     def close(self) -> None:
         """Close the connection. Calls that are under way are cancelled; a `channel` of your own stays open.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nann.errors import InvalidInputError
 from nann.serving.client import _errors
 from nann.serving.client._answer import Answer
+from nann.serving.client._channel import check_credentials, open_channel
 from nann.serving.client._metadata import parse_metadata, parse_status
 from nann.serving.client._results import ModelMetadata, VersionStatus
 from nann.serving.protocol import messages, tensors
@@ -234,6 +235,36 @@ class Connection:
             version=spec.version.value if spec.HasField("version") else None,
             bad_answer=partial(self.bad_answer, "Predict"),
         )
+
+
+def connect(
+    target: str,
+    *,
+    model: str,
+    channel: grpc.Channel | grpc.aio.Channel | None,
+    credentials: grpc.ChannelCredentials | None,
+    compression: grpc.Compression | None,
+    retries: int,
+    max_message_bytes: int,
+    round_robin: bool,
+    api: Any = grpc,
+) -> tuple[Connection, Any]:
+    """Return a connection over the caller's `channel`, or over a new one, and the new channel or None.
+
+    `open_channel` explains the other arguments.
+    """
+    check_credentials(channel, credentials)
+    opened = None
+    if channel is None:
+        channel = opened = open_channel(
+            target,
+            credentials=credentials,
+            retries=retries,
+            max_message_bytes=max_message_bytes,
+            round_robin=round_robin,
+            api=api,
+        )
+    return Connection(channel, target=target, model=model, compression=compression), opened
 
 
 def encode_inputs(inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] = ()) -> bytes:

@@ -61,6 +61,14 @@ def search_by_state(
     return _search(signature, inputs, beams, exclude_ids)
 
 
+def named_features(
+    item_ids: Ids | Mapping[str, Features] | None, cate_ids: Ids | None, features: Mapping[str, Features]
+) -> dict[str, Features | None]:
+    """Return the arguments of `top_k_by_ids` by name. In place of `item_ids` a mapping may give features."""
+    given = item_ids if isinstance(item_ids, Mapping) else {"item_ids": item_ids}
+    return {**given, "cate_ids": given.get("cate_ids", cate_ids), **features}
+
+
 def search_by_ids(
     features: Mapping[str, Features | None],
     level_topn: ArrayLike,

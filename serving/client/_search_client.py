@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -13,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from nann.serving.client import _query
 from nann.serving.client._answer import Answer
+from nann.serving.client._asked_model import AskedModel
 from nann.serving.client._connection import Deadline, Version
-from nann.serving.client._errors import RequestRejectedError
 from nann.serving.client._query import Features, Ids, Query, State
 from nann.serving.client._results import MissingShard, ModelMetadata, TopK
 
@@ -22,14 +21,8 @@ Client = TypeVar("Client", bound="SearchClient[TopK]")
 Result = TypeVar("Result", bound=TopK, covariant=True)
 
 
-class SearchClient(ABC, Generic[Result]):
+class SearchClient(AskedModel, ABC, Generic[Result]):
     """Base of `NannClient` and `ShardedClient`."""
-
-    def __init__(self, *, version: Version, timeout: float | None) -> None:
-        self._version = version
-        self._timeout = timeout
-        # Threads may overwrite each other's entries: each one is valid.
-        self._known_metadata: dict[Version, ModelMetadata] = {}
 
     def __enter__(self: Client) -> Client:
         return self
@@ -130,9 +123,8 @@ class SearchClient(ABC, Generic[Result]):
           ((1, 10), (1,))
         """
         version, deadline = self._options(version, timeout)
-        given = item_ids if isinstance(item_ids, Mapping) else {"item_ids": item_ids}
         query = _query.search_by_ids(
-            {**given, "cate_ids": given.get("cate_ids", cate_ids), **features},
+            _query.named_features(item_ids, cate_ids, features),
             level_topn,
             exclude_ids=exclude_ids,
             signature=signature,
@@ -194,11 +186,6 @@ class SearchClient(ABC, Generic[Result]):
             answers, missing = self._ask(query, version, deadline, allow_partial=allow_partial)
         return self._combine(query, answers, missing)
 
-    def _options(self, version: Version, timeout: float | None) -> tuple[Version, Deadline]:
-        """Return the version to ask for and the deadline of a call."""
-        deadline = Deadline(self._timeout if timeout is None else timeout)
-        return self._version if version is None else version, deadline
-
     def _spec_of(self, version: Version, deadline: Deadline) -> _query.SpecOf:
         """Return a function that looks inputs up in the signatures, which it fetches when it is called."""
         return lambda signature, name: self._metadata_for(version, deadline).input(signature, name)
@@ -209,12 +196,3 @@ class SearchClient(ABC, Generic[Result]):
     def _metadata(self, version: Version, deadline: Deadline) -> ModelMetadata:
         metadata = self._known_metadata[version] = self._fetch_metadata(version, deadline)
         return metadata
-
-    @contextmanager
-    def _noticing_rejections(self) -> Iterator[None]:
-        """Forget the signatures after a rejection: another model may have come with other shapes."""
-        try:
-            yield
-        except RequestRejectedError:
-            self._known_metadata.clear()
-            raise
