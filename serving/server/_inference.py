@@ -5,7 +5,7 @@ Checks, their order and their texts are those of TensorFlow Serving.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,13 +44,8 @@ def classify(servable: Servable, request: Any, run: Run) -> Any:
     Raises:
       StatusError: the signature is not for classification, there are no examples, or the run failed.
     """
-    signature = _signature(servable, request.model_spec.signature_name)
-    input_name, output_names = _classify_tensors(signature, run)
-    count, outputs = _run(servable, request.input, {input_name}, output_names, run)
     response = classification_pb2.ClassificationResponse()
-    _write_classes(signature, count, outputs, response.result)
-    _name_model(response.model_spec, request.model_spec, run)
-    return response
+    return _infer(servable, request, run, _classify_tensors, _write_classes, response)
 
 
 def regress(servable: Servable, request: Any, run: Run) -> Any:
@@ -59,11 +54,23 @@ def regress(servable: Servable, request: Any, run: Run) -> Any:
     Raises:
       StatusError: the signature is not for regression, there are no examples, or the run failed.
     """
-    signature = _signature(servable, request.model_spec.signature_name)
-    input_name, output_names = _regress_tensors(signature, run)
-    count, outputs = _run(servable, request.input, {input_name}, output_names, run)
     response = regression_pb2.RegressionResponse()
-    _write_regressions(signature, count, outputs, response.result)
+    return _infer(servable, request, run, _regress_tensors, _write_regressions, response)
+
+
+def _infer(
+    servable: Servable,
+    request: Any,
+    run: Run,
+    tensors: Callable[[Any, Run], tuple[str, list[str]]],
+    write: Callable[[Any, int, Mapping[str, NDArray[Any]], Any], None],
+    response: Any,
+) -> Any:
+    """Fill the response. `tensors` names a signature's input and outputs, `write` writes these outputs."""
+    signature = _signature(servable, request.model_spec.signature_name)
+    input_name, output_names = tensors(signature, run)
+    count, outputs = _run(servable, request.input, {input_name}, output_names, run)
+    write(signature, count, outputs, response.result)
     _name_model(response.model_spec, request.model_spec, run)
     return response
 

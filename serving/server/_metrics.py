@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -128,7 +129,7 @@ class Metrics:
                 **{name: _histogram_lines(name, cells) for name, cells in self._histograms.items()},
             }
         samples |= {name: [f"{_exported(name)}{{}} {value}"] for name, value in ops.items()}
-        kinds = _kinds() | dict.fromkeys([*ops, _NANN_COUNT], "counter") | {_NANN_LATENCY: "histogram"}
+        kinds = {**_kinds(), **dict.fromkeys([*ops, _NANN_COUNT], "counter"), _NANN_LATENCY: "histogram"}
         lines: list[str] = []
         for name in sorted(kinds):
             lines += [f"# TYPE {_exported(name)} {kinds[name]}", *samples.get(name, [])]
@@ -159,7 +160,8 @@ def read_monitoring_config_file(path: Path) -> str | None:
     return (config.path or _DEFAULT_PATH) if config.enable else None
 
 
-def _kinds() -> dict[str, str]:
+@cache
+def _kinds() -> Mapping[str, str]:
     """Return the kinds of TensorFlow Serving's metrics by name.
 
     Those of TensorFlow's runtime have no samples here, since Python cannot read them.
