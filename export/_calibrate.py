@@ -16,7 +16,7 @@ from nann.export._samples import Sample
 from nann.export.agreement import shares, worst_share
 from nann.export.scorer import Scorer
 from nann.ops import IndexResource, ProxyWalk, beam_search
-from nann.ops.index_meta import MAX_BEAM, IndexMeta
+from nann.ops.index_meta import MAX_BEAM, IndexMeta, with_level_0_beam
 
 # Beams that are tried first: no walk finds much with less.
 _LEAST_BEAM = 16
@@ -150,7 +150,7 @@ def calibrate_proxy(
         found = truth.measure(replace(scorer, proxy=proxy), level_topn)
         surplus = found.surplus(target)
         if surplus >= 0:
-            return *_least_slack(truth, scorer, proxy, level_topn, target), None
+            return *_least_slack(truth, scorer, proxy, level_topn, target, found), None
         if nearest is None or surplus > nearest[0]:
             nearest = surplus, found, proxy
     assert nearest is not None
@@ -160,11 +160,10 @@ def calibrate_proxy(
 
 
 def _least_slack(
-    truth: Truth, scorer: Scorer, proxy: ProxyWalk, level_topn: Sequence[int], target: float
+    truth: Truth, scorer: Scorer, proxy: ProxyWalk, level_topn: Sequence[int], target: float, best: Agreement
 ) -> tuple[Agreement, ProxyWalk]:
-    """The least of `_SLACKS`, up to the proxy's own, that reaches `target`, by bisection."""
+    """The least of `_SLACKS` that reaches `target`, by bisection; the proxy's own reaches it with `best`."""
     low, high = -1, _SLACKS.index(proxy.slack)
-    best = truth.measure(replace(scorer, proxy=proxy), level_topn)
     while high - low > 1:
         middle = (low + high) // 2
         tried = replace(proxy, slack=_SLACKS[middle])
@@ -174,14 +173,6 @@ def _least_slack(
         else:
             low = middle
     return best, proxy
-
-
-def with_level_0_beam(meta: IndexMeta, level_topn: Sequence[int], width: int) -> list[int]:
-    """`level_topn` with every beam of level 0 at `width`."""
-    beams = [int(beam) for beam in level_topn]
-    hops = meta.hops_per_level[0]
-    beams[-1 - hops : -1] = [width] * hops
-    return beams
 
 
 def _out_of_reach(target: float, widest: int, found: Agreement, advice: str) -> str:

@@ -105,6 +105,21 @@ def default_level_topn(meta: IndexMeta) -> npt.NDArray[np.int32]:
     return np.array([100] + [200] * (meta.level_topn_length - 1), np.int32)
 
 
+def with_level_0_beam(
+    meta: IndexMeta, level_topn: Sequence[int] | npt.NDArray[np.int32], width: int
+) -> list[int]:
+    """`level_topn` with every beam of level 0 at `width`.
+
+    Example:
+      >>> with_level_0_beam(index.meta, [100, 200, 200, 200, 200, 10], 50)
+      [100, 200, 50, 50, 50, 10]
+    """
+    beams = [int(beam) for beam in level_topn]
+    hops = meta.hops_per_level[0]
+    beams[-1 - hops : -1] = [width] * hops
+    return beams
+
+
 def read_meta(index_dir: str | os.PathLike[str]) -> IndexMeta:
     """Read `index.json` of the index in `index_dir`.
 

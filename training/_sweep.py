@@ -17,7 +17,7 @@ from nann.export.loaded import loaded
 from nann.export.manifest import read_manifest
 from nann.files import write_json
 from nann.ops import IndexMeta, default_level_topn
-from nann.ops.index_meta import MAX_BEAM, read_meta
+from nann.ops.index_meta import MAX_BEAM, read_meta, with_level_0_beam
 from nann.progress import OnProgress, ignore_progress
 from nann.run import INDEX
 from nann.training._asked import AskedExport, choose_users, scores_of_users, seen_items
@@ -173,9 +173,9 @@ def _beams(meta: IndexMeta, default: Sequence[int], walk: str) -> list[list[int]
     """The beams to try: `default` with other widths of level 0. Scoring every item has none."""
     if walk == "all":
         return [list(default)]
-    hops, widest = meta.hops_per_level[0], min(meta.num_items, MAX_BEAM)
+    widest = min(meta.num_items, MAX_BEAM)
     widths = sorted({min(width, widest) for width in WIDTHS})
-    return [[*default[: -1 - hops], *[width] * hops, default[-1]] for width in widths]
+    return [with_level_0_beam(meta, default, width) for width in widths]
 
 
 def _measure(
