@@ -125,6 +125,13 @@ void ProxyWalk::Guess(absl::Span<const int32_t> positions) {
   model_.Guess(*options_.features, positions, &guesses_);
 }
 
+void ProxyWalk::MergeGuesses(absl::Span<const int32_t> positions) {
+  Guess(positions);
+  candidates_.clear();
+  for (size_t i = 0; i < positions.size(); ++i) candidates_.push_back({positions[i], guesses_[i]});
+  pool_.Merge(&candidates_);
+}
+
 void ProxyWalk::ChooseClusterTops() {
   const int64_t num_items = graph_->num_items();
   const Better better{graph_->item_ids()};
@@ -157,13 +164,10 @@ void ProxyWalk::Survey() {
   std::vector<int32_t>& fresh = left_;
   fresh.clear();
   for (const Candidate& candidate : scored_) fresh.push_back(candidate.position);
-  Guess(fresh);
-  candidates_.clear();
-  for (size_t i = 0; i < fresh.size(); ++i) candidates_.push_back({fresh[i], guesses_[i]});
   const int64_t width = options_.survey * width_;
   pool_.Reset(width, graph_->item_ids());
   pool_.BeginLevel(width);
-  pool_.Merge(&candidates_);
+  MergeGuesses(fresh);
   while (pool_.TakeUnexpanded(kSurveyExpand, &candidates_)) {
     for (const Candidate& candidate : candidates_) level.FetchOffsets(candidate.position);
     for (const Candidate& candidate : candidates_) level.FetchNeighbors(candidate.position);
@@ -171,10 +175,7 @@ void ProxyWalk::Survey() {
     for (const Candidate& candidate : candidates_) {
       visited_.InsertAll(level.NeighborsOf(candidate.position), &fresh);
     }
-    Guess(fresh);
-    candidates_.clear();
-    for (size_t i = 0; i < fresh.size(); ++i) candidates_.push_back({fresh[i], guesses_[i]});
-    pool_.Merge(&candidates_);
+    MergeGuesses(fresh);
   }
 }
 

@@ -81,6 +81,8 @@ class ProxyWalk {
   void StartGatedWalk();
   // Sets guesses_ to the guesses for `positions`.
   void Guess(absl::Span<const int32_t> positions);
+  // Guesses for `positions` and merges them, as candidates with these scores, into pool_.
+  void MergeGuesses(absl::Span<const int32_t> positions);
   // The score of the keep_-th best so far, -infinity when there are fewer.
   float KthScore();
 
