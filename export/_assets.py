@@ -71,12 +71,22 @@ def gather_assets(folder: Path, inputs: Inputs, tables: Mapping[str, Any]) -> As
         check_vocabulary(source)
         table = unused_name(f"{feature}_vocabulary", {**assets.user_tables, **tables})
         assets.vocabularies[feature] = table
-        assets.user_tables[table] = folder / f"user_table_{table}.npy"
+        assets.user_tables[table] = user_table_file(folder, table)
         link_array(source, assets.user_tables[table])
     for table, source in tables.items():
-        assets.user_tables[table] = folder / f"user_table_{table}.npy"
+        assets.user_tables[table] = user_table_file(folder, table)
         _write_table(assets.user_tables[table], source)
     return assets
+
+
+def item_table_file(folder: Path, table: str) -> Path:
+    """The file of an item table that the export makes."""
+    return folder / f"item_table_{table}.npy"
+
+
+def user_table_file(folder: Path, table: str) -> Path:
+    """The file of a table that is looked up by row."""
+    return folder / f"user_table_{table}.npy"
 
 
 def vocabulary_files(run_dir: Path, model: RetrievalModel) -> dict[str, Path]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import VerificationError
-from nann.export._assets import Assets
+from nann.export._assets import Assets, item_table_file
 from nann.export._samples import Sample
 from nann.export._verify import relative_difference
 from nann.export.items import Items
@@ -34,7 +34,7 @@ def add_item_table(
             yield np.asarray(source[start : start + rows])
 
     def write(name: str, width: int, computed: Iterator[npt.NDArray[Any]]) -> None:
-        assets.item_tables[name] = assets.folder / f"item_table_{name}.npy"
+        assets.item_tables[name] = item_table_file(assets.folder, name)
         shape = (items.num_items, width)
         write_array_in_chunks(assets.item_tables[name], computed, dtype=np.float32, shape=shape)
 

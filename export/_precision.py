@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from nann.errors import InvalidInputError, VerificationError
+from nann.export._assets import item_table_file
 from nann.export._options import ACCURACY, WantedPrecision
 from nann.export._samples import Sample
 from nann.export.agreement import overlap
@@ -147,7 +148,7 @@ def _write_narrow_tables(scorer: Scorer, precision: Narrow, tables: Mapping[str,
     added = {}
     for table in scorer.item_tables:
         name = narrow_name(table, precision)
-        added[name] = tables[table].with_name(f"item_table_{name}.npy")
+        added[name] = item_table_file(tables[table].parent, name)
         write_narrow_table(tables[table], added[name], precision)
     return added
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
-from nann.export._assets import Assets
+from nann.export._assets import Assets, item_table_file, user_table_file
 from nann.export._samples import Sample
 from nann.export.index.proxy_oracle import ProxyTables
 from nann.export.items import CHUNK_ROWS
@@ -70,11 +70,11 @@ def add_proxy(
             scores[start : start + len(block)] = block
             on_progress(start + len(block), len(embs))
         decomposed = _Decomposition(scores, columns)
-        path = _features_file(assets.folder, FEATURES)
+        path = item_table_file(assets.folder, FEATURES)
         rows = (decomposed.rows(chunk) for chunk in _chunks(scores))
         write_array_in_chunks(path, rows, dtype=np.float16, shape=(len(embs), columns))
     assets.item_tables[FEATURES] = path
-    assets.user_tables[SAMPLES] = _samples_file(assets.folder, SAMPLES)
+    assets.user_tables[SAMPLES] = user_table_file(assets.folder, SAMPLES)
     np.save(assets.user_tables[SAMPLES], _samples(embs))
     return ProxyWalk(features=FEATURES, samples=SAMPLES, noise=decomposed.noise)
 
@@ -87,16 +87,8 @@ def remove_proxy(assets: Assets) -> None:
 
 def open_proxy_tables(walk: ProxyWalk, assets_dir: Path) -> ProxyTables:
     """The tables of an export's proxy walk, mapped."""
-    features = np.load(_features_file(assets_dir, walk.features), mmap_mode="r")
-    return ProxyTables(walk, features, np.load(_samples_file(assets_dir, walk.samples)))
-
-
-def _features_file(assets_dir: Path, table: str) -> Path:
-    return assets_dir / f"item_table_{table}.npy"
-
-
-def _samples_file(assets_dir: Path, table: str) -> Path:
-    return assets_dir / f"user_table_{table}.npy"
+    features = np.load(item_table_file(assets_dir, walk.features), mmap_mode="r")
+    return ProxyTables(walk, features, np.load(user_table_file(assets_dir, walk.samples)))
 
 
 def _score_all(

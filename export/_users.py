@@ -14,9 +14,10 @@ import numpy.typing as npt
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from nann.errors import InvalidFileError, MissingDependencyError
+from nann.errors import InvalidFileError
 from nann.export._model_specs import EXCLUDE_IDS, LEVEL_TOPN, length_of, open_features
 from nann.export._samples import Arrays, Sample, embedded, sample_from_model
+from nann.export._warmup import prediction_log_type
 from nann.run import REQUESTS, RetrievalModel
 
 # A log of requests may be of any size; so many of its first records are enough to draw users from.
@@ -188,16 +189,10 @@ def _read(path: Path, names: _Names) -> Arrays:
 
 def _read_log(path: Path, names: _Names) -> Iterator[Arrays]:
     """The inputs of each predict request of a TFRecord of PredictionLog that describes users."""
-    try:
-        from tensorflow_serving.apis import prediction_log_pb2
-    except ImportError as error:
-        raise MissingDependencyError(
-            "tensorflow-serving-api is not installed. Install it with `pip install nann[tensorflow]`."
-        ) from error
+    log_type = prediction_log_type()
     try:
         for record in tf.data.TFRecordDataset(str(path)).take(_MOST_RECORDS).as_numpy_iterator():
-            log = prediction_log_pb2.PredictionLog.FromString(record)
-            inputs = log.predict_log.request.inputs
+            inputs = log_type.FromString(record).predict_log.request.inputs
             arrays = {name: tf.make_ndarray(inputs[name]) for name in inputs if name not in _OF_WALK}
             if names.describe_users(arrays):
                 yield arrays

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -52,14 +53,22 @@ def write_warmup(
             writer.write(_record(model_name, signature, inputs))
 
 
-def _record(model_name: str, signature: str, inputs: Arrays) -> bytes:
+def prediction_log_type() -> Any:
+    """The message of warm-up requests and of servers' logs of requests, `tensorflow.serving.PredictionLog`.
+
+    Raises MissingDependencyError without tensorflow-serving-api.
+    """
     try:
         from tensorflow_serving.apis import prediction_log_pb2
     except ImportError as error:
         raise MissingDependencyError(
             "tensorflow-serving-api is not installed. Install it with `pip install nann[tensorflow]`."
         ) from error
-    log = prediction_log_pb2.PredictionLog()
+    return prediction_log_pb2.PredictionLog
+
+
+def _record(model_name: str, signature: str, inputs: Arrays) -> bytes:
+    log = prediction_log_type()()
     request = log.predict_log.request
     request.model_spec.name = model_name
     request.model_spec.signature_name = signature
