@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from click.testing import CliRunner
 
 from nann.cli import main
 from nann.training import read_dataset
+from support.command import run_json
 
 WITH_STATE = """
 import tensorflow as tf
@@ -47,7 +47,7 @@ class Model:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("item_state") / "data"
-    _run("data", "prepare", "--source", "synthetic:items=400,users=20,events=10,seed=1", "--out", folder)
+    run_json("data", "prepare", "--source", "synthetic:items=400,users=20,events=10,seed=1", "--out", folder)
     return folder
 
 
@@ -61,16 +61,9 @@ def _written(folder: Path, data: Path, source: str) -> Path:
     return run
 
 
-def _run(*arguments: str | Path) -> dict[str, Any]:
-    done = CliRunner().invoke(main, [*map(str, arguments), "--json"])
-    assert done.exit_code == 0, done.output
-    output: dict[str, Any] = json.loads(done.stdout)
-    return output
-
-
 def test_item_state_is_written_beside_the_embeddings(data: Path, tmp_path: Path) -> None:
     run = _written(tmp_path, data, WITH_STATE)
-    assert _run("embed", "--run", run)["items"] == 400
+    assert run_json("embed", "--run", run)["items"] == 400
     files = sorted(path.name for path in (run / "embeddings").iterdir())
     assert files == ["item_embs.npy", "item_ids.npy", "item_state_category.npy", "item_state_pair.npy"]
     category, pair = (np.load(run / "embeddings" / f"item_state_{name}.npy") for name in ("category", "pair"))
@@ -83,8 +76,8 @@ def test_item_state_is_written_beside_the_embeddings(data: Path, tmp_path: Path)
     cates = read_dataset(data).item_cates[1:]
     np.testing.assert_array_equal(category, cates)
     np.testing.assert_array_equal(pair[:, 1], np.arange(1, 401) / 2)
-    assert _run("index", "--run", run, "--m", "4")["num_items"] == 400
-    assert _run("export", "--run", run, "--out", tmp_path / "models/1")["num_items"] == 400
+    assert run_json("index", "--run", run, "--m", "4")["num_items"] == 400
+    assert run_json("export", "--run", run, "--out", tmp_path / "models/1")["num_items"] == 400
 
 
 @pytest.mark.parametrize(

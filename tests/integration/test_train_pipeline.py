@@ -18,6 +18,7 @@ from nann.export import GraphIndex, Level, write_index
 from nann.ops import IndexMeta
 from nann.run import load_model
 from nann.training import read_dataset
+from support.command import run_json
 
 # Each user stays in one of 20 clusters. A model that reads the history ranks the user's cluster first:
 # its recall@20 is some 0.9. Popularity ranks the same items for everyone: its recall is 0.06.
@@ -53,13 +54,6 @@ class Model:
 """
 
 
-def _run(*arguments: str | Path) -> dict[str, Any]:
-    result = CliRunner().invoke(main, [*map(str, arguments), "--json"])
-    assert result.exit_code == 0, result.output
-    output: dict[str, Any] = json.loads(result.stdout)
-    return output
-
-
 def _fail(*arguments: str | Path) -> str:
     result = CliRunner().invoke(main, list(map(str, arguments)))
     assert result.exit_code != 0
@@ -86,14 +80,14 @@ def _write_full_graph(run: Path) -> None:
 
 def _train(folder: Path, *, seed: int = 0, learning_rate: float = 0.005) -> dict[str, Any]:
     """Prepare the planted data, train and embed, by the command line: FOLDER/data and FOLDER/run."""
-    prepared = _run("data", "prepare", "--source", PLANTED, "--out", folder / "data")
+    prepared = run_json("data", "prepare", "--source", PLANTED, "--out", folder / "data")
     assert (prepared["items"], prepared["users"]) == (400, 100)
-    trained = _run(
+    trained = run_json(
         *("train", "--data", folder / "data", "--out", folder / "run", "--epochs", "4", "--seed", str(seed)),
         *("--batch-size", "32", "--learning-rate", str(learning_rate)),
     )
     assert len(trained["history"]) == 4
-    embedded = _run("embed", "--run", folder / "run")
+    embedded = run_json("embed", "--run", folder / "run")
     assert (embedded["items"], embedded["dim"], embedded["dtype"]) == (400, 64, "float32")
     _write_full_graph(folder / "run")
     return trained
@@ -101,7 +95,7 @@ def _train(folder: Path, *, seed: int = 0, learning_rate: float = 0.005) -> dict
 
 def _evaluate(run: Path, *, entry_beam: int = 400) -> dict[str, Any]:
     walk = ("--walk", "fixed", "--level-topn", f"{entry_beam},1,20")
-    return _run("evaluate", "--run", run, "--brute-force", "--k", "20", *walk)
+    return run_json("evaluate", "--run", run, "--brute-force", "--k", "20", *walk)
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +182,7 @@ def test_a_narrow_walk_misses_items_and_says_so(folder: Path) -> None:
 
 
 def test_brute_force_is_left_out_unless_asked(folder: Path) -> None:
-    result = _run("evaluate", "--run", folder / "run", "--users", "10")
+    result = run_json("evaluate", "--run", folder / "run", "--users", "10")
     assert result["recall_brute_force"] is None
     assert result["agreement"] is None
     assert result["users"] + result["users_skipped"] == 10
@@ -206,7 +200,7 @@ def test_people_get_a_table(folder: Path) -> None:
 def test_half_precision_embeddings(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     run = tmp_path / "copy" / "run"
-    assert _run("embed", "--run", run, "--dtype", "float16")["dtype"] == "float16"
+    assert run_json("embed", "--run", run, "--dtype", "float16")["dtype"] == "float16"
     halves, whole = (np.load(f / "run" / "embeddings" / "item_embs.npy") for f in (tmp_path / "copy", folder))
     assert halves.dtype == np.float16
     np.testing.assert_allclose(halves, whole, rtol=2e-3, atol=1e-4)
@@ -223,7 +217,7 @@ def _copied(folder: Path, tmp_path: Path) -> Path:
 def test_a_temporary_export_is_measured_and_deleted(folder: Path, tmp_path: Path) -> None:
     run = _copied(folder, tmp_path)
     before = set(run.iterdir())
-    result = _run("evaluate", "--run", run, "--users", "10")
+    result = run_json("evaluate", "--run", run, "--users", "10")
     measured = {name: result[name] for name in ("model", "executor", "precision")}
     assert measured == {"model": None, "executor": "native", "precision": "float32"}
     assert result["walk"] in ("adaptive", "all")
@@ -234,10 +228,10 @@ def test_an_export_is_measured_as_it_serves(folder: Path, tmp_path: Path) -> Non
     """Its executor, precision, walk and beams; of the run it needs the data set and the model alone."""
     run, model_dir = _copied(folder, tmp_path), tmp_path / "models" / "nann" / "1"
     options = ["--precision", "bfloat16", "--accuracy", "0.5", "--walk", "adaptive"]
-    _run("export", "--run", run, "--out", model_dir, *options, "--level-topn", "30,1,7")
+    run_json("export", "--run", run, "--out", model_dir, *options, "--level-topn", "30,1,7")
     shutil.rmtree(run / "embeddings")
     shutil.rmtree(run / "index")
-    result = _run("evaluate", "--run", run, "--model", model_dir, "--k", "20", "--brute-force")
+    result = run_json("evaluate", "--run", run, "--model", model_dir, "--k", "20", "--brute-force")
     measured = {name: result[name] for name in ("model", "executor", "precision", "walk", "level_topn")}
     assert measured == {
         "model": str(model_dir),
@@ -253,11 +247,13 @@ def test_an_export_is_measured_as_it_serves(folder: Path, tmp_path: Path) -> Non
 
 def test_an_export_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
     run, models = _copied(folder, tmp_path), tmp_path / "models"
-    _run("export", "--run", run, "--out", models / "shards" / "1", "--shards", "2", "--level-topn", "10,1,5")
+    run_json(
+        "export", "--run", run, "--out", models / "shards" / "1", "--shards", "2", "--level-topn", "10,1,5"
+    )
     shard = models / "shards-0-of-2" / "1"
     assert "not a shard" in _fail("evaluate", "--run", run, "--model", shard)
     np.save(run / "embeddings" / "item_ids.npy", np.arange(1001, 1401))
-    _run("export", "--run", run, "--out", models / "others" / "1")
+    run_json("export", "--run", run, "--out", models / "others" / "1")
     error = _fail("evaluate", "--run", run, "--model", models / "others" / "1")
     assert "expected the 400 item ids of the run's data set" in " ".join(error.split())
     assert "nann_manifest.json" in _fail("evaluate", "--run", run, "--model", models / "nothing")
@@ -266,12 +262,12 @@ def test_an_export_of_another_run_is_refused(folder: Path, tmp_path: Path) -> No
 def test_brute_force_needs_an_export_of_the_same_checkpoint(folder: Path, tmp_path: Path) -> None:
     """The user's state comes from the run's model: with another one, agreement would mean nothing."""
     run, model_dir = _copied(folder, tmp_path), tmp_path / "models" / "nann" / "1"
-    _run("export", "--run", run, "--out", model_dir)
+    run_json("export", "--run", run, "--out", model_dir)
     checkpoints = tf.train.get_checkpoint_state(str(run / "checkpoints")).all_model_checkpoint_paths
     # An epoch before the last.
     tf.compat.v1.train.update_checkpoint_state(str(run / "checkpoints"), checkpoints[0])
     evaluate = ("evaluate", "--run", run, "--model", model_dir, "--users", "10")
-    assert _run(*evaluate)["users"] > 0
+    assert run_json(*evaluate)["users"] > 0
     error = " ".join(_fail(*evaluate, "--brute-force").split())
     assert "expected an export of the run's model as it is now" in error
     assert "nann export" in error
@@ -352,7 +348,7 @@ def test_another_model_than_the_reference_is_loaded_by_name(folder: Path, tmp_pa
 
 def test_a_sweep_measures_walks_and_beams(folder: Path, tmp_path: Path) -> None:
     run = _copied(folder, tmp_path)
-    result = _run("evaluate", "--run", run, "--sweep", "--k", "20", "--users", "40")
+    result = run_json("evaluate", "--run", run, "--sweep", "--k", "20", "--users", "40")
     assert json.loads((run / "sweep.json").read_text()) == result
     assert (run / "sweep.png").read_bytes().startswith(b"\x89PNG")
     points = result["points"]
