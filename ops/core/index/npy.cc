@@ -27,7 +27,8 @@ struct TypeInfo {
 constexpr TypeInfo kTypes[] = {
     {DType::kFloat32, "<f4", "float32", 4}, {DType::kFloat16, "<f2", "float16", 2},
     {DType::kUint16, "<u2", "uint16", 2},   {DType::kInt32, "<i4", "int32", 4},
-    {DType::kInt64, "<i8", "int64", 8},
+    {DType::kInt64, "<i8", "int64", 8},     {DType::kUint64, "<u8", "uint64", 8},
+    {DType::kUint8, "|u1", "uint8", 1},     {DType::kBool, "|b1", "bool", 1},
 };
 
 const TypeInfo& InfoOf(DType dtype) {
@@ -86,8 +87,8 @@ absl::Status ParseHeader(absl::string_view header, NpyArray* array) {
     if (descr == absl::StrCat("'", info.descr, "'")) type = &info;
   }
   if (type == nullptr) {
-    return Malformed(array->path, absl::StrCat("expected a little-endian float32, float16, uint16, int32 "
-                                               "or int64 array, found dtype ",
+    return Malformed(array->path, absl::StrCat("expected a little-endian float32, float16, uint16, int32, "
+                                               "int64 or uint64 array, or one of uint8 or bool, found dtype ",
                                                descr.empty() ? absl::string_view("(none)") : descr));
   }
   array->dtype = type->dtype;

@@ -12,7 +12,7 @@
 
 namespace nann {
 
-enum class DType { kFloat32, kFloat16, kUint16, kInt32, kInt64 };
+enum class DType { kFloat32, kFloat16, kUint16, kInt32, kInt64, kUint64, kUint8, kBool };
 
 // NumPy's name of the type, for messages, and its size in bytes.
 const char* DTypeName(DType dtype);
