@@ -8,10 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nann.lazy import lazy_names
+from nann.training._columns import Column as Column
 from nann.training._dataset import Dataset as Dataset
 from nann.training._dataset import read_dataset as read_dataset
 from nann.training._sources import load_source as load_source
 from nann.training._sources import prepare_data as prepare_data
+from nann.training._splits import Examples as Examples
+from nann.training._splits import Split as Split
+from nann.training._splits import SplitOptions as SplitOptions
 from nann.training._synthetic import SyntheticOptions as SyntheticOptions
 
 if TYPE_CHECKING:

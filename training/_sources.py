@@ -1,16 +1,20 @@
-"""Where data sets come from: `recbole:ml-100k`, a UserBehavior CSV file, `synthetic:...`."""
+"""Where data sets come from: `recbole:ml-100k`, a UserBehavior CSV, a file of sequences, `synthetic:...`."""
 
 from __future__ import annotations
 
 import csv
 import importlib.util
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
 from nann.errors import InvalidFileError, InvalidInputError, MissingDependencyError
-from nann.training._dataset import Dataset, dataset_from_events, write_dataset
+from nann.training._building import dataset_from_events, write_dataset
+from nann.training._dataset import Dataset
+from nann.training._sequences import sequences_dataset
+from nann.training._splits import SplitOptions
 from nann.training._synthetic import SyntheticOptions, synthetic_dataset
 
 RECBOLE = "recbole==1.2.1"
@@ -20,40 +24,52 @@ _CSV_COLUMNS = ("user", "item", "category", "behaviour", "timestamp")
 _NUMBERS = ("user", "item", "category", "timestamp")
 
 
-def prepare_data(source: str, folder: Path, *, overwrite: bool = False) -> Dataset:
+def prepare_data(
+    source: str, folder: Path, *, split: SplitOptions | None = None, overwrite: bool = False
+) -> Dataset:
     """Read `source` and write it to `folder` in the form that training reads.
 
     Args:
       source: `recbole:ml-100k`: MovieLens-100K as shipped inside the installed `recbole` package;
         `synthetic:items=N,users=N,...`: see `SyntheticOptions`;
-        otherwise the path of a CSV file as Taobao's UserBehavior: user, item, category, behaviour, timestamp,
-        without a header.
+        FILE.csv: a CSV file as Taobao's UserBehavior: user, item, category, behaviour, timestamp, without a
+        header;
+        FILE.txt, or sequences:FILE of any name: lines `user item item ...`, oldest item first.
       folder: where to write; must not exist, or hold an older data set and `overwrite` be set.
+      split: how examples are divided; None leaves one event out for the test and one for validation.
 
     Raises:
       InvalidInputError, InvalidFileError: `source` or its content is not as described.
       MissingDependencyError: `recbole` is not installed.
     """
-    dataset = load_source(source)
-    write_dataset(dataset, folder, overwrite=overwrite)
+    split = split or SplitOptions()
+    dataset = load_source(source, split=split)
+    write_dataset(dataset, folder, options=asdict(split), overwrite=overwrite)
     return dataset
 
 
-def load_source(source: str) -> Dataset:
+def load_source(source: str, *, split: SplitOptions | None = None) -> Dataset:
     """Read `source` (as in `prepare_data`) into memory."""
+    if split is not None:
+        split.check()
     if source.startswith("recbole:"):
         name = source.removeprefix("recbole:")
         if name != "ml-100k":
             raise InvalidInputError(
                 f"source {source!r}: expected recbole:ml-100k, found the data set {name!r}."
             )
-        return movielens_dataset(_recbole_folder() / "dataset_example" / "ml-100k", source=source)
+        return movielens_dataset(
+            _recbole_folder() / "dataset_example" / "ml-100k", source=source, split=split
+        )
     if source.startswith("synthetic:"):
-        return synthetic_dataset(SyntheticOptions.parse(source.removeprefix("synthetic:")))
+        return synthetic_dataset(SyntheticOptions.parse(source.removeprefix("synthetic:")), split=split)
     if source.endswith(".csv"):
-        return userbehavior_dataset(Path(source))
+        return userbehavior_dataset(Path(source), split=split)
+    if source.startswith("sequences:") or source.endswith(".txt"):
+        return sequences_dataset(Path(source.removeprefix("sequences:")), split)
     raise InvalidInputError(
-        f"source {source!r}: expected recbole:ml-100k, FILE.csv or synthetic:items=N,users=N,seed=N."
+        f"source {source!r}: expected recbole:ml-100k, FILE.csv or synthetic:items=N,users=N,seed=N; or "
+        "FILE.txt or sequences:FILE with lines `user item item ...`."
     )
 
 
@@ -68,7 +84,7 @@ def _recbole_folder() -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def movielens_dataset(folder: Path, *, source: str) -> Dataset:
+def movielens_dataset(folder: Path, *, source: str, split: SplitOptions | None = None) -> Dataset:
     """Read RecBole's `ml-100k.inter` and `ml-100k.item`; an item's category is its first genre."""
     columns = {"user": "user_id:token", "item": "item_id:token", "timestamp": "timestamp:float"}
     events = _read_recbole(folder / "ml-100k.inter", tuple(columns.values()))
@@ -86,6 +102,7 @@ def movielens_dataset(folder: Path, *, source: str) -> Dataset:
         source=source,
         item_categories=pd.DataFrame({"item": item_ids, "category": first_genre.map(genres)}),
         titles={int(item): str(title) for item, title in zip(item_ids, titles, strict=True) if title},
+        options=split,
     )
 
 
@@ -116,7 +133,7 @@ def _as_ids(column: pd.Series[str], path: Path) -> pd.Series[int]:
     return numbers.astype("int64")
 
 
-def userbehavior_dataset(path: Path) -> Dataset:
+def userbehavior_dataset(path: Path, *, split: SplitOptions | None = None) -> Dataset:
     """Read a CSV file as Taobao's UserBehavior; every behaviour counts as an event."""
     _check_csv(path)
     try:
@@ -133,7 +150,7 @@ def userbehavior_dataset(path: Path) -> Dataset:
     unknown = set(table["behaviour"].cat.categories) - set(BEHAVIOURS)
     if unknown or table["behaviour"].isna().any():
         raise InvalidFileError(_first_problem(path) or f"{path}: unknown behaviours {sorted(unknown)}.")
-    return dataset_from_events(table, source=str(path))
+    return dataset_from_events(table, source=str(path), options=split)
 
 
 def _check_csv(path: Path) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidInputError
+from nann.training._building import split_dataset
 from nann.training._dataset import Dataset
+from nann.training._splits import SplitOptions
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -83,7 +85,7 @@ class SyntheticOptions:
                 raise InvalidInputError(f"source synthetic: expected {expectation}, found {self}.")
 
 
-def synthetic_dataset(options: SyntheticOptions) -> Dataset:
+def synthetic_dataset(options: SyntheticOptions, *, split: SplitOptions | None = None) -> Dataset:
     """Generate the corpus that `options` describes (see `SyntheticOptions`)."""
     rng = np.random.default_rng(options.seed)
     clusters = options.categories or max(4, options.items // 100)
@@ -91,7 +93,7 @@ def synthetic_dataset(options: SyntheticOptions) -> Dataset:
     world = _World(options, rng, cluster_of)
     lengths = rng.integers(options.events // 2, 3 * options.events // 2 + 1, options.users)
     rows = np.concatenate([world.walk(int(length)) for length in lengths]) + 1
-    return Dataset(
+    return split_dataset(
         source="synthetic:" + ",".join(f"{name}={value}" for name, value in asdict(options).items()),
         # Ids that are not rows, so that a mix-up of the two shows.
         item_ids=np.arange(options.items, dtype=np.int64) * 3 + 1_000_001,
@@ -100,7 +102,7 @@ def synthetic_dataset(options: SyntheticOptions) -> Dataset:
         user_ids=np.arange(1, options.users + 1, dtype=np.int64),
         events=rows.astype(np.int32),
         row_splits=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        titles={},
+        options=split,
     )
 
 

@@ -246,9 +246,9 @@ def test_a_folder_is_replaced_only_when_asked_and_only_a_data_set(tmp_path: Path
         ("row_splits.npy", lambda path: np.save(path, np.load(path)[::-1].copy()), "from 0 to"),
         ("item_ids.npy", lambda path: np.save(path, np.load(path)[::-1].copy()), "ids sorted"),
         ("item_cates.npy", lambda path: np.save(path, np.load(path) + 10), r"expected item_cates\.npy: rows"),
-        ("data.json", lambda path: path.unlink(), "nann data prepare"),
-        ("data.json", lambda path: path.write_text("{"), "expected a JSON object"),
-        ("data.json", lambda path: path.write_text(json.dumps({"format": 9})), "expected format 1, found 9"),
+        ("meta.json", lambda path: path.unlink(), "nann data prepare"),
+        ("meta.json", lambda path: path.write_text("{"), "expected a JSON object"),
+        ("meta.json", lambda path: path.write_text(json.dumps({"format": 9})), "expected format 2, found 9"),
     ],
 )
 def test_a_damaged_data_set_is_refused(
