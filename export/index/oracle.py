@@ -74,7 +74,7 @@ def adaptive_search(
     This is Algorithm 2 of the HNSW paper (arXiv 1603.09320) with `expand` candidates per hop. A pool keeps
     the best items so far, as many as the widest beam and at least k + the number of `exclude_ids`. A level
     expands those of them that are among the best of its widest beam. The pool starts with as many entry
-    points as the entry beam says; the others join it when a hop meets them. No item is scored twice.
+    points as the entry beam says; the others join it at level 0. No item is scored twice.
 
     The other arguments, the results and the errors are those of `beam_search`.
     """
@@ -86,12 +86,15 @@ def adaptive_search(
     visited[graph.enter_points] = True
     pool, pool_scores, items_scored = _score(score_fn, graph.enter_points)
     pool, pool_scores = _top(pool.size, pool, pool_scores, item_ids)
-    dropped = dict(zip(pool[beams[0] :].tolist(), pool_scores[beams[0] :], strict=True))
-    visited[list(dropped)] = False
+    waiting, waiting_scores = pool[beams[0] :], pool_scores[beams[0] :]
     pool, pool_scores = _top(size, pool[: beams[0]], pool_scores[: beams[0]], item_ids)
     expanded = np.zeros(graph.meta.num_items, dtype=bool)
 
     for level in reversed(range(graph.meta.start_level)):
+        if level == 0:
+            pool, pool_scores = _top(
+                size, np.append(pool, waiting), np.append(pool_scores, waiting_scores), item_ids
+            )
         width = max(next(hop_beams) for _ in range(graph.meta.hops_per_level[level]))
         while not expanded[pool[:width]].all():
             candidates = pool[:width][~expanded[pool[:width]]][:expand]
@@ -99,16 +102,9 @@ def adaptive_search(
             new = _neighbors(graph.levels[level], candidates)
             new = new[~visited[new]]
             visited[new] = True
-            met = np.array([node for node in new.tolist() if node in dropped], np.int32)
-            met_scores = np.array([dropped[node] for node in met.tolist()], np.float32)
-            new, new_scores, count = _score(score_fn, np.setdiff1d(new, met))
+            new, new_scores, count = _score(score_fn, new)
             items_scored += count
-            pool, pool_scores = _top(
-                size,
-                np.concatenate([pool, met, new]),
-                np.concatenate([pool_scores, met_scores, new_scores]),
-                item_ids,
-            )
+            pool, pool_scores = _top(size, np.append(pool, new), np.append(pool_scores, new_scores), item_ids)
         expanded[:] = False
 
     return *answer(k, pool, pool_scores, item_ids, exclude_ids), items_scored

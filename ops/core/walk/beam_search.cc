@@ -121,41 +121,22 @@ void BeamSearch::ResetPool() {
   const int64_t widest = *std::max_element(beams.begin(), beams.end());
   pool_.Reset(std::max<int64_t>(widest, level_topn_.back() + options_.excluded), graph_->item_ids());
   visited_.Clear();
-  dropped_.clear();
 }
 
 void BeamSearch::KeepEntryPoints() {
-  const auto by_position = [](const Candidate& a, const Candidate& b) { return a.position < b.position; };
-  KeepTopSorted(static_cast<int64_t>(candidates_.size()), graph_->item_ids(), &candidates_);
+  for (int32_t position : frontier_) visited_.Insert(position);
   const size_t kept = std::min(candidates_.size(), static_cast<size_t>(level_topn_[0]));
-  dropped_.assign(candidates_.begin() + kept, candidates_.end());
+  std::nth_element(candidates_.begin(), candidates_.begin() + kept, candidates_.end(),
+                   Better{graph_->item_ids()});
+  waiting_.assign(candidates_.begin() + kept, candidates_.end());
   candidates_.resize(kept);
-  std::sort(dropped_.begin(), dropped_.end(), by_position);
-  for (int32_t position : frontier_) {
-    if (!std::binary_search(dropped_.begin(), dropped_.end(), Candidate{position, 0}, by_position)) {
-      visited_.Insert(position);
-    }
-  }
-}
-
-void BeamSearch::MeetDropped() {
-  const auto by_position = [](const Candidate& c, int32_t position) { return c.position < position; };
-  met_.clear();
-  const auto is_dropped = [&](int32_t position) {
-    const auto at = std::lower_bound(dropped_.begin(), dropped_.end(), position, by_position);
-    if (at == dropped_.end() || at->position != position) return false;
-    met_.push_back(*at);
-    return true;
-  };
-  frontier_.erase(std::remove_if(frontier_.begin(), frontier_.end(), is_dropped), frontier_.end());
-  pool_.Merge(&met_);
 }
 
 void BeamSearch::EnterLevel(int level) {
   level_ = level;
   if (adaptive()) {
-    const int64_t width = WidestBeam(level, beam_ + 1);
-    pool_.BeginLevel(width);
+    if (level == 0) pool_.Merge(&waiting_);
+    pool_.BeginLevel(WidestBeam(level, beam_ + 1));
     beam_ += graph_->hops(level);
   } else {
     visited_.Clear();
@@ -185,7 +166,6 @@ void BeamSearch::Expand() {
     if (i + kListsAhead < candidates_.size()) level.FetchNeighbors(candidates_[i + kListsAhead].position);
     visited_.InsertAll(level.NeighborsOf(candidates_[i].position), &frontier_);
   }
-  if (!dropped_.empty()) MeetDropped();
   ++hops_;
 }
 

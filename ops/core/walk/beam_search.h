@@ -105,10 +105,8 @@ class BeamSearch {
   void EnterLevel(int level);
   // Empties the pool of an adaptive walk.
   void ResetPool();
-  // Moves the entry points beyond the entry beam from candidates_ to dropped_; the others are visited.
+  // Moves the entry points beyond the entry beam from candidates_ to waiting_. All of them are visited.
   void KeepEntryPoints();
-  // Moves dropped entry points from frontier_ to the pool, with the scores that they have.
-  void MeetDropped();
   // Sets candidates_ to what the next hop expands; false when the level has ended.
   bool BeginHop();
   // Sets frontier_ to the new neighbours of candidates_.
@@ -127,8 +125,7 @@ class BeamSearch {
   std::vector<Candidate> results_;     // R of docs/design.md#the-search.
   std::vector<Candidate> candidates_;  // C.
   std::vector<int32_t> frontier_;      // F.
-  std::vector<Candidate> dropped_;     // Of an adaptive walk: entry points that were not kept, by position.
-  std::vector<Candidate> met_;         // Those of them that a hop has met.
+  std::vector<Candidate> waiting_;     // Of an adaptive walk: entry points that join the pool at level 0.
   CandidatePool pool_;                 // Of an adaptive walk: takes the place of R until the walk ends.
   int64_t next_position_ = 0;          // Of a search that scores all items.
   std::unique_ptr<ProxyWalk> proxy_;   // Made by the first search that needs it.
