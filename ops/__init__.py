@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from nann.ops._beam_search import score_items as score_items
     from nann.ops._composed_walk import composed_beam_search as composed_beam_search
     from nann.ops._index_resource import IndexResource as IndexResource
+    from nann.ops._link_builder import LinkBuilder as LinkBuilder
+    from nann.ops._link_builder import ListChanges as ListChanges
     from nann.ops._primitives import enter_points as enter_points
     from nann.ops._primitives import filter_visited as filter_visited
     from nann.ops._primitives import gather_neighbors as gather_neighbors
@@ -50,6 +52,7 @@ __getattr__ = lazy_names(
         ),
         "nann.ops._composed_walk": ("composed_beam_search",),
         "nann.ops._index_resource": ("IndexResource",),
+        "nann.ops._link_builder": ("LinkBuilder", "ListChanges"),
         "nann.ops._primitives": (
             "enter_points",
             "filter_visited",

@@ -4,6 +4,8 @@ set(NANN_CORE_SOURCES
   core/index/graph.cc
   core/index/npy.cc
   core/index/table.cc
+  core/live/editable_graph.cc
+  core/live/link_builder.cc
   core/scorer/executor_layout.cc
   core/scorer/matrix_layouts.cc
   core/scorer/native_executor.cc
@@ -36,6 +38,7 @@ set(NANN_KERNEL_SOURCES
   kernels/index/index_resource.cc
   kernels/index/lookup_kernel.cc
   kernels/index/mapped_file.cc
+  kernels/live/link_builder_kernel.cc
   kernels/metrics/metrics.cc
   kernels/metrics/metrics_kernel.cc
   kernels/scorer/native_scorer.cc
@@ -50,6 +53,7 @@ set(NANN_DEF_SOURCES
   defs/beam_search_op.cc
   defs/gather_op.cc
   defs/index_op.cc
+  defs/link_builder_op.cc
   defs/lookup_op.cc
   defs/metrics_op.cc
   defs/top_k_op.cc

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import lizard
 
-FOLDERS = ("nann", "ops", "export", "serving", "training", "bench", "tools")
+FOLDERS = ("nann", "ops", "export", "live", "serving", "training", "bench", "tools")
 LANGUAGES = {"Python": (".py",), "C++": (".cc", ".h", ".c")}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ["nann", "ops", "export", "serving", "training", "bench"]
+PACKAGES = ["nann", "ops", "export", "live", "serving", "training", "bench"]
 
 # The ground floor, which everything may import and which imports nothing else of ours.
 GROUND_FLOOR = {"nann.errors", "nann.files", "nann.lazy", "nann.progress", "nann.run", "nann.version"}
@@ -24,8 +24,9 @@ ARROWS = {
     "nann.cli": {"nann"},
     "nann.ops": set(),
     "nann.export": {"nann.ops"},
+    "nann.live": {"nann.export", "nann.ops"},
     "nann.training": {"nann.export", "nann.ops"},
-    "nann.bench": {"nann.export", "nann.ops", "nann.serving.client", "nann.training"},
+    "nann.bench": {"nann.export", "nann.live", "nann.ops", "nann.serving.client", "nann.training"},
     "nann.serving": set(),
     "nann.serving.client": {"nann.serving.protocol"},
     "nann.serving.protocol": set(),
@@ -164,7 +165,7 @@ def test_the_supported_tensorflow_versions_stand_in_one_file() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        *("nann", "nann.cli", "nann.ops", "nann.export", "nann.training"),
+        *("nann", "nann.cli", "nann.ops", "nann.export", "nann.live", "nann.training"),
         *("nann.bench.load", "nann.bench.peers", "nann.bench.table"),
     ],
 )

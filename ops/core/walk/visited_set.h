@@ -47,6 +47,12 @@ class VisitedSet {
     inserted_.insert(inserted_.end(), fresh->begin() + before, fresh->end());
   }
 
+  // Makes room for positions up to num_items - 1.
+  void Grow(int32_t num_items) {
+    const size_t words = (static_cast<size_t>(num_items) + 63) / 64;
+    if (words > words_.size()) words_.resize(words);
+  }
+
   void Clear() {
     for (int32_t position : inserted_) words_[position >> 6] = 0;
     inserted_.clear();
