@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -18,7 +18,15 @@ from nann.export._model_specs import (
 )
 from nann.export._user_side import UserSide
 from nann.export.scorer import Scorer
-from nann.ops import DEFAULT_MAX_WORK, IndexResource, beam_search, ids_to_positions, lookup_rows, score_items
+from nann.ops import (
+    DEFAULT_MAX_WORK,
+    BeamSearchResult,
+    IndexResource,
+    beam_search,
+    ids_to_positions,
+    lookup_rows,
+    score_items,
+)
 from nann.run import RetrievalModel
 
 Tensors = dict[str, tf.Tensor]
@@ -81,17 +89,22 @@ class SignatureBuilder:
 
     def _serving_default(self, inputs: Tensors) -> Tensors:
         level_topn = tf.ensure_shape(inputs[LEVEL_TOPN], [None])
-        found = self._search(self._state_of(inputs), level_topn, None)
-        return {"top_k": found["top_k"], "scores": found["scores"]}
+        found = self._search(self._state_of(inputs), level_topn)
+        return {"top_k": found.ids, "scores": found.scores}
 
     def _retrieve(self, inputs: Tensors) -> Tensors:
-        return self._search(self._state_of(inputs), *_search_inputs(inputs))
+        return self._search_rows(self._state_of(inputs), *_search_inputs(inputs))
 
     def _retrieve_by_ids(self, inputs: Tensors) -> Tensors:
         assert self._user_side is not None
         rows = [self._rows(name, inputs[name]) for name in self._features]
-        state = self._embed_each(rows, inputs) if self._open else self._embed(*rows)
-        return self._search(state, *_search_inputs(inputs))
+        level_topn, exclude_ids = _search_inputs(inputs)
+        if not self._open:
+            return self._search_rows(self._embed(*rows), level_topn, exclude_ids)
+        lengths, are_valid = _checked_lengths(self._open, inputs)
+        # The search refuses a row with beams of 0. `Select`, unlike `tf.where`, broadcasts no rows.
+        beams = tf.raw_ops.Select(condition=are_valid, x=level_topn, y=tf.zeros_like(level_topn))
+        return self._search_rows(self._embed_each(rows, lengths), beams, exclude_ids)
 
     def _rows(self, name: str, values: tf.Tensor) -> tf.Tensor:
         """A feature as the model takes it: ids as rows of their vocabulary where there is one."""
@@ -105,9 +118,8 @@ class SignatureBuilder:
         assert self._user_side is not None
         return list(tf.nest.flatten(self._user_side.function(*features, self._index.resource_handle)))
 
-    def _embed_each(self, rows: list[tf.Tensor], inputs: Tensors) -> list[tf.Tensor]:
+    def _embed_each(self, rows: list[tf.Tensor], lengths: Tensors) -> list[tf.Tensor]:
         """One user at a time, trimmed to their own length, so that no padding reaches the model."""
-        lengths = {name: _checked_length(name, inputs) for name in self._open}
 
         def embed_one(user: tuple[list[tf.Tensor], Tensors]) -> list[tf.Tensor]:
             values, length = user
@@ -149,18 +161,33 @@ class SignatureBuilder:
         }
         return tf.function(traced, autograph=False).get_concrete_function(**plain)
 
+    def _search_rows(self, state: list[tf.Tensor], level_topn: tf.Tensor, exclude_ids: tf.Tensor) -> Tensors:
+        """Search for rows that may come from several callers, of which each learns what became of its own."""
+        found = self._search(state, level_topn, exclude_ids, keep_valid_rows=True)
+        return {
+            "top_k": found.ids,
+            "scores": found.scores,
+            "items_scored": found.items_scored,
+            "row_status": found.row_status,
+        }
+
     def _search(
-        self, state: list[tf.Tensor], level_topn: tf.Tensor, exclude_ids: tf.Tensor | None
-    ) -> Tensors:
-        found = beam_search(
+        self,
+        state: list[tf.Tensor],
+        level_topn: tf.Tensor,
+        exclude_ids: tf.Tensor | None = None,
+        *,
+        keep_valid_rows: bool = False,
+    ) -> BeamSearchResult:
+        return beam_search(
             self._index,
             state,
             level_topn,
             exclude_ids,
             max_work=self._max_work,
+            keep_valid_rows=keep_valid_rows,
             **self._scorer.search_options(),
         )
-        return {"top_k": found.ids, "scores": found.scores, "items_scored": found.items_scored}
 
     def _state_specs(self, floating: tf.DType) -> dict[str, tf.TensorSpec]:
         """Inputs for the state: floating-point tensors as `floating`, others in their own type."""
@@ -184,20 +211,31 @@ def _search_inputs(inputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tenso
     return level_topn, tf.ensure_shape(inputs[EXCLUDE_IDS], [None, None])
 
 
-def _checked_length(feature: str, inputs: Tensors) -> tf.Tensor:
-    """int32 [B], each 0 to the width of the feature; a request that has others is refused."""
+def _checked_lengths(features: Sequence[str], inputs: Tensors) -> tuple[Tensors, tf.Tensor]:
+    """The lengths of each feature, int32 [B], and which rows have valid ones, bool [B].
+
+    Lengths that are not valid, 0 to the width of the feature, count as 0. A request without a valid row is
+    refused.
+    """
+    checked = {feature: _checked_length(feature, inputs) for feature in features}
+    lengths = {feature: length for feature, (length, _) in checked.items()}
+    return lengths, tf.reduce_all(tf.stack([is_valid for _, is_valid in checked.values()]), axis=0)
+
+
+def _checked_length(feature: str, inputs: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
     name = length_of(feature)
     length = tf.ensure_shape(inputs[name], [None])
     users, width = tf.shape(inputs[feature])[0], tf.shape(inputs[feature])[1]
     same_batch = tf.debugging.Assert(
         tf.shape(length)[0] == users, [f"{name}: expected a value for each row of {feature}, found", length]
     )
-    in_range = tf.debugging.Assert(
-        tf.reduce_all((length >= 0) & (length <= width)),
+    is_valid = (length >= 0) & (length <= width)
+    any_valid = tf.debugging.Assert(
+        (users == 0) | tf.reduce_any(is_valid),
         [f"{name}: expected 0 to the width of {feature},", width, "found", length],
     )
-    with tf.control_dependencies([same_batch, in_range]):
-        return tf.identity(length)
+    with tf.control_dependencies([same_batch, any_valid]):
+        return tf.where(is_valid, length, 0), tf.identity(is_valid)
 
 
 def _first(values: tf.Tensor, length: tf.Tensor) -> tf.Tensor:

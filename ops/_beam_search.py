@@ -26,9 +26,11 @@ class BeamSearchResult(NamedTuple):
     ids:          item ids int64 [B, k], best first, -1 where fewer than k items were found.
     scores:       float32 [B, k], -inf where the id is -1.
     items_scored: int32 [B], number of items that the scorer was run on.
+    row_status:   int32 [B], 0 or, with `keep_valid_rows`, the google.rpc.Code for which a row is padding.
 
     Example:
-      >>> found = BeamSearchResult(tf.constant([[7, -1]]), tf.constant([[0.5, -np.inf]]), tf.constant([1]))
+      >>> ids, scores = tf.constant([[7, -1]]), tf.constant([[0.5, -np.inf]])
+      >>> found = BeamSearchResult(ids, scores, tf.constant([1]), tf.constant([0]))
       >>> found.ids.shape
       TensorShape([1, 2])
     """
@@ -36,6 +38,7 @@ class BeamSearchResult(NamedTuple):
     ids: tf.Tensor
     scores: tf.Tensor
     items_scored: tf.Tensor
+    row_status: tf.Tensor
 
 
 def beam_search(
@@ -52,6 +55,7 @@ def beam_search(
     precision: Precision = "float32",
     rescore_tables: Sequence[str] = (),
     max_work: int = DEFAULT_MAX_WORK,
+    keep_valid_rows: bool = False,
     expand: int = 0,
     score_all: bool = False,
     proxy: ProxyWalk | None = None,
@@ -74,6 +78,9 @@ def beam_search(
     rescore_tables: tables of the same widths as `item_tables`: the native executor scores the best k + k / 4
                     + 16 results over them again, in float32, and takes the k best of these.
     max_work:       largest B x sum of level_topn; where rows differ, each counts with the largest k.
+    keep_valid_rows: answer a row of `level_topn` [B, n] that is not valid with padding and a `row_status`: 3
+                    for beams that are not valid, 8 for too large a share of `max_work`. A batch without any
+                    valid row is refused.
     expand:         0 is the fixed walk. 1 and more is the adaptive walk (Algorithm 2 of the HNSW paper, arXiv
                     1603.09320, for several candidates at once): a hop expands this many candidates; a level
                     ends when as many of its best candidates are expanded as its widest beam says.
@@ -108,6 +115,7 @@ def beam_search(
             level_topn=level_topn,
             exclude_ids=exclude_ids,
             max_work=max_work,
+            keep_valid_rows=keep_valid_rows,
             expand=expand,
             score_all=score_all,
             **({} if proxy is None else proxy.attributes()),

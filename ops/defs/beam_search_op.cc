@@ -19,6 +19,7 @@ REGISTER_OP("Nann>BeamSearch")
     .Output("ids: int64")
     .Output("scores: float")
     .Output("items_scored: int32")
+    .Output("row_status: int32")
     .Attr("user_types: list(type) >= 1")
     .Attr("scorer: func")
     .Attr("user_functions: list(func) = []")
@@ -29,6 +30,7 @@ REGISTER_OP("Nann>BeamSearch")
     .Attr("rescore_tables: list(string) = []")
     .Attr("tile_rows: int >= 1 = 128")
     .Attr("max_work: int >= 1 = 4194304")
+    .Attr("keep_valid_rows: bool = false")
     .Attr("expand: int >= 0 = 0")
     .Attr("score_all: bool = false")
     .Attr("proxy_features: string = ''")
@@ -52,6 +54,7 @@ REGISTER_OP("Nann>BeamSearch")
       c->set_output(0, top_k);
       c->set_output(1, top_k);
       c->set_output(2, c->Vector(batch));
+      c->set_output(3, c->Vector(batch));
       return absl::OkStatus();
     })
     .Doc(R"doc(
@@ -71,6 +74,8 @@ exclude_ids: int64[batch, ids]. Items that take part in the walk but not in the 
 ids: int64[batch, k]. Best first; k is the largest of the rows'.
 scores: float32[batch, k].
 items_scored: int32[batch]. Items that the scorer was run on; one that two levels meet counts twice.
+row_status: int32[batch]. 0, or with `keep_valid_rows` why a row is padding: 3 when its beams are not valid, 8
+  when it takes too much of `max_work`.
 scorer: a function without captures: (<user_types>[...] of one user, float32[tile_rows, width] an item table)
   -> float32[tile_rows].
 user_functions: none, or one function without captures, run once a row of the batch: (<user_types>[...] of one
@@ -85,6 +90,8 @@ rescore_tables: none, or tables as wide as `item_tables`: the native executor th
   16 results again in float32, over these tables, before the last top k. TensorFlow reads these alone.
 tile_rows: rows a call of the scorer.
 max_work: the cap on batch x sum of level_topn.
+keep_valid_rows: answer a row of `level_topn` [batch, n] that is not valid with padding and a `row_status`, unless
+  no row is valid. Rows of one batch may come from callers who do not know each other.
 expand: 0 is the fixed walk, of `hops_per_level` hops. More is the adaptive walk: the widest beam of a level
   says how many of its best candidates are expanded, this many of them per hop, and the level ends when all of
   them were.

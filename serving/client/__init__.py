@@ -24,4 +24,5 @@ from nann.serving.client._results import Signature as Signature
 from nann.serving.client._results import TensorSpec as TensorSpec
 from nann.serving.client._results import TopK as TopK
 from nann.serving.client._results import VersionStatus as VersionStatus
+from nann.serving.client._rows import RowsRejectedError as RowsRejectedError
 from nann.serving.client._sharded import ShardedClient as ShardedClient

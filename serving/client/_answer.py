@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nann.serving.client._errors import ResponseError
+from nann.serving.client._errors import NannClientError, ResponseError
 from nann.serving.client._query import Query
 from nann.serving.client._results import TopK
 
@@ -21,11 +21,13 @@ class Answer:
     outputs:    by name.
     version:    the version of the model that answered; None when the server does not say.
     bad_answer: makes the error for outputs that are not what the signature promises, from the reason.
+    failed:     makes the error for the name of a status code and the details.
     """
 
     outputs: dict[str, NDArray[Any]]
     version: int | None
     bad_answer: Callable[[str], ResponseError]
+    failed: Callable[[str, str], NannClientError]
 
     def output(self, name: str, dtype: type[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         """Return an output after checking its type and shape."""
@@ -40,21 +42,34 @@ class Answer:
         return array
 
     def top_k(self, query: Query) -> TopK:
-        """Return the result of a search."""
-        results = int(query.results.max())
+        """Return the result of a search. Rows that the server refused are padding."""
         has_counts = "items_scored" in self.outputs
         return TopK(
-            ids=self._results("top_k", np.int64, query.users, results),
-            scores=self._results("scores", np.float32, query.users, results),
+            ids=self._results("top_k", np.int64, query, -1),
+            scores=self._results("scores", np.float32, query, -np.inf),
             items_scored=self.output("items_scored", np.int32, (query.users,)) if has_counts else None,
             model_version=self.version,
         )
 
-    def _results(self, name: str, dtype: type[Any], users: int, results: int) -> NDArray[Any]:
-        """Return an output [users, results]. An answer of a batch with others may have more columns."""
+    def row_status(self, query: Query) -> NDArray[np.int32]:
+        """Return the number of each user's status code, int32 [B]; zeros if the signature has none."""
+        if "row_status" not in self.outputs:
+            return np.zeros(query.users, np.int32)
+        return self.output("row_status", np.int32, (query.users,))
+
+    def _results(self, name: str, dtype: type[Any], query: Query, padding: float) -> NDArray[Any]:
+        """Return an output [users, results].
+
+        An answer of a batch with others may have more columns, and one to refused rows fewer.
+        """
+        results = int(query.results.max())
+        accepted = np.broadcast_to(query.results, query.users)[self.row_status(query) == 0]
         array = self.outputs.get(name)
         width = array.shape[1] if array is not None and array.ndim == 2 else results
-        return self.output(name, dtype, (users, max(width, results)))[:, :results]
+        found = self.output(name, dtype, (query.users, max(width, int(accepted.max(initial=0)))))
+        if found.shape[1] < results:
+            found = np.pad(found, [(0, 0), (0, results - found.shape[1])], constant_values=padding)
+        return found[:, :results]
 
     def scores(self, query: Query) -> NDArray[np.float32]:
         """Return the scores of given items."""

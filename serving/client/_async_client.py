@@ -18,6 +18,7 @@ from nann.serving.client._connection import Deadline, Version, connect, encode_i
 from nann.serving.client._errors import DeadlineExceededError
 from nann.serving.client._query import Features, Ids, Query, SpecOf, State
 from nann.serving.client._results import ModelMetadata, TensorSpec, TopK, VersionStatus
+from nann.serving.client._rows import checked_rows
 
 
 class _SignaturesNeededError(Exception):
@@ -135,7 +136,7 @@ class AsyncNannClient(AskedModel):
             )
 
         query, answer = await self._asked(build, version, timeout)
-        return answer.top_k(query)
+        return checked_rows(query, [answer], answer.top_k(query))
 
     async def top_k_by_ids(
         self,
@@ -169,7 +170,7 @@ class AsyncNannClient(AskedModel):
             )
 
         query, answer = await self._asked(build, version, timeout)
-        return answer.top_k(query)
+        return checked_rows(query, [answer], answer.top_k(query))
 
     async def score(
         self,

@@ -15,6 +15,7 @@ from nann.serving.client._channel import MAX_MESSAGE_BYTES
 from nann.serving.client._connection import Deadline, Version, connect, encode_inputs
 from nann.serving.client._query import Query
 from nann.serving.client._results import MissingShard, ModelMetadata, TopK, VersionStatus
+from nann.serving.client._rows import checked_rows
 from nann.serving.client._search_client import SearchClient
 
 
@@ -156,7 +157,7 @@ class NannClient(SearchClient[TopK]):
         return [call.result(deadline)], ()
 
     def _combine(self, query: Query, answers: list[Answer], missing: tuple[MissingShard, ...]) -> TopK:
-        return answers[0].top_k(query)
+        return checked_rows(query, answers, answers[0].top_k(query))
 
     def _fetch_metadata(self, version: Version, deadline: Deadline) -> ModelMetadata:
         return self._connection.metadata(version).result(deadline)

@@ -234,6 +234,7 @@ class Connection:
             outputs={name: _output(name, proto) for name, proto in response.outputs.items()},
             version=spec.version.value if spec.HasField("version") else None,
             bad_answer=partial(self.bad_answer, "Predict"),
+            failed=partial(self.error, action="Predict"),
         )
 
 

@@ -15,6 +15,7 @@ from nann.serving.client._connection import Connection, Deadline, Version, encod
 from nann.serving.client._merge import merge_top_k, repeated_id
 from nann.serving.client._query import Query
 from nann.serving.client._results import MissingShard, ModelMetadata, ShardedTopK
+from nann.serving.client._rows import checked_rows
 from nann.serving.client._search_client import SearchClient
 from nann.serving.client._shard_set import HedgeAfter, Request, Shard, ShardSet
 
@@ -159,13 +160,14 @@ class ShardedClient(SearchClient[ShardedTopK]):
                 "targets are all shards of one `nann export --shards`, each shard once"
             )
         counts = [part.items_scored for part in parts if part.items_scored is not None]
-        return ShardedTopK(
+        result = ShardedTopK(
             ids=ids,
             scores=scores,
             items_scored=np.sum(counts, axis=0, dtype=np.int32) if len(counts) == len(parts) else None,
             model_version=parts[0].model_version,
             missing=missing,
         )
+        return checked_rows(query, answers, result)
 
     def _fetch_metadata(self, version: Version, deadline: Deadline) -> ModelMetadata:
         return self._set.metadata(version, deadline)

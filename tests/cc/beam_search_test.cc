@@ -149,5 +149,51 @@ TEST_F(ChainTest, CheckLevelTopnNamesIndexValueAndBound) {
   EXPECT_NE(padded.find("at most 609 (the export's max_work), found 610"), std::string::npos) << padded;
 }
 
+TEST_F(ChainTest, CheckRowsRefusesRowsAndNotTheirNeighbours) {
+  const Graph& graph = loaded_->graph;
+  std::vector<int32_t> status;
+  const auto check = [&](const std::vector<std::vector<int32_t>>& rows, int64_t max_work = 1 << 22) {
+    std::vector<int32_t> flat;
+    for (const std::vector<int32_t>& row : rows) flat.insert(flat.end(), row.begin(), row.end());
+    status.assign(rows.size(), kRowOk);
+    return CheckRows(graph, flat, static_cast<int64_t>(rows[0].size()), static_cast<int64_t>(rows.size()),
+                     max_work, absl::MakeSpan(status));
+  };
+  const std::vector<int32_t> good = {1, 2, 2, 2, 2, 3};
+  EXPECT_TRUE(check({good, good}).ok());
+  EXPECT_EQ(status, (std::vector<int32_t>{0, 0}));
+  EXPECT_TRUE(check({good, {1, 0, 2, 2, 2, 3}, {1, 2, 2, 2, 2, 65537}, good}).ok());
+  EXPECT_EQ(status, (std::vector<int32_t>{0, 3, 3, 0}));
+  // No row is left: the error of the first.
+  EXPECT_NE(check({{1, 0, 2, 2, 2, 3}, {1, 2, -1, 2, 2, 3}}).message().find("level_topn[1]"),
+            std::string::npos);
+  EXPECT_FALSE(check({{1, 0, 2, 2, 2, 3}}).ok());
+  // A row that fits alone, and takes more than half of an even share of the batch's work.
+  EXPECT_TRUE(check({good, {1, 90, 2, 2, 2, 3}}, 110).ok());
+  EXPECT_EQ(status, (std::vector<int32_t>{0, 8}));
+  EXPECT_TRUE(check({good, {1, 2, 2, 2, 2, 90}}, 110).ok()) << "a large k widens the answer of every row";
+  EXPECT_EQ(status, (std::vector<int32_t>{0, 8}));
+  // A row that does not fit alone.
+  EXPECT_TRUE(check({good, {1, 900, 2, 2, 2, 3}}, 110).ok());
+  EXPECT_EQ(status, (std::vector<int32_t>{0, 3}));
+  EXPECT_NE(check({{1, 50, 2, 2, 2, 3}, {1, 50, 2, 2, 2, 3}}, 110).message().find("found 120"),
+            std::string::npos);
+}
+
+TEST_F(ChainTest, CheckRowsTellsPaddingFromBeams) {
+  const Graph& graph = loaded_->graph;
+  std::vector<int32_t> status = {kRowOk, kRowOk};
+  // A joining server has padded the first row to the width of the second.
+  const std::vector<int32_t> joined = {1, 2, 2, 2, 2, 3, 1, 1, 2, 2, 2, 2, 2, 3};
+  EXPECT_TRUE(CheckRows(graph, joined, 7, 2, 1000, absl::MakeSpan(status)).ok());
+  EXPECT_EQ(status, (std::vector<int32_t>{0, 3}));
+  // Two callers with the same wrong number of beams.
+  const std::vector<int32_t> wrong = {1, 2, 2, 2, 2, 3, 1, 1, 2, 2, 2, 2, 3, 1};
+  const std::string error(CheckRows(graph, wrong, 7, 2, 1000, absl::MakeSpan(status)).message());
+  EXPECT_NE(error.find("expected 6 values a row"), std::string::npos) << error;
+  const std::vector<int32_t> few = {1, 2, 2, 3, 1, 2, 2, 3};
+  EXPECT_FALSE(CheckRows(graph, few, 4, 2, 1000, absl::MakeSpan(status)).ok());
+}
+
 }  // namespace
 }  // namespace nann

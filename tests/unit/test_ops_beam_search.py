@@ -296,6 +296,33 @@ def test_bad_level_topn_names_index_value_and_bound(tmp_path: Path, level_topn, 
         )
 
 
+def test_rows_that_are_not_valid_do_not_fail_their_neighbours(tmp_path: Path) -> None:
+    corpus = random_corpus(7)
+    index = nann.ops.IndexResource(**corpus.write(tmp_path))
+    users = np.random.default_rng(0).integers(-3, 4, (3, DIM)).astype(np.float32)
+    good, bad = [3, 20, 30, 30, 30, 10], [3, 0, 30, 30, 30, 40]
+
+    def search(level_topn: list[list[int]], keep_valid_rows: bool = True) -> nann.ops.BeamSearchResult:
+        beams = np.array(level_topn, np.int32)
+        return nann.ops.beam_search(
+            index, [users[: len(beams)]], beams, scorer=SCORERS[128], keep_valid_rows=keep_valid_rows
+        )
+
+    expected, found = search([good] * 3), search([good, bad, good])
+    assert expected.row_status.numpy().tolist() == [0, 0, 0]
+    assert found.row_status.numpy().tolist() == [0, 3, 0]
+    for row in (0, 2):
+        np.testing.assert_array_equal(found.ids[row], expected.ids[row])
+        np.testing.assert_array_equal(found.scores[row], expected.scores[row])
+    assert (found.ids[1].numpy() == -1).all()
+    assert (found.scores[1].numpy() == -np.inf).all()
+    assert found.items_scored[1] == 0
+    message = r"level_topn\[\d+\]: expected 1 to 65536, found 0"
+    for beams, keep in (([good, bad, good], False), ([bad, bad], True), ([bad], True)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            search(beams, keep)
+
+
 def test_a_scorer_of_another_width_is_refused(tmp_path: Path) -> None:
     index = nann.ops.IndexResource(**random_corpus(8).write(tmp_path))
     wrong = tf.function(

@@ -54,6 +54,60 @@ absl::Status CheckLevelTopn(const Graph& graph, absl::Span<const int32_t> level_
   return absl::OkStatus();
 }
 
+namespace {
+
+// Whether the values behind a row's beams are padding: each is the first beam of this or of another row.
+bool IsPadding(absl::Span<const int32_t> extra, absl::Span<const int32_t> level_topn, int64_t beams_per_row) {
+  return std::all_of(extra.begin(), extra.end(), [&](int32_t value) {
+    for (size_t i = 0; i < level_topn.size(); i += beams_per_row) {
+      if (level_topn[i] == value) return true;
+    }
+    return false;
+  });
+}
+
+// Refuses the rows that take more than their share, if those that are accepted are over `max_work` together.
+void RefuseWideRows(absl::Span<const int32_t> level_topn, int64_t beams_per_row, int64_t length,
+                    int64_t max_work, absl::Span<int32_t> row_status) {
+  const int64_t batch = static_cast<int64_t>(row_status.size());
+  std::vector<int64_t> work(batch, 0);
+  int64_t total = 0;
+  int64_t largest_k = 0;
+  for (int64_t row = 0; row < batch; ++row) {
+    if (row_status[row] != kRowOk) continue;
+    const absl::Span<const int32_t> beams = level_topn.subspan(row * beams_per_row, length);
+    work[row] = std::accumulate(beams.begin(), beams.end(), int64_t{0});
+    total += work[row] - beams.back();
+    largest_k = std::max<int64_t>(largest_k, beams.back());
+  }
+  if (total + batch * largest_k <= max_work) return;
+  for (int64_t row = 0; row < batch; ++row) {
+    if (work[row] > max_work / (2 * batch)) row_status[row] = kRowTooMuchWork;
+  }
+}
+
+}  // namespace
+
+absl::Status CheckRows(const Graph& graph, absl::Span<const int32_t> level_topn, int64_t beams_per_row,
+                       int64_t batch, int64_t max_work, absl::Span<int32_t> row_status) {
+  const absl::Status whole = CheckLevelTopn(graph, level_topn, beams_per_row, batch, max_work);
+  const int64_t length = graph.level_topn_length();
+  if (whole.ok() || batch == 1 || beams_per_row < length) return whole;
+  for (int64_t row = 0; row < batch; ++row) {
+    const absl::Span<const int32_t> beams = level_topn.subspan(row * beams_per_row, beams_per_row);
+    const bool is_valid = IsPadding(beams.subspan(length), level_topn, beams_per_row) &&
+                          CheckLevelTopn(graph, beams.first(length), length, 1, max_work).ok();
+    if (!is_valid) row_status[row] = kRowInvalid;
+  }
+  // Without a row of that width of its own, the width is everybody's mistake.
+  const bool width_is_explained =
+      beams_per_row == length || std::count(row_status.begin(), row_status.end(), kRowInvalid) > 0;
+  if (!width_is_explained) return whole;
+  RefuseWideRows(level_topn, beams_per_row, length, max_work, row_status);
+  const bool any = std::find(row_status.begin(), row_status.end(), kRowOk) != row_status.end();
+  return any ? absl::OkStatus() : whole;
+}
+
 void BeamSearch::Start(absl::Span<const int32_t> level_topn, const WalkOptions& options) {
   level_topn_ = level_topn;
   options_ = options;

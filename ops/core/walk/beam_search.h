@@ -27,6 +27,20 @@ inline constexpr int32_t kMaxBeam = 65536;
 absl::Status CheckLevelTopn(const Graph& graph, absl::Span<const int32_t> level_topn, int64_t beams_per_row,
                             int64_t batch, int64_t max_work);
 
+// What became of a row of a batch, as google.rpc.Code numbers it.
+enum RowStatus : int32_t { kRowOk = 0, kRowInvalid = 3, kRowTooMuchWork = 8 };
+
+// Checks the beams of rows that callers who do not know each other may have sent: `level_topn` is [batch,
+// beams_per_row]. Sets `row_status` [batch], which the caller has filled with kRowOk, for each row that is
+// refused, and returns an error, that of CheckLevelTopn, only when no row can be answered.
+//
+// kRowInvalid: the row fails CheckLevelTopn on its own. A server that joins requests pads their rows to one
+// width with the first beam of a request, so such values may follow the graph's number of beams.
+// kRowTooMuchWork: the batch is over `max_work`, and the row takes more than half of an even share of it; the
+// other half is for padding to the largest k.
+absl::Status CheckRows(const Graph& graph, absl::Span<const int32_t> level_topn, int64_t beams_per_row,
+                       int64_t batch, int64_t max_work, absl::Span<int32_t> row_status);
+
 // How the levels are walked.
 //
 // Fixed walk: a level has as many hops as the index says. Each hop expands all candidates that the last one

@@ -15,6 +15,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "level_topn.h"
 #include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/device_base.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -25,45 +26,6 @@ namespace {
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
-
-// The beams of a request: `level_topn` [n] for all rows, or [batch, n]. A view of the input tensor.
-class LevelTopn {
- public:
-  // InvalidArgument when the shape, a beam or the work of the batch does not fit.
-  static absl::StatusOr<LevelTopn> Create(const Tensor& tensor, const Graph& graph, int64_t batch,
-                                          int64_t max_work) {
-    const TensorShape& shape = tensor.shape();
-    const bool per_row = shape.dims() == 2;
-    if ((shape.dims() != 1 && !per_row) || (per_row && shape.dim_size(0) != batch)) {
-      return absl::InvalidArgumentError(absl::StrCat("level_topn: expected shape [n] or [batch = ", batch,
-                                                     ", n] with n = ", graph.level_topn_length(), ", found ",
-                                                     shape.DebugString()));
-    }
-    LevelTopn topn;
-    topn.length_ = shape.dim_size(shape.dims() - 1);
-    topn.per_row_ = per_row;
-    topn.values_ = absl::MakeConstSpan(tensor.flat<int32_t>().data(), tensor.NumElements());
-    NANN_RETURN_IF_ERROR(CheckLevelTopn(graph, topn.values_, topn.length_, batch, max_work));
-    return topn;
-  }
-
-  absl::Span<const int32_t> BeamsOfRow(int64_t row) const {
-    return values_.subspan(per_row_ ? row * length_ : 0, length_);
-  }
-  int64_t KOfRow(int64_t row) const { return BeamsOfRow(row).back(); }
-
-  // The largest k of all rows: the width of the outputs.
-  int64_t LargestK() const {
-    int64_t k = 0;
-    for (size_t i = length_ - 1; i < values_.size(); i += length_) k = std::max<int64_t>(k, values_[i]);
-    return k;
-  }
-
- private:
-  absl::Span<const int32_t> values_;
-  int64_t length_ = 0;
-  bool per_row_ = false;
-};
 
 // The part of a kernel that knows the proxy walk: attributes `proxy_*`. Constant once made, so thread-safe.
 struct ProxyAttributes {
@@ -116,12 +78,14 @@ class SearchRun {
 
   // Checks the inputs, makes the scorer ready and allocates the outputs. The request sets `walk.excluded`.
   absl::Status Prepare(const TileScorer& scorer, const WalkOptions& walk, const ProxyAttributes& proxy,
-                       int64_t max_work) {
+                       int64_t max_work, bool keeps_valid_rows) {
     NANN_RETURN_IF_ERROR(ctx_->input_list("user_state", &user_state_));
     NANN_ASSIGN_OR_RETURN(batch_, BatchOf(user_state_));
     const Tensor* level_topn;
     NANN_RETURN_IF_ERROR(ctx_->input("level_topn", &level_topn));
-    NANN_ASSIGN_OR_RETURN(level_topn_, LevelTopn::Create(*level_topn, index_->graph(), batch_, max_work));
+    NANN_RETURN_IF_ERROR(ctx_->allocate_output("row_status", TensorShape({batch_}), &row_status_));
+    NANN_ASSIGN_OR_RETURN(level_topn_, LevelTopn::Create(*level_topn, index_->graph(), max_work,
+                                                         keeps_valid_rows, StatusOfRows()));
     NANN_RETURN_IF_ERROR(ctx_->input("exclude_ids", &exclude_ids_));
     if (exclude_ids_->dims() != 2 || exclude_ids_->dim_size(0) != batch_) {
       return absl::InvalidArgumentError(absl::StrCat("exclude_ids: expected shape [batch = ", batch_,
@@ -135,7 +99,9 @@ class SearchRun {
     }
     NANN_ASSIGN_OR_RETURN(scorer_, scorer.Prepare(ctx_, *index_));
     NANN_ASSIGN_OR_RETURN(rescorer_, scorer.PrepareRescorer(*index_));
-    return AllocateOutputs();
+    NANN_RETURN_IF_ERROR(AllocateOutputs());
+    PadRefusedRows();
+    return absl::OkStatus();
   }
 
   OpKernelContext* ctx() const { return ctx_; }
@@ -152,11 +118,14 @@ class SearchRun {
     return WithRescoreMargin(level_topn_.KOfRow(row) + walk_.excluded);
   }
 
-  // The next row that no walker has claimed; -1 when there is none or the run has failed.
+  // The next valid row that no walker has claimed; -1 when there is none or the run has failed.
   int64_t ClaimRow() {
-    if (failed_.load()) return -1;
-    const int64_t row = next_row_.fetch_add(1);
-    return row < batch_ ? row : -1;
+    while (!failed_.load()) {
+      const int64_t row = next_row_.fetch_add(1);
+      if (row >= batch_) return -1;
+      if (StatusOfRows()[row] == kRowOk) return row;
+    }
+    return -1;
   }
 
   // Ends the run with `status`, unless an earlier error does.
@@ -177,8 +146,7 @@ class SearchRun {
       results = search->TopK(ExcludedPositions(row), absl::MakeSpan(ids, k), absl::MakeSpan(scores, k));
     });
     // A row with a smaller k than the largest is padded like one that found fewer than k items.
-    std::fill(ids + k, ids + width, -1);
-    std::fill(scores + k, scores + width, -std::numeric_limits<float>::infinity());
+    PadRow(row, k);
     items_scored_->flat<int32_t>()(row) = static_cast<int32_t>(search->items_scored());
     CountSearch({search->items_scored(), search->hops(), search->nan_items(), results < k});
   }
@@ -199,10 +167,31 @@ class SearchRun {
 
  private:
   absl::Status AllocateOutputs() {
-    const TensorShape top_k({batch_, level_topn_.LargestK()});
+    const TensorShape top_k({batch_, level_topn_.LargestK(StatusOfRows())});
     NANN_RETURN_IF_ERROR(ctx_->allocate_output("ids", top_k, &ids_));
     NANN_RETURN_IF_ERROR(ctx_->allocate_output("scores", top_k, &scores_));
     return ctx_->allocate_output("items_scored", TensorShape({batch_}), &items_scored_);
+  }
+
+  absl::Span<int32_t> StatusOfRows() const {
+    return absl::MakeSpan(row_status_->flat<int32_t>().data(), batch_);
+  }
+
+  // Pads the outputs of a row, from its result number `first` on.
+  void PadRow(int64_t row, int64_t first) {
+    const int64_t width = ids_->dim_size(1);
+    int64_t* ids = ids_->flat<int64_t>().data() + row * width;
+    float* scores = scores_->flat<float>().data() + row * width;
+    std::fill(ids + first, ids + width, -1);
+    std::fill(scores + first, scores + width, -std::numeric_limits<float>::infinity());
+  }
+
+  void PadRefusedRows() {
+    for (int64_t row = 0; row < batch_; ++row) {
+      if (StatusOfRows()[row] == kRowOk) continue;
+      PadRow(row, 0);
+      items_scored_->flat<int32_t>()(row) = 0;
+    }
   }
 
   std::vector<int32_t> ExcludedPositions(int64_t row) const {
@@ -230,6 +219,7 @@ class SearchRun {
   Tensor* ids_ = nullptr;
   Tensor* scores_ = nullptr;
   Tensor* items_scored_ = nullptr;
+  Tensor* row_status_ = nullptr;  // Complete before the walkers start.
 
   std::atomic<int64_t> next_row_{0};
   std::atomic<int64_t> walkers_left_{0};
@@ -347,6 +337,7 @@ class BeamSearchOp : public tensorflow::AsyncOpKernel {
  public:
   explicit BeamSearchOp(tensorflow::OpKernelConstruction* ctx) : AsyncOpKernel(ctx), scorer_(ctx) {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("max_work", &max_work_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("keep_valid_rows", &keeps_valid_rows_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("expand", &walk_.expand));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("score_all", &walk_.score_all));
     OP_REQUIRES_OK(ctx, proxy_.Read(ctx));
@@ -356,7 +347,7 @@ class BeamSearchOp : public tensorflow::AsyncOpKernel {
     absl::StatusOr<std::shared_ptr<const Index>> index = IndexOfInput(ctx, 0);
     OP_REQUIRES_OK_ASYNC(ctx, index.status(), done);
     auto run = std::make_shared<SearchRun>(ctx, *std::move(index), done);
-    OP_REQUIRES_OK_ASYNC(ctx, run->Prepare(scorer_, walk_, proxy_, max_work_), done);
+    OP_REQUIRES_OK_ASYNC(ctx, run->Prepare(scorer_, walk_, proxy_, max_work_, keeps_valid_rows_), done);
     const int64_t threads = ctx->device()->tensorflow_cpu_worker_threads()->num_threads;
     const int64_t walkers = std::clamp<int64_t>(run->batch(), 1, std::max<int64_t>(threads, 1));
     run->ExpectWalkers(walkers);
@@ -369,6 +360,7 @@ class BeamSearchOp : public tensorflow::AsyncOpKernel {
  private:
   const TileScorer scorer_;
   int64_t max_work_ = 0;
+  bool keeps_valid_rows_ = false;
   WalkOptions walk_;
   ProxyAttributes proxy_;
 };

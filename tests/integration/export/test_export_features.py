@@ -141,8 +141,8 @@ def test_what_lies_beyond_a_length_is_ignored(run: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("length", "message"),
     [
-        ([3, 1], r"clicks_length: expected 0 to the width of clicks,\] \[2\] \[found\] \[3 1\]"),
-        ([-1, 1], r"clicks_length: expected 0 to the width of clicks"),
+        ([3, 9], r"clicks_length: expected 0 to the width of clicks,\] \[2\] \[found\] \[3 9\]"),
+        ([-1, 3], r"clicks_length: expected 0 to the width of clicks"),
         ([1], r"clicks_length: expected a value for each row of clicks, found\] \[1\]"),
     ],
 )
@@ -154,6 +154,25 @@ def test_wrong_lengths_are_refused(run: Path, tmp_path: Path, length: list[int],
         pytest.raises(tf.errors.InvalidArgumentError, match=message),
     ):
         _found(exported, features)
+
+
+def test_a_wrong_length_is_that_row_s_alone(run: Path, tmp_path: Path) -> None:
+    model = _Model({"clicks": OPEN["clicks"]}, lambda self, x: tf.gather(self.table, x["clicks"])[:, 0])
+    inputs = {
+        "clicks": np.array([[1, 2], [3, 4], [5, 6]]),
+        "clicks_length": np.array([2, 3, 1], np.int32),
+        "level_topn": np.array([BEAMS] * 3, np.int32),
+        "exclude_ids": np.full((3, 1), -1, np.int64),
+    }
+    with LoadedModel(_exported(run, tmp_path, model)) as exported:
+        found = exported.run("retrieve_by_ids", inputs)
+        fixed = exported.run("retrieve_by_ids", {**inputs, "clicks_length": np.array([2, 0, 1], np.int32)})
+        assert found["row_status"].tolist() == [0, 3, 0]
+        assert fixed["row_status"].tolist() == [0, 0, 0]
+        np.testing.assert_array_equal(found["top_k"][[0, 2]], fixed["top_k"][[0, 2]])
+        assert (found["top_k"][1] == -1).all()
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"1 vs. 3|batch"):
+            exported.run("retrieve_by_ids", {**inputs, "level_topn": np.array([BEAMS], np.int32)})
 
 
 NAMES = ["two words", "a-b", "a:b", "a.b", "1st", "_a", "class", "点击", "A", "a"]

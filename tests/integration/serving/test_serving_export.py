@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from nann.errors import InvalidInputError
-from nann.serving.client import NannClient
+from nann.serving.client import NannClient, RowsRejectedError
 from support.tiny_model import D, E, L
 from support.tiny_run import N, write_run
 
@@ -24,16 +25,18 @@ LEVEL_TOPN = [20, 30, 30, 30, 30, 10]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Any:
+def base_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from nann.export import ExportOptions, Tuning, export_model
 
     folder = tmp_path_factory.mktemp("served")
-    export_model(
-        write_run(folder / "run"),
-        folder / "models" / "nann" / "1",
-        ExportOptions(table_bytes=0, tuning=Tuning(walk="fixed")),
-    )
-    process = serve("--model_name", "nann", "--model_base_path", str(folder / "models" / "nann"))
+    options = ExportOptions(table_bytes=0, tuning=Tuning(walk="fixed"))
+    export_model(write_run(folder / "run"), folder / "models" / "nann" / "1", options)
+    return folder / "models" / "nann"
+
+
+@pytest.fixture(scope="module")
+def server(base_path: Path, serve: Callable[..., Any]) -> Any:
+    process = serve("--model_name", "nann", "--model_base_path", str(base_path))
     yield process.wait_ready()
     process.close()
 
@@ -98,6 +101,30 @@ def test_excluded_items_are_left_out(server: Any, comm_seq: Any, expected: Any) 
     with NannClient(server.grpc, model="nann") as client:
         rest = client.top_k(comm_seq, LEVEL_TOPN, exclude_ids=expected.ids[:, :4], timeout=30)
     np.testing.assert_array_equal(rest.ids[:, :6], expected.ids[:, 4:])
+
+
+def test_a_request_that_is_not_valid_fails_none_that_it_is_joined_with(
+    serve: Callable[..., Any], base_path: Path, comm_seq: Any, expected: Any, tmp_path: Path
+) -> None:
+    batching = tmp_path / "batching.config"
+    # No batch runs before it is full, so that the three requests share one.
+    batching.write_text(
+        "max_batch_size { value: 3 } batch_timeout_micros { value: 60000000 } "
+        "pad_variable_length_inputs: true"
+    )
+    process = serve(
+        *("--model_name", "nann", "--model_base_path", str(base_path), "--enable_model_warmup=false"),
+        *("--enable_batching", f"--batching_parameters_file={batching}"),
+    ).wait_ready()
+    users = comm_seq.astype(np.float32)
+    beams = [LEVEL_TOPN, [20, 0, 30, 30, 30, 40], LEVEL_TOPN]
+    with NannClient(process.grpc, model="nann", timeout=60) as client, ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(client.top_k, users[row], beams[row]) for row in range(3)]
+        with pytest.raises(RowsRejectedError, match=r"row 0: level_topn\[1\]: expected 1 to 65536, found 0"):
+            asked[1].result()
+        for row in (0, 2):
+            np.testing.assert_array_equal(asked[row].result().ids, expected.ids[row : row + 1])
+    process.close()
 
 
 def test_files_of_a_version_go_with_it(serve: Callable[..., Any], comm_seq: Any, tmp_path: Path) -> None:
