@@ -1,5 +1,16 @@
 # The sources of the ops, listed once for CMake; ops/BUILD lists the same and a test compares the two.
 set(NANN_CORE_SOURCES
+  core/filter/attribute_columns.cc
+  core/filter/attribute_sample.cc
+  core/filter/filter_cache.cc
+  core/filter/filter_compiler.cc
+  core/filter/filter_lexer.cc
+  core/filter/filter_operand.cc
+  core/filter/filter_parser.cc
+  core/filter/match_kernels.cc
+  core/filter/number.cc
+  core/filter/predicate.cc
+  core/filter/row_filter.cc
   core/index/float16.cc
   core/index/graph.cc
   core/index/npy.cc

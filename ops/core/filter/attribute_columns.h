@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../index/npy.h"
@@ -72,6 +73,9 @@ struct AttributeColumn {
 class AttributeColumns {
  public:
   AttributeColumns() = default;
+  // Columns that hold the invariants.
+  AttributeColumns(std::vector<AttributeColumn> columns, int64_t num_rows)
+      : num_rows_(num_rows), columns_(std::move(columns)) {}
 
   // Checks all invariants. InvalidArgument names the file, what was expected and what was found.
   static absl::StatusOr<AttributeColumns> Create(absl::Span<const AttributeArrays> attributes,

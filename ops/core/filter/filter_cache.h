@@ -4,14 +4,15 @@
 
 #include <cstdint>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <unordered_map>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "attribute_columns.h"
+#include "attribute_sample.h"
 #include "row_filter.h"
 
 namespace nann {
@@ -43,6 +44,11 @@ class FilterCache {
   int64_t bytes() const;
 
  private:
+  absl::StatusOr<RowFilter> Evaluate(absl::string_view text) const;
+  std::shared_ptr<const RowFilter> Find(absl::string_view text);
+  // Keeps the filter, unless another thread was faster; returns the one that is kept.
+  std::shared_ptr<const RowFilter> Keep(absl::string_view text, std::shared_ptr<const RowFilter> filter);
+
   struct Entry {
     std::string text;
     std::shared_ptr<const RowFilter> filter;
@@ -51,9 +57,11 @@ class FilterCache {
 
   const AttributeColumns* const columns_;
   const FilterCacheOptions options_;
+  std::unique_ptr<const AttributeSample> sample_;  // Null where a bitmap always pays.
+  const std::shared_ptr<const RowFilter> all_;     // Of blank texts.
   mutable std::mutex mutex_;
-  std::list<Entry> entries_;  // The most recently used first.
-  std::unordered_map<absl::string_view, std::list<Entry>::iterator> by_text_;  // Keys live in entries_.
+  std::list<Entry> entries_;                                         // The most recently used first.
+  std::map<absl::string_view, std::list<Entry>::iterator> by_text_;  // Keys live in entries_.
   int64_t bytes_ = 0;
 };
 

@@ -47,6 +47,9 @@ class RowFilter {
   double share_ = 0.0;
 };
 
+// The bitmap of the rows for which a predicate is TRUE.
+std::vector<uint64_t> EvaluateRows(const Predicate& predicate, int64_t num_rows);
+
 }  // namespace nann
 
 #endif  // NANN_OPS_CORE_FILTER_ROW_FILTER_H_

@@ -1,0 +1,91 @@
+#include "filter_cache.h"
+
+#include <utility>
+
+#include "../base/status_macros.h"
+#include "absl/strings/ascii.h"
+#include "filter_compiler.h"
+#include "filter_parser.h"
+#include "predicate.h"
+
+namespace nann {
+namespace {
+
+// With fewer rows of the sample that pass, their share says little, however many rows it stands for.
+constexpr int64_t kLeastSampled = 32;
+
+// What a predicate takes beside its bitmap: at most some 100 bytes for a condition, which has three
+// characters or more.
+constexpr int64_t kBytesPerCharacter = 32;
+
+}  // namespace
+
+FilterCache::FilterCache(const AttributeColumns* columns, const FilterCacheOptions& options)
+    : columns_(columns),
+      options_(options),
+      all_(std::make_shared<const RowFilter>(RowFilter::All(columns->num_rows()))) {
+  if (columns->num_rows() >= std::max(kSampleRows, options.many_passing)) {
+    sample_ = std::make_unique<AttributeSample>(*columns);
+  }
+}
+
+absl::StatusOr<std::shared_ptr<const RowFilter>> FilterCache::Get(absl::string_view text, bool* cached) {
+  if (absl::StripAsciiWhitespace(text).empty()) {
+    if (cached != nullptr) *cached = true;
+    return all_;
+  }
+  std::shared_ptr<const RowFilter> filter = Find(text);
+  if (cached != nullptr) *cached = filter != nullptr;
+  if (filter != nullptr) return filter;
+  NANN_ASSIGN_OR_RETURN(RowFilter evaluated, Evaluate(text));
+  return Keep(text, std::make_shared<const RowFilter>(std::move(evaluated)));
+}
+
+int64_t FilterCache::bytes() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return bytes_;
+}
+
+absl::StatusOr<RowFilter> FilterCache::Evaluate(absl::string_view text) const {
+  const int64_t num_rows = columns_->num_rows();
+  NANN_ASSIGN_OR_RETURN(const FilterNode filter, ParseFilter(text));
+  NANN_ASSIGN_OR_RETURN(std::shared_ptr<const Predicate> predicate, CompileFilter(filter, *columns_));
+  if (sample_ != nullptr) {
+    NANN_ASSIGN_OR_RETURN(const PredicatePtr on_sample, CompileFilter(filter, sample_->columns()));
+    const RowFilter sampled(EvaluateRows(*on_sample, kSampleRows), kSampleRows);
+    const bool many = sampled.share() * static_cast<double>(num_rows) >= options_.many_passing;
+    if (many && sampled.passing() >= kLeastSampled) {
+      return RowFilter(std::move(predicate), num_rows, sampled.share());
+    }
+  }
+  return RowFilter(EvaluateRows(*predicate, num_rows), num_rows);
+}
+
+std::shared_ptr<const RowFilter> FilterCache::Find(absl::string_view text) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = by_text_.find(text);
+  if (found == by_text_.end()) return nullptr;
+  entries_.splice(entries_.begin(), entries_, found->second);
+  return found->second->filter;
+}
+
+std::shared_ptr<const RowFilter> FilterCache::Keep(absl::string_view text,
+                                                   std::shared_ptr<const RowFilter> filter) {
+  const int64_t bytes = filter->bytes() + kBytesPerCharacter * static_cast<int64_t>(text.size());
+  std::list<Entry> evicted;  // Freed after the lock.
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = by_text_.find(text);
+  if (found != by_text_.end()) return found->second->filter;
+  if (bytes > options_.max_bytes) return filter;
+  while (bytes_ + bytes > options_.max_bytes) {
+    bytes_ -= entries_.back().bytes;
+    by_text_.erase(entries_.back().text);
+    evicted.splice(evicted.begin(), entries_, std::prev(entries_.end()));
+  }
+  entries_.push_front({std::string(text), filter, bytes});
+  by_text_.emplace(entries_.front().text, entries_.begin());
+  bytes_ += bytes;
+  return filter;
+}
+
+}  // namespace nann
