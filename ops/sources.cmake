@@ -28,6 +28,7 @@ set(NANN_CORE_SOURCES
   core/walk/beam_search.cc
   core/walk/candidate_pool.cc
   core/walk/gated_walk.cc
+  core/walk/item_selector.cc
   core/walk/proxy_kernels.cc
   core/walk/proxy_model.cc
   core/walk/proxy_walk.cc

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.export.index.files import GraphIndex, Level
-from nann.ops.index_meta import check_level_topn
+from nann.ops.index_meta import MAX_BEAM, check_level_topn
 
 Positions = npt.NDArray[np.int32]
 Scores = npt.NDArray[np.float32]
@@ -68,6 +68,7 @@ def adaptive_search(
     exclude_ids: Sequence[int] | npt.NDArray[np.int64] = (),
     *,
     expand: int,
+    selected: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[npt.NDArray[np.int64], Scores, int]:
     """The adaptive walk for one user: a level ends when the best candidates are all expanded.
 
@@ -76,11 +77,14 @@ def adaptive_search(
     expands those of them that are among the best of its widest beam. The pool starts with as many entry
     points as the entry beam says; the others join it at level 0. No item is scored twice.
 
+    selected: bool [N], the items that a filter leaves: no other is a result, and level 0 goes on until it has
+              expanded as many of them as its widest beam says, and at least k. None: there is no filter.
+
     The other arguments, the results and the errors are those of `beam_search`.
     """
     beams = [int(beam) for beam in check_level_topn(level_topn, graph.meta)]
     hop_beams, k = iter(beams[1:-1]), beams[-1]
-    size = max(*beams[1:], k + len(exclude_ids))
+    size = max(*beams[1:], k + len(exclude_ids)) if selected is None else MAX_BEAM
 
     visited = np.zeros(graph.meta.num_items, dtype=bool)
     visited[graph.enter_points] = True
@@ -96,7 +100,13 @@ def adaptive_search(
                 size, np.append(pool, waiting), np.append(pool_scores, waiting_scores), item_ids
             )
         width = max(next(hop_beams) for _ in range(graph.meta.hops_per_level[level]))
-        while not expanded[pool[:width]].all():
+        wanted = max(width, k)
+        while True:
+            if expanded[pool[:width]].all():
+                if selected is None or level > 0 or width == widened(pool, selected, width, wanted):
+                    break
+                width = widened(pool, selected, width, wanted)
+                continue
             candidates = pool[:width][~expanded[pool[:width]]][:expand]
             expanded[candidates] = True
             new = _neighbors(graph.levels[level], candidates)
@@ -107,7 +117,19 @@ def adaptive_search(
             pool, pool_scores = _top(size, np.append(pool, new), np.append(pool_scores, new_scores), item_ids)
         expanded[:] = False
 
+    if selected is not None:
+        pool, pool_scores = pool[selected[pool]], pool_scores[selected[pool]]
     return *answer(k, pool, pool_scores, item_ids, exclude_ids), items_scored
+
+
+def widened(pool: Positions, selected: npt.NDArray[np.bool_], width: int, wanted: int) -> int:
+    """The width at which a walk goes on whose best `width` of `pool` are expanded; `width`: it ends.
+
+    It grows to where `wanted` of the pool's best are selected, at most twofold.
+    """
+    widest = pool[: 2 * width]
+    counts = np.cumsum(selected[widest])
+    return max(width, min(int(np.searchsorted(counts, wanted)) + 1, widest.size))
 
 
 def score_all(
@@ -116,13 +138,18 @@ def score_all(
     score_fn: ScoreFn,
     level_topn: Sequence[int] | npt.NDArray[np.int32],
     exclude_ids: Sequence[int] | npt.NDArray[np.int64] = (),
+    *,
+    selected: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[npt.NDArray[np.int64], Scores, int]:
     """Brute force for one user: every item is scored, and of `level_topn` only k counts.
+
+    selected: bool [N], the items that a filter leaves: no other is scored. None: there is no filter.
 
     The other arguments, the results and the errors are those of `beam_search`.
     """
     k = int(check_level_topn(level_topn, graph.meta)[-1])
-    result, scores, items_scored = _score(score_fn, np.arange(graph.meta.num_items, dtype=np.int32))
+    every = np.ones(graph.meta.num_items, np.bool_) if selected is None else selected
+    result, scores, items_scored = _score(score_fn, np.flatnonzero(every).astype(np.int32))
     return *answer(k, result, scores, item_ids, exclude_ids), items_scored
 
 

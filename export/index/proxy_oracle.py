@@ -6,7 +6,7 @@ Every sum has a fixed order and no operation is fused, so that both make the sam
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,14 +14,29 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.export.index.files import GraphIndex, Level
-from nann.export.index.oracle import Positions, ScoreFn, Scores, adaptive_search, answer, beam_search
+from nann.export.index.oracle import (
+    Positions,
+    ScoreFn,
+    Scores,
+    adaptive_search,
+    answer,
+    beam_search,
+    widened,
+)
 from nann.ops import ProxyWalk
 from nann.ops.index_meta import check_level_topn
 
 Doubles = npt.NDArray[np.float64]
+Search = Callable[..., tuple[npt.NDArray[np.int64], Scores, int]]
 
 # Rules that count results count at least this many: with fewer, the walk stops before it has seen enough.
 LEAST_RULE_K = 200
+# The widest survey for selected items, in widths of that for all; and what it guesses for, per kept item.
+WIDEST_SURVEY, GUESSES_PER_KEPT = 16, 4
+# Items that such a survey keeps at most, unless the beams ask for more.
+MOST_SURVEYED = 65_536
+# Candidates that a scan keeps at least.
+SCAN_KEPT = 4096
 # Candidates per hop of the survey, and of the gated walk.
 SURVEY_EXPAND, GATED_EXPAND = 64, 32
 # Rounds end after this many times K scored items, whatever they found.
@@ -52,28 +67,39 @@ def proxy_search(
     *,
     proxy: ProxyTables,
     expand: int,
+    selected: npt.NDArray[np.bool_] | None = None,
+    count: int | None = None,
+    otherwise: Search | None = None,
 ) -> tuple[npt.NDArray[np.int64], Scores, int]:
     """The proxy walk for one user.
 
-    expand: of the adaptive walk (0: the fixed walk), which is taken where the anchors' scores are not finite
-            or all equal.
+    expand:    of the adaptive walk (0: the fixed walk), which is taken where the anchors' scores are not
+               finite or all equal.
+    selected:  bool [N], the items that a filter and `exclude_ids` leave; None: those that `exclude_ids` do.
+    count:     how many of `selected` there are, where it is known.
+    otherwise: what is searched in place of the adaptive or fixed walk.
 
     The other arguments, the results and the errors are those of `beam_search`.
     """
     beams = [int(beam) for beam in check_level_topn(level_topn, graph.meta)]
     width = max(beams[-1 - graph.meta.hops_per_level[0] : -1])
-    keep = max(beams[-1] + len(exclude_ids), LEAST_RULE_K)
+    keep = max(beams[-1], LEAST_RULE_K)
+    if selected is None:
+        selected = ~np.isin(item_ids, np.asarray(exclude_ids, np.int64))
+        count = int(selected.sum())
+    if count == graph.meta.num_items:
+        selected = None
     groups, positions = np.divmod(proxy.samples, graph.meta.num_items)
     anchors, *clusters = [positions[groups == group] for group in range(groups[-1] + 1)]
-    walk = _Walk(graph, item_ids, score_fn, proxy.walk, proxy.features, width, keep)
+    walk = _Walk(graph, item_ids, score_fn, proxy.walk, proxy.features, width, keep, selected, count)
     if not walk.score_anchors(anchors.tolist()):
-        search = functools.partial(adaptive_search, expand=expand) if expand else beam_search
-        found = search(graph, item_ids, score_fn, level_topn, exclude_ids)
+        walked = functools.partial(adaptive_search, expand=expand) if expand else beam_search
+        found = (otherwise or walked)(graph, item_ids, score_fn, level_topn, exclude_ids)
         return found[0], found[1], found[2] + anchors.size
     walk.score_cluster_tops(clusters)
-    walk.score_rounds(walk.survey())
+    walk.score_rounds(walk.candidates())
     walk.walk_by_scores()
-    known = ~np.isnan(walk.scores)
+    known = ~np.isnan(walk.scores) & walk.is_selected(walk.scored)
     found_positions, found_scores = np.array(walk.scored, np.int32)[known], walk.scores[known]
     return *answer(beams[-1], found_positions, found_scores, item_ids, exclude_ids), len(walk.scored)
 
@@ -89,6 +115,8 @@ class _Walk:
     features: npt.NDArray[Any]
     width: int
     keep: int
+    selected: npt.NDArray[np.bool_] | None
+    count: int | None
     scored: list[int] = field(default_factory=list)
     scores: Scores = field(default_factory=lambda: np.zeros(0, np.float32))
     mean: float = 0.0
@@ -164,14 +192,52 @@ class _Walk:
         if tops:
             self.fit(tops, self.score(tops))
 
+    def is_selected(self, positions: Sequence[int]) -> npt.NDArray[np.bool_]:
+        """bool [n]."""
+        at = np.asarray(positions, np.int64)
+        return np.ones(at.shape, np.bool_) if self.selected is None else self.selected[at]
+
+    def candidates(self) -> list[int]:
+        """Step 3: the best by the guess that nobody scored, of those that the survey meets or of all."""
+        width, taken = self.width * self.proxy.survey, set(self.scored)
+        looked_at = GUESSES_PER_KEPT * width * self.graph.meta.num_items
+        if self.count is not None and self.selected is not None and self.count**2 <= looked_at:
+            return self.scan()
+        pool = self.survey()
+        if self.selected is not None:
+            pool = [p for p in pool if self.selected[p]]
+            if len(pool) < width:
+                return self.scan()
+        return [p for p in pool[:width] if p not in taken]
+
+    def scan(self) -> list[int]:
+        """The best by the guess of all selected items."""
+        assert self.selected is not None
+        every = np.flatnonzero(self.selected).tolist()
+        kept = self.best(every, self.guesses(every), max(SCAN_KEPT, self.width * self.proxy.survey))
+        taken = set(self.scored)
+        return [p for p in kept if p not in taken]
+
     def survey(self) -> list[int]:
-        """Step 3: an adaptive walk by the guess alone. Returns the best that it met and nobody scored."""
+        """An adaptive walk by the guess alone. Returns the best that it met."""
         level, width = self.graph.levels[0], self.width * self.proxy.survey
+        size = width
+        if self.selected is not None:
+            size = max(width, min(WIDEST_SURVEY * width, MOST_SURVEYED))
+        wanted = width
         seen = dict.fromkeys(self.scored)
-        pool = self.best(self.scored, self.guesses(self.scored), width)
+        pool = self.best(self.scored, self.guesses(self.scored), size)
         values = dict(zip(self.scored, self.guesses(self.scored), strict=True))
         expanded: set[int] = set()
-        while candidates := [p for p in pool if p not in expanded][:SURVEY_EXPAND]:
+        while True:
+            candidates = [p for p in pool[:width] if p not in expanded][:SURVEY_EXPAND]
+            if not candidates:
+                before = width
+                if self.selected is not None:
+                    width = widened(np.array(pool, np.int32), self.selected, width, wanted)
+                if width == before:
+                    return pool
+                continue
             expanded.update(candidates)
             new = [int(v) for u in candidates for v in _neighbors(level, u)]
             new = [v for v in dict.fromkeys(new) if v not in seen]
@@ -179,8 +245,7 @@ class _Walk:
                 continue
             seen.update(dict.fromkeys(new))
             values.update(zip(new, self.guesses(new), strict=True))
-            pool = self.best([*pool, *new], np.array([values[p] for p in [*pool, *new]]), width)
-        return [p for p in pool if p not in self.scored]
+            pool = self.best([*pool, *new], np.array([values[p] for p in [*pool, *new]]), size)
 
     def score_rounds(self, candidates: list[int]) -> None:
         """Step 4: score the best by the guess and fit again, while this finds results."""
@@ -198,7 +263,7 @@ class _Walk:
 
     def kth_score(self) -> float:
         """The score of the K-th best so far, -inf where there are fewer."""
-        known = np.sort(self.scores[~np.isnan(self.scores)])[::-1]
+        known = np.sort(self.scores[~np.isnan(self.scores) & self.is_selected(self.scored)])[::-1]
         return float(known[self.keep - 1]) if known.size >= self.keep else -np.inf
 
     def walk_by_scores(self) -> None:
@@ -208,7 +273,8 @@ class _Walk:
         guess = dict(zip(self.scored, self.guesses(self.scored), strict=True))
         variance = self._first_variance()
         size = max(2 * self.keep, self.width)
-        known = [p for p in self.scored if not np.isnan(value[p])]
+        selected = self.is_selected(self.scored)
+        known = [p for p, own in zip(self.scored, selected, strict=True) if own and not np.isnan(value[p])]
         pool = self._best_scored(known, value, size)
         expanded: set[int] = set()
         residuals: dict[int, list[float]] = {}  # pending: sum of the residuals around it, and their number
@@ -259,7 +325,7 @@ class _Walk:
         for u in expanded:
             residual = float(self.standardized(np.array([value[u]], np.float32))[0] - np.float64(guess[u]))
             for v in (int(v) for v in _neighbors(level, u)):
-                if v in value:
+                if v in value or (self.selected is not None and not self.selected[v]):
                     continue
                 if v not in residuals:
                     guess[v] = self.guesses([v])[0]

@@ -27,7 +27,7 @@ struct Answer {
 Answer Search(BeamSearch* search, const std::function<float(int32_t)>& score,
               const std::vector<int32_t>& level_topn, const std::vector<int32_t>& excluded = {},
               int64_t expand = 0) {
-  search->Start(level_topn, {expand, static_cast<int64_t>(excluded.size())});
+  search->Start(level_topn, {expand, /*score_all=*/false, /*proxy=*/nullptr, excluded});
   while (!search->done()) {
     EXPECT_FALSE(search->frontier().empty());
     std::vector<float> scores;
@@ -35,7 +35,7 @@ Answer Search(BeamSearch* search, const std::function<float(int32_t)>& score,
     search->Advance(scores);
   }
   Answer answer(level_topn.back());
-  answer.found = search->TopK(excluded, absl::MakeSpan(answer.ids), absl::MakeSpan(answer.scores));
+  answer.found = search->TopK(absl::MakeSpan(answer.ids), absl::MakeSpan(answer.scores));
   answer.items_scored = search->items_scored();
   answer.nan_items = search->nan_items();
   return answer;

@@ -60,7 +60,7 @@ bool SearchStaysInside(const Graph& graph) {
   }
   std::vector<int64_t> ids(5);
   std::vector<float> scores(5);
-  const int64_t found = search.TopK({}, absl::MakeSpan(ids), absl::MakeSpan(scores));
+  const int64_t found = search.TopK(absl::MakeSpan(ids), absl::MakeSpan(scores));
   for (int64_t i = 0; i < found; ++i) {
     if (graph.PositionOf(ids[i]) < 0) return false;
   }

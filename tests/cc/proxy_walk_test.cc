@@ -133,11 +133,11 @@ TEST_F(ProxyWalkTest, ASearchFallsBackToTheAdaptiveWalk) {
   const ProxyOptions options = Options();
   const auto search_all = [&](const ProxyOptions* proxy) {
     BeamSearch search(&loaded_->graph);
-    search.Start(topn, {/*expand=*/4, /*excluded=*/0, /*score_all=*/false, proxy});
+    search.Start(topn, {/*expand=*/4, /*score_all=*/false, proxy});
     while (!search.done()) search.Advance(std::vector<float>(search.frontier().size(), 1.0f));
     std::vector<int64_t> ids(10);
     std::vector<float> scores(10);
-    search.TopK({}, absl::MakeSpan(ids), absl::MakeSpan(scores));
+    search.TopK(absl::MakeSpan(ids), absl::MakeSpan(scores));
     return std::make_pair(ids, search.items_scored());
   };
   const auto [ids, items_scored] = search_all(&options);

@@ -18,6 +18,19 @@ constexpr size_t kListsAhead = 4;
 // has work, and cancellation is noticed within milliseconds.
 constexpr int64_t kPositionsAtOnce = 8192;
 
+// A walk scores at least this many items per result, in halves: where fewer are selected, all are scored.
+constexpr int64_t kScoredPerResultHalves = 5;
+
+// Results that rules count at least: a walk for few results scores hardly fewer items. As many exclusions are
+// few, however narrow the beams are.
+constexpr int64_t kLeastResults = 200;
+
+// Items that the adaptive walk scores per candidate that it expands.
+constexpr int64_t kScoredPerExpanded = 2;
+
+// Candidates per hop of a fixed walk that has to filter, and so becomes the adaptive one: one filled tile.
+constexpr int64_t kFilterExpand = 32;
+
 }  // namespace
 
 absl::Status CheckLevelTopn(const Graph& graph, absl::Span<const int32_t> level_topn, int64_t beams_per_row,
@@ -113,14 +126,15 @@ void BeamSearch::Start(absl::Span<const int32_t> level_topn, const WalkOptions& 
   options_ = options;
   items_scored_ = nan_items_ = hops_ = 0;
   done_ = false;
-  in_proxy_walk_ = false;
+  in_proxy_walk_ = scoring_all_ = false;
+  path_ = FilterPath::kNone;
   results_.clear();
   frontier_.clear();
-  if (options_.score_all) {
-    level_ = 0;
-    next_position_ = 0;
-    pool_.Reset(WithRescoreMargin(level_topn_.back() + options_.excluded), graph_->item_ids());
-    NextPositions();
+  selector_.Reset(options_.excluded);
+  filtering_ = selector_.excluded() > std::max(WidthOfLevel0(), kLeastResults);
+  if (filtering_ && options_.expand == 0) options_.expand = kFilterExpand;
+  if (options_.score_all || (filtering_ && ScoringAllCostsLess(options_.proxy != nullptr))) {
+    StartScoringAll();
   } else if (options_.proxy != nullptr) {
     StartProxyWalk();
   } else {
@@ -128,7 +142,28 @@ void BeamSearch::Start(absl::Span<const int32_t> level_topn, const WalkOptions& 
   }
 }
 
+bool BeamSearch::ScoringAllCostsLess(bool with_proxy) const {
+  const int64_t count = selector_.count();
+  if (count == ItemSelector::kUnknown) return false;
+  if (2 * count <= kScoredPerResultHalves * std::max<int64_t>(level_topn_.back(), kLeastResults)) return true;
+  // The walk expands N / count items for each that counts.
+  return !with_proxy && count * count <= kScoredPerExpanded * WidthOfLevel0() * graph_->num_items();
+}
+
+void BeamSearch::StartScoringAll() {
+  scoring_all_ = true;
+  if (filtering_) path_ = FilterPath::kExact;
+  level_ = 0;
+  next_position_ = 0;
+  // Few exclusions are scored and left out at the end.
+  const int64_t left_out = filtering_ ? 0 : selector_.excluded();
+  pool_.Reset(WithRescoreMargin(level_topn_.back() + left_out), graph_->item_ids());
+  NextPositions();
+  if (frontier_.empty()) Finish();
+}
+
 void BeamSearch::StartFromEntryPoints() {
+  if (filtering_) path_ = FilterPath::kWalk;
   level_ = graph_->num_levels();
   hops_left_ = 0;
   beam_ = 0;
@@ -139,8 +174,8 @@ void BeamSearch::StartFromEntryPoints() {
 void BeamSearch::StartProxyWalk() {
   if (proxy_ == nullptr) proxy_ = std::make_unique<ProxyWalk>(graph_);
   in_proxy_walk_ = true;
-  const int64_t width = WidestBeam(0, graph_->level_topn_length() - 1 - graph_->hops(0));
-  proxy_->Start(*options_.proxy, width, level_topn_.back() + options_.excluded);
+  proxy_->Start(*options_.proxy, WidthOfLevel0(), level_topn_.back(),
+                selector_.SelectsAll() ? nullptr : &selector_);
   frontier_.assign(proxy_->frontier().begin(), proxy_->frontier().end());
 }
 
@@ -150,11 +185,14 @@ void BeamSearch::AdvanceProxyWalk(absl::Span<const float> scores) {
   frontier_.assign(proxy_->frontier().begin(), proxy_->frontier().end());
   if (!proxy_->done()) return;
   in_proxy_walk_ = false;
-  if (proxy_->gave_up()) return StartFromEntryPoints();
-  done_ = true;
+  if (proxy_->gave_up()) {
+    return filtering_ && ScoringAllCostsLess(false) ? StartScoringAll() : StartFromEntryPoints();
+  }
+  if (filtering_) path_ = proxy_->scanned() ? FilterPath::kScan : FilterPath::kSurvey;
   for (const Candidate& candidate : proxy_->scored()) {
     if (!std::isnan(candidate.score)) results_.push_back(candidate);
   }
+  Finish();
 }
 
 int64_t BeamSearch::WidestBeam(int level, int beam) const {
@@ -162,18 +200,32 @@ int64_t BeamSearch::WidestBeam(int level, int beam) const {
   return *std::max_element(beams.begin(), beams.end());
 }
 
+int64_t BeamSearch::WidthOfLevel0() const {
+  return WidestBeam(0, graph_->level_topn_length() - 1 - graph_->hops(0));
+}
+
 void BeamSearch::NextPositions() {
-  const int64_t count = std::min(kPositionsAtOnce, graph_->num_items() - next_position_);
-  frontier_.resize(count);
-  std::iota(frontier_.begin(), frontier_.end(), static_cast<int32_t>(next_position_));
-  next_position_ += count;
+  frontier_.clear();
+  while (next_position_ < graph_->num_items() && frontier_.size() < kPositionsAtOnce) {
+    const auto begin = static_cast<int32_t>(next_position_);
+    next_position_ = std::min<int64_t>(begin + kPositionsAtOnce - static_cast<int64_t>(frontier_.size()),
+                                       graph_->num_items());
+    if (filtering_) {
+      selector_.Append(begin, static_cast<int32_t>(next_position_), &frontier_);
+    } else {
+      frontier_.resize(next_position_ - begin);
+      std::iota(frontier_.begin(), frontier_.end(), begin);
+    }
+  }
 }
 
 void BeamSearch::ResetPool() {
-  // Enough for the widest level, and for k results after the exclusions, however narrow the beams are.
+  // Enough for the widest level, and for k results after few exclusions, however narrow the beams are. What a
+  // filter leaves of the pool is not known, so its pool is as large as one may be.
   const auto beams = level_topn_.subspan(1);
   const int64_t widest = *std::max_element(beams.begin(), beams.end());
-  pool_.Reset(std::max<int64_t>(widest, level_topn_.back() + options_.excluded), graph_->item_ids());
+  const int64_t size = std::max<int64_t>(widest, level_topn_.back() + selector_.excluded());
+  pool_.Reset(filtering_ ? kMaxBeam : size, graph_->item_ids());
   visited_.Clear();
 }
 
@@ -202,6 +254,10 @@ void BeamSearch::EnterLevel(int level) {
 
 bool BeamSearch::BeginHop() {
   if (level_ == graph_->num_levels()) return false;  // The entry points are scored, not expanded.
+  if (adaptive() && filtering_ && level_ == 0) {
+    const int64_t wanted = std::max<int64_t>(WidthOfLevel0(), level_topn_.back());
+    return pool_.TakeUnexpanded(options_.expand, wanted, selector_, &candidates_);
+  }
   if (adaptive()) return pool_.TakeUnexpanded(options_.expand, &candidates_);
   if (hops_left_ == 0) return false;
   --hops_left_;
@@ -238,12 +294,12 @@ void BeamSearch::Advance(absl::Span<const float> scores) {
   items_scored_ += static_cast<int64_t>(scores.size());
   TakeScores(scores, &candidates_);
   if (in_proxy_walk_) return AdvanceProxyWalk(scores);
-  if (options_.score_all) {
+  if (scoring_all_) {
     pool_.Merge(&candidates_);
     NextPositions();
-    done_ = frontier_.empty();
-    if (done_) pool_.CopyTo(&results_);
-    return;
+    if (!frontier_.empty()) return;
+    pool_.CopyTo(&results_);
+    return Finish();
   }
   if (adaptive()) {
     if (level_ == graph_->num_levels()) KeepEntryPoints();
@@ -273,13 +329,15 @@ void BeamSearch::SkipEmptyHops() {
       continue;
     }
     EndLevel();
-    if (level_ == 0) {
-      done_ = true;
-      frontier_.clear();
-      return;
-    }
+    if (level_ == 0) return Finish();
     EnterLevel(level_ - 1);
   }
+}
+
+void BeamSearch::Finish() {
+  done_ = true;
+  frontier_.clear();
+  if (!selector_.SelectsAll()) selector_.Keep(&results_);
 }
 
 absl::Span<const int32_t> BeamSearch::KeepResults(int64_t count) {
@@ -291,15 +349,8 @@ absl::Span<const int32_t> BeamSearch::KeepResults(int64_t count) {
 
 void BeamSearch::Rescore(absl::Span<const float> scores) { TakeScores(scores, &results_); }
 
-int64_t BeamSearch::TopK(absl::Span<const int32_t> excluded, absl::Span<int64_t> ids,
-                         absl::Span<float> scores) {
+int64_t BeamSearch::TopK(absl::Span<int64_t> ids, absl::Span<float> scores) {
   const absl::Span<const int64_t> item_ids = graph_->item_ids();
-  if (!excluded.empty()) {
-    visited_.Clear();
-    for (int32_t position : excluded) visited_.Insert(position);
-    const auto is_excluded = [this](const Candidate& c) { return !visited_.Insert(c.position); };
-    results_.erase(std::remove_if(results_.begin(), results_.end(), is_excluded), results_.end());
-  }
   KeepTopSorted(static_cast<int64_t>(ids.size()), item_ids, &results_);
   const size_t count = results_.size();
   for (size_t i = 0; i < count; ++i) {

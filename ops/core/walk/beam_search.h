@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "candidate_pool.h"
+#include "item_selector.h"
 #include "proxy_walk.h"
 #include "top_k.h"
 #include "visited_set.h"
@@ -55,11 +56,26 @@ absl::Status CheckRows(const Graph& graph, absl::Span<const int32_t> level_topn,
 // answers.
 //
 // All items: the graph is not read. Every position is scored, in ascending order, some tiles at a time.
+//
+// What is not selected is no result. Few exclusions, at most 200 or the widest beam of level 0, take part in
+// the fixed and the adaptive walk, and are left out of the results. More of them are a filter: where few
+// items are selected, these are all scored. Otherwise the proxy walk looks for selected items only, or the
+// adaptive walk, in place of the fixed one too, goes on until it has expanded as many selected items as its
+// beam says.
 struct WalkOptions {
-  int64_t expand = 0;    // 0: the fixed walk.
-  int64_t excluded = 0;  // How many items TopK may exclude: an adaptive walk keeps that many more than k.
+  int64_t expand = 0;  // 0: the fixed walk.
   bool score_all = false;
-  const ProxyOptions* proxy = nullptr;  // Null: no proxy walk. Must live until the search is done.
+  const ProxyOptions* proxy = nullptr;   // Null: no proxy walk. Must live until the search is done.
+  absl::Span<const int32_t> excluded{};  // Positions that are not returned.
+};
+
+// How a search finds selected items.
+enum class FilterPath {
+  kNone,    // It does not filter: all items are selected, or all but a few.
+  kExact,   // All selected items are scored.
+  kScan,    // Those that are best by the guess, of all selected ones, are scored.
+  kSurvey,  // The walk by guesses leads to those that are scored.
+  kWalk,    // The adaptive walk is widened.
 };
 
 // How many results of a search for the best `k` are worth scoring again more exactly: a margin of a quarter
@@ -70,13 +86,14 @@ inline int64_t WithRescoreMargin(int64_t k) { return k + k / 4 + 16; }
 //
 //   search.Start(level_topn);
 //   while (!search.done()) search.Advance(ScoresOf(search.frontier()));
-//   search.TopK(excluded, ids, scores);
+//   search.TopK(ids, scores);
 //
 // Start begins the next search and reuses the memory. `graph` must outlive the search. Not thread-safe: one
 // thread at a time may use it, but each call may come from another one.
 class BeamSearch {
  public:
-  explicit BeamSearch(const Graph* graph) : graph_(graph), visited_(graph->num_items()) {}
+  explicit BeamSearch(const Graph* graph)
+      : graph_(graph), visited_(graph->num_items()), selector_(graph->num_items()) {}
 
   // `level_topn` is one row that CheckLevelTopn has accepted; it must live until the search is done.
   void Start(absl::Span<const int32_t> level_topn, const WalkOptions& options = {});
@@ -89,9 +106,9 @@ class BeamSearch {
   // Goes on with the scores of frontier(), in the same order. NaN drops the item.
   void Advance(absl::Span<const float> scores);
 
-  // Writes the best `ids.size()` items that are not among the positions `excluded`, best first, padded with
-  // id -1 and score -infinity. Returns how many were found. `scores` is as long as `ids`.
-  int64_t TopK(absl::Span<const int32_t> excluded, absl::Span<int64_t> ids, absl::Span<float> scores);
+  // Writes the best `ids.size()` selected items, best first, padded with id -1 and score -infinity. Returns
+  // how many were found. `scores` is as long as `ids`.
+  int64_t TopK(absl::Span<int64_t> ids, absl::Span<float> scores);
 
   // Keeps the best `count` results of a search that is done, and returns their positions, best first, so that
   // the caller can score them again more exactly.
@@ -105,15 +122,24 @@ class BeamSearch {
   int64_t nan_items() const { return nan_items_; }
   int64_t hops() const { return hops_; }
 
+  // How the search has filtered; of a search that is done.
+  FilterPath filter_path() const { return path_; }
+  // Whether every selected item was scored, so that no better one exists.
+  bool exact() const { return scoring_all_; }
+
  private:
+  // Whether to score all selected items costs no more than to look for the best of them.
+  bool ScoringAllCostsLess(bool with_proxy) const;
+  void StartScoringAll();
   void StartFromEntryPoints();
   void StartProxyWalk();
   // Goes on with the proxy walk, or when that has ended, to the end or to another walk.
   void AdvanceProxyWalk(absl::Span<const float> scores);
   // The widest beam of a level, whose first beam is level_topn_[beam].
   int64_t WidestBeam(int level, int beam) const;
+  int64_t WidthOfLevel0() const;
   bool adaptive() const { return options_.expand > 0; }
-  // Sets frontier_ to the next positions of a search that scores all items; at the end there are none.
+  // Sets frontier_ to the next positions of a search that scores all; at the end there are none.
   void NextPositions();
   // Starts the level with what the walk has found so far.
   void EnterLevel(int level);
@@ -121,6 +147,8 @@ class BeamSearch {
   void ResetPool();
   // Moves the entry points beyond the entry beam from candidates_ to waiting_. All of them are visited.
   void KeepEntryPoints();
+  // Ends the search: results_ are left, of which some may not be selected.
+  void Finish();
   // Sets candidates_ to what the next hop expands; false when the level has ended.
   bool BeginHop();
   // Sets frontier_ to the new neighbours of candidates_.
@@ -134,6 +162,7 @@ class BeamSearch {
 
   const Graph* graph_;
   VisitedSet visited_;
+  ItemSelector selector_;
   absl::Span<const int32_t> level_topn_;
   WalkOptions options_;
   std::vector<Candidate> results_;     // R of docs/design.md#the-search.
@@ -141,8 +170,11 @@ class BeamSearch {
   std::vector<int32_t> frontier_;      // F.
   std::vector<Candidate> waiting_;     // Of an adaptive walk: entry points that join the pool at level 0.
   CandidatePool pool_;                 // Of an adaptive walk: takes the place of R until the walk ends.
-  int64_t next_position_ = 0;          // Of a search that scores all items.
-  std::unique_ptr<ProxyWalk> proxy_;   // Made by the first search that needs it.
+  bool filtering_ = false;             // Whether the search looks for selected items.
+  FilterPath path_ = FilterPath::kNone;
+  bool scoring_all_ = false;          // Whether all items, or all selected ones, are scored.
+  int64_t next_position_ = 0;         // Of such a search.
+  std::unique_ptr<ProxyWalk> proxy_;  // Made by the first search that needs it.
   bool in_proxy_walk_ = false;
   int level_ = 0;      // num_levels() while the entry points are scored.
   int hops_left_ = 0;  // Of a fixed walk, on this level.

@@ -51,6 +51,25 @@ bool CandidatePool::TakeUnexpanded(int64_t count, std::vector<Candidate>* candid
   return !candidates->empty();
 }
 
+bool CandidatePool::TakeUnexpanded(int64_t count, int64_t wanted, const ItemSelector& selector,
+                                   std::vector<Candidate>* candidates) {
+  do {
+    if (TakeUnexpanded(count, candidates)) return true;
+  } while (Widen(wanted, selector));
+  return false;
+}
+
+bool CandidatePool::Widen(int64_t wanted, const ItemSelector& selector) {
+  const int64_t widest = std::min(2 * width_, size());
+  int64_t width = 0;
+  for (int64_t selected = 0; width < widest && selected < wanted; ++width) {
+    if (selector.Selects(entries_[width].candidate.position)) ++selected;
+  }
+  if (width <= width_) return false;
+  width_ = width;
+  return true;
+}
+
 void CandidatePool::CopyTo(std::vector<Candidate>* candidates) const {
   candidates->clear();
   for (const Entry& entry : entries_) candidates->push_back(entry.candidate);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "item_selector.h"
 #include "top_k.h"
 
 namespace nann {
@@ -30,6 +31,11 @@ class CandidatePool {
   // `candidates` to them. Returns false when there was none.
   bool TakeUnexpanded(int64_t count, std::vector<Candidate>* candidates);
 
+  // As above, but a level whose best `width` are all expanded goes on with a larger width as long as fewer
+  // than `wanted` of these are selected.
+  bool TakeUnexpanded(int64_t count, int64_t wanted, const ItemSelector& selector,
+                      std::vector<Candidate>* candidates);
+
   int64_t size() const { return static_cast<int64_t>(entries_.size()); }
 
   // The entry of this rank; 0 is the best.
@@ -43,6 +49,9 @@ class CandidatePool {
     Candidate candidate;
     bool expanded;
   };
+
+  // Widens the level, at most twofold, to where `wanted` entries are selected; false when there are no more.
+  bool Widen(int64_t wanted, const ItemSelector& selector);
 
   int64_t width_ = 0;
   int64_t size_ = 0;

@@ -25,11 +25,13 @@ constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 }  // namespace
 
 void GatedWalk::Start(const Options& options, ProxyModel* model, const Table* features,
-                      const ScoreScale& scale, absl::Span<const Candidate> scored) {
+                      const ScoreScale& scale, absl::Span<const Candidate> scored,
+                      const ItemSelector* selector) {
   options_ = options;
   model_ = model;
   features_ = features;
   scale_ = scale;
+  selector_ = selector;
   numbers_.Clear();
   items_.clear();
   candidates_.clear();
@@ -38,6 +40,7 @@ void GatedWalk::Start(const Options& options, ProxyModel* model, const Table* fe
     items_.push_back({candidate.position, 0, 0, 0});
     if (!std::isnan(candidate.score)) candidates_.push_back(candidate);
   }
+  if (selector_ != nullptr) selector_->Keep(&candidates_);
   refined_.assign(items_.size(), kUnknown);
   GuessFrom(0);
   SetFirstVariance(scored);
@@ -76,7 +79,7 @@ void GatedWalk::ReachNeighborsOf(const Candidate& expanded) {
       items_.push_back({position, 0, 0, 0});
       refined_.push_back(-kInfinity);
     } else if (std::isnan(refined_[number])) {
-      continue;  // Scored.
+      continue;  // Scored, or left out.
     }
     items_[number].residuals += error;
     ++items_[number].neighbors;
@@ -90,6 +93,12 @@ void GatedWalk::Refine() {
     const double refined =
         static_cast<double>(item.guess) + kErrorShare * item.residuals / static_cast<double>(item.neighbors);
     refined_[number] = std::isnan(refined) ? -kInfinity : refined;
+  }
+}
+
+void GatedWalk::LeaveOutFrom(size_t first) {
+  for (size_t i = first; i < items_.size(); ++i) {
+    if (!selector_->Selects(items_[i].position)) refined_[i] = kUnknown;
   }
 }
 
@@ -114,6 +123,7 @@ void GatedWalk::FindFrontier() {
     for (const Candidate& candidate : candidates_) ReachNeighborsOf(candidate);
     GuessFrom(first);
     Refine();
+    if (selector_ != nullptr) LeaveOutFrom(first);
     const double cut = Cut();
     for (size_t i = 0; i < refined_.size(); ++i) {
       if (refined_[i] >= cut) chosen_.push_back(static_cast<int32_t>(i));

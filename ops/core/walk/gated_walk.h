@@ -10,6 +10,7 @@
 #include "../index/table.h"
 #include "absl/types/span.h"
 #include "candidate_pool.h"
+#include "item_selector.h"
 #include "position_map.h"
 #include "proxy_model.h"
 
@@ -37,9 +38,10 @@ class GatedWalk {
   explicit GatedWalk(const Graph* graph) : graph_(graph) {}
 
   // Begins with all items that were scored, in the order in which they were; each stands there once. A NaN
-  // score drops an item.
+  // score drops an item. With a `selector`, which must live until the walk ends, only what it selects is
+  // expanded and scored.
   void Start(const Options& options, ProxyModel* model, const Table* features, const ScoreScale& scale,
-             absl::Span<const Candidate> scored);
+             absl::Span<const Candidate> scored, const ItemSelector* selector);
 
   absl::Span<const int32_t> frontier() const { return frontier_; }
   void Advance(absl::Span<const float> scores);
@@ -60,6 +62,8 @@ class GatedWalk {
   void FindFrontier();
   // Hands the error of the guess for `expanded` on to its neighbours that are not scored.
   void ReachNeighborsOf(const Candidate& expanded);
+  // Treats those of items_[first...] that are not selected as if they were scored.
+  void LeaveOutFrom(size_t first);
   // Guesses anew for the items in touched_, from their own features and the errors around them.
   void Refine();
   // The least refined guess that is worth a score.
@@ -70,11 +74,12 @@ class GatedWalk {
   ProxyModel* model_ = nullptr;
   const Table* features_ = nullptr;
   ScoreScale scale_;
-  double variance_ = 0;  // Of the guesses' errors.
-  CandidatePool pool_;   // The best that are scored.
-  PositionMap numbers_;  // Of positions in items_ and refined_.
+  const ItemSelector* selector_ = nullptr;  // Null: all items are selected.
+  double variance_ = 0;                     // Of the guesses' errors.
+  CandidatePool pool_;                      // The best that are scored.
+  PositionMap numbers_;                     // Of positions in items_ and refined_.
   std::vector<Item> items_;
-  std::vector<double> refined_;   // NaN: scored, or not yet refined.
+  std::vector<double> refined_;   // NaN: scored, left out, or not yet refined.
   std::vector<int32_t> touched_;  // Items that a hop has met; one may stand twice.
   std::vector<int32_t> chosen_;   // Items of frontier_.
   std::vector<int32_t> frontier_;

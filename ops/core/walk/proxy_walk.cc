@@ -21,6 +21,22 @@ constexpr int64_t kSurveyExpand = 64;
 // become right.
 constexpr int64_t kMostScored = 20;
 
+// The widest survey for selected items, as a multiple of the one for all items. Where fewer than a sixteenth
+// of what it meets is selected, a scan of all items costs no more.
+constexpr int64_t kWidestSurvey = 16;
+
+// Items that such a survey keeps at most, unless the beams ask for more: one megabyte.
+constexpr int64_t kMostSurveyed = 65'536;
+
+// Items that the survey guesses for, per item that it keeps.
+constexpr int64_t kGuessesPerKept = 4;
+
+// Candidates that a scan keeps at least: the first fit ranks them roughly, and more of these find no more.
+constexpr int64_t kScanKept = 4096;
+
+// Selected items that a scan guesses for at once, and positions that it looks at for them.
+constexpr int64_t kScanBatch = 8192, kScanStep = 4096;
+
 // In place of the position of a candidate that was scored.
 constexpr int32_t kTaken = -1;
 
@@ -43,15 +59,18 @@ absl::Status CheckProxyOptions(const ProxyOptions& options, int32_t num_items) {
   return absl::OkStatus();
 }
 
-void ProxyWalk::Start(const ProxyOptions& options, int64_t width, int64_t results) {
+void ProxyWalk::Start(const ProxyOptions& options, int64_t width, int64_t results,
+                      const ItemSelector* selector) {
   options_ = options;
+  selector_ = selector;
   width_ = width;
   keep_ = std::max(results, kLeastKeep);
-  gave_up_ = false;
+  gave_up_ = scanned_ = false;
   step_ = Step::kAnchors;
   model_.Reset(options.features->width(), options.noise);
   visited_.Clear();
   scored_.clear();
+  selected_.clear();
   frontier_.clear();
   for (int64_t sample : options.samples) {
     if (sample >= graph_->num_items()) break;
@@ -63,6 +82,11 @@ void ProxyWalk::Start(const ProxyOptions& options, int64_t width, int64_t result
 void ProxyWalk::Advance(absl::Span<const float> scores) {
   const absl::Span<const int32_t> positions = frontier();
   for (size_t i = 0; i < scores.size(); ++i) scored_.push_back({positions[i], scores[i]});
+  if (selector_ != nullptr) {
+    candidates_.assign(scored_.end() - static_cast<int64_t>(scores.size()), scored_.end());
+    selector_->Keep(&candidates_);
+    selected_.insert(selected_.end(), candidates_.begin(), candidates_.end());
+  }
   switch (step_) {
     case Step::kAnchors:
       if (!SetScale(scores)) {
@@ -165,10 +189,12 @@ void ProxyWalk::Survey() {
   fresh.clear();
   for (const Candidate& candidate : scored_) fresh.push_back(candidate.position);
   const int64_t width = options_.survey * width_;
-  pool_.Reset(width, graph_->item_ids());
+  const int64_t widest = std::max(width, std::min(kWidestSurvey * width, kMostSurveyed));
+  pool_.Reset(selector_ == nullptr ? width : widest, graph_->item_ids());
   pool_.BeginLevel(width);
   MergeGuesses(fresh);
-  while (pool_.TakeUnexpanded(kSurveyExpand, &candidates_)) {
+  while (selector_ == nullptr ? pool_.TakeUnexpanded(kSurveyExpand, &candidates_)
+                              : pool_.TakeUnexpanded(kSurveyExpand, width, *selector_, &candidates_)) {
     for (const Candidate& candidate : candidates_) level.FetchOffsets(candidate.position);
     for (const Candidate& candidate : candidates_) level.FetchNeighbors(candidate.position);
     fresh.clear();
@@ -179,9 +205,41 @@ void ProxyWalk::Survey() {
   }
 }
 
-void ProxyWalk::StartRounds() {
+bool ProxyWalk::ScanCostsLess() const {
+  const int64_t count = selector_->count();
+  if (count == ItemSelector::kUnknown) return false;
+  // Of what the survey meets, as large a share is selected as of all items.
+  return count * count <= kGuessesPerKept * options_.survey * width_ * graph_->num_items();
+}
+
+void ProxyWalk::Scan() {
+  scanned_ = true;
+  pool_.Reset(std::max(kScanKept, options_.survey * width_), graph_->item_ids());
+  std::vector<int32_t>& selected = left_;
+  selected.clear();
+  for (int64_t begin = 0; begin < graph_->num_items(); begin += kScanStep) {
+    const int64_t end = std::min<int64_t>(begin + kScanStep, graph_->num_items());
+    selector_->Append(static_cast<int32_t>(begin), static_cast<int32_t>(end), &selected);
+    if (static_cast<int64_t>(selected.size()) < kScanBatch && end < graph_->num_items()) continue;
+    MergeGuesses(selected);
+    selected.clear();
+  }
+  pool_.CopyTo(&candidates_);
+}
+
+void ProxyWalk::FindCandidates() {
+  if (selector_ != nullptr && ScanCostsLess()) return Scan();
   Survey();
   pool_.CopyTo(&candidates_);
+  if (selector_ == nullptr) return;
+  selector_->Keep(&candidates_);
+  const int64_t width = options_.survey * width_;
+  if (static_cast<int64_t>(candidates_.size()) < width) return Scan();
+  candidates_.resize(width);
+}
+
+void ProxyWalk::StartRounds() {
+  FindCandidates();
   visited_.Clear();
   for (const Candidate& candidate : scored_) visited_.Insert(candidate.position);
   left_.clear();
@@ -221,7 +279,7 @@ bool ProxyWalk::RoundsHaveEnded() const {
 
 float ProxyWalk::KthScore() {
   best_.clear();
-  for (const Candidate& candidate : scored_) {
+  for (const Candidate& candidate : selector_ == nullptr ? scored_ : selected_) {
     if (!std::isnan(candidate.score)) best_.push_back(candidate.score);
   }
   if (static_cast<int64_t>(best_.size()) < keep_) return -kInfinity;
@@ -231,7 +289,8 @@ float ProxyWalk::KthScore() {
 
 void ProxyWalk::StartGatedWalk() {
   step_ = Step::kGated;
-  gated_.Start({width_, keep_, options_.slack, options_.batch}, &model_, options_.features, scale_, scored_);
+  gated_.Start({width_, keep_, options_.slack, options_.batch}, &model_, options_.features, scale_, scored_,
+               selector_);
   if (gated_.frontier().empty()) step_ = Step::kDone;
 }
 

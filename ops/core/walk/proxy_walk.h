@@ -12,6 +12,7 @@
 #include "absl/types/span.h"
 #include "candidate_pool.h"
 #include "gated_walk.h"
+#include "item_selector.h"
 #include "proxy_model.h"
 #include "visited_set.h"
 
@@ -38,8 +39,10 @@ absl::Status CheckProxyOptions(const ProxyOptions& options, int32_t num_items);
 //      or all are equal), the walk gives up.
 //   2. The best item of each cluster, by the guess, is scored, so that no region is overlooked.
 //   3. The survey walks level 0 by the guess alone. The best that it meets become candidates.
+//   Where few items are selected, or the survey meets too few of them, a scan guesses for each in its place.
 //   4. In rounds the best candidates are scored and the guess is fitted again, while this finds results.
 //   5. The gated walk goes on from the best, by true scores.
+// Steps 1 and 2 score items whether they are selected or not; the others score selected items only.
 //
 // Driven by its caller as BeamSearch is: Start, then Advance with the scores of frontier() until done().
 // `graph` must outlive the object. Keeps its memory between searches. Not thread-safe.
@@ -48,11 +51,15 @@ class ProxyWalk {
   explicit ProxyWalk(const Graph* graph) : graph_(graph), visited_(graph->num_items()), gated_(graph) {}
 
   // `width`: how many of the best are expanded by true scores. `results`: how many the caller needs.
-  void Start(const ProxyOptions& options, int64_t width, int64_t results);
+  // `selector`: null selects all items; it must live until the walk is done.
+  void Start(const ProxyOptions& options, int64_t width, int64_t results,
+             const ItemSelector* selector = nullptr);
 
   bool done() const { return step_ == Step::kDone; }
   // Whether the walk is done without results: another walk must answer.
   bool gave_up() const { return gave_up_; }
+  // Whether the candidates of the rounds come from the scan.
+  bool scanned() const { return scanned_; }
 
   // The positions whose scores the walk waits for, each once in a search. Empty only when done().
   absl::Span<const int32_t> frontier() const {
@@ -73,7 +80,14 @@ class ProxyWalk {
   // Adds scores of frontier_ to the fit.
   void Observe(absl::Span<const float> scores);
   void ChooseClusterTops();
+  // Sets candidates_ to those of the rounds, best first, scored ones among them.
+  void FindCandidates();
+  // Sets pool_ to the best items that the survey meets.
   void Survey();
+  // Whether to guess for every selected item costs less than to meet enough of them in the survey.
+  bool ScanCostsLess() const;
+  // Sets pool_ to the best of all selected items.
+  void Scan();
   void StartRounds();
   // Sets frontier_ to the best candidates, or goes on to the gated walk when there are none.
   void ChooseRound();
@@ -88,16 +102,19 @@ class ProxyWalk {
 
   const Graph* graph_;
   ProxyOptions options_;
+  const ItemSelector* selector_ = nullptr;  // Null: all items are selected.
   int64_t width_ = 0;
   int64_t keep_ = 0;  // Rules that count results count this many.
   Step step_ = Step::kDone;
   bool gave_up_ = false;
+  bool scanned_ = false;
   ScoreScale scale_;
   ProxyModel model_;
   VisitedSet visited_;  // Of the survey; its seeds are in it.
   CandidatePool pool_;  // Of the survey.
   GatedWalk gated_;
   std::vector<Candidate> scored_;
+  std::vector<Candidate> selected_;  // Those of them that are selected, where there is a selector.
   std::vector<int32_t> frontier_;
   std::vector<int32_t> left_;     // Candidates of the rounds; kTaken in place of those that are scored.
   std::vector<float> left_rows_;  // Their features.
