@@ -92,6 +92,11 @@ def _hedge_after(text: str) -> float | Literal["p95"]:
     help="Beams: one for the entry points, one per hop, and the number of results.",
 )
 @click.option("--exclude-ids", type=NUMBERS, help="Ids of items that are not returned.")
+@click.option(
+    "--where",
+    metavar="FILTER",
+    help='Return only items whose attributes satisfy this, such as "price <= 20 AND brand IN (3, 7)".',
+)
 @click.option("--allow-partial", is_flag=True, help="Return a result even if some shards do not answer.")
 @click.option(
     "--hedge-after",
@@ -119,6 +124,7 @@ def command(
     states: tuple[tuple[str, Path], ...],
     level_topn: tuple[int, ...],
     exclude_ids: tuple[int, ...] | None,
+    where: str | None,
     allow_partial: bool,
     hedge_after: float | Literal["p95"] | None,
     timeout: float,
@@ -141,6 +147,7 @@ def command(
     call: dict[str, Any] = {
         "level_topn": level_topn,
         "exclude_ids": exclude_ids,
+        "where": where,
         "timeout": timeout,
         "version": model_version,
     }
@@ -207,6 +214,11 @@ def _missing(result: TopK) -> tuple[MissingShard, ...]:
     return result.missing if isinstance(result, ShardedTopK) else ()
 
 
+def _passing(passing: int, *, exact: bool) -> str:
+    how_many = "many items pass the filter" if passing < 0 else f"{passing} items pass the filter"
+    return f"{how_many}; all of them were scored" if exact else how_many
+
+
 def _as_dict(result: TopK, milliseconds: float) -> dict[str, Any]:
     users: list[dict[str, Any]] = []
     for user in range(len(result.ids)):
@@ -214,6 +226,9 @@ def _as_dict(result: TopK, milliseconds: float) -> dict[str, Any]:
         users.append({"ids": ids, "scores": scores})
         if result.items_scored is not None:
             users[user]["items_scored"] = int(result.items_scored[user])
+        if result.passing is not None and result.exact is not None:
+            users[user]["passing"] = int(result.passing[user])
+            users[user]["exact"] = bool(result.exact[user])
     document = {"model_version": result.model_version, "milliseconds": milliseconds, "users": users}
     missing = [{"shard": part.shard, "error": str(part.error)} for part in _missing(result)]
     return {**document, "missing_shards": missing}
@@ -230,6 +245,8 @@ def _render(result: TopK, milliseconds: float) -> None:
         console.print(table)
         if result.items_scored is not None:
             console.print(f"{result.items_scored[user]} items scored")
+        if result.passing is not None and result.exact is not None:
+            console.print(_passing(int(result.passing[user]), exact=bool(result.exact[user])))
     console.print(f"version {result.model_version}, {milliseconds:.1f} ms over gRPC")
     for missing in _missing(result):
         console.print(f"without shard {missing.shard}: {missing.error}", soft_wrap=True)

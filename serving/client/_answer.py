@@ -43,12 +43,14 @@ class Answer:
 
     def top_k(self, query: Query) -> TopK:
         """Return the result of a search. Rows that the server refused are padding."""
-        has_counts = "items_scored" in self.outputs
+        has_counts, has_filter = "items_scored" in self.outputs, "filter" in query.inputs
         return TopK(
             ids=self._results("top_k", np.int64, query, -1),
             scores=self._results("scores", np.float32, query, -np.inf),
             items_scored=self.output("items_scored", np.int32, (query.users,)) if has_counts else None,
             model_version=self.version,
+            passing=self.output("passing", np.int64, (query.users,)) if has_filter else None,
+            exact=self.output("exact", np.bool_, (query.users,)) if has_filter else None,
         )
 
     def row_status(self, query: Query) -> NDArray[np.int32]:

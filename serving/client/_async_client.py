@@ -16,7 +16,7 @@ from nann.serving.client._asked_model import AskedModel
 from nann.serving.client._channel import MAX_MESSAGE_BYTES
 from nann.serving.client._connection import Deadline, Version, connect, encode_inputs
 from nann.serving.client._errors import DeadlineExceededError
-from nann.serving.client._query import Features, Ids, Query, SpecOf, State
+from nann.serving.client._query import Features, Ids, Query, SpecOf, State, Where
 from nann.serving.client._results import ModelMetadata, TensorSpec, TopK, VersionStatus
 from nann.serving.client._rows import checked_rows
 
@@ -117,6 +117,7 @@ class AsyncNannClient(AskedModel):
         level_topn: ArrayLike,
         *,
         exclude_ids: Ids | None = None,
+        where: Where | None = None,
         timeout: float | None = None,
         version: Version = None,
         signature: str | None = None,
@@ -132,7 +133,12 @@ class AsyncNannClient(AskedModel):
 
         def build(spec_of: SpecOf) -> Query:
             return _query.search_by_state(
-                comm_seq, level_topn, exclude_ids=exclude_ids, signature=signature, spec_of=spec_of
+                comm_seq,
+                level_topn,
+                exclude_ids=exclude_ids,
+                where=where,
+                signature=signature,
+                spec_of=spec_of,
             )
 
         query, answer = await self._asked(build, version, timeout)
@@ -146,9 +152,10 @@ class AsyncNannClient(AskedModel):
         *,
         level_topn: ArrayLike,
         exclude_ids: Ids | None = None,
+        where: Where | None = None,
         timeout: float | None = None,
         version: Version = None,
-        signature: str = "retrieve_by_ids",
+        signature: str | None = None,
         **features: Features,
     ) -> TopK:
         """Return the best items of each user, given the user's features, as `NannClient.top_k_by_ids` does.
@@ -165,6 +172,7 @@ class AsyncNannClient(AskedModel):
                 _query.named_features(item_ids, cate_ids, features),
                 level_topn,
                 exclude_ids=exclude_ids,
+                where=where,
                 signature=signature,
                 spec_of=spec_of,
             )

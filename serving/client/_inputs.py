@@ -214,6 +214,16 @@ def as_level_topn(values: ArrayLike) -> NDArray[np.int32]:
     return array.astype(np.int32)
 
 
+def as_filters(where: str | Sequence[str], users: int) -> NDArray[Any]:
+    """Return filters as strings [users], given one for all users or one for each."""
+    texts = [where] if isinstance(where, str) else list(where)
+    if not all(isinstance(text, str) for text in texts) or len(texts) not in (1, users):
+        raise InvalidInputError(
+            f"where: expected a filter such as 'price <= 20', or one for each of {users} users, got {where!r}"
+        )
+    return np.array(texts * (users // len(texts)), object)
+
+
 def repeat_rows(array: NDArray[Any], rows: int, *, name: str) -> NDArray[Any]:
     """Return [rows, n], given [n], [1, n] or [rows, n]."""
     array = np.atleast_2d(array)

@@ -35,6 +35,13 @@ def merge_top_k(
     return best_ids, best_scores
 
 
+def merge_passing(passing: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return how many items of all shards pass, [B]; -1 where a shard has not counted them."""
+    counts = np.stack(passing)
+    total: NDArray[np.int64] = np.where((counts < 0).any(axis=0), -1, counts.sum(axis=0))
+    return total
+
+
 def repeated_id(ids: NDArray[np.int64]) -> int | None:
     """Return an id that occurs twice in a row of a merged answer, or None. Its shards are not disjoint.
 

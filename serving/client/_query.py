@@ -15,9 +15,12 @@ from nann.serving.client import _inputs
 from nann.serving.client._results import TensorSpec
 
 DEFAULT_SIGNATURE = "serving_default"
+_WHERE = "_where"  # The end of the names of signatures that take a filter.
 
 # One row of ids for all users, or one row per user; rows may differ in length.
 Ids = ArrayLike | Sequence[Sequence[int]]
+# One filter for all users, or one per user.
+Where = str | Sequence[str]
 # Embedded behaviour sequences, or the user's state by name.
 State = ArrayLike | Mapping[str, ArrayLike]
 Arrays = dict[str, NDArray[Any]]
@@ -47,18 +50,21 @@ def search_by_state(
     level_topn: ArrayLike,
     *,
     exclude_ids: Ids | None,
+    where: Where | None = None,
     signature: str | None,
     spec_of: SpecOf,
 ) -> Query:
     """Return the query of a search for users that are given by their state."""
     beams = _inputs.as_level_topn(level_topn)
     state = _named(comm_seq)
+    if signature is None and where is not None:
+        signature = "retrieve" + _WHERE
     if signature is None:
         is_half = all(array.dtype == np.float16 for array in state.values() if array.dtype.kind == "f")
         is_plain = is_half and exclude_ids is None and beams.ndim == 1
         signature = DEFAULT_SIGNATURE if is_plain else "retrieve"
     inputs = _flat(state, signature, spec_of, is_named=isinstance(comm_seq, Mapping))
-    return _search(signature, inputs, beams, exclude_ids)
+    return _search(signature, inputs, beams, exclude_ids, where, spec_of)
 
 
 def named_features(
@@ -74,11 +80,14 @@ def search_by_ids(
     level_topn: ArrayLike,
     *,
     exclude_ids: Ids | None,
-    signature: str,
+    where: Where | None = None,
+    signature: str | None,
     spec_of: SpecOf,
 ) -> Query:
     """Return the query of a search for users that are given by their features."""
     beams = _inputs.as_level_topn(level_topn)
+    if signature is None:
+        signature = "retrieve_by_ids" if where is None else "retrieve_by_ids" + _WHERE
     rows = {name: value for name, value in features.items() if value is not None}
     if not rows:
         raise InvalidInputError("top_k_by_ids: give at least one feature, such as item_ids=[[...]]")
@@ -95,7 +104,7 @@ def search_by_ids(
     # These two describe the same events. Other features of equal length may be independent of each other.
     events = {name: length for name, length in lengths.items() if name in ("item_ids", "cate_ids")}
     _inputs.check_parallel({name: rows[name] for name in events}, events)
-    return _search(signature, inputs, beams, exclude_ids)
+    return _search(signature, inputs, beams, exclude_ids, where, spec_of)
 
 
 def _padded(values: Features, spec: TensorSpec | None, name: str) -> tuple[NDArray[Any], int | None]:
@@ -162,9 +171,21 @@ def _number_of_users(inputs: Arrays) -> int:
 
 
 def _search(
-    signature: str, inputs: dict[str, NDArray[Any]], level_topn: NDArray[np.int32], exclude_ids: Ids | None
+    signature: str,
+    inputs: dict[str, NDArray[Any]],
+    level_topn: NDArray[np.int32],
+    exclude_ids: Ids | None,
+    where: Where | None,
+    spec_of: SpecOf,
 ) -> Query:
     users = _number_of_users(inputs)
+    if where is not None and spec_of(signature, "filter") is None:
+        raise InvalidInputError(
+            f"where: the model has no signature {signature!r} that takes a filter; describe the items in "
+            "RUN/attributes.parquet and export again (docs/filters.md)"
+        )
+    if where is not None or signature.endswith(_WHERE):
+        inputs["filter"] = _inputs.as_filters(where or "", users)
     if signature == DEFAULT_SIGNATURE:
         if exclude_ids is not None or level_topn.ndim != 1:
             raise InvalidInputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,10 @@ class TopK:
       items_scored: int32 [B], how many items the model scored for each user; None from a signature that does
         not return it, such as "serving_default".
       model_version: the version that answered; None when the server does not say.
+      passing: int64 [B], how many items satisfy the filter, excluded ones too; -1 where they were not
+        counted, because they are many. None from a search without `where`.
+      exact: bool [B], whether every item that passes was scored, so that no better one exists. None from a
+        search without `where`.
 
     Example:
       >>> result = client.top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10])
@@ -33,6 +37,8 @@ class TopK:
     scores: NDArray[np.float32]
     items_scored: NDArray[np.int32] | None
     model_version: int | None
+    passing: NDArray[np.int64] | None = field(default=None, kw_only=True)
+    exact: NDArray[np.bool_] | None = field(default=None, kw_only=True)
 
     def __iter__(self) -> Iterator[NDArray[np.int64] | NDArray[np.float32]]:
         return iter((self.ids, self.scores))
@@ -62,7 +68,7 @@ class MissingShard:
 class ShardedTopK(TopK):
     """The best items of each user over several shards.
 
-    `items_scored` is the sum over the shards.
+    `items_scored` and `passing` are sums over the shards that answered; `exact` is whether all of these were.
 
     Attributes:
       missing: the shards that did not answer. Their items are not in the result.

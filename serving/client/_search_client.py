@@ -14,7 +14,7 @@ from nann.serving.client import _query
 from nann.serving.client._answer import Answer
 from nann.serving.client._asked_model import AskedModel
 from nann.serving.client._connection import Deadline, Version
-from nann.serving.client._query import Features, Ids, Query, State
+from nann.serving.client._query import Features, Ids, Query, State, Where
 from nann.serving.client._results import MissingShard, ModelMetadata, TopK
 
 Client = TypeVar("Client", bound="SearchClient[TopK]")
@@ -46,6 +46,7 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
         level_topn: ArrayLike,
         *,
         exclude_ids: Ids | None = None,
+        where: Where | None = None,
         timeout: float | None = None,
         version: Version = None,
         signature: str | None = None,
@@ -62,14 +63,17 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
             divide all but the last, which is the number of results, by the number of shards.
           exclude_ids: ids of items that are not returned: one row for all users, or one row of any length
             per user.
+          where: a filter over attributes of the items, such as "price <= 20 AND brand IN (3, 7)": one for all
+            users or one per user; "" lets every item pass. docs/filters.md describes the language.
           timeout: seconds; overrides the client's.
           version: a number or a label; overrides the client's.
-          signature: default "serving_default" for float16 without exclusions and without beams per user,
-            otherwise "retrieve".
+          signature: default "retrieve_where" with `where`; "serving_default" for float16 without exclusions
+            and without beams per user; otherwise "retrieve".
           allow_partial: overrides the client's. Has no effect on `NannClient`: one server has no parts.
 
         Raises:
-          InvalidInputError: an argument has the wrong type or shape.
+          InvalidInputError: an argument has the wrong type or shape, or `where` is given and the model's
+            export has no attributes.
           VersionMismatchError: the shards have no version in common.
           NannClientError: the call failed, see its subclasses. `ShardedClient` raises it when a shard failed
             or, with `allow_partial`, when all did. It raises RequestRejectedError and ResponseError for any
@@ -85,6 +89,7 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
             comm_seq,
             level_topn,
             exclude_ids=exclude_ids,
+            where=where,
             signature=signature,
             spec_of=self._spec_of(version, deadline),
         )
@@ -98,9 +103,10 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
         *,
         level_topn: ArrayLike,
         exclude_ids: Ids | None = None,
+        where: Where | None = None,
         timeout: float | None = None,
         version: Version = None,
-        signature: str = "retrieve_by_ids",
+        signature: str | None = None,
         allow_partial: bool | None = None,
         **features: Features,
     ) -> Result:
@@ -114,6 +120,7 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
             pads it and sends the lengths. All others, strings too, are arrays of the model's shape, with or
             without a batch dimension. In place of `item_ids` a mapping gives all features, whatever their
             names.
+          signature: default "retrieve_by_ids", with `where` "retrieve_by_ids_where".
 
         The other arguments and the errors are those of `top_k`.
 
@@ -127,6 +134,7 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
             _query.named_features(item_ids, cate_ids, features),
             level_topn,
             exclude_ids=exclude_ids,
+            where=where,
             signature=signature,
             spec_of=self._spec_of(version, deadline),
         )

@@ -12,7 +12,7 @@ from nann.serving.client import _errors
 from nann.serving.client._answer import Answer
 from nann.serving.client._channel import MAX_MESSAGE_BYTES, check_credentials, open_channel
 from nann.serving.client._connection import Connection, Deadline, Version, encode_inputs
-from nann.serving.client._merge import merge_top_k, repeated_id
+from nann.serving.client._merge import merge_passing, merge_top_k, repeated_id
 from nann.serving.client._query import Query
 from nann.serving.client._results import MissingShard, ModelMetadata, ShardedTopK
 from nann.serving.client._rows import checked_rows
@@ -159,12 +159,16 @@ class ShardedClient(SearchClient[ShardedTopK]):
                 f"expected shards with disjoint items, found item {repeated} in two of them; check that the "
                 "targets are all shards of one `nann export --shards`, each shard once"
             )
+        passing = [part.passing for part in parts if part.passing is not None]
+        exact = [part.exact for part in parts if part.exact is not None]
         counts = [part.items_scored for part in parts if part.items_scored is not None]
         result = ShardedTopK(
             ids=ids,
             scores=scores,
             items_scored=np.sum(counts, axis=0, dtype=np.int32) if len(counts) == len(parts) else None,
             model_version=parts[0].model_version,
+            passing=merge_passing(passing) if len(passing) == len(parts) else None,
+            exact=np.logical_and.reduce(exact) if len(exact) == len(parts) else None,
             missing=missing,
         )
         return checked_rows(query, answers, result)
