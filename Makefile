@@ -143,7 +143,7 @@ demo: install
 lock: install
 	$(BIN)/pip install --quiet uv
 	mkdir -p build
-	$(LOCK) --extra tensorflow --extra bench --extra docker --extra dev pyproject.toml --output-file requirements.txt
+	$(LOCK) --extra tensorflow --extra bench --extra docker --extra live --extra dev pyproject.toml --output-file requirements.txt
 	sed -n 's/^tensorflow==/tensorflow-cpu==/p' requirements.txt >build/embedded.in
 	printf '%s; sys_platform == "none"\n' tensorflow libclang >build/embedded.overrides
 	$(LOCK) --constraint requirements.txt --override build/embedded.overrides --extra serve pyproject.toml \

@@ -28,7 +28,9 @@ from nann.export._user_side import UserSide, rewrite_user_side
 from nann.export._users import gather_users, requests_of_run
 from nann.export._verify_model import compare_with_model
 from nann.export._warmup import write_warmup
+from nann.export.item_side import write_item_side
 from nann.export.manifest import write_manifest
+from nann.export.overlay import reserve_overlay
 from nann.export.scorer import Scorer, freeze_scorer, split_scorer
 from nann.files import staged_directory
 from nann.ops import load_library
@@ -112,12 +114,16 @@ def export_run(
             on_progress=on_progress,
         )
         inputs = replace(inputs, beams=np.asarray(tuned.level_topn, np.int32))
+        overlay = reserve_overlay(inputs.items.num_items, options.overlay_share)
         sample, difference = _write_model(staged, inputs, parts, tuned, options, name=models_dir.name)
         on_progress("write model", 1, 1)
         verified = compare_with_model(
             staged, inputs, tuned, sample, parts.vocabularies, partial(on_progress, "verify")
         )
         content = describe(inputs, tuned, parts.assets, options, split_difference=difference, shard=shard)
+        if overlay is not None:
+            content["overlay"] = overlay.to_json()
+            write_item_side(staged, tuned.scorer)
         write_manifest(staged, content, partial(on_progress, "sum files"))
     return {"model": str(out_dir), **summarize(content), "verified": verified}
 

@@ -112,6 +112,8 @@ class ExportOptions:
     item_table_bytes:   largest size of that table; 0 makes none.
     reorder:            give near items near positions, for the processor's caches (docs/measured.md); the
                         corpus and the index are then written anew in place of links to the run's files.
+    overlay_share:      room for items that are inserted while the export is served, as a share of its items,
+                        0 to 1 (docs/live.md); 0 makes an export that takes no segments.
     tuning:             how the scorer runs: executor, precision and walk.
 
     Raises InvalidInputError for a value out of range.
@@ -131,6 +133,7 @@ class ExportOptions:
     split: bool = True
     item_table_bytes: int = ITEM_TABLE_BYTES
     reorder: bool = False
+    overlay_share: float = 0.0
     tuning: Tuning = field(default_factory=Tuning)
 
     @property
@@ -141,6 +144,10 @@ class ExportOptions:
         return None if self.level_topn is not None or self.tuning.walk == "fixed" else TARGET_AGREEMENT
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.overlay_share <= 1.0:
+            raise InvalidInputError(
+                f"overlay_share: expected 0 to 1, found {self.overlay_share}. Correct it."
+            )
         _check_at_least(1, tile_rows=self.tile_rows, max_work=self.max_work)
         _check_at_least(
             0,

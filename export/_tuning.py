@@ -15,10 +15,12 @@ from nann.export._calibrate import Agreement, TargetOutOfReachError, Truth, cali
 from nann.export._clock import milliseconds
 from nann.export._options import ExportOptions, Tuning
 from nann.export._precision import PrecisionReport, choose_precision
-from nann.export._proxy import SAMPLE_USERS, SAMPLES, add_proxy, remove_proxy
+from nann.export._proxy import SAMPLE_USERS, add_proxy, remove_proxy
 from nann.export._samples import Sample
 from nann.export._users import Users
 from nann.export.agreement import worst_share
+from nann.export.decomposition import decomposition_file
+from nann.export.proxy_samples import SAMPLES
 from nann.export.scorer import Scorer, choose_executor, jit_scorer
 from nann.ops import IndexResource, ProxyWalk
 
@@ -129,7 +131,7 @@ def tune(
     )
     proxy = None
     if with_proxy:
-        proxy = _proxy(assets, make_index(assets.item_tables), scorer, tuning, decomposed[0], on_progress)
+        proxy = _proxy(assets, make_index(assets.item_tables), scorer, options, decomposed[0], on_progress)
     if tuning.walk == "proxy":
         scorer = replace(scorer, proxy=proxy)
     if target is None:
@@ -161,7 +163,7 @@ def _proxy(
     assets: Assets,
     index: IndexResource,
     scorer: Scorer,
-    tuning: Tuning,
+    options: ExportOptions,
     sample: Sample,
     on_progress: Callable[[str, int, int], None],
 ) -> ProxyWalk | None:
@@ -169,10 +171,15 @@ def _proxy(
     step = "score every item for the proxy walk"
     try:
         return add_proxy(
-            assets, index, scorer, sample, on_progress=lambda done, total: on_progress(step, done, total)
+            assets,
+            index,
+            scorer,
+            sample,
+            decomposition=decomposition_file(assets.folder.parent) if options.overlay_share > 0 else None,
+            on_progress=lambda done, total: on_progress(step, done, total),
         )
     except InvalidInputError:
-        if tuning.walk == "proxy":
+        if options.tuning.walk == "proxy":
             raise
         return None
 

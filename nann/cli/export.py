@@ -137,6 +137,14 @@ from nann.cli._ways import WayIn, ways_in
     help="Users to choose by, and as many others to measure with.",
 )
 @click.option(
+    "--overlay-share",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0.0, 1.0),
+    help="Room for items that are inserted while the export is served, as a share of its items; 0 makes an "
+    "export that takes no segments (docs/live.md).",
+)
+@click.option(
     "--shards",
     type=click.IntRange(1),
     help="Write this many exports with disjoint items; MODELS/nann/1 becomes MODELS/nann-0-of-4/1 and so on.",
@@ -167,6 +175,7 @@ def command(
     target_agreement: float | None,
     requests: Path | None,
     sample_users: int,
+    overlay_share: float,
     shards: int | None,
     threads: int | None,
     overwrite: bool,
@@ -192,6 +201,7 @@ def command(
         item_table_bytes=item_table_bytes,
         max_constant_bytes=max_constant_bytes,
         reorder=reorder,
+        overlay_share=overlay_share,
         tuning=nann_export.Tuning(
             executor=executor,  # type: ignore[arg-type]  # click has checked the choices.
             jit=jit,

@@ -1,0 +1,132 @@
+"""`nann publish`: turns item events into segments."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nann.cli._console import emit, import_tensorflow, json_option, print_text, progress
+
+if TYPE_CHECKING:
+    from nann.live.loop import Totals
+
+
+@click.command(name="publish")
+@click.option(
+    "--model",
+    "model_dir",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Version folder that the segments are for, such as MODELS/nann/1. They go to MODELS/nann/updates/1.",
+)
+@click.option(
+    "--source",
+    help="Events: a file of JSON lines, a folder of such files, kafka://BROKER/TOPIC or redis://HOST/STREAM.",
+)
+@click.option("--once", is_flag=True, help="End when the events that are there now are published.")
+@click.option(
+    "--segment-items",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Events per segment at most.",
+)
+@click.option(
+    "--max-delay",
+    default=0.1,
+    show_default=True,
+    type=click.FloatRange(0.0),
+    help="Seconds that an event waits for others, so that they share a segment.",
+)
+@click.option(
+    "--rollback-to",
+    type=click.IntRange(0),
+    help="Remove the segments after this number, 0 for all, and end. Their numbers are not used again.",
+)
+@json_option
+def command(
+    model_dir: Path,
+    source: str | None,
+    once: bool,
+    segment_items: int,
+    max_delay: float,
+    rollback_to: int | None,
+    as_json: bool,
+) -> None:
+    """Publish item events as segments, which servers of the export apply while they serve (docs/live.md).
+
+    An event is {"id": 7, "embedding": [...]} or {"id": 7, "delete": true}. The command goes on where the last
+    segment ends, and runs until it gets SIGTERM or SIGINT.
+    """
+    if (source is None) == (rollback_to is None):
+        raise click.UsageError("give --source, or --rollback-to.")
+    import_tensorflow()
+    if rollback_to is not None:
+        _roll_back(model_dir, rollback_to, as_json)
+        return
+    from nann.live import Publisher
+    from nann.live.loop import publish_events
+    from nann.live.sources import open_source
+
+    assert source is not None
+    stopped = threading.Event()
+    with progress(as_json) as on_progress, Publisher(model_dir, on_progress=on_progress) as publisher:
+        # Only now: whoever waits for the replay can still interrupt it.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopped.set())
+        events = open_source(source, publisher.offset)
+        room = publisher.state.base.capacity
+
+        def on_segment(totals: Totals) -> None:
+            on_progress("room for new items used", room - publisher.state.room, room)
+
+        totals = publish_events(
+            publisher,
+            events,
+            segment_items=segment_items,
+            max_delay=max_delay,
+            once=once,
+            stop=stopped.is_set,
+            on_segment=on_segment,
+        )
+        events.close()
+        result = _result(totals, publisher.state.applied, publisher.state.room)
+    emit(as_json, result, lambda: _render(result))
+
+
+def _result(totals: Totals, applied: int, room: int) -> dict[str, Any]:
+    return {
+        "segment": applied,
+        "events": totals.events,
+        "new": totals.new,
+        "deleted": totals.deleted,
+        "refused": totals.refused,
+        "messages": totals.messages,
+        "seconds": totals.seconds,
+        "room": room,
+    }
+
+
+def _render(result: dict[str, Any]) -> None:
+    print_text(
+        f"Segment {result['segment']} is the last. {result['events']:,} events: {result['new']:,} new rows, "
+        f"{result['deleted']:,} deleted, {result['refused']:,} refused. There is room for "
+        f"{result['room']:,} more."
+    )
+    for message in result["messages"]:
+        print_text(f"  refused: {message}")
+
+
+def _roll_back(model_dir: Path, number: int, as_json: bool) -> None:
+    from nann.live import roll_back
+
+    removed = roll_back(model_dir, number)
+    emit(
+        as_json,
+        {"segment": number, "removed": removed},
+        lambda: print_text(f"{len(removed)} segments were removed; {number} is the last."),
+    )
