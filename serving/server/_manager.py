@@ -157,6 +157,17 @@ class ModelManager:
         """
         return self._monitor.statuses(name, version=version)
 
+    def known(self, name: str) -> list[VersionStatus]:
+        """Return the known versions of a model, the newest first; none for a model without any."""
+        try:
+            return self.statuses(name)
+        except StatusError:
+            return []
+
+    def labels(self) -> dict[str, dict[str, int]]:
+        """Return the labels of each model that should be served, by the model's name."""
+        return {name: dict(model.labels) for name, model in self._models.items()}
+
     @contextmanager
     def lease(self, name: str, *, version: int | None = None, label: str | None = None) -> Iterator[Lease]:
         """Hold an available version, by default the highest, for the time of a request.

@@ -33,7 +33,7 @@ _NANN_COUNT = "/nann/request_count"
 _NANN_LATENCY = "/nann/request_latency"
 
 # TensorFlow Serving's limits for latencies in microseconds: 10 to some 20 minutes.
-_LATENCY_LIMITS = tuple(10 * 1.8**power for power in range(33))
+LATENCY_LIMITS = tuple(10 * 1.8**power for power in range(33))
 # A caller may send any model name. The samples of further names are dropped, so that memory stays bounded.
 _MAX_SAMPLES = 10_000
 
@@ -44,11 +44,11 @@ Labels = tuple[tuple[str, str], ...]
 class _Histogram:
     """Counts by bucket, the last one without a limit, and the sum of the values."""
 
-    counts: list[int] = field(default_factory=lambda: [0] * (len(_LATENCY_LIMITS) + 1))
+    counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_LIMITS) + 1))
     total: float = 0.0
 
     def add(self, value: float) -> None:
-        self.counts[bisect_left(_LATENCY_LIMITS, value)] += 1
+        self.counts[bisect_left(LATENCY_LIMITS, value)] += 1
         self.total += value
 
 
@@ -119,6 +119,19 @@ class Metrics:
         """Return the sum of the samples of a counter, by its name in TensorFlow; 0 if there is none."""
         with self._lock:
             return sum(self._counters.get(_as_tensorflow(name), {}).values())
+
+    def requests(self) -> list[dict[str, object]]:
+        """Return the requests by model, signature and status.
+
+        Each entry has the labels, `micros`, the sum of the latencies, and `counts`, requests by latency:
+        those up to each of `LATENCY_LIMITS`, and those above.
+        """
+        with self._lock:
+            cells = self._histograms.get(_NANN_LATENCY, {})
+            return [
+                {**dict(labels), "micros": histogram.total, "counts": list(histogram.counts)}
+                for labels, histogram in cells.items()
+            ]
 
     def text(self) -> str:
         """Return the page."""
@@ -192,7 +205,7 @@ def _counter_lines(name: str, cells: Mapping[Labels, int]) -> list[str]:
 
 def _histogram_lines(name: str, cells: Mapping[Labels, _Histogram]) -> list[str]:
     exported = _exported(name)
-    limits = [*(f"{limit:g}" for limit in _LATENCY_LIMITS), "+Inf"]
+    limits = [*(f"{limit:g}" for limit in LATENCY_LIMITS), "+Inf"]
     lines = []
     for labels, histogram in cells.items():
         text = _label_text(labels)

@@ -76,6 +76,7 @@ class Servable:
             `as_status` turns it into a code and a text.
         """
         _check_saved_model(path, options.tags)
+        self.path = path
         self._graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=self._graph, config=options.config())
         try:

@@ -18,6 +18,7 @@ from nann.serving.server._batching import (
     read_batching_parameters_file,
 )
 from nann.serving.server._config import ModelConfig
+from nann.serving.server._console import Console
 from nann.serving.server._grpc import GrpcOptions, GrpcServer
 from nann.serving.server._http_server import HttpOptions, HttpServer
 from nann.serving.server._manager import ManagerOptions, ModelManager
@@ -164,7 +165,10 @@ class Server:
             metrics_path=options.prometheus_path,
         )
         api = RestApi(self._manager, rest_options, self._metrics)
-        self._rest = HttpServer(api.handle, self._http_options())
+        console = Console(self._manager, self._metrics)
+        self._rest = HttpServer(
+            lambda request: console.handle(request) or api.handle(request), self._http_options()
+        )
         return Ports(grpc=grpc_port, rest=self._rest.start())
 
     def _grpc_options(self) -> GrpcOptions:

@@ -13,7 +13,7 @@ from nann.serving.server._predict import predict_proto
 from nann.serving.server._servable import Servable
 from nann.serving.server._status import Code, StatusError, invalid_argument
 
-_WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 # TensorFlow Serving's limit (WarmupConsts::kMaxNumRecords).
 _MAX_RECORDS = 1000
 
@@ -25,7 +25,7 @@ def warm_up(servable: Servable, path: Path, *, version: int, iterations: int = 1
       StatusError: the file is damaged, has more than 1,000 requests, or one of them fails.
       OSError: the file cannot be opened.
     """
-    file = path / _WARMUP_FILE
+    file = path / WARMUP_FILE
     try:
         file.stat()
     except (FileNotFoundError, NotADirectoryError):
