@@ -74,6 +74,7 @@ format: install $(BUILDIFIER)
 test: test-cc test-py
 
 test-py: install
+	-tools/install_system_packages chromium-headless-shell  # without it, the test of the console skips
 	$(BIN)/pytest -m 'not slow and not bazel and not docker'
 
 test-cc: install

@@ -16,7 +16,7 @@ from nann.export._user_side import table_chunks, unused_name
 from nann.export.items import CHUNK_ROWS
 from nann.files import describe_array, link_array, link_or_copy, load_array, write_array_in_chunks
 from nann.ops.index_meta import INDEX_JSON, index_file_names
-from nann.run import VOCABULARY, RetrievalModel
+from nann.run import TITLES, VOCABULARY, RetrievalModel
 
 ITEM_IDS = "item_ids.npy"
 ITEM_EMBS = "item_embs.npy"
@@ -77,6 +77,13 @@ def gather_assets(folder: Path, inputs: Inputs, tables: Mapping[str, Any]) -> As
         assets.user_tables[table] = user_table_file(folder, table)
         _write_table(assets.user_tables[table], source)
     return assets
+
+
+def link_titles(model_dir: Path, run_dir: Path) -> None:
+    """Make RUN's titles, if it has any, a part of the export. The console of `nann serve` shows them."""
+    if (run_dir / TITLES).exists():
+        (model_dir / "assets.extra").mkdir(exist_ok=True)
+        link_or_copy(run_dir / TITLES, model_dir / "assets.extra" / TITLES)
 
 
 def item_table_file(folder: Path, table: str) -> Path:

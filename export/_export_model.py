@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nann.errors import InvalidInputError
 from nann.export._apart import start_process
-from nann.export._assets import Assets, gather_assets
+from nann.export._assets import Assets, gather_assets, link_titles
 from nann.export._description import describe, summarize
 from nann.export._inputs import Inputs, NamedModel, check_work, named_model, read_inputs
 from nann.export._item_table import add_item_table, check_split
@@ -183,6 +183,7 @@ def _write_model(
     sample = parts.sample_users(2 if 2 * work <= options.max_work else 1)
     beams, item_id = inputs.beams.tolist(), int(inputs.items.ids[0])
     write_warmup(staged, name, sample, beams, item_id=item_id, max_work=options.max_work)
+    link_titles(staged, inputs.folder)
     return sample, check_split(parts.original, scorer, sample, inputs.items, assets.open_item_tables())
 
 

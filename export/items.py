@@ -14,7 +14,7 @@ from nann.errors import InvalidFileError
 from nann.export.item_rows import ItemRows
 from nann.files import describe_array, load_array, write_array_in_chunks
 from nann.progress import OnProgress
-from nann.run import REQUESTS, VOCABULARY
+from nann.run import REQUESTS, TITLES, VOCABULARY
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -110,8 +110,9 @@ def write_part_of_run(target: Path, run_dir: Path, items: Items, rows: npt.NDArr
         shape = (rows.size, *values.shape[1:])
         write_array_in_chunks(folder / f"{_STATE}{name}.npy", chunks, dtype=values.dtype, shape=shape)
     (target / VOCABULARY).symlink_to((run_dir / VOCABULARY).resolve())
-    if (run_dir / REQUESTS).exists():
-        (target / REQUESTS).symlink_to((run_dir / REQUESTS).resolve())
+    for name in (REQUESTS, TITLES):
+        if (run_dir / name).exists():
+            (target / name).symlink_to((run_dir / name).resolve())
 
 
 def items_of_model(items: Items, specs: Mapping[str, tf.TensorSpec]) -> Items:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
-from nann.files import staged_directory, staged_file
+from nann.files import staged_directory, staged_file, write_json
 from nann.progress import OnProgress
-from nann.run import EMBEDDINGS, REQUESTS, RetrievalModel, guarded, item_state_of, load_model
+from nann.run import EMBEDDINGS, REQUESTS, TITLES, RetrievalModel, guarded, item_state_of, load_model
 from nann.training._dataset import Dataset
 from nann.training._run import read_run_dataset
 from nann.training.ranking import item_features
@@ -34,7 +34,8 @@ def embed(
     state of the model `item_state_{name}.npy` [N, ...], all items.
 
     The folder appears when it is complete; memory is that of one chunk. `RUN/requests.npz` has what some
-    users of the data set would send, by which `nann export` chooses its beams.
+    users of the data set would send, by which `nann export` chooses its beams. `RUN/titles.json` has the
+    titles of the items that the data set knows.
 
     Returns:
       items, dim, dtype and the folder.
@@ -57,6 +58,8 @@ def embed(
             if on_progress is not None:
                 on_progress("embed", start + len(rows), count)
         files.close()
+    if dataset.titles:
+        write_json(run_dir / TITLES, {str(item): title for item, title in dataset.titles.items()})
     if model.user_features.keys() == {"item_ids", "cate_ids"}:
         _write_requests(run_dir, dataset, int(model.user_features["item_ids"].shape[0]))
     return {

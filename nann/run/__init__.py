@@ -5,6 +5,7 @@ from nann.run.description import EMBEDDINGS as EMBEDDINGS
 from nann.run.description import INDEX as INDEX
 from nann.run.description import REQUESTS as REQUESTS
 from nann.run.description import RUN_FILE as RUN_FILE
+from nann.run.description import TITLES as TITLES
 from nann.run.description import VOCABULARY as VOCABULARY
 from nann.run.description import Run as Run
 from nann.run.description import read_run as read_run

@@ -18,6 +18,8 @@ EMBEDDINGS = "embeddings"
 INDEX = "index"
 # User features of real users, by whom an export chooses its beams (docs/speed.md).
 REQUESTS = "requests.npz"
+# {"item id": "title"}, for people who look at answers; optional.
+TITLES = "titles.json"
 
 
 @dataclass(frozen=True)

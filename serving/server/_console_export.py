@@ -25,7 +25,7 @@ _MANIFEST = Path("assets.extra") / "nann_manifest.json"
 _TITLES = Path("assets.extra") / "titles.json"
 # A page that loads more titles than this is slow; a corpus of that size needs another way to look at items.
 _MAX_TITLES_BYTES = 32 * 2**20
-_SHOWN = ("num_items", "level_topn", "index", "scorer", "created")
+_SHOWN = ("level_topn", "index", "scorer")
 
 
 def describe_export(path: Path) -> dict[str, Any]:
@@ -70,7 +70,8 @@ def _positions(ids: NDArray[np.int64], item_ids: NDArray[Any], order: NDArray[An
     """Return the positions of the ids that the index holds."""
     found = np.searchsorted(item_ids, ids, sorter=order)
     positions = order[np.minimum(found, len(order) - 1)]
-    return positions[item_ids[positions] == ids]
+    known: NDArray[Any] = positions[item_ids[positions] == ids]
+    return known
 
 
 def _level_links(assets: Path, level: int, positions: NDArray[Any]) -> Iterator[tuple[int, int]]:

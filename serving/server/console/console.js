@@ -120,6 +120,7 @@ function showSignatures(model, signatures) {
   const body = $("signatures").tBodies[0];
   body.replaceChildren();
   for (const [name, signature] of Object.entries(signatures).sort()) {
+    if (name.startsWith("__")) continue; // TensorFlow's own: how the model is initialized.
     const row = add(body, "tr");
     add(add(row, "td"), "code", {}, name);
     for (const tensors of [signature.inputs, signature.outputs]) {

@@ -136,7 +136,7 @@ export class Retrieval {
   }
 
   showResults({ items, scored, segment }, millis) {
-    const total = this.about.manifest.num_items;
+    const total = this.about.manifest.index?.num_items;
     const share = total ? ` of ${readable(total)} (${readable((100 * scored) / total)} %)` : "";
     const counted = scored === undefined ? "" : `; the model scored ${readable(scored)}${share}`;
     const applied = segment === undefined ? "" : `; segment ${[segment].flat()[0]} applied`;

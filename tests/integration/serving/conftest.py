@@ -239,6 +239,21 @@ def small_models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
+def export_base_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base path with a real export, version 1, whose items have titles."""
+    from nann.export import ExportOptions, Tuning, export_model
+    from support.tiny_run import write_run
+
+    folder = tmp_path_factory.mktemp("exported")
+    run = write_run(folder / "run")
+    ids = np.load(run / "embeddings/item_ids.npy").tolist()
+    (run / "titles.json").write_text(json.dumps({str(item): f"Film <b>{item}</b>" for item in ids}))
+    options = ExportOptions(table_bytes=0, tuning=Tuning(walk="fixed"))
+    export_model(run, folder / "models" / "nann" / "1", options)
+    return folder / "models" / "nann"
+
+
+@pytest.fixture(scope="session")
 def publish() -> Callable[[Path, Path, int], Path]:
     return _publish
 

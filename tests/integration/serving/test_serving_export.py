@@ -25,18 +25,8 @@ LEVEL_TOPN = [20, 30, 30, 30, 30, 10]
 
 
 @pytest.fixture(scope="module")
-def base_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from nann.export import ExportOptions, Tuning, export_model
-
-    folder = tmp_path_factory.mktemp("served")
-    options = ExportOptions(table_bytes=0, tuning=Tuning(walk="fixed"))
-    export_model(write_run(folder / "run"), folder / "models" / "nann" / "1", options)
-    return folder / "models" / "nann"
-
-
-@pytest.fixture(scope="module")
-def server(base_path: Path, serve: Callable[..., Any]) -> Any:
-    process = serve("--model_name", "nann", "--model_base_path", str(base_path))
+def server(export_base_path: Path, serve: Callable[..., Any]) -> Any:
+    process = serve("--model_name", "nann", "--model_base_path", str(export_base_path))
     yield process.wait_ready()
     process.close()
 
@@ -104,7 +94,7 @@ def test_excluded_items_are_left_out(server: Any, comm_seq: Any, expected: Any) 
 
 
 def test_a_request_that_is_not_valid_fails_none_that_it_is_joined_with(
-    serve: Callable[..., Any], base_path: Path, comm_seq: Any, expected: Any, tmp_path: Path
+    serve: Callable[..., Any], export_base_path: Path, comm_seq: Any, expected: Any, tmp_path: Path
 ) -> None:
     batching = tmp_path / "batching.config"
     # No batch runs before it is full, so that the three requests share one.
@@ -113,7 +103,7 @@ def test_a_request_that_is_not_valid_fails_none_that_it_is_joined_with(
         "pad_variable_length_inputs: true"
     )
     process = serve(
-        *("--model_name", "nann", "--model_base_path", str(base_path), "--enable_model_warmup=false"),
+        *("--model_name", "nann", "--model_base_path", str(export_base_path), "--enable_model_warmup=false"),
         *("--enable_batching", f"--batching_parameters_file={batching}"),
     ).wait_ready()
     users = comm_seq.astype(np.float32)
