@@ -11,6 +11,7 @@ from nann.lazy import lazy_names
 from nann.training._columns import Column as Column
 from nann.training._dataset import Dataset as Dataset
 from nann.training._dataset import read_dataset as read_dataset
+from nann.training._sources import PrepareOptions as PrepareOptions
 from nann.training._sources import load_source as load_source
 from nann.training._sources import prepare_data as prepare_data
 from nann.training._splits import Examples as Examples

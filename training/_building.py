@@ -11,7 +11,8 @@ import pandas as pd
 
 from nann.errors import InvalidInputError
 from nann.files import check_replaceable, staged_directory, write_json
-from nann.training._columns import write_column
+from nann.training._attributes import ATTRIBUTES, category_table, write_attributes
+from nann.training._columns import Column, write_column
 from nann.training._dataset import (
     ARRAYS,
     FORMAT,
@@ -37,6 +38,7 @@ def split_dataset(
     row_splits: IntArray,
     titles: Mapping[int, str] | None = None,
     item_counts: IntArray | None = None,
+    columns: Mapping[str, Column] | None = None,
     options: SplitOptions | None = None,
 ) -> Dataset:
     """The `Dataset` of these arrays (see there), with the split and the counts that follow from them.
@@ -59,6 +61,7 @@ def split_dataset(
         row_splits=row_splits,
         split=split,
         titles=dict(titles or {}),
+        columns=dict(columns or {}),
     )
 
 
@@ -172,11 +175,18 @@ def _check_ids(column: pd.Series[Any], what: str) -> None:
 
 
 def write_dataset(
-    dataset: Dataset, folder: Path, *, options: Mapping[str, Any] | None = None, overwrite: bool = False
+    dataset: Dataset,
+    folder: Path,
+    *,
+    attributes: Any = None,
+    notes: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write `dataset` to `folder`, the whole or nothing.
 
-    options: how it was prepared, recorded in `meta.json`.
+    attributes: an Arrow table with the column item_id and one for each attribute of the items; None takes the
+      categories.
+    notes: further keys of `meta.json`: how the data set was prepared.
 
     Raises:
       InvalidInputError: `folder` is not empty (and is no data set, or `overwrite` is not set).
@@ -198,11 +208,14 @@ def write_dataset(
             np.save(temporary / f"{name}.npy", array)
         for column in dataset.columns.values():
             write_column(column, temporary)
+        write_attributes(
+            temporary / ATTRIBUTES, category_table(dataset) if attributes is None else attributes
+        )
         write_json(temporary / TITLES, {str(item): title for item, title in dataset.titles.items()})
-        write_json(temporary / META, describe(dataset, options or {}))
+        write_json(temporary / META, {**describe(dataset), **(notes or {})})
 
 
-def describe(dataset: Dataset, options: Mapping[str, Any]) -> dict[str, Any]:
+def describe(dataset: Dataset) -> dict[str, Any]:
     """The content of `meta.json`."""
     split = dataset.split
     return {
@@ -216,5 +229,4 @@ def describe(dataset: Dataset, options: Mapping[str, Any]) -> dict[str, Any]:
             "test_examples": len(split.test),
         },
         "columns": [column.describe() for column in dataset.columns.values()],
-        "options": dict(options),
     }

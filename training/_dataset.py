@@ -62,6 +62,7 @@ class Dataset:
       titles: item id -> title, as far as known.
       columns: the columns that the schema named, by name.
       meta: the content of `meta.json`; empty for a data set that was not read from disk.
+      folder: where it was read from.
     """
 
     source: str
@@ -77,6 +78,7 @@ class Dataset:
     titles: Mapping[int, str] = field(default_factory=dict)
     columns: Mapping[str, Column] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
     @property
     def num_items(self) -> int:
@@ -196,6 +198,7 @@ def read_dataset(folder: Path) -> Dataset:
             test=Examples(parts["test_users"], parts["test_cuts"]),
         ),
         meta=meta,
+        folder=folder,
         **arrays,
     )
     _check_dataset(dataset, folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 from nann.errors import InvalidFileError
 from nann.files import write_array
 from nann.run import RUN_FILE, VOCABULARY, read_run
+from nann.training._attributes import carry_attributes
 from nann.training._dataset import Dataset, read_dataset
 
 REFERENCE_MODEL = "nann.training:ReferenceModel"
@@ -36,6 +37,11 @@ def read_run_dataset(run_dir: Path) -> Dataset:
 
 
 def write_vocabulary(run_dir: Path, dataset: Dataset) -> None:
-    """Write `vocabulary/{feature}.npy`: int64, sorted; the row of an id is 1 + its position."""
+    """Write `vocabulary/{feature}.npy`: int64, sorted; the row of an id is 1 + its position.
+
+    The attributes of the data set's items come along.
+    """
     for feature, ids in (("item_ids", dataset.item_ids), ("cate_ids", dataset.cate_ids)):
         write_array(run_dir / VOCABULARY / f"{feature}.npy", ids)
+    if dataset.folder is not None:
+        carry_attributes(dataset.folder, run_dir)

@@ -11,7 +11,7 @@ import pytest
 
 from nann.errors import InvalidFileError, InvalidInputError, MissingDependencyError
 from nann.training import SyntheticOptions, load_source, prepare_data, read_dataset
-from nann.training._sources import movielens_dataset
+from nann.training._recbole import movielens_dataset
 
 # Users 7 and 9 have enough events; user 8 has not. Lines are not in time order.
 EVENTS = """\

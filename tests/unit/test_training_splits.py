@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nann.errors import InvalidFileError, InvalidInputError
-from nann.training import SplitOptions, load_source, prepare_data, read_dataset
+from nann.training import PrepareOptions, SplitOptions, load_source, prepare_data, read_dataset
 from nann.training._building import count_train_events
 from nann.training._splits import Split, split_users
 from nann.training.order import RandomOrder
@@ -138,10 +138,12 @@ def test_an_empty_or_missing_file_of_sequences_is_named(tmp_path: Path) -> None:
 
 def test_the_split_is_read_back(tmp_path: Path) -> None:
     options = SplitOptions(kind="users", validation_users=4, test_users=5, seed=3)
-    written = prepare_data("synthetic:items=60,users=30,events=20", tmp_path / "data", split=options)
+    written = prepare_data(
+        "synthetic:items=60,users=30,events=20", tmp_path / "data", PrepareOptions(split=options)
+    )
     read = read_dataset(tmp_path / "data")
     assert read.split.kind == "users"
-    assert read.meta["options"]["seed"] == 3
+    assert read.meta["options"]["split"]["seed"] == 3
     for name in ("train_splits", "validation.users", "validation.cuts", "test.users", "test.cuts"):
         mine, other = written.split, read.split
         for part in name.split("."):
