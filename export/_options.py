@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from nann.errors import InvalidInputError
 from nann.export.constants import MAX_CONSTANT_BYTES
@@ -114,6 +114,8 @@ class ExportOptions:
                         corpus and the index are then written anew in place of links to the run's files.
     overlay_share:      room for items that are inserted while the export is served, as a share of its items,
                         0 to 1 (docs/live.md); 0 makes an export that takes no segments.
+    stream_offset:      where the publisher of this export begins to read its source: the offset of the
+                        snapshot (docs/live.md); None is the source's beginning.
     tuning:             how the scorer runs: executor, precision and walk.
 
     Raises InvalidInputError for a value out of range.
@@ -134,6 +136,7 @@ class ExportOptions:
     item_table_bytes: int = ITEM_TABLE_BYTES
     reorder: bool = False
     overlay_share: float = 0.0
+    stream_offset: Mapping[str, Any] | None = None
     tuning: Tuning = field(default_factory=Tuning)
 
     @property

@@ -58,7 +58,12 @@ class KafkaSource:
                 first, end = self._consumer.get_watermark_offsets(
                     partition_of(self._topic, number), timeout=_METADATA_SECONDS
                 )
-                self._next.setdefault(number, first)
+                if self._next.setdefault(number, first) < first:
+                    raise InvalidInputError(
+                        f"source: expected the messages of {self._topic} [{number}] from "
+                        f"{self._next[number]} on, found that Kafka has them from {first} on. Publish for a "
+                        f"new version, whose snapshot has the others, and keep messages longer."
+                    )
                 self._last[number] = end
         except self._kafka.KafkaException as error:
             raise InvalidInputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +44,8 @@ class RedisSource:
         try:
             found = self._client.xread({self._stream: self._id}, count=most, block=block)
         except self._errors:
-            return []  # The next call connects again.
+            time.sleep(wait_seconds)  # The next call connects again.
+            return []
         except self._refusal as error:
             raise InvalidInputError(
                 f"source: expected {self._name} to be a stream, found: {error}. Correct --source."

@@ -75,6 +75,7 @@ class Publisher:
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(only_publisher(self._folder))
         try:
+            _remove_half_segments(self._folder)
             self.state = State(base)
             self._events = EventReader(base)
             self._items = ItemSide(base.model_dir, base.manifest)
@@ -174,6 +175,12 @@ class Publisher:
                 f"base: nann compact --model {self.state.base.model_dir}."
             )
         return number
+
+
+def _remove_half_segments(folder: Path) -> None:
+    """Remove what killed publishers have left."""
+    for path in folder.glob(".*.segment.writing-*"):
+        path.unlink()
 
 
 def _stored(rows: Array) -> Array:

@@ -1,7 +1,8 @@
-"""Lists of numbers on the command line."""
+"""Lists of numbers and JSON on the command line."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -31,3 +32,13 @@ def list_of(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
 
 
 NUMBERS = Parsed("N,N,...", list_of(int), expected="whole numbers with commas between, such as 3,1")
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(text)
+    return found
+
+
+JSON_OBJECT = Parsed("JSON", _json_object, expected="a JSON object")

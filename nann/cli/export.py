@@ -16,7 +16,7 @@ from nann.cli._console import (
     raw_integers_text,
     shell_command,
 )
-from nann.cli._numbers import NUMBERS
+from nann.cli._numbers import JSON_OBJECT, NUMBERS
 from nann.cli._ways import WayIn, ways_in
 
 
@@ -145,6 +145,12 @@ from nann.cli._ways import WayIn, ways_in
     "export that takes no segments (docs/live.md).",
 )
 @click.option(
+    "--stream-offset",
+    type=JSON_OBJECT,
+    help="Where nann publish begins to read its source for this export, for example "
+    """'{"kafka": {"0": 1200}}'.  [default: at its beginning]""",
+)
+@click.option(
     "--shards",
     type=click.IntRange(1),
     help="Write this many exports with disjoint items; MODELS/nann/1 becomes MODELS/nann-0-of-4/1 and so on.",
@@ -176,6 +182,7 @@ def command(
     requests: Path | None,
     sample_users: int,
     overlay_share: float,
+    stream_offset: dict[str, Any] | None,
     shards: int | None,
     threads: int | None,
     overwrite: bool,
@@ -202,6 +209,7 @@ def command(
         max_constant_bytes=max_constant_bytes,
         reorder=reorder,
         overlay_share=overlay_share,
+        stream_offset=stream_offset,
         tuning=nann_export.Tuning(
             executor=executor,  # type: ignore[arg-type]  # click has checked the choices.
             jit=jit,

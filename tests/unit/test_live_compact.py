@@ -12,9 +12,9 @@ import pytest
 
 from nann.errors import InvalidInputError
 from nann.export.manifest import read_manifest
-from nann.live import Publisher, State, open_base, replay, segment_numbers, updates_dir
+from nann.live import Publisher, open_base, segment_numbers, updates_dir
 from nann.live.compact import compact
-from support.live import delete, upsert, write_export
+from support.live import delete, items_of, upsert, write_export
 
 D = 8
 
@@ -27,14 +27,6 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def model_dir(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "nann" / "1"))
-
-
-def items_of(model_dir: Path) -> dict[int, list[float]]:
-    state = State(open_base(model_dir))
-    for _ in replay(state, updates_dir(model_dir)):
-        pass
-    live = state.live
-    return dict(zip(state.ids(live).tolist(), state.rows("item_embs", live).tolist(), strict=True))
 
 
 def change(publisher: Publisher, number: int) -> None:

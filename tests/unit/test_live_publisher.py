@@ -14,10 +14,8 @@ import pytest
 from nann.errors import InvalidFileError, InvalidInputError
 from nann.live import (
     Publisher,
-    State,
     open_base,
     read_segment,
-    replay,
     roll_back,
     segment_numbers,
     segment_path,
@@ -28,7 +26,7 @@ from nann.live.loop import publish_events
 from nann.live.segment import decode_segment, encode_segment
 from nann.live.sources import open_source
 from support import modern_model
-from support.live import delete, upsert, write_export, write_lines
+from support.live import delete, state_of, upsert, write_export, write_lines
 
 D = 8
 
@@ -41,13 +39,6 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def model_dir(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "nann" / "1"))
-
-
-def state_of(model_dir: Path) -> State:
-    state = State(open_base(model_dir))
-    for _ in replay(state, updates_dir(model_dir)):
-        pass
-    return state
 
 
 def test_new_changed_and_deleted_items(model_dir: Path) -> None:
@@ -121,6 +112,15 @@ def test_links_lead_to_live_items_both_ways(model_dir: Path) -> None:
         neighbors = state.neighbors(0, position)
         assert neighbors.size
         assert position in np.concatenate([state.neighbors(0, int(n)) for n in neighbors])
+
+
+def test_a_publisher_begins_where_the_snapshot_ends(tmp_path: Path) -> None:
+    model_dir = write_export(tmp_path, items=60, stream_offset={"files": {"a": 7}})
+    with Publisher(model_dir) as publisher:
+        assert publisher.offset == {"files": {"a": 7}}
+        publisher.publish([upsert(5, np.zeros(D))], {"files": {"a": 9}})
+    with Publisher(model_dir) as publisher:
+        assert publisher.offset == {"files": {"a": 9}}
 
 
 def test_a_second_publisher_is_refused_and_the_lock_goes_with_the_first(model_dir: Path) -> None:

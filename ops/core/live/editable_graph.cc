@@ -1,7 +1,6 @@
 #include "editable_graph.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "../base/status_macros.h"
@@ -26,10 +25,12 @@ EditableGraph::EditableGraph(const Graph& base, const Table& vectors)
   for (const int32_t position : base.enter_points()) SetCopy(position, false);
 }
 
-void EditableGraph::CopyVector(int32_t position, float* out) const {
+const float* EditableGraph::VectorOf(int32_t position, float* scratch) const {
   const int32_t added = position - base_.num_items();
-  if (added < 0) return base_vectors_.Gather(absl::MakeConstSpan(&position, 1), out);
-  std::memcpy(out, added_vectors_.data() + added * dim(), dim() * sizeof(float));
+  if (added >= 0) return added_vectors_.data() + added * dim();
+  if (base_vectors_.type() == TableType::kFloat32) return base_vectors_.AsFloat32().data() + position * dim();
+  base_vectors_.Gather(absl::MakeConstSpan(&position, 1), scratch);
+  return scratch;
 }
 
 void EditableGraph::Prefetch(int32_t position) const {
@@ -48,10 +49,9 @@ void EditableGraph::Prefetch(int32_t position) const {
 }
 
 bool EditableGraph::EqualVectors(int32_t a, int32_t b) const {
-  std::vector<float> vectors(2 * dim());
-  CopyVector(a, vectors.data());
-  CopyVector(b, vectors.data() + dim());
-  return std::equal(vectors.begin(), vectors.begin() + dim(), vectors.begin() + dim());
+  std::vector<float> scratch(2 * dim());
+  const float* first = VectorOf(a, scratch.data());
+  return std::equal(first, first + dim(), VectorOf(b, scratch.data() + dim()));
 }
 
 absl::Span<const int32_t> EditableGraph::NeighborsOf(int level, int32_t position) const {

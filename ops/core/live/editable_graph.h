@@ -33,8 +33,9 @@ class EditableGraph {
   int num_levels() const { return base_.num_levels(); }
   absl::Span<const int32_t> enter_points() const { return base_.enter_points(); }
 
-  // Writes the vector of `position` to out[0, dim()). Prefetch starts to fetch what it reads.
-  void CopyVector(int32_t position, float* out) const;
+  // The vector of `position`, dim() values: where it lies, or for other types than float32 in `scratch`,
+  // which has room for it. Valid until a node is added. Prefetch starts to fetch what it reads.
+  const float* VectorOf(int32_t position, float* scratch) const;
   void Prefetch(int32_t position) const;
   bool EqualVectors(int32_t a, int32_t b) const;
 

@@ -48,8 +48,7 @@ float LinkBuilder::Distance(Metric metric, const float* a, const float* b) const
 }
 
 LinkBuilder::Near LinkBuilder::NearOf(Metric metric, const float* query, int32_t position) {
-  graph_.CopyVector(position, row_.data());
-  return {Distance(metric, query, row_.data()), position};
+  return {Distance(metric, query, graph_.VectorOf(position, row_.data())), position};
 }
 
 std::vector<LinkBuilder::Near> LinkBuilder::SearchLevel(const float* query, const Search& search,
@@ -117,14 +116,14 @@ std::vector<int32_t> LinkBuilder::Select(Metric metric, const std::vector<Near>&
   chosen_.clear();
   for (const Near& candidate : candidates) {
     if (selected.size() == most) break;
-    graph_.CopyVector(candidate.position, row_.data());
+    const float* vector = graph_.VectorOf(candidate.position, row_.data());
     bool nearest = true;
     for (size_t i = 0; nearest && i < selected.size(); ++i) {
-      nearest = Distance(metric, row_.data(), chosen_.data() + i * graph_.dim()) >= candidate.distance;
+      nearest = Distance(metric, vector, chosen_.data() + i * graph_.dim()) >= candidate.distance;
     }
     if (!nearest) continue;
     selected.push_back(candidate.position);
-    chosen_.insert(chosen_.end(), row_.begin(), row_.end());
+    chosen_.insert(chosen_.end(), vector, vector + graph_.dim());
   }
   return selected;
 }
@@ -207,11 +206,11 @@ std::vector<int32_t> LinkBuilder::PruneCandidates(int level, int32_t position, i
 
 void LinkBuilder::Prune(int level, int32_t position, int32_t added) {
   const std::vector<int32_t> candidates = PruneCandidates(level, position, added);
-  graph_.CopyVector(position, owner_.data());
+  const float* owner = graph_.VectorOf(position, owner_.data());
   std::vector<std::vector<Near>> by_metric;
   for (const Metric metric : metrics_) {
     std::vector<Near>& near = by_metric.emplace_back();
-    for (const int32_t candidate : candidates) near.push_back(NearOf(metric, owner_.data(), candidate));
+    for (const int32_t candidate : candidates) near.push_back(NearOf(metric, owner, candidate));
     std::sort(near.begin(), near.end());
   }
   std::vector<int32_t> pruned = SelectAll(by_metric, level);

@@ -22,7 +22,7 @@ Documents = list[dict[str, Any]]
 Render = Callable[[Path], Documents]
 Check = Callable[[Documents], list[str]]
 Break = Callable[[Documents], object]
-OVERLAYS = ["volume", "object-store", "preload", "sharded"]
+OVERLAYS = ["volume", "object-store", "preload", "sharded", "live"]
 
 
 @pytest.fixture(scope="module")
