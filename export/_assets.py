@@ -13,8 +13,10 @@ import numpy.typing as npt
 from nann.errors import InvalidFileError
 from nann.export._inputs import Inputs
 from nann.export._user_side import table_chunks, unused_name
+from nann.export.attributes import write_attributes
 from nann.export.items import CHUNK_ROWS
 from nann.files import describe_array, link_array, link_or_copy, load_array, write_array_in_chunks
+from nann.ops import AttributeFiles
 from nann.ops.index_meta import INDEX_JSON, index_file_names
 from nann.run import TITLES, VOCABULARY, RetrievalModel
 
@@ -32,6 +34,7 @@ class Assets:
     user_tables: dict[str, Path] = field(default_factory=dict)
     item_state: dict[str, Path] = field(default_factory=dict)  # no op reads these: `nann verify` does
     vocabularies: dict[str, str] = field(default_factory=dict)  # feature -> user table
+    attributes: list[AttributeFiles] = field(default_factory=list)
 
     def open_item_tables(self) -> dict[str, npt.NDArray[Any]]:
         """The item tables, mapped."""
@@ -45,12 +48,15 @@ class Assets:
         }
 
 
-def gather_assets(folder: Path, inputs: Inputs, tables: Mapping[str, Any]) -> Assets:
-    """Fill `folder` with the corpus, the index, the vocabularies of RUN and the user tables of the model.
+def gather_assets(
+    folder: Path, inputs: Inputs, tables: Mapping[str, Any], *, of_part: bool = False
+) -> Assets:
+    """Fill `folder` with corpus, index, vocabularies and attributes of RUN and the model's user tables.
 
-    tables: name -> the variable or tensor [rows, width] that becomes a user table.
+    tables:  name -> the variable or tensor [rows, width] that becomes a user table.
+    of_part: the items are those of one shard, and the attributes those of all.
 
-    Raises InvalidFileError when a vocabulary is missing or damaged.
+    Raises InvalidFileError when a vocabulary is missing or damaged, or attributes do not fit the items.
     """
     run_dir, items = inputs.folder, inputs.items
     index_dir = run_dir / "index"
@@ -66,6 +72,7 @@ def gather_assets(folder: Path, inputs: Inputs, tables: Mapping[str, Any]) -> As
         assets.item_state[name] = folder / file
         link_array(items.embs_path.with_name(f"item_state_{name}.npy"), folder / file)
     assets.item_tables["item_embs"] = folder / ITEM_EMBS
+    assets.attributes = write_attributes(folder, run_dir, items.ids, of_part=of_part)
     np.save(folder / ITEM_ID_ORDER, np.argsort(items.ids).astype(np.int32))
     for feature, source in vocabulary_files(inputs.folder, inputs.model.model).items():
         check_vocabulary(source)

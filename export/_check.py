@@ -20,6 +20,7 @@ from nann.export._model_specs import check_model_specs
 from nann.export._options import ExportOptions
 from nann.export._samples import Sample, sample_from_model
 from nann.export._user_side import rewrite_user_side
+from nann.export.attributes import check_attributes
 from nann.export.items import Items, items_of_model, read_items
 from nann.export.scorer import Scorer, choose_executor, freeze_scorer, split_scorer
 from nann.export.scorer.cost import microseconds_per_item
@@ -70,6 +71,7 @@ def _checked(run_dir: Path, options: ExportOptions, given: RetrievalModel | None
     items = read_items(run_dir)
     check_dimension(model, items)
     items = items_of_model(items, item_state_of(model))
+    check_attributes(run_dir, items.ids)
     frozen = freeze_scorer(model, tile_rows=options.tile_rows, max_constant_bytes=options.max_constant_bytes)
     tables: dict[str, Any] = {}
     if model.user_features:

@@ -14,6 +14,7 @@ from nann.export._assets import Assets
 from nann.export._inputs import Inputs
 from nann.export._options import ExportOptions
 from nann.export._tuning import Tuned
+from nann.export.attributes import describe_attributes
 from nann.version import __version__
 
 
@@ -67,6 +68,7 @@ def describe(
             "user": _files(assets.user_tables),
             **({"item_state": _files(assets.item_state)} if assets.item_state else {}),
         },
+        **({"attributes": describe_attributes(assets.attributes)} if assets.attributes else {}),
         "level_topn": inputs.beams.tolist(),
         "shard": None if shard is None else dict(shard),
     }
@@ -96,6 +98,7 @@ def summarize(content: Mapping[str, Any]) -> dict[str, Any]:
         "dim": content["index"]["dim"],
         "level_topn": content["level_topn"],
         "user_tables": sorted(content["tables"]["user"]),
+        "attributes": {name: entry["type"] for name, entry in content.get("attributes", {}).items()},
         "raw_integers": [
             name
             for name, spec in model["user_features"].items()

@@ -103,7 +103,7 @@ def export_run(
         )
         staged = stack.enter_context(staged_directory(out_dir, replace=overwrite))
         on_progress("write model", 0, 1)
-        parts = _parts_of_model(staged, inputs, options, on_progress)
+        parts = _parts_of_model(staged, inputs, options, on_progress, of_part=shard is not None)
         requests = requests_of_run(run_dir) if options.requests is None else Path(options.requests)
         tuned = tune(
             parts.scorer,
@@ -157,11 +157,14 @@ class _Parts:
         return sample_from_model(self.model, self.vocabularies, users=users)
 
 
-def _parts_of_model(staged: Path, inputs: Inputs, options: ExportOptions, on_progress: OnProgress) -> _Parts:
+def _parts_of_model(
+    staged: Path, inputs: Inputs, options: ExportOptions, on_progress: OnProgress, *, of_part: bool
+) -> _Parts:
     """Trace the model and fill `staged`/assets; the model's own faults are found here."""
     original, scorer = _freeze_and_split(inputs, options)
     user_side = _user_side(inputs, options)
-    assets = gather_assets(staged / "assets", inputs, {} if user_side is None else user_side.tables)
+    tables = {} if user_side is None else user_side.tables
+    assets = gather_assets(staged / "assets", inputs, tables, of_part=of_part)
     add_item_table(assets, inputs.items, scorer, partial(on_progress, "compute item table"))
     model, vocabularies = inputs.model.model, assets.open_vocabularies()
     parts = _Parts(model, original, scorer, user_side, assets, vocabularies)

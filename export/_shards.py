@@ -18,6 +18,7 @@ from nann.errors import InvalidFileError, InvalidInputError
 from nann.export._export_model import export_run
 from nann.export._inputs import NamedModel, named_model
 from nann.export._options import ExportOptions
+from nann.export.attributes import check_attributes
 from nann.export.index.build import DEFAULT_SEED, build_index
 from nann.export.items import Items, read_items, write_part_of_run
 from nann.export.manifest import read_manifest
@@ -118,6 +119,7 @@ def export_shards(
     report = on_progress or ignore_progress
     _check_targets(targets, overwrite)
     items = read_items(run_dir, on_progress=report)
+    check_attributes(run_dir, items.ids)
     meta = _read_parameters(run_dir)
     rows_of_shard = _split(items, shards)
     options = options or ExportOptions()

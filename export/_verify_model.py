@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
+from nann.errors import VerificationError
 from nann.export._apart import loaded_apart
 from nann.export._assets import ITEM_IDS
 from nann.export._inputs import Inputs
@@ -25,11 +27,12 @@ from nann.export._verify import (
     scorer_of_export,
     scorer_of_model,
 )
+from nann.export.attributes import attributes_of_manifest
 from nann.export.index.files import read_index
 from nann.export.loaded import loaded
 from nann.export.manifest import check_sums, read_manifest
 from nann.export.scorer.scorer import RELATIVE_TOLERANCE
-from nann.ops import ProxyWalk
+from nann.ops import AttributeFiles, ProxyWalk, evaluate_filter
 from nann.progress import OnProgress, ignore_progress
 from nann.run import RetrievalModel, load_model
 
@@ -54,8 +57,10 @@ def verify_model(
     report = on_progress or ignore_progress
     manifest = read_manifest(model_dir)
     check_sums(model_dir, manifest, partial(report, "sum files"))
+    attributes = attributes_of_manifest(model_dir, manifest)
     graph = read_index(model_dir / "assets")
     item_ids = np.load(model_dir / "assets" / ITEM_IDS, mmap_mode="r")
+    _check_attributes(attributes, item_ids.size)
     with loaded(model_dir) as exported:
         if run_dir is None:
             states = {
@@ -80,6 +85,14 @@ def verify_model(
         features = sample.features or _random_features(manifest, vocabularies)
         check_vocabulary_ends(exported, features, vocabularies, manifest["level_topn"])
     return {"model": str(model_dir), "files": len(manifest["files"]), "verified": verified}
+
+
+def _check_attributes(attributes: list[AttributeFiles], num_items: int) -> None:
+    """Raise VerificationError where a file of an attribute does not fit the others."""
+    try:
+        evaluate_filter(attributes, "TRUE", num_rows=num_items)
+    except tf.errors.InvalidArgumentError as error:
+        raise VerificationError(f"{error.message}. Export again.") from error
 
 
 def compare_with_model(

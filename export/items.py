@@ -14,7 +14,7 @@ from nann.errors import InvalidFileError
 from nann.export.item_rows import ItemRows
 from nann.files import describe_array, load_array, write_array_in_chunks
 from nann.progress import OnProgress
-from nann.run import REQUESTS, TITLES, VOCABULARY
+from nann.run import ATTRIBUTES, REQUESTS, TITLES, VOCABULARY
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -97,7 +97,7 @@ def read_items(run_dir: str | Path, *, on_progress: OnProgress | None = None) ->
 
 
 def write_part_of_run(target: Path, run_dir: Path, items: Items, rows: npt.NDArray[np.int64]) -> None:
-    """Write a run of the items `rows`, in this order: embeddings and vocabularies, without an index."""
+    """Write a run of the items `rows`, in this order: embeddings, vocabularies, attributes, no index."""
     folder = target / "embeddings"
     folder.mkdir(parents=True)
     np.save(folder / items.ids_path.name, items.ids[rows])
@@ -110,7 +110,7 @@ def write_part_of_run(target: Path, run_dir: Path, items: Items, rows: npt.NDArr
         shape = (rows.size, *values.shape[1:])
         write_array_in_chunks(folder / f"{_STATE}{name}.npy", chunks, dtype=values.dtype, shape=shape)
     (target / VOCABULARY).symlink_to((run_dir / VOCABULARY).resolve())
-    for name in (REQUESTS, TITLES):
+    for name in (ATTRIBUTES, REQUESTS, TITLES):
         if (run_dir / name).exists():
             (target / name).symlink_to((run_dir / name).resolve())
 

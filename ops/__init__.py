@@ -13,6 +13,7 @@ from nann.lazy import lazy_names
 from nann.ops._library import library_path as library_path
 from nann.ops._library import load_library as load_library
 from nann.ops._proxy_walk import ProxyWalk as ProxyWalk
+from nann.ops.attribute_files import AttributeFiles as AttributeFiles
 from nann.ops.index_meta import IndexMeta as IndexMeta
 from nann.ops.index_meta import default_hops as default_hops
 from nann.ops.index_meta import default_level_topn as default_level_topn
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from nann.ops._beam_search import beam_search as beam_search
     from nann.ops._beam_search import score_items as score_items
     from nann.ops._composed_walk import composed_beam_search as composed_beam_search
+    from nann.ops._filters import evaluate_filter as evaluate_filter
     from nann.ops._index_resource import IndexResource as IndexResource
     from nann.ops._link_builder import LinkBuilder as LinkBuilder
     from nann.ops._link_builder import ListChanges as ListChanges
@@ -51,6 +53,7 @@ __getattr__ = lazy_names(
             "score_items",
         ),
         "nann.ops._composed_walk": ("composed_beam_search",),
+        "nann.ops._filters": ("evaluate_filter",),
         "nann.ops._index_resource": ("IndexResource",),
         "nann.ops._link_builder": ("LinkBuilder", "ListChanges"),
         "nann.ops._primitives": (

@@ -44,6 +44,8 @@ set(NANN_EXACT_SOURCES
 )
 set(NANN_EXACT_OPTIONS -O3 -ffp-contract=off)
 set(NANN_KERNEL_SOURCES
+  kernels/filter/evaluate_filter_kernel.cc
+  kernels/filter/mapped_attributes.cc
   kernels/index/gather_kernel.cc
   kernels/index/index_kernel.cc
   kernels/index/index_op_kernel.cc
@@ -63,6 +65,7 @@ set(NANN_KERNEL_SOURCES
 )
 set(NANN_DEF_SOURCES
   defs/beam_search_op.cc
+  defs/evaluate_filter_op.cc
   defs/gather_op.cc
   defs/index_op.cc
   defs/link_builder_op.cc

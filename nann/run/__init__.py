@@ -1,5 +1,6 @@
 """A run: the folder of a trained model with its embeddings and index, and loading its model."""
 
+from nann.run.description import ATTRIBUTES as ATTRIBUTES
 from nann.run.description import CHECKPOINTS as CHECKPOINTS
 from nann.run.description import EMBEDDINGS as EMBEDDINGS
 from nann.run.description import INDEX as INDEX

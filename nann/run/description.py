@@ -16,6 +16,8 @@ CHECKPOINTS = "checkpoints"
 VOCABULARY = "vocabulary"
 EMBEDDINGS = "embeddings"
 INDEX = "index"
+# What filters read of the items (docs/filters.md).
+ATTRIBUTES = "attributes.parquet"
 # User features of real users, by whom an export chooses its beams (docs/speed.md).
 REQUESTS = "requests.npz"
 # {"item id": "title"}, for people who look at answers; optional.

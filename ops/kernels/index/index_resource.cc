@@ -40,15 +40,7 @@ absl::StatusOr<const Table*> Find(const std::map<std::string, Table>& tables, co
 }  // namespace
 
 absl::StatusOr<NpyArray> Index::Map(tensorflow::Env* env, const std::string& path, bool prefault) {
-  NANN_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(env, path));
-  if (prefault) file.Prefault();
-  NANN_ASSIGN_OR_RETURN(NpyArray array, ParseNpy(path, file.bytes()));
-  if (reinterpret_cast<uintptr_t>(array.data) % kDataAlignment != 0) {
-    file = MappedFile::AlignedCopy(absl::string_view(array.data, array.num_bytes()));
-    array.data = file.bytes().data();
-  }
-  files_.push_back(std::move(file));
-  return array;
+  return MapArray(env, path, prefault, &files_);
 }
 
 absl::Status Index::MapGraph(tensorflow::Env* env, const IndexFiles& files, bool prefault) {

@@ -69,4 +69,17 @@ void MappedFile::Prefault() const {
   (void)sink;
 }
 
+absl::StatusOr<NpyArray> MapArray(tensorflow::Env* env, const std::string& path, bool prefault,
+                                  std::vector<MappedFile>* files) {
+  NANN_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(env, path));
+  if (prefault) file.Prefault();
+  NANN_ASSIGN_OR_RETURN(NpyArray array, ParseNpy(path, file.bytes()));
+  if (reinterpret_cast<uintptr_t>(array.data) % kDataAlignment != 0) {
+    file = MappedFile::AlignedCopy(absl::string_view(array.data, array.num_bytes()));
+    array.data = file.bytes().data();
+  }
+  files->push_back(std::move(file));
+  return array;
+}
+
 }  // namespace nann

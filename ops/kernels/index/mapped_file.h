@@ -4,7 +4,9 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "../../core/index/npy.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "tensorflow/core/platform/env.h"
@@ -49,6 +51,11 @@ class MappedFile {
   std::unique_ptr<AlignedBuffer> buffer_;
   absl::string_view bytes_;
 };
+
+// The array of an .npy file that is opened, checked, and kept in `files`, which the array must not outlive.
+// Its data is aligned to kDataAlignment. With `prefault` every page is read once.
+absl::StatusOr<NpyArray> MapArray(tensorflow::Env* env, const std::string& path, bool prefault,
+                                  std::vector<MappedFile>* files);
 
 }  // namespace nann
 
