@@ -14,6 +14,7 @@ from nann.training._dataset import read_dataset as read_dataset
 from nann.training._sources import PrepareOptions as PrepareOptions
 from nann.training._sources import load_source as load_source
 from nann.training._sources import prepare_data as prepare_data
+from nann.training._sparse import SparseOptions as SparseOptions
 from nann.training._splits import Examples as Examples
 from nann.training._splits import Split as Split
 from nann.training._splits import SplitOptions as SplitOptions

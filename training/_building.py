@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +180,7 @@ def write_dataset(
     *,
     attributes: Any = None,
     notes: Mapping[str, Any] | None = None,
+    write_more: Callable[[Path], None] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write `dataset` to `folder`, the whole or nothing.
@@ -187,6 +188,7 @@ def write_dataset(
     attributes: an Arrow table with the column item_id and one for each attribute of the items; None takes the
       categories.
     notes: further keys of `meta.json`: how the data set was prepared.
+    write_more: writes further files into the folder that is given.
 
     Raises:
       InvalidInputError: `folder` is not empty (and is no data set, or `overwrite` is not set).
@@ -211,6 +213,8 @@ def write_dataset(
         write_attributes(
             temporary / ATTRIBUTES, category_table(dataset) if attributes is None else attributes
         )
+        if write_more is not None:
+            write_more(temporary)
         write_json(temporary / TITLES, {str(item): title for item, title in dataset.titles.items()})
         write_json(temporary / META, {**describe(dataset), **(notes or {})})
 

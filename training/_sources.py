@@ -15,6 +15,7 @@ from nann.progress import OnProgress, ignore_progress
 from nann.training._building import write_dataset
 from nann.training._dataset import META, Dataset, read_dataset
 from nann.training._recbole import recbole_dataset
+from nann.training._sparse import SparseOptions, sparse_dataset
 from nann.training._splits import SplitOptions
 from nann.training._synthetic import SyntheticOptions, synthetic_dataset
 
@@ -39,18 +40,23 @@ class PrepareOptions:
       max_length: events of a history, recorded for the trainer; the original's.
       schema: a schema file for columns beyond UserBehavior's five (docs/data.md); None reads these five.
       strict: the first malformed row of a file is an error; otherwise such rows are left out and counted.
+      tfrecords: also write the examples as this many shards of TFRecords, as the original has them; 0 writes
+        none. They take minutes per million examples, and training does not read them.
     """
 
     split: SplitOptions = field(default_factory=SplitOptions)
     max_length: int = 50
     schema: Path | None = None
     strict: bool = False
+    tfrecords: int = 0
 
     def check(self) -> None:
         """Raise InvalidInputError when a value is out of range."""
         self.split.check()
-        if self.max_length < 1:
-            raise InvalidInputError(f"max_length: expected 1 and above, found {self.max_length}.")
+        if self.max_length < 1 or self.tfrecords < 0:
+            raise InvalidInputError(
+                f"expected max_length of 1 and above and tfrecords of 0 and above, found {self}."
+            )
 
     def to_json(self) -> dict[str, Any]:
         """As `meta.json` records them."""
@@ -72,6 +78,7 @@ def prepare_data(
     Args:
       source: `recbole:ml-100k`: MovieLens-100K as shipped inside the installed `recbole` package;
         `synthetic:items=N,users=N,...`: see `SyntheticOptions`;
+        `synthetic-sparse:items=N,users=N,...`: see `SparseOptions`;
         otherwise one or several files, folders or patterns such as `part-*.csv`:
         FILE.csv or FILE.csv.gz: as Taobao's UserBehavior: user, item, category, behaviour, timestamp, without
         a header;
@@ -92,7 +99,7 @@ def prepare_data(
     notes: dict[str, Any] = {"options": options.to_json(), "max_length": options.max_length}
     generated = _generated(sources, options.split)
     if generated is not None:
-        write_dataset(generated, folder, notes=notes, overwrite=overwrite)
+        _write(generated, folder, options, notes, overwrite=overwrite)
         return read_dataset(folder)
     from nann.training.ingest import prepared_events
 
@@ -101,10 +108,32 @@ def prepare_data(
     work = folder.parent / f".{folder.name}.preparing"
     with prepared_events(files, work, options.split, on_progress or ignore_progress) as prepared:
         notes |= {"rows": prepared.rows, "bad_rows": prepared.bad}
-        write_dataset(
-            prepared.dataset, folder, attributes=prepared.attributes, notes=notes, overwrite=overwrite
-        )
+        _write(prepared.dataset, folder, options, notes, attributes=prepared.attributes, overwrite=overwrite)
     return read_dataset(folder)
+
+
+def _write(
+    dataset: Dataset,
+    folder: Path,
+    options: PrepareOptions,
+    notes: dict[str, Any],
+    *,
+    attributes: Any = None,
+    overwrite: bool,
+) -> None:
+    def tfrecords(staged: Path) -> None:
+        from nann.training._tfrecords import write_tfrecords
+
+        write_tfrecords(
+            dataset,
+            staged,
+            shards=options.tfrecords,
+            max_length=options.max_length,
+            seed=options.split.seed,
+        )
+
+    more = tfrecords if options.tfrecords else None
+    write_dataset(dataset, folder, attributes=attributes, notes=notes, write_more=more, overwrite=overwrite)
 
 
 def load_source(source: str, *, split: SplitOptions | None = None) -> Dataset:
@@ -123,6 +152,8 @@ def _generated(sources: Sequence[str], split: SplitOptions) -> Dataset | None:
     if source.startswith("synthetic:"):
         options = SyntheticOptions.parse(source.removeprefix("synthetic:"))
         return synthetic_dataset(options, split=split)
+    if source.startswith("synthetic-sparse:"):
+        return sparse_dataset(SparseOptions.parse(source.removeprefix("synthetic-sparse:")), split=split)
     return None
 
 

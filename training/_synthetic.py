@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from nann.training._splits import SplitOptions
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Options = TypeVar("Options")
 
 _PREFERRED_FOLLOWERS = 3
 _FACTORS = 8
@@ -49,21 +51,7 @@ class SyntheticOptions:
     @classmethod
     def parse(cls, text: str) -> SyntheticOptions:
         """Read `name=value,name=value`."""
-        kinds = {field.name: int if field.type == "int" else float for field in fields(cls)}
-        values: dict[str, int | float] = {}
-        for part in filter(None, text.split(",")):
-            name, _, value = part.partition("=")
-            if name not in kinds:
-                raise InvalidInputError(
-                    f"source synthetic: expected options {', '.join(kinds)}; found {name!r}."
-                )
-            try:
-                values[name] = kinds[name](value)
-            except ValueError:
-                raise InvalidInputError(
-                    f"source synthetic: option {name}: expected {kinds[name].__name__}, found {value!r}."
-                ) from None
-        options = cls(**values)  # type: ignore[arg-type]
+        options = parse_options(cls, text, source="synthetic")
         options.check()
         return options
 
@@ -83,6 +71,23 @@ class SyntheticOptions:
         for expectation, holds in expectations.items():
             if not holds:
                 raise InvalidInputError(f"source synthetic: expected {expectation}, found {self}.")
+
+
+def parse_options(kind: type[Options], text: str, *, source: str) -> Options:
+    """Read `name=value,name=value` into a dataclass of whole numbers and floats; `source` is for messages."""
+    kinds = {field.name: int if field.type == "int" else float for field in fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, int | float] = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        if name not in kinds:
+            raise InvalidInputError(f"source {source}: expected options {', '.join(kinds)}; found {name!r}.")
+        try:
+            values[name] = kinds[name](value)
+        except ValueError:
+            raise InvalidInputError(
+                f"source {source}: option {name}: expected {kinds[name].__name__}, found {value!r}."
+            ) from None
+    return kind(**values)
 
 
 def synthetic_dataset(options: SyntheticOptions, *, split: SplitOptions | None = None) -> Dataset:

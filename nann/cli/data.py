@@ -22,7 +22,8 @@ def command() -> None:
     help="What to read; may be given several times for several files. FILE.csv or FILE.csv.gz: lines as "
     "Taobao's UserBehavior, user,item,category,behaviour,timestamp; FILE.parquet with columns of these "
     "names; FILE.txt or sequences:FILE: lines `user item item ...`, as SASRec and S3-Rec read; a folder or a "
-    "pattern of such files; recbole:ml-100k; or synthetic:items=N,users=N,events=N,seed=N.",
+    "pattern of such files; recbole:ml-100k; synthetic:items=N,users=N,events=N,seed=N; or "
+    "synthetic-sparse: of the same form, short histories of any number of users.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option(
@@ -60,7 +61,19 @@ def command() -> None:
 @click.option(
     "--max-length", type=int, default=50, show_default=True, help="Events of a history, for the trainer."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of held-out users.")
+@click.option(
+    "--tfrecords",
+    type=int,
+    default=0,
+    help="Also write the examples as N shards of TFRecords, as the original NANN has them. [default: none]",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Of the choice of held-out users and the order of TFRecords.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an older data set in the folder.")
 @json_option
 def prepare(
@@ -74,6 +87,7 @@ def prepare(
     validation_users: int,
     test_users: int,
     max_length: int,
+    tfrecords: int,
     seed: int,
     overwrite: bool,
     as_json: bool,
@@ -93,7 +107,9 @@ def prepare(
         test_users=test_users,
         seed=seed,
     )
-    options = PrepareOptions(split=division, max_length=max_length, schema=schema, strict=strict)
+    options = PrepareOptions(
+        split=division, max_length=max_length, schema=schema, strict=strict, tfrecords=tfrecords
+    )
     with progress(as_json) as on_progress:
         dataset = prepare_data(source, out, options, overwrite=overwrite, on_progress=on_progress)
     bad_rows = dataset.meta.get("bad_rows", [])

@@ -12,13 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nann.cli import main
 from nann.errors import InvalidFileError, InvalidInputError
 from nann.training import Dataset, PrepareOptions, SplitOptions, prepare_data, read_dataset
 from nann.training._run import write_vocabulary
 from nann.training.ingest import _blocks, _prepare
+from support.command import run_json
 
 Row = tuple[int, int, int, str, int]
 
@@ -291,6 +294,22 @@ def test_bad_rows_of_parquet_are_counted(tmp_path: Path) -> None:
     assert as_oracle(data) == oracle(ROWS, SplitOptions())
     kinds = {each["kind"]: each["first_line"] for each in data.meta["bad_rows"]}
     assert kinds == {"missing value": 1, "id below 1": 2, "unknown behaviour": 3}
+
+
+def test_the_command_reports_bad_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(_with_bad(["junk", "junk"], [4, 30]))
+    arguments = ["data", "prepare", "--source", str(tmp_path / "a.csv"), "--out", str(tmp_path / "out")]
+    shown = CliRunner().invoke(main, arguments)
+    assert shown.exit_code == 0
+    expected = (
+        f"left out 2 of {len(ROWS) + 2} rows: wrong number of columns, first in {tmp_path}/a.csv, line 5\n"
+    )
+    assert expected in shown.stdout
+    (bad,) = run_json(*arguments, "--overwrite")["bad_rows"]
+    assert bad["rows"] == 2
+    strict = CliRunner().invoke(main, [*arguments, "--overwrite", "--strict"])
+    assert strict.exit_code != 0
+    assert "line 5: expected 5 columns" in strict.stderr
 
 
 def test_files_of_two_kinds_are_refused(tmp_path: Path) -> None:
