@@ -24,7 +24,7 @@ help:
 	@echo 'make demo       data to served answers on MovieLens-100K, in $(RUN)'
 	@echo 'make test       all tests but the long ones'
 	@echo 'make lint       what CI checks besides the tests, and how large the code is;  make format mends what can be mended'
-	@echo 'make test-long  100,000 fuzz mutations, thread sanitizer, tests of minutes'
+	@echo 'make test-long  100,000 fuzz mutations, a million requests by atheris, thread sanitizer, tests of minutes'
 	@echo 'make arm64-test the core and its tests for arm64, under qemu'
 	@echo 'make bazel-test bazel test //ops/..., and its library against the one of CMake'
 	@echo 'make cross-version-test  library and exports of each supported TensorFlow against the other'
@@ -92,6 +92,9 @@ test-long: test-cc
 	$(CMAKE) -S . -B build/cc/threads $(CC_TESTS) -DNANN_SANITIZE=thread
 	$(CMAKE) --build build/cc/threads
 	$(CTEST) --test-dir build/cc/threads --output-on-failure
+	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3.1,<4'
+	mkdir -p build/fuzz
+	cd build/fuzz && PYTHONPATH=$(CURDIR)/tests ../../$(BIN)/python ../../tests/fuzz_serving.py -runs=1000000
 	$(BIN)/pytest -m slow
 
 arm64-test: install

@@ -9,7 +9,9 @@ Example:
 """
 
 from nann.serving.client._async_client import AsyncNannClient as AsyncNannClient
+from nann.serving.client._batches import in_batches as in_batches
 from nann.serving.client._client import NannClient as NannClient
+from nann.serving.client._connection import CallRecord as CallRecord
 from nann.serving.client._errors import DeadlineExceededError as DeadlineExceededError
 from nann.serving.client._errors import ModelNotFoundError as ModelNotFoundError
 from nann.serving.client._errors import NannClientError as NannClientError

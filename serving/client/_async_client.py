@@ -14,7 +14,7 @@ from nann.serving.client import _query
 from nann.serving.client._answer import Answer
 from nann.serving.client._asked_model import AskedModel
 from nann.serving.client._channel import MAX_MESSAGE_BYTES
-from nann.serving.client._connection import Deadline, Version, connect, encode_inputs
+from nann.serving.client._connection import Deadline, OnCall, Version, connect, encode_inputs
 from nann.serving.client._errors import DeadlineExceededError
 from nann.serving.client._query import Features, Ids, Query, SpecOf, State, Where
 from nann.serving.client._results import ModelMetadata, TensorSpec, TopK, VersionStatus
@@ -60,6 +60,8 @@ class AsyncNannClient(AskedModel):
         retries: int = 2,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         round_robin: bool = False,
+        keepalive_seconds: float | None = None,
+        on_call: OnCall | None = None,
     ) -> None:
         super().__init__(version=version, timeout=timeout)
         self._connection, self._own_channel = connect(
@@ -71,6 +73,8 @@ class AsyncNannClient(AskedModel):
             retries=retries,
             max_message_bytes=max_message_bytes,
             round_robin=round_robin,
+            keepalive_seconds=keepalive_seconds,
+            on_call=on_call,
             api=grpc.aio,
         )
 

@@ -17,6 +17,8 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _MAX_RETRIES = 4
 # gRPC alone waits up to two minutes before it tries again to connect to a server that was away.
 _MAX_RECONNECT_MILLISECONDS = 2_000
+# How long an answer to a ping may take. A server that cannot send one within so long has gone.
+_KEEPALIVE_ANSWER_MILLISECONDS = 10_000
 # A failed attempt takes a token and a success gives a tenth of one back. With half of the tokens or fewer
 # nothing is sent again: retries must not multiply the load of servers that are down.
 _RETRY_BUDGET = {"maxTokens": 20, "tokenRatio": 0.1}
@@ -35,6 +37,7 @@ def open_channel(
     retries: int,
     max_message_bytes: int,
     round_robin: bool = False,
+    keepalive_seconds: float | None = None,
     api: Any = grpc,
 ) -> Any:
     """Return a channel that sends a call again while the server cannot be reached.
@@ -44,6 +47,31 @@ def open_channel(
 
     With `round_robin`, requests to a name with several addresses go to all of them in turn, otherwise to the
     first that can be reached. `api` is `grpc` or, for a channel of an asyncio program, `grpc.aio`.
+    """
+    options = channel_options(
+        target,
+        retries=retries,
+        max_message_bytes=max_message_bytes,
+        round_robin=round_robin,
+        keepalive_seconds=keepalive_seconds,
+    )
+    if credentials is None:
+        return api.insecure_channel(target, options=options)
+    return api.secure_channel(target, credentials, options=options)
+
+
+def channel_options(
+    target: str,
+    *,
+    retries: int,
+    max_message_bytes: int,
+    round_robin: bool = False,
+    keepalive_seconds: float | None = None,
+) -> list[tuple[str, int | str]]:
+    """Return gRPC's options for such a channel.
+
+    Raises:
+      InvalidInputError: a value is out of range.
     """
     if not 0 <= retries <= _MAX_RETRIES:
         raise InvalidInputError(f"retries: expected 0 to {_MAX_RETRIES}, got {retries}")
@@ -62,9 +90,22 @@ def open_channel(
     if round_robin:
         config["loadBalancingConfig"] = [{"round_robin": {}}]
     options.append(("grpc.service_config", json.dumps(config)))
-    if credentials is None:
-        return api.insecure_channel(target, options=options)
-    return api.secure_channel(target, credentials, options=options)
+    return [*options, *_keepalive(keepalive_seconds)]
+
+
+def _keepalive(seconds: float | None) -> list[tuple[str, int | str]]:
+    if seconds is None:
+        return []
+    if not seconds > 0:
+        raise InvalidInputError(f"keepalive_seconds: expected more than 0, or None, got {seconds}")
+    milliseconds = max(round(seconds * 1000), 1)
+    return [
+        ("grpc.keepalive_time_ms", milliseconds),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_ANSWER_MILLISECONDS),
+        # A connection without calls is what a firewall forgets.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
 
 
 def is_loopback(target: str) -> bool:

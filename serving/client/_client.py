@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from nann.serving.client import _query
 from nann.serving.client._answer import Answer
 from nann.serving.client._channel import MAX_MESSAGE_BYTES
-from nann.serving.client._connection import Deadline, Version, connect, encode_inputs
+from nann.serving.client._connection import Deadline, OnCall, Version, connect, encode_inputs
 from nann.serving.client._query import Query
 from nann.serving.client._results import MissingShard, ModelMetadata, TopK, VersionStatus
 from nann.serving.client._rows import checked_rows
@@ -37,6 +37,10 @@ class NannClient(SearchClient[TopK]):
         row fail, none is sent again.
       max_message_bytes: size limit of a request and of an answer; -1 means no limit.
       round_robin: send requests to all addresses of a name in turn, such as of "dns:///nann:8500".
+      keepalive_seconds: send a ping after so long a silence, and connect again when no answer comes; None
+        sends none. A gRPC server closes connections with pings more often than every 300 s unless it is told
+        otherwise (docs/serving.md).
+      on_call: called with a `CallRecord` after each request, for metrics.
 
     Raises:
       InvalidInputError: an argument is out of range, or `channel` and `credentials` are both given.
@@ -62,6 +66,8 @@ class NannClient(SearchClient[TopK]):
         retries: int = 2,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         round_robin: bool = False,
+        keepalive_seconds: float | None = None,
+        on_call: OnCall | None = None,
     ) -> None:
         super().__init__(version=version, timeout=timeout)
         self._connection, self._own_channel = connect(
@@ -73,6 +79,8 @@ class NannClient(SearchClient[TopK]):
             retries=retries,
             max_message_bytes=max_message_bytes,
             round_robin=round_robin,
+            keepalive_seconds=keepalive_seconds,
+            on_call=on_call,
         )
 
     def close(self) -> None:

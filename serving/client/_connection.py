@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -29,6 +31,7 @@ _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 # A number, a label, or None for the newest.
 Version = int | str | None
 T = TypeVar("T")
+_log = logging.getLogger("nann.serving.client")
 # Nobody waits a year for an answer.
 _NO_LIMIT_SECONDS = 365.0 * 24 * 3600
 
@@ -56,6 +59,36 @@ class Deadline:
     def remaining(self) -> float:
         # A millisecond is always left, so that the call itself reports that the deadline has passed.
         return max(self._end - time.monotonic(), 0.001)
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """A request that ended, for a hook: `NannClient(..., on_call=hook)`.
+
+    Attributes:
+      method: "Predict", "GetModelMetadata" or "GetModelStatus".
+      target: address of the server.
+      model: name of the model.
+      code: name of the gRPC status code, "OK" for an answer.
+      seconds: from sending to the answer, with all retries.
+
+    Example:
+      >>> calls = []
+      >>> with NannClient(target, model="nann", on_call=calls.append) as client:
+      ...     ids, scores = client.top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10])
+      >>> calls[-1].method, calls[-1].code, calls[-1].seconds < 10
+      ('Predict', 'OK', True)
+    """
+
+    method: str
+    target: str
+    model: str
+    code: str
+    seconds: float
+
+
+# Called in the thread that waits for the answer.
+OnCall = Callable[[CallRecord], None]
 
 
 class PendingCall(Generic[T]):
@@ -92,21 +125,23 @@ class Call(Generic[T]):
     def result(self, deadline: Deadline) -> T:
         """Send the request and wait for the answer."""
         # Not `start().result()`: gRPC then works in this thread instead of one of its own.
-        return self._receive(lambda: self._method(self._request, **self._options(deadline)))
+        began = time.monotonic()
+        return self._receive(lambda: self._method(self._request, **self._options(deadline)), began)
 
     def start(self, deadline: Deadline, *, wait_for_ready: bool = False) -> PendingCall[T]:
         """Send the request; with `wait_for_ready` as soon as the server accepts connections."""
+        began = time.monotonic()
         try:
             future = self._method.future(
                 self._request, wait_for_ready=wait_for_ready, **self._options(deadline)
             )
         except ValueError as error:
             raise self._error("CANCELLED", str(error)) from error
-        return PendingCall(future, partial(self._receive, future.result))
+        return PendingCall(future, partial(self._receive, future.result, began))
 
     async def result_async(self, deadline: Deadline, *, wait_for_ready: bool = False) -> T:
         """Send the request over a channel of `grpc.aio` and wait for the answer, as `result` does."""
-        with self._translating_errors():
+        with self._translating_errors(time.monotonic()):
             answer = await self._method(
                 self._request, wait_for_ready=wait_for_ready, **self._options(deadline)
             )
@@ -115,21 +150,26 @@ class Call(Generic[T]):
     def _options(self, deadline: Deadline) -> dict[str, Any]:
         return {"timeout": deadline.remaining(), "compression": self._connection.compression}
 
-    def _receive(self, wait: Callable[[], bytes]) -> T:
-        with self._translating_errors():
+    def _receive(self, wait: Callable[[], bytes], began: float) -> T:
+        with self._translating_errors(began):
             answer = wait()
         return self._parsed(answer)
 
     @contextmanager
-    def _translating_errors(self) -> Iterator[None]:
-        """Turn the errors of gRPC into those of this package."""
+    def _translating_errors(self, began: float) -> Iterator[None]:
+        """Turn the errors of gRPC into those of this package, and record the call."""
+        code = "OK"
         try:
             yield
         except grpc.RpcError as error:
-            raise self._error(error.code().name, error.details() or "") from error
+            code = error.code().name
+            raise self._error(code, error.details() or "") from error
         except (ValueError, grpc.FutureCancelledError, grpc.aio.UsageError) as error:
             # gRPC raises ValueError, and grpc.aio UsageError, when the channel was closed.
-            raise self._error("CANCELLED", str(error)) from error
+            code = "CANCELLED"
+            raise self._error(code, str(error)) from error
+        finally:
+            self._connection.record(self._action, began, code)
 
     def _parsed(self, answer: bytes) -> T:
         try:
@@ -151,11 +191,23 @@ class Connection:
         target: str,
         model: str,
         compression: grpc.Compression | None,
+        on_call: OnCall | None = None,
     ) -> None:
         self.methods = {path: channel.unary_unary(path) for path in (_PREDICT, _METADATA, _STATUS)}
         self.compression = compression
         self._target = target
         self._model = model
+        self._on_call = on_call
+
+    def record(self, action: str, began: float, code: str) -> None:
+        """Tell the caller's hook of a call that ended. What the hook raises is logged."""
+        if self._on_call is None:
+            return
+        seconds = time.monotonic() - began
+        try:
+            self._on_call(CallRecord(action, self._target, self._model, code, seconds))
+        except Exception:
+            _log.exception("on_call failed")
 
     def predict(self, signature: str, inputs: bytes, version: Version) -> Call[Answer]:
         """Return the call of a signature with inputs from `encode_inputs`."""
@@ -248,6 +300,8 @@ def connect(
     retries: int,
     max_message_bytes: int,
     round_robin: bool,
+    keepalive_seconds: float | None,
+    on_call: OnCall | None,
     api: Any = grpc,
 ) -> tuple[Connection, Any]:
     """Return a connection over the caller's `channel`, or over a new one, and the new channel or None.
@@ -263,9 +317,11 @@ def connect(
             retries=retries,
             max_message_bytes=max_message_bytes,
             round_robin=round_robin,
+            keepalive_seconds=keepalive_seconds,
             api=api,
         )
-    return Connection(channel, target=target, model=model, compression=compression), opened
+    connection = Connection(channel, target=target, model=model, compression=compression, on_call=on_call)
+    return connection, opened
 
 
 def encode_inputs(inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] = ()) -> bytes:

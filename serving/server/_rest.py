@@ -192,10 +192,14 @@ class RestApi:
         self, infer: Callable[..., Any], request: Any, choice: _Choice, body: bytes, observation: Observation
     ) -> Any:
         name, examples = parse_examples(body)
-        request.model_spec.name, request.model_spec.signature_name = choice.model, name
         request.input.CopyFrom(examples)
         observation.signature = name or DEFAULT_SIGNATURE
         with self._lease(choice) as lease, observation.running():
+            try:
+                request.model_spec.name, request.model_spec.signature_name = choice.model, name
+            except UnicodeEncodeError as error:
+                # No name of a signature holds bytes that are not UTF-8.
+                raise invalid_argument(f"No signature was found with the name: {name}") from error
             run = Run(lease.version, self._options.timeout_ms, self._options.check_method_names)
             return infer(lease.servable, request, run)
 

@@ -3,62 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import SimpleNamespace
+from random import Random
 from typing import Any
 
-import numpy as np
 import pytest
-import tensorflow as tf
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2
-from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import classification_pb2, inference_pb2, predict_pb2, regression_pb2
 
-from nann.serving.server import StatusError
 from nann.serving.server._inference import Run, classify, multi_inference, regress
-from nann.serving.server._metrics import Metrics
 from nann.serving.server._predict import predict_proto
-from nann.serving.server._rest import RestApi, RestOptions
+from support.serving_fuzz import API, FakeServable, any_request, is_answered, mutated, seeds
 
-
-def _signature(inputs: dict[str, tf.DType], outputs: Sequence[str]) -> Any:
-    signature = meta_graph_pb2.SignatureDef()
-    for name, dtype in inputs.items():
-        signature.inputs[name].name = f"{name}:0"
-        signature.inputs[name].dtype = dtype.as_datatype_enum
-    for name in outputs:
-        signature.outputs[name].name = f"{name}:0"
-    return signature
-
-
-class _Servable:
-    """Answers with as many rows as its first input has."""
-
-    signatures = {  # noqa: RUF012
-        "serving_default": _signature({"x": tf.float32, "s": tf.string, "n": tf.int8}, ["y"]),
-        "one": _signature({"x": tf.int64}, ["y"]),
-        "classify": _signature({"inputs": tf.string}, ["scores"]),
-        "regress": _signature({"inputs": tf.string}, ["outputs"]),
-    }
-
-    def run(self, feeds: Any, fetches: Sequence[str], *, timeout_ms: int | None) -> list[Any]:
-        first = next(iter(feeds.values()), np.zeros(1))
-        rows = len(first) if first.ndim else 1
-        shapes = {"scores:0": (rows, 2)}
-        return [np.zeros(shapes.get(name, (rows,)), np.float32) for name in fetches]
-
-
-class _Manager:
-    @contextmanager
-    def lease(self, name: str, **choice: Any) -> Iterator[Any]:
-        yield SimpleNamespace(servable=_Servable(), version=1)
-
-
-_API = RestApi(_Manager(), RestOptions(), Metrics())  # type: ignore[arg-type]
 _LEAVES = (
     st.none()
     | st.booleans()
@@ -88,7 +46,7 @@ _BODIES = _DOCUMENTS.map(lambda value: json.dumps(value).encode()) | st.binary(m
 @given(body=_BODIES, cut=st.integers(0, 9))
 def test_bodies(verb: str, body: bytes, cut: int) -> None:
     for sent in (body, body[: len(body) - cut]):
-        status, answer = _API.answer("POST", f"/v1/models/m:{verb}", sent)
+        status, answer = API.answer("POST", f"/v1/models/m:{verb}", sent)
         assert status in (200, 400), (status, answer)
 
 
@@ -116,7 +74,7 @@ def test_tensor_protos(inputs: dict[str, Any], signature: str) -> None:
     request.model_spec.name, request.model_spec.signature_name = "m", signature
     for name, proto in inputs.items():
         request.inputs[name].CopyFrom(proto)
-    _is_answered(lambda: predict_proto(_Servable(), request, version=1, timeout_ms=None))  # type: ignore[arg-type]
+    is_answered(lambda: predict_proto(FakeServable(), request, version=1, timeout_ms=None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -134,13 +92,14 @@ def test_other_requests(infer: Any, kind: Any, data: bytes) -> None:
         request = kind.FromString(data)
     except DecodeError:
         return
-    _is_answered(lambda: infer(_Servable(), request, Run(1, None)))
+    is_answered(lambda: infer(FakeServable(), request, Run(1, None)))
 
 
-def _is_answered(ask: Any) -> None:
-    try:
-        ask()
-        return
-    except StatusError as error:
-        code = error.code.name
-    assert code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED")
+def test_mutations_of_recorded_requests() -> None:
+    """Each of them 40 times; `make test-long` tries a million by what they reach in the code."""
+    random = Random(0)
+    recorded = seeds()
+    assert len(recorded) > 100
+    for seed in recorded:
+        for _ in range(40):
+            any_request(mutated(seed, random))
