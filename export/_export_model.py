@@ -30,7 +30,7 @@ from nann.export._verify_model import compare_with_model
 from nann.export._warmup import write_warmup
 from nann.export.item_side import write_item_side
 from nann.export.manifest import write_manifest
-from nann.export.overlay import reserve_overlay
+from nann.export.overlay import OverlayRoom, reserve_overlay
 from nann.export.scorer import Scorer, freeze_scorer, split_scorer
 from nann.files import staged_directory
 from nann.ops import load_library
@@ -115,7 +115,9 @@ def export_run(
         )
         inputs = replace(inputs, beams=np.asarray(tuned.level_topn, np.int32))
         overlay = reserve_overlay(inputs.items.num_items, options.overlay_share)
-        sample, difference = _write_model(staged, inputs, parts, tuned, options, name=models_dir.name)
+        sample, difference = _write_model(
+            staged, inputs, parts, tuned, options, overlay, name=models_dir.name
+        )
         on_progress("write model", 1, 1)
         verified = compare_with_model(
             staged, inputs, tuned, sample, parts.vocabularies, partial(on_progress, "verify")
@@ -174,7 +176,14 @@ def _parts_of_model(
 
 
 def _write_model(
-    staged: Path, inputs: Inputs, parts: _Parts, tuned: Tuned, options: ExportOptions, *, name: str
+    staged: Path,
+    inputs: Inputs,
+    parts: _Parts,
+    tuned: Tuned,
+    options: ExportOptions,
+    overlay: OverlayRoom | None,
+    *,
+    name: str,
 ) -> tuple[Sample, float]:
     """Write the SavedModel and its warm-up; returns users to ask it for, and how far the split moves a score.
 
@@ -182,7 +191,9 @@ def _write_model(
     """
     work = check_work(inputs.beams, options.max_work)
     assets, scorer = parts.assets, tuned.scorer
-    write_savedmodel(staged, parts.model, scorer, parts.user_side, assets, max_work=options.max_work)
+    write_savedmodel(
+        staged, parts.model, scorer, parts.user_side, assets, max_work=options.max_work, overlay=overlay
+    )
     sample = parts.sample_users(2 if 2 * work <= options.max_work else 1)
     beams, item_id = inputs.beams.tolist(), int(inputs.items.ids[0])
     write_warmup(staged, name, sample, beams, item_id=item_id, max_work=options.max_work)

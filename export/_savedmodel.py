@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from nann.export._assets import ITEM_ID_ORDER, ITEM_IDS, Assets
 from nann.export._signatures import SignatureBuilder, input_names
 from nann.export._user_side import UserSide
+from nann.export.overlay import OverlayRoom
 from nann.export.scorer import Scorer
 from nann.ops import IndexResource
 from nann.run import RetrievalModel
@@ -24,6 +25,7 @@ def write_savedmodel(
     assets: Assets,
     *,
     max_work: int,
+    overlay: OverlayRoom | None,
 ) -> None:
     """Write graph and variables into `folder`, which holds the assets already."""
     module = tf.Module()
@@ -34,10 +36,20 @@ def write_savedmodel(
         id_order=assets.folder / ITEM_ID_ORDER,
         item_tables=assets.item_tables,
         user_tables=assets.user_tables,
+        overlay_capacity=0 if overlay is None else overlay.capacity,
+        export_id="" if overlay is None else overlay.export_id,
     )
     if user_side is not None:
         module.user_side = user_side.resources
-    builder = SignatureBuilder(model, scorer, user_side, module.index, assets.vocabularies, max_work=max_work)
+    builder = SignatureBuilder(
+        model,
+        scorer,
+        user_side,
+        module.index,
+        assets.vocabularies,
+        max_work=max_work,
+        is_live=overlay is not None,
+    )
     # Serving needs no gradients, and saving custom ones (those of silu) fails for a frozen function.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, str(folder), signatures=builder.signatures(), options=options)

@@ -25,11 +25,13 @@ from nann.ops import (
     beam_search,
     ids_to_positions,
     lookup_rows,
+    score_ids,
     score_items,
 )
 from nann.run import RetrievalModel
 
 Tensors = dict[str, tf.Tensor]
+APPLIED_SEGMENT = "applied_segment"
 _RESERVED = (LEVEL_TOPN, EXCLUDE_IDS, ITEM_IDS)
 
 
@@ -42,7 +44,8 @@ def input_names(model: RetrievalModel) -> dict[str, str]:
 class SignatureBuilder:
     """Traces the signatures' functions, which hold the index resource.
 
-    Each state tensor of the model is an input [B, values of one user].
+    Each state tensor of the model is an input [B, values of one user]. With `is_live` answers say which
+    segment they are of (docs/live.md).
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class SignatureBuilder:
         vocabularies: Mapping[str, str],
         *,
         max_work: int = DEFAULT_MAX_WORK,
+        is_live: bool = False,
     ) -> None:
         self._index = index
         self._state = {name: (spec.shape.as_list(), spec.dtype) for name, spec in model.user_state.items()}
@@ -67,6 +71,7 @@ class SignatureBuilder:
         self._user_side = user_side
         self._vocabularies = dict(vocabularies)
         self._max_work = max_work
+        self._is_live = is_live
 
     def signatures(self) -> dict[str, Any]:
         """Name of each signature -> ConcreteFunction."""
@@ -141,6 +146,11 @@ class SignatureBuilder:
             message=f"{ITEM_IDS}: expected a row for each row of {next(iter(self._state))}",
         )
         with tf.control_dependencies([same_batch]):
+            if self._is_live:
+                # One op, because positions of one state of the index need not be those of the next.
+                options = self._scorer.scoring_options()
+                scores, applied_segment = score_ids(self._index, state, tf.identity(item_ids), **options)
+                return {"scores": scores, APPLIED_SEGMENT: applied_segment}
             positions = ids_to_positions(self._index, item_ids)
         scores = score_items(
             self._index,
@@ -164,12 +174,13 @@ class SignatureBuilder:
     def _search_rows(self, state: list[tf.Tensor], level_topn: tf.Tensor, exclude_ids: tf.Tensor) -> Tensors:
         """Search for rows that may come from several callers, of which each learns what became of its own."""
         found = self._search(state, level_topn, exclude_ids, keep_valid_rows=True)
-        return {
+        outputs = {
             "top_k": found.ids,
             "scores": found.scores,
             "items_scored": found.items_scored,
             "row_status": found.row_status,
         }
+        return {**outputs, APPLIED_SEGMENT: found.applied_segment} if self._is_live else outputs
 
     def _search(
         self,

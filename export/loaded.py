@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from nann.export._samples import Arrays
 from nann.files import without_patterns
 from nann.ops import load_library
 
+# Of the op library: docs/live.md.
+_UPDATES_POLL = "NANN_UPDATES_POLL_MS"
+
 
 class LoadedModel:
-    """A loaded export. Thread-safe. It holds memory and mapped files until it is closed.
+    """A loaded export, without segments. Thread-safe. It holds memory and mapped files until it is closed.
 
     Example:
 
@@ -31,7 +35,7 @@ class LoadedModel:
         self.session: Any = tf.compat.v1.Session(graph=tf.Graph())
         with without_patterns(model_dir) as folder:
             try:
-                with _without_deprecation_notice(), self.session.graph.as_default():
+                with _without_deprecation_notice(), _without_segments(), self.session.graph.as_default():
                     meta_graph = tf.compat.v1.saved_model.loader.load(self.session, ["serve"], str(folder))
             except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
                 self.session.close()
@@ -79,6 +83,19 @@ def loaded(model_dir: Path) -> Iterator[LoadedModel]:
                 f"{model_dir}: expected answers, found: {error.message}. "
                 "Do not serve this export; report this with the model."
             ) from error
+
+
+@contextlib.contextmanager
+def _without_segments() -> Iterator[None]:
+    """Have models load their base alone: that is what is verified and measured."""
+    before = os.environ.get(_UPDATES_POLL)
+    os.environ[_UPDATES_POLL] = "0"
+    try:
+        yield
+    finally:
+        del os.environ[_UPDATES_POLL]
+        if before is not None:
+            os.environ[_UPDATES_POLL] = before
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nann.ops._beam_search import BeamSearchResult as BeamSearchResult
     from nann.ops._beam_search import Precision as Precision
     from nann.ops._beam_search import beam_search as beam_search
+    from nann.ops._beam_search import score_ids as score_ids
     from nann.ops._beam_search import score_items as score_items
     from nann.ops._composed_walk import composed_beam_search as composed_beam_search
     from nann.ops._filters import evaluate_filter as evaluate_filter
@@ -50,6 +51,7 @@ __getattr__ = lazy_names(
             "BeamSearchResult",
             "Precision",
             "beam_search",
+            "score_ids",
             "score_items",
         ),
         "nann.ops._composed_walk": ("composed_beam_search",),

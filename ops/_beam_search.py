@@ -23,14 +23,15 @@ Precision = Literal["float32", "bfloat16"]
 class BeamSearchResult(NamedTuple):
     """The answer of a search for B users.
 
-    ids:          item ids int64 [B, k], best first, -1 where fewer than k items were found.
-    scores:       float32 [B, k], -inf where the id is -1.
-    items_scored: int32 [B], number of items that the scorer was run on.
-    row_status:   int32 [B], 0 or, with `keep_valid_rows`, the google.rpc.Code for which a row is padding.
+    ids:             item ids int64 [B, k], best first, -1 where fewer than k items were found.
+    scores:          float32 [B, k], -inf where the id is -1.
+    items_scored:    int32 [B], number of items that the scorer was run on.
+    row_status:      int32 [B], 0 or, with `keep_valid_rows`, the google.rpc.Code for which a row is padding.
+    applied_segment: int64 [B], the last segment of the state that was searched, 0 for the base.
 
     Example:
-      >>> ids, scores = tf.constant([[7, -1]]), tf.constant([[0.5, -np.inf]])
-      >>> found = BeamSearchResult(ids, scores, tf.constant([1]), tf.constant([0]))
+      >>> ids, scores, zeros = tf.constant([[7, -1]]), tf.constant([[0.5, -np.inf]]), tf.constant([0])
+      >>> found = BeamSearchResult(ids, scores, tf.constant([1]), zeros, tf.cast(zeros, tf.int64))
       >>> found.ids.shape
       TensorShape([1, 2])
     """
@@ -39,6 +40,7 @@ class BeamSearchResult(NamedTuple):
     scores: tf.Tensor
     items_scored: tf.Tensor
     row_status: tf.Tensor
+    applied_segment: tf.Tensor
 
 
 def beam_search(
@@ -159,6 +161,45 @@ def score_items(
         positions=positions,
         **_scorer_attributes(scorer, user_functions, item_tables, tile_rows, program, precision),
     )
+
+
+def score_ids(
+    index: IndexResource,
+    user_state: Sequence[tf.Tensor],
+    item_ids: tf.Tensor,
+    *,
+    scorer: Any,
+    user_functions: Sequence[Any] = (),
+    item_tables: Sequence[str] = ("item_embs",),
+    tile_rows: int = DEFAULT_TILE_ROWS,
+    program: bytes = b"",
+    precision: Precision = "float32",
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`score_items` by item ids, which are looked up in the state of the index that is scored.
+
+    item_ids: int64 [B, n].
+
+    Returns scores float32 [B, n], -inf where the index has no such item, and `applied_segment` int64 [B], the
+    last segment of that state.
+
+    Example:
+      >>> shapes = [tf.TensorSpec([8]), tf.TensorSpec([128, 8])]
+      >>> @tf.function(input_signature=shapes, autograph=False)
+      ... def inner_product(user, items):
+      ...     return tf.linalg.matvec(items, user)
+      >>> scorer = inner_product.get_concrete_function()
+      >>> unknown = tf.constant([[-5]], tf.int64)
+      >>> scores, applied_segment = score_ids(index, [tf.zeros([1, 8])], unknown, scorer=scorer)
+      >>> scores.numpy(), applied_segment.numpy()
+      (array([[-inf]], dtype=float32), array([0]))
+    """
+    found = load_library().nann_score_ids(
+        index=index.resource_handle,
+        user_state=[tf.convert_to_tensor(tensor) for tensor in user_state],
+        item_ids=item_ids,
+        **_scorer_attributes(scorer, user_functions, item_tables, tile_rows, program, precision),
+    )
+    return found.scores, found.applied_segment
 
 
 def _scorer_attributes(

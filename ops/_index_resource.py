@@ -24,6 +24,9 @@ class IndexResource(tf.saved_model.experimental.TrackableResource):
     user_tables: name -> .npy file, the same types [rows, width], or int64 [rows] for a vocabulary, ascending.
     id_order:    .npy file, int32 [N], positions in the order of their ids; computed at load when absent.
     prefault:    read every page at load, so that no request waits for the disk.
+    overlay_capacity: number of new items that segments may add (docs/live.md); 0 reads no segments. The
+                 segments of a SavedModel lie beside its version folder.
+    export_id:   32 hexadecimal digits, which its segments carry too.
 
     Every file is a `tf.saved_model.Asset`. All of them are checked, to the last offset, when the resource is
     made and whenever a SavedModel that holds it is loaded: a damaged file raises
@@ -49,6 +52,8 @@ class IndexResource(tf.saved_model.experimental.TrackableResource):
         user_tables: Mapping[str, str | Path] | None = None,
         id_order: str | Path | None = None,
         prefault: bool = False,
+        overlay_capacity: int = 0,
+        export_id: str = "",
     ) -> None:
         super().__init__()
         self._ops = load_library()
@@ -56,6 +61,7 @@ class IndexResource(tf.saved_model.experimental.TrackableResource):
         self.meta = read_meta(index_dir)
         levels = range(self.meta.start_level)
         self._prefault = prefault
+        self._overlay_capacity, self._export_id = overlay_capacity, export_id
         self._item_table_names, self._item_table_types = _names_and_types(item_tables)
         self._user_table_names, self._user_table_types = _names_and_types(user_tables or {})
         self._item_ids = self._asset("item_ids", item_ids)
@@ -97,6 +103,8 @@ class IndexResource(tf.saved_model.experimental.TrackableResource):
             user_table_names=self._user_table_names,
             user_table_types=self._user_table_types,
             prefault=self._prefault,
+            overlay_capacity=self._overlay_capacity,
+            export_id=self._export_id,
         )
 
 

@@ -15,8 +15,13 @@ set(NANN_CORE_SOURCES
   core/index/graph.cc
   core/index/npy.cc
   core/index/table.cc
+  core/live/crc32.cc
   core/live/editable_graph.cc
+  core/live/extended_array.cc
   core/live/link_builder.cc
+  core/live/list_store.cc
+  core/live/overlay.cc
+  core/live/segment.cc
   core/scorer/executor_layout.cc
   core/scorer/matrix_layouts.cc
   core/scorer/native_executor.cc
@@ -47,12 +52,17 @@ set(NANN_KERNEL_SOURCES
   kernels/filter/evaluate_filter_kernel.cc
   kernels/filter/mapped_attributes.cc
   kernels/index/gather_kernel.cc
+  kernels/index/index.cc
   kernels/index/index_kernel.cc
+  kernels/index/index_loader.cc
   kernels/index/index_op_kernel.cc
   kernels/index/index_resource.cc
   kernels/index/lookup_kernel.cc
   kernels/index/mapped_file.cc
   kernels/live/link_builder_kernel.cc
+  kernels/live/live_index.cc
+  kernels/live/segment_folder.cc
+  kernels/live/segment_watcher.cc
   kernels/metrics/metrics.cc
   kernels/metrics/metrics_kernel.cc
   kernels/scorer/native_scorer.cc

@@ -31,6 +31,7 @@ def filtered_search(
     everything: bool = False,
     expand: int = 0,
     proxy: ProxyTables | None = None,
+    deleted: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[npt.NDArray[np.int64], Scores, int, bool]:
     """The search for one user, whatever the walk, by the rules of docs/design.md, "Filters".
 
@@ -38,6 +39,7 @@ def filtered_search(
     counted:    whether the search knows how many pass.
     everything: score every item that passes, in place of a walk.
     expand, proxy: as in `adaptive_search` and `proxy_search`.
+    deleted:    bool [N], the positions that segments have deleted (docs/live.md); None: there are none.
 
     Returns what `beam_search` does, and whether every item that may be a result was scored.
     """
@@ -46,16 +48,23 @@ def filtered_search(
     width = int(beams[-1 - graph.meta.hops_per_level[0] : -1].max())
     if passes is not None and counted and passes.all():
         passes = None
-    excluded = np.isin(item_ids, np.asarray(exclude_ids, np.int64))
-    selected = ~excluded if passes is None else passes & ~excluded
+    live = np.ones(items, np.bool_) if deleted is None else ~deleted
+    excluded = np.isin(item_ids, np.asarray(exclude_ids, np.int64)) & live
+    selected = live & ~excluded if passes is None else passes & live & ~excluded
     count = int(selected.sum()) if passes is None or counted else None
     request = (graph, item_ids, score_fn, level_topn, exclude_ids)
     if passes is None and excluded.sum() <= max(width, LEAST_RULE_K):
+        walked: Search = functools.partial(beam_search, deleted=deleted)
+        if expand:
+            walked = functools.partial(adaptive_search, expand=expand, deleted=deleted)
         if everything:
-            return *score_all(*request), True
+            return *score_all(*request, selected=live), True
         if proxy is not None:
-            return *proxy_search(*request, proxy=proxy, expand=expand), False
-        return *(adaptive_search(*request, expand=expand) if expand else beam_search(*request)), False
+            found = proxy_search(
+                *request, proxy=proxy, expand=expand, selected=selected, count=count, otherwise=walked
+            )
+            return *found, False
+        return *walked(*request), False
 
     few = count is not None and count <= SCORED_PER_RESULT * max(k, LEAST_RULE_K)
     fewer_than_walked = count is not None and count**2 <= SCORED_PER_EXPANDED * width * items

@@ -51,11 +51,15 @@ _LANES = 16
 
 
 class ProxyTables(NamedTuple):
-    """A proxy walk with the tables that it names: features [N, C], samples int64 [S]."""
+    """A proxy walk with the tables that it names: features [N, C], samples int64 [S].
+
+    base_items: the N of `samples`, where segments have added items; None: that of the graph.
+    """
 
     walk: ProxyWalk
     features: npt.NDArray[Any]
     samples: npt.NDArray[np.int64]
+    base_items: int | None = None
 
 
 def proxy_search(
@@ -89,7 +93,7 @@ def proxy_search(
         count = int(selected.sum())
     if count == graph.meta.num_items:
         selected = None
-    groups, positions = np.divmod(proxy.samples, graph.meta.num_items)
+    groups, positions = np.divmod(proxy.samples, proxy.base_items or graph.meta.num_items)
     anchors, *clusters = [positions[groups == group] for group in range(groups[-1] + 1)]
     walk = _Walk(graph, item_ids, score_fn, proxy.walk, proxy.features, width, keep, selected, count)
     if not walk.score_anchors(anchors.tolist()):
@@ -167,7 +171,7 @@ class _Walk:
     def best(self, positions: Sequence[int], values: npt.NDArray[Any], count: int) -> list[int]:
         """The `count` best by value, best first; of equal ones the smaller item id first."""
         at = np.asarray(positions, np.int64)
-        return [int(p) for p in at[np.lexsort((self.item_ids[at], -values))[:count]]]
+        return [int(p) for p in at[np.lexsort((at, self.item_ids[at], -values))[:count]]]
 
     def score_anchors(self, anchors: list[int]) -> bool:
         """Step 1: fit the scores of the anchors. False where they say nothing."""

@@ -11,6 +11,18 @@ absl::Status BatchDim(InferenceContext* c, DimensionHandle* batch) {
   return absl::OkStatus();
 }
 
+// Of the ops that score given items, the last input: output 0 has its shape.
+absl::Status ScoreShape(InferenceContext* c) {
+  ShapeHandle unused, items;
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 0, &unused));
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(c->num_inputs() - 1), 2, &items));
+  DimensionHandle batch;
+  TF_RETURN_IF_ERROR(BatchDim(c, &batch));
+  TF_RETURN_IF_ERROR(c->Merge(batch, c->Dim(items, 0), &batch));
+  c->set_output(0, c->Matrix(batch, c->Dim(items, 1)));
+  return absl::OkStatus();
+}
+
 REGISTER_OP("Nann>BeamSearch")
     .Input("index: resource")
     .Input("user_state: user_types")
@@ -20,6 +32,7 @@ REGISTER_OP("Nann>BeamSearch")
     .Output("scores: float")
     .Output("items_scored: int32")
     .Output("row_status: int32")
+    .Output("applied_segment: int64")
     .Attr("user_types: list(type) >= 1")
     .Attr("scorer: func")
     .Attr("user_functions: list(func) = []")
@@ -55,6 +68,7 @@ REGISTER_OP("Nann>BeamSearch")
       c->set_output(1, top_k);
       c->set_output(2, c->Vector(batch));
       c->set_output(3, c->Vector(batch));
+      c->set_output(4, c->Vector(batch));
       return absl::OkStatus();
     })
     .Doc(R"doc(
@@ -76,6 +90,7 @@ scores: float32[batch, k].
 items_scored: int32[batch]. Items that the scorer was run on; one that two levels meet counts twice.
 row_status: int32[batch]. 0, or with `keep_valid_rows` why a row is padding: 3 when its beams are not valid, 8
   when it takes too much of `max_work`.
+applied_segment: int64[batch]. The last segment of the state that was searched, in each row the same; 0: the base.
 scorer: a function without captures: (<user_types>[...] of one user, float32[tile_rows, width] an item table)
   -> float32[tile_rows].
 user_functions: none, or one function without captures, run once a row of the batch: (<user_types>[...] of one
@@ -120,16 +135,7 @@ REGISTER_OP("Nann>ScoreItems")
     .Attr("precision: {'float32', 'bfloat16'} = 'float32'")
     .Attr("item_tables: list(string) >= 1")
     .Attr("tile_rows: int >= 1 = 128")
-    .SetShapeFn([](InferenceContext* c) {
-      ShapeHandle unused, positions;
-      TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 0, &unused));
-      TF_RETURN_IF_ERROR(c->WithRank(c->input(c->num_inputs() - 1), 2, &positions));
-      DimensionHandle batch;
-      TF_RETURN_IF_ERROR(BatchDim(c, &batch));
-      TF_RETURN_IF_ERROR(c->Merge(batch, c->Dim(positions, 0), &batch));
-      c->set_output(0, c->Matrix(batch, c->Dim(positions, 1)));
-      return absl::OkStatus();
-    })
+    .SetShapeFn(ScoreShape)
     .Doc(R"doc(
 Scores given items for each user, in the same tiles as `Nann>BeamSearch`.
 
@@ -137,6 +143,42 @@ index: resource[]. The handle of an initialized index.
 user_state: <user_types>[batch, ...]. What the scorer knows of each user.
 positions: int32[batch, n]. Positions in the index; -1 means unknown.
 scores: float32[batch, n]. -infinity where the position is -1.
+scorer: as in `Nann>BeamSearch`.
+user_functions: as in `Nann>BeamSearch`.
+scorer_program: as in `Nann>BeamSearch`.
+native_scorer: as in `Nann>BeamSearch`.
+precision: as in `Nann>BeamSearch`.
+item_tables: as in `Nann>BeamSearch`.
+tile_rows: rows a call of the scorer.
+)doc");
+
+REGISTER_OP("Nann>ScoreIds")
+    .Input("index: resource")
+    .Input("user_state: user_types")
+    .Input("item_ids: int64")
+    .Output("scores: float")
+    .Output("applied_segment: int64")
+    .Attr("user_types: list(type) >= 1")
+    .Attr("scorer: func")
+    .Attr("user_functions: list(func) = []")
+    .Attr("scorer_program: string = ''")
+    .Attr("native_scorer: string = ''")
+    .Attr("precision: {'float32', 'bfloat16'} = 'float32'")
+    .Attr("item_tables: list(string) >= 1")
+    .Attr("tile_rows: int >= 1 = 128")
+    .SetShapeFn([](InferenceContext* c) {
+      TF_RETURN_IF_ERROR(ScoreShape(c));
+      c->set_output(1, c->Vector(c->Dim(c->output(0), 0)));
+      return absl::OkStatus();
+    })
+    .Doc(R"doc(
+`Nann>ScoreItems` by item ids: they are looked up and scored in one state of the index.
+
+index: resource[]. The handle of an initialized index.
+user_state: <user_types>[batch, ...]. What the scorer knows of each user.
+item_ids: int64[batch, n].
+scores: float32[batch, n]. -infinity where the index has no such item.
+applied_segment: int64[batch]. As of `Nann>BeamSearch`.
 scorer: as in `Nann>BeamSearch`.
 user_functions: as in `Nann>BeamSearch`.
 scorer_program: as in `Nann>BeamSearch`.

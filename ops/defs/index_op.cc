@@ -48,6 +48,8 @@ REGISTER_OP("Nann>IndexInitialize")
     .Attr("user_table_names: list(string)")
     .Attr("user_table_types: list({float, half, bfloat16, int64})")
     .Attr("prefault: bool = false")
+    .Attr("overlay_capacity: int >= 0 = 0")
+    .Attr("export_id: string = ''")
     .SetIsStateful()
     .SetShapeFn([](InferenceContext* c) {
       int32_t levels = 0;
@@ -84,6 +86,10 @@ item_table_types: T types; a bfloat16 file is of uint16.
 user_table_names: U names, each once.
 user_table_types: U types; as above.
 prefault: read every page once, so that no request waits for the disk.
+overlay_capacity: how many new items segments may add (docs/live.md); 0: no segments are read. More than 0: those
+  beside the export are applied before the op returns, and a thread applies later ones until the handle's index
+  is replaced or gone.
+export_id: of the segments, 32 hexadecimal digits.
 )doc");
 
 }  // namespace

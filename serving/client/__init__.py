@@ -17,6 +17,7 @@ from nann.serving.client._errors import ModelNotFoundError as ModelNotFoundError
 from nann.serving.client._errors import NannClientError as NannClientError
 from nann.serving.client._errors import RequestRejectedError as RequestRejectedError
 from nann.serving.client._errors import ResponseError as ResponseError
+from nann.serving.client._errors import StaleReplicaError as StaleReplicaError
 from nann.serving.client._errors import UnavailableError as UnavailableError
 from nann.serving.client._errors import VersionMismatchError as VersionMismatchError
 from nann.serving.client._results import MissingShard as MissingShard

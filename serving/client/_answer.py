@@ -13,6 +13,8 @@ from nann.serving.client._errors import NannClientError, ResponseError
 from nann.serving.client._query import Query
 from nann.serving.client._results import TopK
 
+_APPLIED_SEGMENT = "applied_segment"
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -51,7 +53,12 @@ class Answer:
             model_version=self.version,
             passing=self.output("passing", np.int64, (query.users,)) if has_filter else None,
             exact=self.output("exact", np.bool_, (query.users,)) if has_filter else None,
+            applied_segment=self.applied_segment(query) if _APPLIED_SEGMENT in self.outputs else None,
         )
+
+    def applied_segment(self, query: Query) -> int:
+        """Return the last segment that the answer's items have, of all users."""
+        return int(self.output(_APPLIED_SEGMENT, np.int64, (query.users,)).min())
 
     def row_status(self, query: Query) -> NDArray[np.int32]:
         """Return the number of each user's status code, int32 [B]; zeros if the signature has none."""

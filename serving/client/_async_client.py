@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,7 @@ from nann.serving.client._asked_model import AskedModel
 from nann.serving.client._channel import MAX_MESSAGE_BYTES
 from nann.serving.client._connection import Deadline, OnCall, Version, connect, encode_inputs
 from nann.serving.client._errors import DeadlineExceededError
+from nann.serving.client._freshness import RETRY_SECONDS, must_ask_again, signature_for
 from nann.serving.client._query import Features, Ids, Query, SpecOf, State, Where
 from nann.serving.client._results import ModelMetadata, TensorSpec, TopK, VersionStatus
 from nann.serving.client._rows import checked_rows
@@ -122,6 +124,7 @@ class AsyncNannClient(AskedModel):
         *,
         exclude_ids: Ids | None = None,
         where: Where | None = None,
+        min_segment: int | None = None,
         timeout: float | None = None,
         version: Version = None,
         signature: str | None = None,
@@ -141,11 +144,11 @@ class AsyncNannClient(AskedModel):
                 level_topn,
                 exclude_ids=exclude_ids,
                 where=where,
-                signature=signature,
+                signature=signature_for(signature, min_segment, where),
                 spec_of=spec_of,
             )
 
-        query, answer = await self._asked(build, version, timeout)
+        query, answer = await self._asked(build, version, timeout, min_segment)
         return checked_rows(query, [answer], answer.top_k(query))
 
     async def top_k_by_ids(
@@ -157,6 +160,7 @@ class AsyncNannClient(AskedModel):
         level_topn: ArrayLike,
         exclude_ids: Ids | None = None,
         where: Where | None = None,
+        min_segment: int | None = None,
         timeout: float | None = None,
         version: Version = None,
         signature: str | None = None,
@@ -181,7 +185,7 @@ class AsyncNannClient(AskedModel):
                 spec_of=spec_of,
             )
 
-        query, answer = await self._asked(build, version, timeout)
+        query, answer = await self._asked(build, version, timeout, min_segment)
         return checked_rows(query, [answer], answer.top_k(query))
 
     async def score(
@@ -189,6 +193,7 @@ class AsyncNannClient(AskedModel):
         comm_seq: State,
         item_ids: ArrayLike,
         *,
+        min_segment: int | None = None,
         timeout: float | None = None,
         version: Version = None,
         signature: str = "score",
@@ -203,7 +208,7 @@ class AsyncNannClient(AskedModel):
         def build(spec_of: SpecOf) -> Query:
             return _query.score_of_items(comm_seq, item_ids, signature=signature, spec_of=spec_of)
 
-        query, answer = await self._asked(build, version, timeout)
+        query, answer = await self._asked(build, version, timeout, min_segment)
         return answer.scores(query)
 
     async def predict(
@@ -250,14 +255,22 @@ class AsyncNannClient(AskedModel):
         return await self._connection.status(version).result_async(deadline)
 
     async def _asked(
-        self, build: Callable[[SpecOf], Query], version: Version, timeout: float | None
+        self,
+        build: Callable[[SpecOf], Query],
+        version: Version,
+        timeout: float | None,
+        min_segment: int | None,
     ) -> tuple[Query, Answer]:
-        """Return the query that `build` makes, and the server's answer."""
+        """Return the query that `build` makes, and the server's answer, which has `min_segment`."""
         version, deadline = self._options(version, timeout)
         query = await self._built(build, version, deadline)
-        with self._noticing_rejections():
-            call = self._connection.predict(query.signature, encode_inputs(query.inputs), version)
-            return query, await call.result_async(deadline)
+        while True:
+            with self._noticing_rejections():
+                call = self._connection.predict(query.signature, encode_inputs(query.inputs), version)
+                answer = await call.result_async(deadline)
+            if not must_ask_again(query, [answer], min_segment, deadline):
+                return query, answer
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _built(self, build: Callable[[SpecOf], Query], version: Version, deadline: Deadline) -> Query:
         """Return the query; fetch the signatures only if building it asks for them."""

@@ -128,6 +128,20 @@ class VersionMismatchError(NannClientError):
     """
 
 
+class StaleReplicaError(NannClientError):
+    """The server has not applied the segment that the call asked for.
+
+    Example:
+      >>> try:
+      ...     client.top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10], min_segment=17, timeout=1)
+      ... except StaleReplicaError:
+      ...     print("the server is behind: is the segment in its folder?")
+      ... except ResponseError:
+      ...     print("the export takes no segments")
+      the export takes no segments
+    """
+
+
 _KINDS: dict[str, type[NannClientError]] = {
     "DEADLINE_EXCEEDED": DeadlineExceededError,
     "UNAVAILABLE": UnavailableError,

@@ -25,6 +25,9 @@ class TopK:
         counted, because they are many. None from a search without `where`.
       exact: bool [B], whether every item that passes was scored, so that no better one exists. None from a
         search without `where`.
+      applied_segment: number of the last segment that the answer's items have, 0 for the export's own. None
+        from an export without an overlay, from "serving_default", and over several shards, which number
+        their segments apart.
 
     Example:
       >>> result = client.top_k(comm_seq, level_topn=[20, 30, 30, 30, 30, 10])
@@ -39,6 +42,7 @@ class TopK:
     model_version: int | None
     passing: NDArray[np.int64] | None = field(default=None, kw_only=True)
     exact: NDArray[np.bool_] | None = field(default=None, kw_only=True)
+    applied_segment: int | None = field(default=None, kw_only=True)
 
     def __iter__(self) -> Iterator[NDArray[np.int64] | NDArray[np.float32]]:
         return iter((self.ids, self.scores))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import TracebackType
@@ -14,6 +15,7 @@ from nann.serving.client import _query
 from nann.serving.client._answer import Answer
 from nann.serving.client._asked_model import AskedModel
 from nann.serving.client._connection import Deadline, Version
+from nann.serving.client._freshness import RETRY_SECONDS, must_ask_again, signature_for
 from nann.serving.client._query import Features, Ids, Query, State, Where
 from nann.serving.client._results import MissingShard, ModelMetadata, TopK
 
@@ -47,6 +49,7 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
         *,
         exclude_ids: Ids | None = None,
         where: Where | None = None,
+        min_segment: int | None = None,
         timeout: float | None = None,
         version: Version = None,
         signature: str | None = None,
@@ -65,6 +68,8 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
             per user.
           where: a filter over attributes of the items, such as "price <= 20 AND brand IN (3, 7)": one for all
             users or one per user; "" lets every item pass. docs/filters.md describes the language.
+          min_segment: number of a segment (docs/live.md) that the answer's items must have. The server is
+            asked again until they do. Of several shards each must have a segment of this number or a later.
           timeout: seconds; overrides the client's.
           version: a number or a label; overrides the client's.
           signature: default "retrieve_where" with `where`; "serving_default" for float16 without exclusions
@@ -75,6 +80,7 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
           InvalidInputError: an argument has the wrong type or shape, or `where` is given and the model's
             export has no attributes.
           VersionMismatchError: the shards have no version in common.
+          StaleReplicaError: no answer within the timeout has `min_segment`.
           NannClientError: the call failed, see its subclasses. `ShardedClient` raises it when a shard failed
             or, with `allow_partial`, when all did. It raises RequestRejectedError and ResponseError for any
             shard, because every shard would refuse the request.
@@ -90,10 +96,10 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
             level_topn,
             exclude_ids=exclude_ids,
             where=where,
-            signature=signature,
+            signature=signature_for(signature, min_segment, where),
             spec_of=self._spec_of(version, deadline),
         )
-        return self._search(query, version, deadline, allow_partial)
+        return self._search(query, version, deadline, allow_partial, min_segment)
 
     def top_k_by_ids(
         self,
@@ -104,6 +110,7 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
         level_topn: ArrayLike,
         exclude_ids: Ids | None = None,
         where: Where | None = None,
+        min_segment: int | None = None,
         timeout: float | None = None,
         version: Version = None,
         signature: str | None = None,
@@ -138,13 +145,14 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
             signature=signature,
             spec_of=self._spec_of(version, deadline),
         )
-        return self._search(query, version, deadline, allow_partial)
+        return self._search(query, version, deadline, allow_partial, min_segment)
 
     def score(
         self,
         comm_seq: State,
         item_ids: ArrayLike,
         *,
+        min_segment: int | None = None,
         timeout: float | None = None,
         version: Version = None,
         signature: str = "score",
@@ -167,8 +175,7 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
         query = _query.score_of_items(
             comm_seq, item_ids, signature=signature, spec_of=self._spec_of(version, deadline)
         )
-        with self._noticing_rejections():
-            answers, _ = self._ask(query, version, deadline, allow_partial=False)
+        answers, _ = self._ask_fresh(query, version, deadline, allow_partial=False, min_segment=min_segment)
         # A shard answers -inf for the items of the others.
         scores: NDArray[np.float32] = np.maximum.reduce([answer.scores(query) for answer in answers])
         return scores
@@ -188,11 +195,34 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
         """Return the signatures of the model."""
 
     def _search(
-        self, query: Query, version: Version, deadline: Deadline, allow_partial: bool | None
+        self,
+        query: Query,
+        version: Version,
+        deadline: Deadline,
+        allow_partial: bool | None,
+        min_segment: int | None,
     ) -> Result:
-        with self._noticing_rejections():
-            answers, missing = self._ask(query, version, deadline, allow_partial=allow_partial)
+        answers, missing = self._ask_fresh(
+            query, version, deadline, allow_partial=allow_partial, min_segment=min_segment
+        )
         return self._combine(query, answers, missing)
+
+    def _ask_fresh(
+        self,
+        query: Query,
+        version: Version,
+        deadline: Deadline,
+        *,
+        allow_partial: bool | None,
+        min_segment: int | None,
+    ) -> tuple[list[Answer], tuple[MissingShard, ...]]:
+        """`_ask`, until all answers have `min_segment`."""
+        while True:
+            with self._noticing_rejections():
+                answers, missing = self._ask(query, version, deadline, allow_partial=allow_partial)
+            if not must_ask_again(query, answers, min_segment, deadline):
+                return answers, missing
+            time.sleep(RETRY_SECONDS)
 
     def _spec_of(self, version: Version, deadline: Deadline) -> _query.SpecOf:
         """Return a function that looks inputs up in the signatures, which it fetches when it is called."""

@@ -31,6 +31,8 @@ _LOAD_LATENCY = "/tensorflow/cc/saved_model/load_latency"
 _SESSION_RUNS = "/tensorflow/core/direct_session_runs"
 _NANN_COUNT = "/nann/request_count"
 _NANN_LATENCY = "/nann/request_latency"
+# The ops tell values by name; all others are counters.
+_OPS_GAUGES = ("/nann/overlay_items", "/nann/segment_lag_ms")
 
 # TensorFlow Serving's limits for latencies in microseconds: 10 to some 20 minutes.
 LATENCY_LIMITS = tuple(10 * 1.8**power for power in range(33))
@@ -142,7 +144,8 @@ class Metrics:
                 **{name: _histogram_lines(name, cells) for name, cells in self._histograms.items()},
             }
         samples |= {name: [f"{_exported(name)}{{}} {value}"] for name, value in ops.items()}
-        kinds = {**_kinds(), **dict.fromkeys([*ops, _NANN_COUNT], "counter"), _NANN_LATENCY: "histogram"}
+        of_ops = {name: "gauge" if name in _OPS_GAUGES else "counter" for name in ops}
+        kinds = {**_kinds(), **of_ops, _NANN_COUNT: "counter", _NANN_LATENCY: "histogram"}
         lines: list[str] = []
         for name in sorted(kinds):
             lines += [f"# TYPE {_exported(name)} {kinds[name]}", *samples.get(name, [])]

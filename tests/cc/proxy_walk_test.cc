@@ -54,7 +54,7 @@ class ProxyWalkTest : public testing::Test {
   // Runs the walk to its end; every position may be asked for once only.
   void Run(ProxyWalk* walk, const Score& score, const ProxyOptions& options, int64_t width = 60) {
     std::set<int32_t> asked;
-    walk->Start(options, width, 10);
+    walk->Start(&loaded_->graph, options, width, 10);
     while (!walk->done()) {
       ASSERT_FALSE(walk->frontier().empty());
       std::vector<float> scores;
@@ -83,7 +83,7 @@ class ProxyWalkTest : public testing::Test {
 };
 
 TEST_F(ProxyWalkTest, FindsTheTopOfAWaveWithoutScoringTheRest) {
-  ProxyWalk walk(&loaded_->graph);
+  ProxyWalk walk(kItems);
   const auto score = [](int32_t p) { return 5.0f + 3.0f * std::cos(Angle(p - 1234)); };
   Run(&walk, score, Options());
   const std::set<int32_t> found = Positions(walk);
@@ -92,7 +92,7 @@ TEST_F(ProxyWalkTest, FindsTheTopOfAWaveWithoutScoringTheRest) {
 }
 
 TEST_F(ProxyWalkTest, TrueScoresLeadToWhatTheGuessDoesNotKnow) {
-  ProxyWalk walk(&loaded_->graph);
+  ProxyWalk walk(kItems);
   // A second, higher hill, which the features do not show; one of its items is an anchor.
   const auto score = [](int32_t p) {
     return std::cos(Angle(p)) + (p > 1010 && p < 1060 ? 20.0f - std::abs(p - 1035) * 0.1f : 0.0f);
@@ -103,7 +103,7 @@ TEST_F(ProxyWalkTest, TrueScoresLeadToWhatTheGuessDoesNotKnow) {
 }
 
 TEST_F(ProxyWalkTest, GivesUpWhereAnchorsSayNothing) {
-  ProxyWalk walk(&loaded_->graph);
+  ProxyWalk walk(kItems);
   Run(&walk, [](int32_t) { return 2.0f; }, Options());
   EXPECT_TRUE(walk.gave_up());
   Run(&walk, [](int32_t p) { return p == 50 ? kNan : static_cast<float>(p); }, Options());
@@ -113,14 +113,14 @@ TEST_F(ProxyWalkTest, GivesUpWhereAnchorsSayNothing) {
 }
 
 TEST_F(ProxyWalkTest, NanBesidesTheAnchorsOnlyDropsItems) {
-  ProxyWalk walk(&loaded_->graph);
+  ProxyWalk walk(kItems);
   Run(&walk, [](int32_t p) { return p % 50 != 0 && p % 3 == 0 ? kNan : std::cos(Angle(p)); }, Options());
   EXPECT_FALSE(walk.gave_up());
   EXPECT_GT(walk.scored().size(), 100);
 }
 
 TEST_F(ProxyWalkTest, OneObjectServesManySearches) {
-  ProxyWalk walk(&loaded_->graph), fresh(&loaded_->graph);
+  ProxyWalk walk(kItems), fresh(kItems);
   const auto wave = [](int32_t p) { return std::sin(Angle(3 * p)); };
   Run(&walk, [](int32_t p) { return static_cast<float>(p % 17); }, Options(), 200);
   Run(&walk, wave, Options());
@@ -159,7 +159,7 @@ TEST_F(ProxyWalkTest, OptionsAreChecked) {
 
 TEST_F(ProxyWalkTest, GroupNumbersMayBeAsLargeAsTheyLike) {
   samples_.push_back(std::numeric_limits<int64_t>::max() - 5);
-  ProxyWalk walk(&loaded_->graph);
+  ProxyWalk walk(kItems);
   Run(&walk, [](int32_t p) { return std::cos(Angle(p)); }, Options());
   EXPECT_FALSE(walk.gave_up());
 }

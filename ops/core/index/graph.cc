@@ -131,8 +131,17 @@ absl::StatusOr<Graph> Graph::Create(const GraphArrays& arrays) {
     }
     NANN_RETURN_IF_ERROR(CheckLevel(arrays.levels[l], num_items));
     graph.levels_.push_back(
-        {arrays.levels[l].values.Elements<int32_t>(), arrays.levels[l].row_splits.Elements<int64_t>()});
+        {arrays.levels[l].values.Elements<int32_t>(), arrays.levels[l].row_splits.Elements<int64_t>(), {}});
   }
+  return graph;
+}
+
+Graph Graph::With(const GraphChanges& changes) const {
+  Graph graph = *this;
+  graph.item_ids_ = changes.item_ids;
+  graph.new_items_ = changes.new_items;
+  graph.deletions_ = changes.deletions;
+  for (size_t l = 0; l < changes.levels.size(); ++l) graph.levels_[l].changed = changes.levels[l];
   return graph;
 }
 
@@ -141,9 +150,14 @@ int Graph::level_topn_length() const {
 }
 
 int32_t Graph::PositionOf(int64_t item_id) const {
-  const auto at = std::lower_bound(id_order_.begin(), id_order_.end(), item_id,
-                                   [this](int32_t p, int64_t id) { return item_ids_[p] < id; });
-  return at != id_order_.end() && item_ids_[*at] == item_id ? *at : -1;
+  int32_t position = new_items_.Find(item_id, num_items());
+  if (position < 0) {
+    const auto at = std::lower_bound(id_order_.begin(), id_order_.end(), item_id,
+                                     [this](int32_t p, int64_t id) { return item_ids_[p] < id; });
+    if (at == id_order_.end() || item_ids_[*at] != item_id) return -1;
+    position = *at;
+  }
+  return deletions_.any() && deletions_.Contains(position) ? -1 : position;
 }
 
 std::vector<int32_t> SortedById(absl::Span<const int64_t> item_ids) {

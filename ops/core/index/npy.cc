@@ -101,6 +101,7 @@ absl::Status ParseHeader(absl::string_view header, NpyArray* array) {
 
 }  // namespace
 
+const char* DTypeInFile(DType dtype) { return InfoOf(dtype).descr; }
 const char* DTypeName(DType dtype) { return InfoOf(dtype).name; }
 int64_t DTypeSize(DType dtype) { return InfoOf(dtype).size; }
 

@@ -14,8 +14,9 @@ namespace nann {
 
 enum class DType { kFloat32, kFloat16, kUint16, kInt32, kInt64, kUint64, kUint8, kBool };
 
-// NumPy's name of the type, for messages, and its size in bytes.
+// NumPy's names of the type, for messages and in files ("float32", "<f4"), and its size in bytes.
 const char* DTypeName(DType dtype);
+const char* DTypeInFile(DType dtype);
 int64_t DTypeSize(DType dtype);
 
 // A checked view of an array: `data` points at exactly product(shape) elements in C order. The caller of

@@ -20,6 +20,13 @@ class Table {
   // the expected and the actual type and rank.
   static absl::StatusOr<Table> Create(const NpyArray& array, TableType type);
 
+  // The same table with another number of rows, which its owner knows to be there.
+  Table WithRows(int64_t rows) const {
+    Table table = *this;
+    table.rows_ = rows;
+    return table;
+  }
+
   TableType type() const { return type_; }
   int64_t rows() const { return rows_; }
   int64_t width() const { return width_; }

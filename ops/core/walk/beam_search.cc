@@ -130,7 +130,7 @@ void BeamSearch::Start(absl::Span<const int32_t> level_topn, const WalkOptions& 
   path_ = FilterPath::kNone;
   results_.clear();
   frontier_.clear();
-  selector_.Reset(options_.excluded);
+  selector_.Reset(graph_, options_.excluded);
   filtering_ = selector_.excluded() > std::max(WidthOfLevel0(), kLeastResults);
   if (filtering_ && options_.expand == 0) options_.expand = kFilterExpand;
   if (options_.score_all || (filtering_ && ScoringAllCostsLess(options_.proxy != nullptr))) {
@@ -172,9 +172,9 @@ void BeamSearch::StartFromEntryPoints() {
 }
 
 void BeamSearch::StartProxyWalk() {
-  if (proxy_ == nullptr) proxy_ = std::make_unique<ProxyWalk>(graph_);
+  if (proxy_ == nullptr) proxy_ = std::make_unique<ProxyWalk>(capacity_);
   in_proxy_walk_ = true;
-  proxy_->Start(*options_.proxy, WidthOfLevel0(), level_topn_.back(),
+  proxy_->Start(graph_, *options_.proxy, WidthOfLevel0(), level_topn_.back(),
                 selector_.SelectsAll() ? nullptr : &selector_);
   frontier_.assign(proxy_->frontier().begin(), proxy_->frontier().end());
 }
@@ -213,8 +213,9 @@ void BeamSearch::NextPositions() {
     if (filtering_) {
       selector_.Append(begin, static_cast<int32_t>(next_position_), &frontier_);
     } else {
-      frontier_.resize(next_position_ - begin);
-      std::iota(frontier_.begin(), frontier_.end(), begin);
+      for (int32_t position = begin; position < next_position_; ++position) {
+        if (!graph_->IsDeleted(position)) frontier_.push_back(position);
+      }
     }
   }
 }
@@ -225,12 +226,19 @@ void BeamSearch::ResetPool() {
   const auto beams = level_topn_.subspan(1);
   const int64_t widest = *std::max_element(beams.begin(), beams.end());
   const int64_t size = std::max<int64_t>(widest, level_topn_.back() + selector_.excluded());
-  pool_.Reset(filtering_ ? kMaxBeam : size, graph_->item_ids());
+  if (filtering_) {
+    pool_.Reset(kMaxBeam, graph_->item_ids());
+  } else {
+    pool_.Reset(size, graph_->item_ids(), graph_->deletions());
+  }
   visited_.Clear();
 }
 
 void BeamSearch::KeepEntryPoints() {
   for (int32_t position : frontier_) visited_.Insert(position);
+  if (graph_->deletions().any()) {
+    return KeepTopLive(level_topn_[0], graph_->item_ids(), graph_->deletions(), &candidates_, &waiting_);
+  }
   const size_t kept = std::min(candidates_.size(), static_cast<size_t>(level_topn_[0]));
   std::nth_element(candidates_.begin(), candidates_.begin() + kept, candidates_.end(),
                    Better{graph_->item_ids()});
@@ -305,10 +313,15 @@ void BeamSearch::Advance(absl::Span<const float> scores) {
     if (level_ == graph_->num_levels()) KeepEntryPoints();
     pool_.Merge(&candidates_);
   } else {
-    KeepTop(level_topn_[beam_], graph_->item_ids(), &candidates_);
+    KeepBest(level_topn_[beam_], &candidates_);
     results_.insert(results_.end(), candidates_.begin(), candidates_.end());
   }
   SkipEmptyHops();
+}
+
+void BeamSearch::KeepBest(int64_t k, std::vector<Candidate>* candidates) const {
+  if (graph_->deletions().any()) return KeepTopLive(k, graph_->item_ids(), graph_->deletions(), candidates);
+  KeepTop(k, graph_->item_ids(), candidates);
 }
 
 void BeamSearch::EndLevel() {
@@ -316,7 +329,7 @@ void BeamSearch::EndLevel() {
     if (level_ == 0) pool_.CopyTo(&results_);
   } else if (level_ > 0 && level_ < graph_->num_levels()) {
     // The beam of the last hop also bounds what the level below starts with.
-    KeepTop(level_topn_[beam_], graph_->item_ids(), &results_);
+    KeepBest(level_topn_[beam_], &results_);
   }
 }
 

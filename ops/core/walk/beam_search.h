@@ -57,11 +57,12 @@ absl::Status CheckRows(const Graph& graph, absl::Span<const int32_t> level_topn,
 //
 // All items: the graph is not read. Every position is scored, in ascending order, some tiles at a time.
 //
-// What is not selected is no result. Few exclusions, at most 200 or the widest beam of level 0, take part in
-// the fixed and the adaptive walk, and are left out of the results. More of them are a filter: where few
-// items are selected, these are all scored. Otherwise the proxy walk looks for selected items only, or the
-// adaptive walk, in place of the fixed one too, goes on until it has expanded as many selected items as its
-// beam says.
+// What is not selected is no result. Deleted items are scored and expanded by the fixed and the adaptive
+// walk, as LiveCount says, and by the others they are not scored. Few exclusions, at most 200 or the widest
+// beam of level 0, take part in the fixed and the adaptive walk, and are left out of the results. More of
+// them are a filter: where few items are selected, these are all scored. Otherwise the proxy walk looks for
+// selected items only, or the adaptive walk, in place of the fixed one too, goes on until it has expanded as
+// many selected items as its beam says.
 struct WalkOptions {
   int64_t expand = 0;  // 0: the fixed walk.
   bool score_all = false;
@@ -88,12 +89,16 @@ inline int64_t WithRescoreMargin(int64_t k) { return k + k / 4 + 16; }
 //   while (!search.done()) search.Advance(ScoresOf(search.frontier()));
 //   search.TopK(ids, scores);
 //
-// Start begins the next search and reuses the memory. `graph` must outlive the search. Not thread-safe: one
+// Start begins the next search and reuses the memory. The graph must outlive the search. Not thread-safe: one
 // thread at a time may use it, but each call may come from another one.
 class BeamSearch {
  public:
-  explicit BeamSearch(const Graph* graph)
-      : graph_(graph), visited_(graph->num_items()), selector_(graph->num_items()) {}
+  // For graphs of up to `capacity` positions; SetGraph comes before the first search.
+  explicit BeamSearch(int32_t capacity) : capacity_(capacity), visited_(capacity), selector_(capacity) {}
+  explicit BeamSearch(const Graph* graph) : BeamSearch(graph->num_items()) { SetGraph(graph); }
+
+  // Sets the graph of the searches to come.
+  void SetGraph(const Graph* graph) { graph_ = graph; }
 
   // `level_topn` is one row that CheckLevelTopn has accepted; it must live until the search is done.
   void Start(absl::Span<const int32_t> level_topn, const WalkOptions& options = {});
@@ -147,6 +152,8 @@ class BeamSearch {
   void ResetPool();
   // Moves the entry points beyond the entry beam from candidates_ to waiting_. All of them are visited.
   void KeepEntryPoints();
+  // Keeps the best `k` of `candidates`, in any order.
+  void KeepBest(int64_t k, std::vector<Candidate>* candidates) const;
   // Ends the search: results_ are left, of which some may not be selected.
   void Finish();
   // Sets candidates_ to what the next hop expands; false when the level has ended.
@@ -160,7 +167,8 @@ class BeamSearch {
   // Goes on to the next hop, the next level or the end, until there is something to score.
   void SkipEmptyHops();
 
-  const Graph* graph_;
+  const Graph* graph_ = nullptr;
+  const int32_t capacity_;
   VisitedSet visited_;
   ItemSelector selector_;
   absl::Span<const int32_t> level_topn_;

@@ -5,9 +5,11 @@
 
 namespace nann {
 
-void CandidatePool::Reset(int64_t size, absl::Span<const int64_t> item_ids) {
+void CandidatePool::Reset(int64_t size, absl::Span<const int64_t> item_ids, const Deletions& deletions) {
   size_ = size;
   item_ids_ = item_ids;
+  deletions_ = deletions;
+  live_ = 0;
   entries_.clear();
   BeginLevel(0);
 }
@@ -20,28 +22,43 @@ void CandidatePool::BeginLevel(int64_t width) {
 
 void CandidatePool::Merge(std::vector<Candidate>* candidates) {
   const Better better{item_ids_};
-  if (static_cast<int64_t>(entries_.size()) == size_) {
+  if (live_ == size_) {
     const Candidate& worst = entries_.back().candidate;
     const auto too_bad = [&](const Candidate& c) { return !better(c, worst); };
     candidates->erase(std::remove_if(candidates->begin(), candidates->end(), too_bad), candidates->end());
   }
   if (candidates->empty()) return;
-  KeepTopSorted(size_, item_ids_, candidates);
+  if (deletions_.any()) {
+    KeepTopLive(size_, item_ids_, deletions_, candidates);
+  } else {
+    KeepTopSorted(size_, item_ids_, candidates);
+  }
   merged_.clear();
   size_t old = 0, added = 0;
   first_unexpanded_ = 0;
-  while (static_cast<int64_t>(merged_.size()) < size_ &&
-         (old < entries_.size() || added < candidates->size())) {
+  live_ = 0;
+  LiveCount count(size_);
+  while (live_ < size_ && (old < entries_.size() || added < candidates->size())) {
     const bool take_old = added == candidates->size() ||
                           (old < entries_.size() && better(entries_[old].candidate, (*candidates)[added]));
-    merged_.push_back(take_old ? entries_[old++] : Entry{(*candidates)[added++], false});
+    const Entry entry = take_old ? entries_[old++] : NewEntry((*candidates)[added++]);
+    if (count.Takes(entry.deleted)) merged_.push_back(entry);
+    live_ += entry.deleted ? 0 : 1;
   }
   std::swap(entries_, merged_);
 }
 
+size_t CandidatePool::EntriesOfWidth() const {
+  if (!deletions_.any()) return std::min(entries_.size(), static_cast<size_t>(width_));
+  int64_t live = 0;
+  size_t count = 0;
+  for (; count < entries_.size() && live < width_; ++count) live += entries_[count].deleted ? 0 : 1;
+  return count;
+}
+
 bool CandidatePool::TakeUnexpanded(int64_t count, std::vector<Candidate>* candidates) {
   candidates->clear();
-  const size_t width = std::min(entries_.size(), static_cast<size_t>(width_));
+  const size_t width = EntriesOfWidth();
   while (first_unexpanded_ < width && static_cast<int64_t>(candidates->size()) < count) {
     Entry& entry = entries_[first_unexpanded_++];
     if (entry.expanded) continue;

@@ -12,13 +12,16 @@
 
 namespace nann {
 
-// Invariants: at most `size` entries, best first; every entry before `first_unexpanded_` was expanded. Keeps
-// its memory between levels and searches. Not thread-safe.
+// Where it is told of deleted items, sizes and widths count live ones, and deleted ones are kept and expanded
+// beside them, as LiveCount says.
+//
+// Invariants: at most `size` live entries, best first; every entry before `first_unexpanded_` was expanded.
+// Keeps its memory between levels and searches. Not thread-safe.
 class CandidatePool {
  public:
-  // Empties the pool, which will keep the best `size` candidates. `item_ids` [N] breaks ties and must live
-  // until the next Reset.
-  void Reset(int64_t size, absl::Span<const int64_t> item_ids);
+  // Empties the pool, which will keep the best `size` candidates. `item_ids` [N] breaks ties; it and
+  // `deletions` must live until the next Reset.
+  void Reset(int64_t size, absl::Span<const int64_t> item_ids, const Deletions& deletions = {});
 
   // Begins a level: no entry is expanded yet, and only entries among the best `width` will be.
   void BeginLevel(int64_t width);
@@ -31,8 +34,8 @@ class CandidatePool {
   // `candidates` to them. Returns false when there was none.
   bool TakeUnexpanded(int64_t count, std::vector<Candidate>* candidates);
 
-  // As above, but a level whose best `width` are all expanded goes on with a larger width as long as fewer
-  // than `wanted` of these are selected.
+  // As above, for a pool that was not told of deleted items, but a level whose best `width` are all expanded
+  // goes on with a larger width as long as fewer than `wanted` of these are selected.
   bool TakeUnexpanded(int64_t count, int64_t wanted, const ItemSelector& selector,
                       std::vector<Candidate>* candidates);
 
@@ -48,7 +51,14 @@ class CandidatePool {
   struct Entry {
     Candidate candidate;
     bool expanded;
+    bool deleted;
   };
+
+  Entry NewEntry(const Candidate& candidate) const {
+    return {candidate, false, deletions_.any() && deletions_.Contains(candidate.position)};
+  }
+  // The number of entries from the best on that have the best `width_` live ones.
+  size_t EntriesOfWidth() const;
 
   // Widens the level, at most twofold, to where `wanted` entries are selected; false when there are no more.
   bool Widen(int64_t wanted, const ItemSelector& selector);
@@ -56,6 +66,8 @@ class CandidatePool {
   int64_t width_ = 0;
   int64_t size_ = 0;
   absl::Span<const int64_t> item_ids_;
+  Deletions deletions_;
+  int64_t live_ = 0;            // Live entries.
   std::vector<Entry> entries_;  // Best first.
   std::vector<Entry> merged_;
   size_t first_unexpanded_ = 0;

@@ -24,9 +24,10 @@ constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 }  // namespace
 
-void GatedWalk::Start(const Options& options, ProxyModel* model, const Table* features,
+void GatedWalk::Start(const Graph* graph, const Options& options, ProxyModel* model, const Table* features,
                       const ScoreScale& scale, absl::Span<const Candidate> scored,
                       const ItemSelector* selector) {
+  graph_ = graph;
   options_ = options;
   model_ = model;
   features_ = features;

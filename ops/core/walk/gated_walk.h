@@ -23,9 +23,8 @@ struct ScoreScale {
   double Standardize(float score) const { return (static_cast<double>(score) - mean) / deviation; }
 };
 
-// One search. Start, then as long as frontier() is not empty, Advance with its scores. `graph` must outlive
-// the object; `model` and `features` are used until the walk ends. Keeps its memory between searches. Not
-// thread-safe.
+// One search. Start, then as long as frontier() is not empty, Advance with its scores. `graph`, `model`
+// and `features` are used until the walk ends. Keeps its memory between searches. Not thread-safe.
 class GatedWalk {
  public:
   struct Options {
@@ -35,13 +34,11 @@ class GatedWalk {
     int64_t batch = 0;  // Items that are scored at once.
   };
 
-  explicit GatedWalk(const Graph* graph) : graph_(graph) {}
-
   // Begins with all items that were scored, in the order in which they were; each stands there once. A NaN
   // score drops an item. With a `selector`, which must live until the walk ends, only what it selects is
   // expanded and scored.
-  void Start(const Options& options, ProxyModel* model, const Table* features, const ScoreScale& scale,
-             absl::Span<const Candidate> scored, const ItemSelector* selector);
+  void Start(const Graph* graph, const Options& options, ProxyModel* model, const Table* features,
+             const ScoreScale& scale, absl::Span<const Candidate> scored, const ItemSelector* selector);
 
   absl::Span<const int32_t> frontier() const { return frontier_; }
   void Advance(absl::Span<const float> scores);
@@ -69,7 +66,7 @@ class GatedWalk {
   // The least refined guess that is worth a score.
   double Cut() const;
 
-  const Graph* graph_;
+  const Graph* graph_ = nullptr;
   Options options_;
   ProxyModel* model_ = nullptr;
   const Table* features_ = nullptr;

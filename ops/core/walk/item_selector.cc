@@ -4,11 +4,12 @@
 
 namespace nann {
 
-void ItemSelector::Reset(absl::Span<const int32_t> excluded) {
+void ItemSelector::Reset(const Graph* graph, absl::Span<const int32_t> excluded) {
+  deletions_ = graph->deletions();
   if (excluded_ != nullptr) excluded_->Clear();
-  if (!excluded.empty() && excluded_ == nullptr) excluded_ = std::make_unique<VisitedSet>(num_items_);
+  if (!excluded.empty() && excluded_ == nullptr) excluded_ = std::make_unique<VisitedSet>(capacity_);
   for (int32_t position : excluded) excluded_->Insert(position);
-  count_ = num_items_ - this->excluded();
+  count_ = graph->num_items() - deletions_.count - this->excluded();
 }
 
 void ItemSelector::Keep(std::vector<Candidate>* candidates) const {

@@ -6,23 +6,30 @@
 #include <memory>
 #include <vector>
 
+#include "../index/graph.h"
 #include "absl/types/span.h"
 #include "top_k.h"
 #include "visited_set.h"
 
 namespace nann {
 
-// Selects every item that is not excluded. Set anew for each search; keeps its memory, N / 8 bytes, once a
-// search has excluded an item. Not thread-safe.
+// Selects every live item that is not excluded. Set anew for each search; keeps its memory, a bit per
+// position, once a search has excluded an item. Not thread-safe.
 class ItemSelector {
  public:
-  explicit ItemSelector(int32_t num_items) : num_items_(num_items) {}
+  // For graphs of up to `capacity` positions.
+  explicit ItemSelector(int32_t capacity) : capacity_(capacity) {}
 
-  // `excluded`: positions that are not selected; one may stand there twice.
-  void Reset(absl::Span<const int32_t> excluded);
+  // `graph` must live until the next Reset. Arrays of the base alone have graph->num_base_items() rows:
+  // positions behind them are new items. `excluded`: positions of live items that are not selected; one may
+  // stand there twice.
+  void Reset(const Graph* graph, absl::Span<const int32_t> excluded);
 
-  bool SelectsAll() const { return excluded() == 0; }
-  bool Selects(int32_t position) const { return SelectsAll() || !excluded_->Contains(position); }
+  bool SelectsAll() const { return excluded() == 0 && !deletions_.any(); }
+  bool Selects(int32_t position) const {
+    if (deletions_.any() && deletions_.Contains(position)) return false;
+    return excluded() == 0 || !excluded_->Contains(position);
+  }
 
   // How many items are excluded.
   int64_t excluded() const { return excluded_ == nullptr ? 0 : excluded_->size(); }
@@ -37,7 +44,8 @@ class ItemSelector {
   void Append(int32_t begin, int32_t end, std::vector<int32_t>* positions) const;
 
  private:
-  const int32_t num_items_;
+  const int32_t capacity_;
+  Deletions deletions_;
   int64_t count_ = 0;
   std::unique_ptr<VisitedSet> excluded_;  // Made by the first search that excludes items.
 };

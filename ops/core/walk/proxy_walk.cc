@@ -59,8 +59,9 @@ absl::Status CheckProxyOptions(const ProxyOptions& options, int32_t num_items) {
   return absl::OkStatus();
 }
 
-void ProxyWalk::Start(const ProxyOptions& options, int64_t width, int64_t results,
+void ProxyWalk::Start(const Graph* graph, const ProxyOptions& options, int64_t width, int64_t results,
                       const ItemSelector* selector) {
+  graph_ = graph;
   options_ = options;
   selector_ = selector;
   width_ = width;
@@ -73,7 +74,7 @@ void ProxyWalk::Start(const ProxyOptions& options, int64_t width, int64_t result
   selected_.clear();
   frontier_.clear();
   for (int64_t sample : options.samples) {
-    if (sample >= graph_->num_items()) break;
+    if (sample >= graph_->num_base_items()) break;
     frontier_.push_back(static_cast<int32_t>(sample));
     visited_.Insert(static_cast<int32_t>(sample));
   }
@@ -157,7 +158,7 @@ void ProxyWalk::MergeGuesses(absl::Span<const int32_t> positions) {
 }
 
 void ProxyWalk::ChooseClusterTops() {
-  const int64_t num_items = graph_->num_items();
+  const int64_t num_items = graph_->num_base_items();
   const Better better{graph_->item_ids()};
   absl::Span<const int64_t> samples = options_.samples.subspan(frontier_.size());
   frontier_.clear();
@@ -289,8 +290,8 @@ float ProxyWalk::KthScore() {
 
 void ProxyWalk::StartGatedWalk() {
   step_ = Step::kGated;
-  gated_.Start({width_, keep_, options_.slack, options_.batch}, &model_, options_.features, scale_, scored_,
-               selector_);
+  gated_.Start(graph_, {width_, keep_, options_.slack, options_.batch}, &model_, options_.features, scale_,
+               scored_, selector_);
   if (gated_.frontier().empty()) step_ = Step::kDone;
 }
 

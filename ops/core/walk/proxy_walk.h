@@ -22,7 +22,8 @@ namespace nann {
 struct ProxyOptions {
   // [N, columns], columns a multiple of kProxyLanes: see ProxyModel.
   const Table* features = nullptr;
-  // Ascending: group x N + position. Group 0 are the anchors; every other group is a cluster of items.
+  // Ascending: group x N + position, N of the base alone. Group 0 are the anchors; every other group is a
+  // cluster of items.
   absl::Span<const int64_t> samples;
   double noise = 0;    // Of ProxyModel, above 0.
   int64_t survey = 1;  // Width of the survey, as a multiple of the gated walk's; at least 1.
@@ -45,14 +46,15 @@ absl::Status CheckProxyOptions(const ProxyOptions& options, int32_t num_items);
 // Steps 1 and 2 score items whether they are selected or not; the others score selected items only.
 //
 // Driven by its caller as BeamSearch is: Start, then Advance with the scores of frontier() until done().
-// `graph` must outlive the object. Keeps its memory between searches. Not thread-safe.
+// Keeps its memory between searches. Not thread-safe.
 class ProxyWalk {
  public:
-  explicit ProxyWalk(const Graph* graph) : graph_(graph), visited_(graph->num_items()), gated_(graph) {}
+  // For graphs of up to `capacity` positions.
+  explicit ProxyWalk(int32_t capacity) : visited_(capacity) {}
 
-  // `width`: how many of the best are expanded by true scores. `results`: how many the caller needs.
-  // `selector`: null selects all items; it must live until the walk is done.
-  void Start(const ProxyOptions& options, int64_t width, int64_t results,
+  // `graph` must live until the walk is done. `width`: how many of the best are expanded by true scores.
+  // `results`: how many the caller needs. `selector`: null selects all items; it must live as long.
+  void Start(const Graph* graph, const ProxyOptions& options, int64_t width, int64_t results,
              const ItemSelector* selector = nullptr);
 
   bool done() const { return step_ == Step::kDone; }
@@ -100,7 +102,7 @@ class ProxyWalk {
   // The score of the keep_-th best so far, -infinity when there are fewer.
   float KthScore();
 
-  const Graph* graph_;
+  const Graph* graph_ = nullptr;
   ProxyOptions options_;
   const ItemSelector* selector_ = nullptr;  // Null: all items are selected.
   int64_t width_ = 0;

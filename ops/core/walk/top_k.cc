@@ -53,4 +53,20 @@ void KeepTopSorted(int64_t k, absl::Span<const int64_t> item_ids, std::vector<Ca
   std::sort(candidates->begin(), candidates->end(), Better{item_ids});
 }
 
+void KeepTopLive(int64_t k, absl::Span<const int64_t> item_ids, const Deletions& deletions,
+                 std::vector<Candidate>* candidates, std::vector<Candidate>* rest) {
+  std::sort(candidates->begin(), candidates->end(), Better{item_ids});
+  if (rest != nullptr) rest->clear();
+  LiveCount count(k);
+  size_t kept = 0;
+  for (const Candidate& candidate : *candidates) {
+    if (count.Takes(deletions.Contains(candidate.position))) {
+      (*candidates)[kept++] = candidate;
+    } else if (rest != nullptr) {
+      rest->push_back(candidate);
+    }
+  }
+  candidates->resize(kept);
+}
+
 }  // namespace nann

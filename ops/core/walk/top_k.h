@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "../index/changes.h"
 #include "absl/types/span.h"
 
 namespace nann {
@@ -14,14 +15,16 @@ struct Candidate {
   float score;  // Never NaN: a NaN score drops the item before it becomes a candidate.
 };
 
-// The order: higher score first, then smaller item id. It is total, because ids are unique: all
-// implementations select the same items, whatever their positions are.
+// The order: higher score first, then smaller item id. All implementations select the same items, whatever
+// their positions are, because ids of live items are unique. A deleted item may have the id of a live one:
+// then the smaller position comes first.
 struct Better {
   absl::Span<const int64_t> item_ids;
 
   bool operator()(const Candidate& a, const Candidate& b) const {
     if (a.score != b.score) return a.score > b.score;
-    return item_ids[a.position] < item_ids[b.position];
+    const int64_t id_of_a = item_ids[a.position], id_of_b = item_ids[b.position];
+    return id_of_a != id_of_b ? id_of_a < id_of_b : a.position < b.position;
   }
 };
 
@@ -31,6 +34,32 @@ void KeepTop(int64_t k, absl::Span<const int64_t> item_ids, std::vector<Candidat
 
 // As KeepTop, best first.
 void KeepTopSorted(int64_t k, absl::Span<const int64_t> item_ids, std::vector<Candidate>* candidates);
+
+// Counts live and deleted candidates, best first, by the rule of docs/live.md#requests: of a walk over
+// deleted items, `k` candidates are the best k live ones, and deleted ones that are better than the last of
+// these, at most k. Not thread-safe.
+class LiveCount {
+ public:
+  explicit LiveCount(int64_t k) : k_(k) {}
+
+  // Whether the next candidate is among them.
+  bool Takes(bool deleted) {
+    if (live_ >= k_) return false;
+    if (deleted) return deleted_++ < k_;
+    ++live_;
+    return true;
+  }
+
+ private:
+  const int64_t k_;
+  int64_t live_ = 0;
+  int64_t deleted_ = 0;
+};
+
+// As KeepTopSorted, of a walk over deleted items: keeps `k` candidates as LiveCount defines them. Where
+// `rest` is not null it is set to the others.
+void KeepTopLive(int64_t k, absl::Span<const int64_t> item_ids, const Deletions& deletions,
+                 std::vector<Candidate>* candidates, std::vector<Candidate>* rest = nullptr);
 
 }  // namespace nann
 

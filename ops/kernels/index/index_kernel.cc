@@ -104,6 +104,8 @@ class IndexInitializeOp : public tensorflow::OpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("user_table_names", &user_tables_.names));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("user_table_types", &user_tables_.types));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("prefault", &prefault_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("overlay_capacity", &overlay_capacity_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("export_id", &export_id_));
     for (const TableAttrs* tables : {&item_tables_, &user_tables_}) {
       OP_REQUIRES(
           ctx, tables->names.size() == tables->types.size(),
@@ -131,9 +133,20 @@ class IndexInitializeOp : public tensorflow::OpKernel {
     NANN_ASSIGN_OR_RETURN(files.row_splits, Paths(ctx, "row_splits_paths", num_levels));
     NANN_ASSIGN_OR_RETURN(files.item_tables, Tables(ctx, "item_table_paths", item_tables_));
     NANN_ASSIGN_OR_RETURN(files.user_tables, Tables(ctx, "user_table_paths", user_tables_));
+    files.overlay_capacity = overlay_capacity_;
+    files.export_id = export_id_;
     NANN_ASSIGN_OR_RETURN(IndexResource* const resource, ResourceOfInput(ctx, 0));
-    NANN_ASSIGN_OR_RETURN(std::shared_ptr<const Index> index, Index::Load(ctx->env(), files, prefault_));
-    resource->Set(std::move(index));
+    resource->Watch(nullptr);  // A former watcher sets a former index.
+    const absl::Duration interval = SegmentWatcher::Interval();
+    if (overlay_capacity_ == 0 || interval == absl::ZeroDuration()) {
+      NANN_ASSIGN_OR_RETURN(std::shared_ptr<const Index> index, Index::Load(ctx->env(), files, prefault_));
+      resource->Set(std::move(index));
+      return absl::OkStatus();
+    }
+    NANN_ASSIGN_OR_RETURN(std::unique_ptr<LiveIndex> live, LiveIndex::Load(ctx->env(), files, prefault_));
+    resource->Set(live->index());
+    const auto set = [resource](std::shared_ptr<const Index> index) { resource->Set(std::move(index)); };
+    resource->Watch(std::make_unique<SegmentWatcher>(ctx->env(), std::move(live), interval, set));
     return absl::OkStatus();
   }
 
@@ -168,6 +181,8 @@ class IndexInitializeOp : public tensorflow::OpKernel {
   TableAttrs item_tables_;
   TableAttrs user_tables_;
   bool prefault_ = false;
+  int64_t overlay_capacity_ = 0;
+  std::string export_id_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("Nann>IndexHandle").Device(tensorflow::DEVICE_CPU), IndexHandleOp);

@@ -3,11 +3,13 @@
 #include <atomic>
 
 #include "tensorflow/core/lib/monitoring/counter.h"
+#include "tensorflow/core/lib/monitoring/gauge.h"
 
 namespace nann {
 namespace {
 
 using tensorflow::monitoring::Counter;
+using Gauge = tensorflow::monitoring::Gauge<int64_t, 0>;
 
 struct NamedCounter {
   const char* name;
@@ -17,6 +19,13 @@ struct NamedCounter {
       : name(name), counter(Counter<0>::New(name, description)) {}
 
   void Add(int64_t amount) { counter->GetCell()->IncrementBy(amount); }
+};
+
+struct NamedGauge {
+  const char* name;
+  Gauge* gauge;
+
+  NamedGauge(const char* name, const char* description) : name(name), gauge(Gauge::New(name, description)) {}
 };
 
 // Never destroyed: TensorFlow's registry may be read while the process exits.
@@ -37,12 +46,20 @@ struct Counters {
       "/nann/scorer_micros",
       "Thread time of the scorer. Of distances scored in place it includes the reading."};
 
+  NamedCounter segments_applied{"/nann/segments_applied", "Segments that overlays took over."};
+  NamedCounter segments_refused{"/nann/segments_refused",
+                                "Segments that could not be applied. One that stays in the way counts once."};
+  NamedGauge overlay_items{"/nann/overlay_items", "Positions in overlays, deleted ones included."};
+  NamedGauge segment_lag_ms{"/nann/segment_lag_ms",
+                            "From the publication of the last applied segment to its visibility."};
+
   // In the order of Part.
   NamedCounter* const parts[kParts] = {&user_micros, &walk_micros, &gather_micros, &scorer_micros};
 
   std::vector<NamedCounter*> All() {
-    return {&searches,         &items_scored, &hops,        &padded_rows,   &nan_items,    &tiles,
-            &tensorflow_users, &user_micros,  &walk_micros, &gather_micros, &scorer_micros};
+    return {&searches,         &items_scored, &hops,        &padded_rows,   &nan_items,     &tiles,
+            &tensorflow_users, &user_micros,  &walk_micros, &gather_micros, &scorer_micros, &segments_applied,
+            &segments_refused};
   }
 };
 
@@ -76,8 +93,24 @@ void CountTime(Part part, std::chrono::nanoseconds time) {
   if (micros > 0) TheCounters().parts[static_cast<int>(part)]->Add(micros);
 }
 
+void CountAppliedSegment(int64_t lag_micros) {
+  TheCounters().segments_applied.Add(1);
+  TheCounters().segment_lag_ms.gauge->GetCell()->Set(lag_micros / 1000);
+}
+
+void CountRefusedSegment() { TheCounters().segments_refused.Add(1); }
+
+void AddOverlayItems(int64_t items) {
+  static std::atomic<int64_t> total{0};
+  const int64_t before = total.fetch_add(items);
+  TheCounters().overlay_items.gauge->GetCell()->Set(before + items);
+}
+
 std::vector<std::pair<std::string, int64_t>> ReadMetrics() {
   std::vector<std::pair<std::string, int64_t>> metrics;
+  for (const NamedGauge* gauge : {&TheCounters().overlay_items, &TheCounters().segment_lag_ms}) {
+    metrics.emplace_back(gauge->name, gauge->gauge->GetCell()->value());
+  }
   for (NamedCounter* counter : TheCounters().All()) {
     metrics.emplace_back(counter->name, counter->counter->GetCell()->value());
   }

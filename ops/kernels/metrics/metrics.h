@@ -72,7 +72,16 @@ class PartTimes {
   std::chrono::nanoseconds spent_[kParts] = {};
 };
 
-// All counters of this process by name, e.g. ("/nann/searches", 12). Thread-safe.
+// Adds one segment that an overlay has taken over, `lag_micros` after it was published.
+void CountAppliedSegment(int64_t lag_micros);
+
+// Adds one segment that could not be applied.
+void CountRefusedSegment();
+
+// Adds to the number of positions in the overlays of this process; a negative number takes away.
+void AddOverlayItems(int64_t items);
+
+// All counters and gauges of this process by name, e.g. ("/nann/searches", 12). Thread-safe.
 std::vector<std::pair<std::string, int64_t>> ReadMetrics();
 
 }  // namespace nann

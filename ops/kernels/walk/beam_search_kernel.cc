@@ -60,7 +60,7 @@ struct ProxyAttributes {
     options.slack = slack;
     options.survey = survey;
     options.batch = batch;
-    NANN_RETURN_IF_ERROR(CheckProxyOptions(options, index.graph().num_items()));
+    NANN_RETURN_IF_ERROR(CheckProxyOptions(options, index.graph().num_base_items()));
     return options;
   }
 };
@@ -182,7 +182,11 @@ class SearchRun {
     const TensorShape top_k({batch_, level_topn_.LargestK(StatusOfRows())});
     NANN_RETURN_IF_ERROR(ctx_->allocate_output("ids", top_k, &ids_));
     NANN_RETURN_IF_ERROR(ctx_->allocate_output("scores", top_k, &scores_));
-    return ctx_->allocate_output("items_scored", TensorShape({batch_}), &items_scored_);
+    NANN_RETURN_IF_ERROR(ctx_->allocate_output("items_scored", TensorShape({batch_}), &items_scored_));
+    Tensor* applied_segment = nullptr;
+    NANN_RETURN_IF_ERROR(ctx_->allocate_output("applied_segment", TensorShape({batch_}), &applied_segment));
+    applied_segment->flat<int64_t>().setConstant(index_->applied_segment());
+    return absl::OkStatus();
   }
 
   absl::Span<int32_t> StatusOfRows() const {
