@@ -75,6 +75,7 @@ test: test-cc test-py
 
 test-py: install
 	-tools/install_system_packages chromium-headless-shell  # without it, the test of the console skips
+	-tools/install_system_packages redis-server  # without it, its tests skip
 	$(BIN)/pytest -m 'not slow and not bazel and not docker'
 
 test-cc: install

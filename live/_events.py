@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from nann.errors import InvalidInputError
 from nann.export import shard_of_items
+from nann.live._attributes import check_attributes
 from nann.live.base import Base
 
 _INT64 = np.iinfo(np.int64)
@@ -22,13 +23,15 @@ _FORM = '{"id": 7, "embedding": [...]} or {"id": 7, "delete": true}'
 class Event:
     """One change of an item.
 
-    embedding: [D] as the base stores it; None: the item is deleted.
-    state:     item state by name, as the base stores it.
+    embedding:  [D] as the base stores it; None: the item is deleted.
+    state:      item state by name, as the base stores it.
+    attributes: attributes by name; those that are not there have no value.
     """
 
     item_id: int
     embedding: npt.NDArray[Any] | None = None
     state: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class EventReader:
@@ -68,7 +71,8 @@ class EventReader:
         if deleted:
             return Event(item_id)
         embedding = _array("embedding", event.get("embedding"), [self._base.dim], self._embs_type)
-        return Event(item_id, embedding, self._state(event.get("item_state", {})))
+        attributes = check_attributes(event.get("attributes", {}), self._base.attributes)
+        return Event(item_id, embedding, self._state(event.get("item_state", {})), attributes)
 
     def _state(self, given: object) -> dict[str, npt.NDArray[Any]]:
         wanted = self._base.state

@@ -49,6 +49,11 @@ class Base:
     state: Mapping[str, Array]
 
     @property
+    def attributes(self) -> dict[str, str]:
+        """The type of each attribute, as filters name it."""
+        return {name: entry["type"] for name, entry in self.manifest.get("attributes", {}).items()}
+
+    @property
     def num_items(self) -> int:
         """N."""
         return int(self.ids.shape[0])

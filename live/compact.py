@@ -57,6 +57,11 @@ def compact(
     model_dir, out_dir, report = Path(model_dir), Path(out_dir), on_progress or ignore_progress
     _check_out_dir(model_dir, out_dir)
     state = State(open_base(model_dir))
+    if state.base.attributes:
+        raise InvalidInputError(
+            f"{model_dir}: expected an export without attributes, found {', '.join(state.base.attributes)}, "
+            f"which compaction does not carry over yet. Export again from a new snapshot."
+        )
     for segment in replay(state, updates_dir(model_dir)):
         report("replay segments", segment.number, segment.number)
     with staged_directory(out_dir, replace=False) as staged:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from nann.errors import InvalidInputError
 from nann.live.publisher import Published, Publisher
 from nann.live.sources import Source
+from nann.live.state import State
 
 # Messages on malformed events that are kept; all of them are counted.
 _SHOWN = 5
@@ -85,6 +86,32 @@ def publish_events(
         totals.add(published, len(events), time.perf_counter() - started)
         on_segment(totals)
     return totals
+
+
+def prometheus_text(totals: Totals, state: State) -> str:
+    """The totals and the state of an overlay, in Prometheus' text format.
+
+    Example:
+      >>> prometheus_text(Totals(events=3), publisher.state).splitlines()[2]
+      'nann_publish_events_total 3'
+    """
+    counters: dict[str, tuple[float, str]] = {
+        "nann_publish_events_total": (totals.events, "Events that were read since the start."),
+        "nann_publish_refused_total": (totals.refused, "Malformed events."),
+        "nann_publish_new_total": (totals.new, "New rows: of new and changed items."),
+        "nann_publish_deleted_total": (totals.deleted, "Deleted rows: of deleted and changed items."),
+        "nann_publish_seconds_total": (totals.seconds, "Time spent on making segments."),
+    }
+    gauges: dict[str, tuple[float, str]] = {
+        "nann_publish_segment": (state.applied, "Number of the last segment."),
+        "nann_publish_room": (state.room, "New items that there is room for."),
+    }
+    kinds = [("counter", counters), ("gauge", gauges)]
+    return "".join(
+        f"# HELP {name} {text}\n# TYPE {name} {kind}\n{name} {value}\n"
+        for kind, metrics in kinds
+        for name, (value, text) in metrics.items()
+    )
 
 
 def _gather(source: Source, most: int, max_delay: float, stop: Callable[[], bool]) -> list[bytes]:

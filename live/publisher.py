@@ -18,6 +18,7 @@ import numpy.typing as npt
 from nann.errors import InvalidFileError, InvalidInputError
 from nann.export.item_side import ItemSide
 from nann.files import read_json, write_json
+from nann.live._attributes import attribute_columns
 from nann.live._events import Event, EventReader, newest
 from nann.live._links import Links
 from nann.live.base import open_base
@@ -164,6 +165,7 @@ class Publisher:
             "ids": np.array([event.item_id for event in new], np.int64),
             **{f"table/{name}": rows for name, rows in tables.items()},
             **{f"state/{name}": _stored(rows) for name, rows in state.items()},
+            **attribute_columns([event.attributes for event in new], self.state.base.attributes),
             **self._links.insert(embs, self.state.num_positions),
         }
 

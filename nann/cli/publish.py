@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nann.cli._console import emit, import_tensorflow, json_option, print_text, progress
+from nann.files import write_text
 
 if TYPE_CHECKING:
     from nann.live.loop import Totals
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
     help="Seconds that an event waits for others, so that they share a segment.",
 )
 @click.option(
+    "--metrics-file",
+    type=click.Path(path_type=Path),
+    help="File to keep counters in, in Prometheus' text format, for the node exporter's textfile collector.",
+)
+@click.option(
     "--rollback-to",
     type=click.IntRange(0),
     help="Remove the segments after this number, 0 for all, and end. Their numbers are not used again.",
@@ -54,6 +60,7 @@ def command(
     once: bool,
     segment_items: int,
     max_delay: float,
+    metrics_file: Path | None,
     rollback_to: int | None,
     as_json: bool,
 ) -> None:
@@ -69,7 +76,7 @@ def command(
         _roll_back(model_dir, rollback_to, as_json)
         return
     from nann.live import Publisher
-    from nann.live.loop import publish_events
+    from nann.live.loop import prometheus_text, publish_events
     from nann.live.sources import open_source
 
     assert source is not None
@@ -83,6 +90,8 @@ def command(
 
         def on_segment(totals: Totals) -> None:
             on_progress("room for new items used", room - publisher.state.room, room)
+            if metrics_file is not None:
+                write_text(metrics_file, prometheus_text(totals, publisher.state))
 
         totals = publish_events(
             publisher,

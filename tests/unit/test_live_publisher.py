@@ -22,7 +22,7 @@ from nann.live import (
     updates_dir,
 )
 from nann.live._events import EventReader
-from nann.live.loop import publish_events
+from nann.live.loop import Totals, prometheus_text, publish_events
 from nann.live.segment import decode_segment, encode_segment
 from nann.live.sources import open_source
 from support import modern_model
@@ -121,6 +121,92 @@ def test_a_publisher_begins_where_the_snapshot_ends(tmp_path: Path) -> None:
         publisher.publish([upsert(5, np.zeros(D))], {"files": {"a": 9}})
     with Publisher(model_dir) as publisher:
         assert publisher.offset == {"files": {"a": 9}}
+
+
+TYPES = {
+    "price": "float32",
+    "brand": "string",
+    "stock": "int64",
+    "tags": "list<string>",
+    "sizes": "list<int64>",
+    "new": "bool",
+}
+
+
+def with_attributes(model_dir: Path) -> Path:
+    """The same export as one with attributes; their files are of no matter here."""
+    path = model_dir / "assets.extra/nann_manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["attributes"] = {name: {"type": kind, "files": {}} for name, kind in TYPES.items()}
+    path.write_text(json.dumps(manifest))
+    return model_dir
+
+
+def test_attributes_become_columns(model_dir: Path) -> None:
+    given = {"price": 3.5, "brand": "añb", "stock": 2**60, "tags": ["x", "yz"], "sizes": [], "new": True}
+    with Publisher(with_attributes(model_dir)) as publisher:
+        events = [
+            upsert(1, np.zeros(D), attributes=given),
+            upsert(2, np.ones(D)),
+            upsert(3, np.ones(D), attributes={"brand": "", "price": None}),
+        ]
+        assert publisher.publish(events, {}).refused == ()
+    columns = read_segment(segment_path(updates_dir(model_dir), 1)).columns
+    found = {
+        name.removeprefix("attribute/"): column.tolist()
+        for name, column in columns.items()
+        if "attribute" in name
+    }
+    assert found == {
+        "price/values": [3.5, 0, 0],
+        "price/nulls": [0, 1, 1],
+        "brand/values": list("añb".encode()),
+        "brand/string_splits": [0, 4, 4, 4],
+        "brand/nulls": [0, 1, 0],
+        "stock/values": [2**60, 0, 0],
+        "stock/nulls": [0, 1, 1],
+        "tags/row_splits": [0, 2, 2, 2],
+        "tags/values": list(b"xyz"),
+        "tags/string_splits": [0, 1, 3],
+        "tags/nulls": [0, 1, 1],
+        "sizes/row_splits": [0, 0, 0, 0],
+        "sizes/values": [],
+        "sizes/nulls": [0, 1, 1],
+        "new/values": [1, 0, 0],
+        "new/nulls": [0, 1, 1],
+    }
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"color": 1},
+        [1],
+        {"price": "3"},
+        {"price": True},
+        {"price": 1e39},
+        {"price": float("nan")},
+        {"stock": 1.5},
+        {"stock": 2**63},
+        {"brand": 3},
+        {"tags": "x"},
+        {"tags": [1]},
+        {"tags": [None]},
+        {"new": 1},
+    ],
+)
+def test_attributes_that_do_not_fit_are_refused(model_dir: Path, given: object) -> None:
+    reader = EventReader(open_base(with_attributes(model_dir)))
+    with pytest.raises(InvalidInputError, match="attributes: expected"):
+        reader.read(upsert(1, np.zeros(D), attributes=given))
+
+
+def test_the_totals_are_written_for_prometheus(model_dir: Path) -> None:
+    with Publisher(model_dir) as publisher:
+        text = prometheus_text(Totals(events=3, refused=1, seconds=0.5), publisher.state)
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert lines[:2] == ["nann_publish_events_total 3", "nann_publish_refused_total 1"]
+    assert lines[-2:] == ["nann_publish_segment 0", "nann_publish_room 60"]
 
 
 def test_a_second_publisher_is_refused_and_the_lock_goes_with_the_first(model_dir: Path) -> None:
