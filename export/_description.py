@@ -15,6 +15,7 @@ from nann.export._inputs import Inputs
 from nann.export._options import ExportOptions
 from nann.export._tuning import Tuned
 from nann.export.attributes import describe_attributes
+from nann.run import item_features_of
 from nann.version import __version__
 
 
@@ -44,6 +45,7 @@ def describe(
             "user_state": _specs(model.user_state),
             "user_features": _specs(model.user_features),
             "vocabularies": assets.vocabularies,
+            **({"item_features": _specs(features)} if (features := item_features_of(model)) else {}),
         },
         "index": {**dataclasses.asdict(graph.meta), "enter_points": int(graph.enter_points.size)},
         "scorer": {

@@ -125,7 +125,7 @@ def export_run(
         content = describe(inputs, tuned, parts.assets, options, split_difference=difference, shard=shard)
         if overlay is not None:
             content["overlay"] = {**overlay.to_json(), "stream_offset": options.stream_offset}
-            write_item_side(staged, tuned.scorer)
+            write_item_side(staged, tuned.scorer, model.model, inputs.folder)
         write_manifest(staged, content, partial(on_progress, "sum files"))
     return {"model": str(out_dir), **summarize(content), "verified": verified}
 

@@ -61,7 +61,15 @@ def rewrite_user_side(
     graph_def = rewriter.pruned(_names(traced.outputs)) if tables else traced.graph.as_graph_def()
     function = _reimport(traced, graph_def, sources)
     check_constants(function, what="embed_user", max_constant_bytes=max_constant_bytes)
-    return UserSide(function, tables, [_owner(*capture) for capture in _resources_of(function)])
+    return UserSide(function, tables, resources_of(function, what="embed_user"))
+
+
+def resources_of(function: Any, *, what: str) -> list[Any]:
+    """The objects that a SavedModel must track so that what `function` captures is restored with it.
+
+    Raises InvalidInputError, which begins with `what`, for a resource that no SavedModel can hold.
+    """
+    return [_owner(what, *capture) for capture in _resources_of(function)]
 
 
 def _map_tables(
@@ -86,7 +94,7 @@ def _resources_of(function: Any) -> list[tuple[str, Any]]:
     ]
 
 
-def _owner(name: str, source: Any) -> Any:
+def _owner(what: str, name: str, source: Any) -> Any:
     """The object that a SavedModel must track for a captured variable or resource to be restored with it."""
     if isinstance(source, tf.Variable):
         return source
@@ -94,7 +102,7 @@ def _owner(name: str, source: Any) -> Any:
     parent = getattr(source, "_parent_trackable", lambda: None)()
     if parent is None:
         raise InvalidInputError(
-            f"embed_user: expected variables, lookup tables and other resources that a SavedModel can hold, "
+            f"{what}: expected variables, lookup tables and other resources that a SavedModel can hold, "
             f"found that it reads {name} ({source.dtype.name}), whose owner is unknown. Keep the object that "
             f"made it as an attribute of the model, or replace it by a variable or a table of tf.lookup."
         )

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import InvalidFileError
+from nann.export._embed_item import EMBEDDING, link_item_vocabularies, trace_embed_item
+from nann.export._model_specs import plain_names
 from nann.export.decomposition import decomposition_file, load_decomposition
 from nann.export.index.files import GraphIndex, Level, write_index
 from nann.export.item_rows import ItemRows
@@ -23,6 +25,7 @@ from nann.export.scorer import ITEM_ROWS, SCORER_TABLE, Scorer
 from nann.files import without_patterns
 from nann.ops import IndexResource, load_library, score_items
 from nann.ops.index_meta import FORMAT_VERSION, IndexMeta
+from nann.run import VOCABULARY, RetrievalModel
 
 Array = npt.NDArray[Any]
 ITEM_SIDE = "assets.extra/nann_item"
@@ -31,16 +34,20 @@ _NARROW = ("bfloat16", "float16")
 _EMBS = "item_embs"
 
 
-def write_item_side(model_dir: Path, scorer: Scorer) -> None:
-    """Write the functions of `scorer` that compute rows and scores of items into the export `model_dir`."""
+def write_item_side(model_dir: Path, scorer: Scorer, model: RetrievalModel, run_dir: Path) -> None:
+    """Write what computes rows of items into the export `model_dir`: functions of `scorer` and of `model`."""
     module = tf.Module()
     module.scorer = _callable(scorer.function)
     if scorer.user_function is not None:
         module.user_function = _callable(scorer.user_function)
     if scorer.item_function is not None:
         module.item_function = _callable(scorer.item_function)
+    embed_item = trace_embed_item(model)
+    if embed_item is not None:
+        module.embed_item, module.resources = embed_item.function, embed_item.resources
     folder = model_dir / ITEM_SIDE
     folder.mkdir(parents=True, exist_ok=True)
+    link_item_vocabularies(folder / VOCABULARY, run_dir, model)
     tf.saved_model.save(
         module, str(folder), options=tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     )
@@ -61,7 +68,7 @@ class ItemSide:
     def __init__(self, model_dir: Path, manifest: Mapping[str, Any]) -> None:
         load_library()
         folder = model_dir / ITEM_SIDE
-        self._name = str(folder)
+        self._folder = folder
         if not (folder / "saved_model.pb").exists():
             raise InvalidFileError(
                 f"{folder}: expected the functions of the item side, found none. Export again with "
@@ -75,6 +82,19 @@ class ItemSide:
         self._decomposition = None
         if FEATURES in self._tables:
             self._decomposition, self._users = load_decomposition(decomposition_file(model_dir))
+
+    def embed(self, features: Mapping[str, Array]) -> tuple[npt.NDArray[np.float32], dict[str, Array]]:
+        """Embeddings float32 [n, D] and item state [n, ...] of n items with these features, [n, ...] each.
+
+        The features are those of the manifest. Integers with a vocabulary are given as ids.
+        """
+        function, inputs = self._module.embed_item, {}
+        for name, plain in plain_names(features).items():
+            values, path = features[name], self._folder / VOCABULARY / f"{name}.npy"
+            inputs[plain] = tf.constant(_rows_in(path, values) if path.exists() else values)
+        found = {name: tensor.numpy() for name, tensor in function(**inputs).items()}
+        state = {name.removeprefix("state/"): values for name, values in found.items() if name != EMBEDDING}
+        return found[EMBEDDING], state
 
     def rows(self, embs: Array, state: Mapping[str, Array]) -> dict[str, Array]:
         """The rows of n items in every item table of the export, [n, width] each, in the tables' types.
@@ -98,7 +118,7 @@ class ItemSide:
         missing = set(self._tables) - set(rows)
         if missing:
             raise InvalidFileError(
-                f"{self._name}: expected item tables that can be computed, found {sorted(missing)}. Export "
+                f"{self._folder}: expected item tables that can be computed, found {sorted(missing)}. Export "
                 f"again with this version."
             )
         return {table: rows[table] for table in self._tables}
@@ -143,6 +163,13 @@ class ItemSide:
             )
             found: npt.NDArray[np.float32] = scores.numpy().T
             return found
+
+
+def _rows_in(path: Path, ids: Array) -> Array:
+    """1 + the place of each id in a vocabulary, 0 where it lacks it; in the type of the ids."""
+    vocabulary = np.load(path, mmap_mode="r")
+    places = np.minimum(np.searchsorted(vocabulary, ids), vocabulary.size - 1)
+    return np.where(vocabulary[places] == ids, places + 1, 0).astype(ids.dtype)
 
 
 def _callable(function: Any) -> Any:

@@ -23,7 +23,8 @@ _FORM = '{"id": 7, "embedding": [...]} or {"id": 7, "delete": true}'
 class Event:
     """One change of an item.
 
-    embedding:  [D] as the base stores it; None: the item is deleted.
+    embedding:  [D] as the base stores it; None: it is computed from `features`.
+    features:   item features by name; of neither kind: the item is deleted.
     state:      item state by name, as the base stores it.
     attributes: attributes by name; those that are not there have no value.
     """
@@ -32,6 +33,12 @@ class Event:
     embedding: npt.NDArray[Any] | None = None
     state: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    features: Mapping[str, npt.NDArray[Any]] | None = None
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether it deletes the item."""
+        return self.embedding is None and self.features is None
 
 
 class EventReader:
@@ -70,9 +77,21 @@ class EventReader:
             return None
         if deleted:
             return Event(item_id)
-        embedding = _array("embedding", event.get("embedding"), [self._base.dim], self._embs_type)
         attributes = check_attributes(event.get("attributes", {}), self._base.attributes)
+        if "features" in event:
+            return Event(item_id, attributes=attributes, features=self._features(event["features"]))
+        embedding = _array("embedding", event.get("embedding"), [self._base.dim], self._embs_type)
         return Event(item_id, embedding, self._state(event.get("item_state", {})), attributes)
+
+    def _features(self, given: object) -> dict[str, npt.NDArray[Any]]:
+        wanted = self._base.item_features
+        if not isinstance(given, dict) or set(given) != set(wanted):
+            found = sorted(given) if isinstance(given, dict) else given
+            raise InvalidInputError(f"features: expected {sorted(wanted)}, found {found}")
+        return {
+            name: _feature(f"feature {name}", given[name], spec["shape"], spec["dtype"])
+            for name, spec in wanted.items()
+        }
 
     def _state(self, given: object) -> dict[str, npt.NDArray[Any]]:
         wanted = self._base.state
@@ -83,6 +102,15 @@ class EventReader:
             name: _array(f"item_state {name}", given[name], list(array.shape[1:]), array.dtype)
             for name, array in wanted.items()
         }
+
+
+def _feature(name: str, value: object, shape: list[int], dtype: str) -> npt.NDArray[Any]:
+    if dtype != "string":
+        return _array(name, value, shape, np.dtype(dtype))
+    texts = np.asarray(value, object)
+    if list(texts.shape) != shape or not all(isinstance(each, str) for each in texts.flat):
+        raise InvalidInputError(f"{name}: expected strings {shape}, found {value!r}")
+    return np.array([each.encode() for each in texts.flat], object).reshape(shape)
 
 
 def newest(events: Sequence[Event]) -> list[Event]:

@@ -49,6 +49,12 @@ class Base:
     state: Mapping[str, Array]
 
     @property
+    def item_features(self) -> Mapping[str, Any]:
+        """Name -> dtype and shape of the features that events may have in place of an embedding."""
+        features: Mapping[str, Any] = self.manifest["model"].get("item_features", {})
+        return features
+
+    @property
     def attributes(self) -> dict[str, str]:
         """The type of each attribute, as filters name it."""
         return {name: entry["type"] for name, entry in self.manifest.get("attributes", {}).items()}

@@ -19,6 +19,7 @@ from nann.errors import InvalidFileError, InvalidInputError
 from nann.export.item_side import ItemSide
 from nann.files import read_json, write_json
 from nann.live._attributes import attribute_columns
+from nann.live._embedding import embedded
 from nann.live._events import Event, EventReader, newest
 from nann.live._links import Links
 from nann.live.base import open_base
@@ -152,7 +153,8 @@ class Publisher:
                 continue
             if event is not None:
                 found.append(event)
-        return newest(found), tuple(refused)
+        changes = embedded(newest(found), self._items, self.state.base, refused)
+        return changes, tuple(refused)
 
     def _columns(self, new: Sequence[Event], deleted: npt.NDArray[np.int32]) -> dict[str, Array]:
         self._links.delete(deleted)
