@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import struct
@@ -155,14 +156,18 @@ def read_segment(path: Path) -> Segment:
     `nann.live.check_segment` checks the content against an export.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            # Mapped: a publisher holds all segments of its version. An empty file cannot be mapped.
+            empty = os.fstat(file.fileno()).st_size == 0
+            content = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         raise InvalidFileError(f"{path}: expected a segment, found no such file. {_NEXT_STEP}") from None
     return decode_segment(content, str(path))
 
 
-def decode_segment(content: bytes, name: str) -> Segment:
-    """`read_segment` for bytes; `name` stands in messages."""
+def decode_segment(file_content: bytes | mmap.mmap, name: str) -> Segment:
+    """`read_segment` for the content of a file, which the columns are views of; `name` stands in messages."""
+    content = memoryview(file_content)
 
     def check(holds: bool, expected: str, found: object) -> None:
         if not holds:
@@ -191,7 +196,7 @@ def decode_segment(content: bytes, name: str) -> Segment:
 
 
 def _column(
-    content: bytes, place: int, *, first: int, check: Callable[[bool, str, object], None]
+    content: memoryview, place: int, *, first: int, check: Callable[[bool, str, object], None]
 ) -> tuple[str, Array]:
     """The column that entry `place` of the directory describes. The first one begins at `first` or behind."""
     raw_name, raw_type, rows, width, offset = _ENTRY.unpack_from(content, _HEADER.size + place * _ENTRY.size)
