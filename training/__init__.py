@@ -25,21 +25,31 @@ if TYPE_CHECKING:
     from nann.training._evaluate import EvaluateOptions as EvaluateOptions
     from nann.training._evaluate import Evaluation as Evaluation
     from nann.training._evaluate import evaluate as evaluate
+    from nann.training._mixture import MixtureOfLogits as MixtureOfLogits
     from nann.training._model import ModelConfig as ModelConfig
     from nann.training._model import ReferenceModel as ReferenceModel
+    from nann.training._options import TrainOptions as TrainOptions
     from nann.training._sweep import Sweep as Sweep
     from nann.training._sweep import SweepPoint as SweepPoint
     from nann.training._sweep import sweep as sweep
-    from nann.training._trainer import TrainOptions as TrainOptions
+    from nann.training._trainable import Scored as Scored
+    from nann.training._trainable import Sequential as Sequential
     from nann.training._trainer import train as train
+    from nann.training._two_tower import TwoTower as TwoTower
+    from nann.training.trained import TrainedModel as TrainedModel
 
 __getattr__ = lazy_names(
     __name__,
     {
         "nann.training._embed": ("embed",),
         "nann.training._evaluate": ("EvaluateOptions", "Evaluation", "evaluate"),
+        "nann.training._mixture": ("MixtureOfLogits",),
         "nann.training._model": ("ModelConfig", "ReferenceModel"),
         "nann.training._sweep": ("Sweep", "SweepPoint", "sweep"),
-        "nann.training._trainer": ("TrainOptions", "train"),
+        "nann.training._options": ("TrainOptions",),
+        "nann.training._trainable": ("Scored", "Sequential"),
+        "nann.training._trainer": ("train",),
+        "nann.training._two_tower": ("TwoTower",),
+        "nann.training.trained": ("TrainedModel",),
     },
 )

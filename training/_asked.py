@@ -1,4 +1,4 @@
-"""Asking an export for the data set's users, as they were before their last event."""
+"""Asking an export for the data set's users, as they were before the event to be found."""
 
 from __future__ import annotations
 
@@ -16,24 +16,35 @@ from nann.export.loaded import LoadedModel
 from nann.export.manifest import describe_scorer, read_manifest
 from nann.run import load_model
 from nann.training._dataset import Dataset, IntArray
-from nann.training.ranking import states_before_last_event
+from nann.training._splits import Examples
+from nann.training.ranking import states_before
 
 
-def choose_users(dataset: Dataset, *, most: int, seed: int) -> tuple[IntArray, int]:
-    """Positions of the users to measure, and how many were skipped because they had their held-out item.
+def choose_users(dataset: Dataset, *, most: int, seed: int) -> tuple[Examples, int]:
+    """Test examples to measure, and how many were skipped because their users had the held-out item.
 
     most: how many are drawn at random; 0 takes all. Raises InvalidInputError when all are skipped.
     """
-    users = np.arange(dataset.num_users)
-    if 0 < most < len(users):
-        users = np.sort(np.random.default_rng(seed).permutation(users)[:most])
-    new = np.array([dataset.target(user) not in dataset.seen(user) for user in users.tolist()], bool)
+    examples = dataset.split.test
+    if 0 < most < len(examples):
+        examples = _some(examples, np.sort(np.random.default_rng(seed).permutation(len(examples))[:most]))
+    pairs = zip(examples.users.tolist(), examples.cuts.tolist(), strict=True)
+    new = np.array([target_of(dataset, *pair) not in dataset.before(*pair) for pair in pairs], bool)
     if not new.any():
         raise InvalidInputError(
-            f"{dataset.source}: expected users whose last item is new to them, found none among "
-            f"{len(users)}. Measure more users, or use other data."
+            f"{dataset.source}: expected users whose held-out item is new to them, found none among "
+            f"{len(examples)}. Measure more users, or use other data."
         )
-    return users[new], int((~new).sum())
+    return _some(examples, np.flatnonzero(new)), int((~new).sum())
+
+
+def _some(examples: Examples, places: IntArray) -> Examples:
+    return Examples(examples.users[places], examples.cuts[places])
+
+
+def target_of(dataset: Dataset, user: int, cut: int) -> int:
+    """The item row of event number `cut` of a user."""
+    return int(dataset.events[dataset.row_splits[user] + cut])
 
 
 @dataclass(frozen=True)
@@ -67,15 +78,14 @@ class AskedExport:
         # Row 0 stands for a missing event; requests send id 0 for it.
         self._ids = {name: np.append(0, getattr(dataset, name)) for name in ("item_ids", "cate_ids")}
 
-    def search(self, user: int, level_topn: Sequence[int]) -> Answer:
-        """The answer for the user at this position of the data set."""
-        users = np.array([user])
-        history = self._dataset.histories(users, self._dataset.lengths[users] - 1, self._length)
+    def search(self, user: int, cut: int, level_topn: Sequence[int]) -> Answer:
+        """The answer for the user at this position of the data set, before event number `cut`."""
+        history = self._dataset.histories(np.array([user]), np.array([cut]), self._length)
         features = self._dataset.features(history)
         inputs = {
             **{name: self._ids[name][rows] for name, rows in features.items()},
             "level_topn": np.array([level_topn], np.int32),
-            "exclude_ids": self._ids["item_ids"][self._dataset.seen(user)][np.newaxis],
+            "exclude_ids": self._ids["item_ids"][self._dataset.before(user, cut)][np.newaxis],
         }
         started = time.perf_counter()
         outputs = self._model.run("retrieve_by_ids", inputs)
@@ -85,16 +95,16 @@ class AskedExport:
 
 
 def scores_of_users(
-    run_dir: Path, model: LoadedModel, dataset: Dataset, users: IntArray
+    run_dir: Path, model: LoadedModel, dataset: Dataset, examples: Examples
 ) -> Iterator[npt.NDArray[np.float32]]:
-    """float32 [N] for one user after another: the export's scores of all items of the data set."""
-    for state in states_before_last_event(load_model(run_dir), dataset, users):
+    """float32 [N] for one example after another: the export's scores of all items of the data set."""
+    for state in states_before(load_model(run_dir), dataset, examples):
         flat = {name: tensor.numpy().reshape(1, -1) for name, tensor in state.items()}
         yield score_every_item(model.run, flat, dataset.item_ids)[0]
 
 
-def seen_items(dataset: Dataset, user: int) -> npt.NDArray[np.bool_]:
-    """bool [N]: the items that the user had before the last event, which lists leave out."""
+def seen_items(dataset: Dataset, user: int, cut: int) -> npt.NDArray[np.bool_]:
+    """bool [N]: the items that the user had before event number `cut`, which lists leave out."""
     seen = np.zeros(dataset.num_items, bool)
-    seen[dataset.seen(user) - 1] = True
+    seen[dataset.before(user, cut) - 1] = True
     return seen

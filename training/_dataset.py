@@ -124,6 +124,10 @@ class Dataset:
         """The model's user features for item rows `history` [B, L]: int64 [B, L] each."""
         return {"item_ids": history.astype(np.int64), "cate_ids": self.item_cates[history]}
 
+    def item_features(self, rows: IntArray) -> dict[str, IntArray]:
+        """The model's item features for item rows [n]: int64 [n] each."""
+        return {"item_ids": rows, "cate_ids": self.item_cates[rows]}
+
     def event_at(self, users: IntArray, places: IntArray) -> RowArray:
         """int32 [B], the item row of event number `places` (from 0) of each of `users`."""
         rows: RowArray = self.events[self.row_splits[users] + places]

@@ -119,12 +119,15 @@ class _Files:
 
 
 def _write_requests(run_dir: Path, dataset: Dataset, length: int) -> None:
-    """The features, by ids, of users drawn at random, as they were before the last but one of their events.
+    """The features, by ids, of users drawn at random, as they were before their validation event.
 
-    `nann evaluate` asks for the last event: none of its requests is one that an export was tuned by.
+    `nann evaluate` asks for the test events: none of its requests is one that an export was tuned by.
     """
-    users = np.sort(np.random.default_rng(0).permutation(dataset.num_users)[:_REQUESTS])
-    features = dataset.features(dataset.histories(users, dataset.lengths[users] - 2, length))
+    held_out = dataset.split.validation
+    chosen = np.sort(np.random.default_rng(0).permutation(len(held_out))[:_REQUESTS])
+    if not len(chosen):
+        return
+    features = dataset.features(dataset.histories(held_out.users[chosen], held_out.cuts[chosen], length))
     ids = {"item_ids": np.append(0, dataset.item_ids), "cate_ids": np.append(0, dataset.cate_ids)}
     arrays: dict[str, Any] = {name: ids[name][rows] for name, rows in features.items()}
     with staged_file(run_dir / REQUESTS) as staged, staged.open("wb") as file:

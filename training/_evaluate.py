@@ -23,10 +23,10 @@ from nann.ops import IndexMeta, default_level_topn
 from nann.ops.index_meta import check_level_topn, read_meta
 from nann.progress import OnProgress, ignore_progress
 from nann.run import EMBEDDINGS, INDEX
-from nann.training._asked import Answer, AskedExport, choose_users, scores_of_users, seen_items
+from nann.training._asked import Answer, AskedExport, choose_users, scores_of_users, seen_items, target_of
 from nann.training._dataset import Dataset, IntArray
 from nann.training._run import read_run_dataset
-from nann.training.metrics import mean_interval, paired_ratio_interval, top_k
+from nann.training.metrics import mean_interval, ndcg, paired_ratio_interval, top_k
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -83,6 +83,10 @@ class Evaluation:
       users: number of measured users.
       users_skipped: number of users whose held-out item is one they had before: no list may contain it.
       recall_walk, recall_popularity, recall_brute_force: recall@k; None when not measured.
+      recall_interval, recall_brute_force_interval: 95 % intervals (bootstrap over users).
+      ndcg_walk, ndcg_popularity, ndcg_brute_force: NDCG@k; with one held-out event per user, the mean of
+        1 / log2(2 + place), place from 0, and 0 where it is not in the list.
+      ndcg_interval: the 95 % interval of ndcg_walk.
       agreement: mean share of brute force's list that the walk's list contains; None when not measured.
       agreement_low, agreement_high: its 95 % interval (bootstrap over users).
       agreement_worst_5_percent: the mean over the 5 % of users with the least agreement.
@@ -104,6 +108,12 @@ class Evaluation:
     recall_walk: float
     recall_popularity: float
     recall_brute_force: float | None
+    recall_interval: tuple[float, float]
+    recall_brute_force_interval: tuple[float, float] | None
+    ndcg_walk: float
+    ndcg_popularity: float
+    ndcg_brute_force: float | None
+    ndcg_interval: tuple[float, float]
     agreement: float | None
     agreement_low: float | None
     agreement_high: float | None
@@ -126,10 +136,10 @@ def evaluate(
     *,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
-    """Measure an export of the run in `run_dir` on each user's last event and write `RUN/evaluation.json`.
+    """Measure an export of the run in `run_dir` on the data set's test events; write `RUN/evaluation.json`.
 
-    Users ask the signature `retrieve_by_ids` with the events before their last one, and exclude the items of
-    all of these events, as they would ask a server. Brute force ranks the scores of the signature `score`.
+    Users ask the signature `retrieve_by_ids` with the events before the held-out one, and exclude the items
+    of all of these events, as they would ask a server. Brute force ranks the scores of the signature `score`.
 
     Raises:
       InvalidFileError: embeddings, index or export are missing or damaged, or do not belong together.
@@ -142,18 +152,20 @@ def evaluate(
     options.check()
     report = on_progress or ignore_progress
     dataset = read_run_dataset(run_dir)
-    users, skipped = choose_users(dataset, most=options.max_users, seed=options.seed)
+    examples, skipped = choose_users(dataset, most=options.max_users, seed=options.seed)
     with (
         export_to_measure(run_dir, dataset, options, report) as model_dir,
         loaded(model_dir) as model,
     ):
         asked = AskedExport(model, model_dir, dataset)
         beams = options.beams(read_meta(model_dir / "assets"), read_manifest(model_dir)["level_topn"])
-        scores = scores_of_users(run_dir, model, dataset, users) if options.brute_force else None
+        scores = scores_of_users(run_dir, model, dataset, examples) if options.brute_force else None
         lists = _Lists(dataset, options)
-        for done, user in enumerate(users.tolist(), start=1):
-            lists.add(user, asked.search(user, beams), None if scores is None else next(scores))
-            report("evaluate", done, len(users))
+        pairs = zip(examples.users.tolist(), examples.cuts.tolist(), strict=True)
+        for done, (user, cut) in enumerate(pairs, start=1):
+            found = asked.search(user, cut, beams)
+            lists.add(user, cut, found, None if scores is None else next(scores))
+            report("evaluate", done, len(examples))
         result = lists.result(asked.scorer, beams, skipped)
     write_json(run_dir / EVALUATION_FILE, result.to_json())
     return result
@@ -207,30 +219,32 @@ class _Lists:
         self._dataset = dataset
         self._options = options
         self._popularity = dataset.popularity(1)[1:].astype(np.float64)
-        self._hits: dict[str, list[bool]] = {"walk": [], "popularity": [], "brute_force": []}
+        # The place of the held-out item in each list, from 0; infinite where it is not there.
+        self._places: dict[str, list[float]] = {"walk": [], "popularity": [], "brute_force": []}
         self._agreement: list[float] = []
         self._users: list[int] = []
         self._scored: list[int] = []
 
-    def add(self, user: int, found: Answer, scores: npt.NDArray[np.float32] | None) -> None:
+    def add(self, user: int, cut: int, found: Answer, scores: npt.NDArray[np.float32] | None) -> None:
         """Add a user: the walk's answer, and the scores [N] of all items for brute force."""
-        seen = seen_items(self._dataset, user)
+        seen = seen_items(self._dataset, user, cut)
+        self._target = int(self._dataset.item_ids[target_of(self._dataset, user, cut) - 1])
         self._users.append(int(self._dataset.user_ids[user]))
         self._scored.append(found.items_scored)
-        self._add_list("walk", user, found.ids)
-        self._add_list("popularity", user, self._best(self._popularity, seen))
+        self._add_list("walk", found.ids)
+        self._add_list("popularity", self._best(self._popularity, seen))
         if scores is not None:
             self._check_same_model(found, scores)
             best = self._best(scores, seen)
-            self._add_list("brute_force", user, best)
+            self._add_list("brute_force", best)
             self._agreement.append(overlap([found.ids], [best]))
 
     def _best(self, scores: npt.NDArray[Any], seen: npt.NDArray[np.bool_]) -> IntArray:
         return top_k(scores, self._dataset.item_ids, self._options.k, seen)
 
-    def _add_list(self, name: str, user: int, ids: IntArray) -> None:
-        target = self._dataset.item_ids[self._dataset.target(user) - 1]
-        self._hits[name].append(bool(target in ids))
+    def _add_list(self, name: str, ids: IntArray) -> None:
+        places = np.flatnonzero(ids == self._target)
+        self._places[name].append(float(places[0]) if len(places) else np.inf)
 
     def _check_same_model(self, found: Answer, scores: npt.NDArray[np.float32]) -> None:
         """Brute force takes the user's state from the run's model, the walk from the export's."""
@@ -244,7 +258,8 @@ class _Lists:
 
     def result(self, scorer: Mapping[str, str], beams: Sequence[int], skipped: int) -> Evaluation:
         """The figures over all users."""
-        hits = {name: np.array(values, bool) for name, values in self._hits.items()}
+        places = {name: np.array(values) for name, values in self._places.items()}
+        hits = {name: np.isfinite(values) for name, values in places.items()}
         interval = paired_ratio_interval(hits["walk"], hits["popularity"], seed=self._options.seed)
         ratio, low, high = (value if math.isfinite(value) else None for value in interval)
         scored = float(np.mean(self._scored))
@@ -263,6 +278,12 @@ class _Lists:
             recall_walk=float(hits["walk"].mean()),
             recall_popularity=float(hits["popularity"].mean()),
             recall_brute_force=float(hits["brute_force"].mean()) if brute_force else None,
+            recall_interval=self._interval(hits["walk"]),
+            recall_brute_force_interval=self._interval(hits["brute_force"]) if brute_force else None,
+            ndcg_walk=float(ndcg(places["walk"]).mean()),
+            ndcg_popularity=float(ndcg(places["popularity"]).mean()),
+            ndcg_brute_force=float(ndcg(places["brute_force"]).mean()) if brute_force else None,
+            ndcg_interval=self._interval(ndcg(places["walk"])),
             **self._agreement_figures(),
             items_scored_mean=scored,
             items_scored_share=scored / self._dataset.num_items,
@@ -270,6 +291,9 @@ class _Lists:
             ratio_low=low,
             ratio_high=high,
         )
+
+    def _interval(self, values: npt.NDArray[Any]) -> tuple[float, float]:
+        return mean_interval(values.astype(np.float64), seed=self._options.seed)[1:]
 
     def _agreement_figures(self) -> dict[str, Any]:
         if not self._agreement:

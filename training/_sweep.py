@@ -24,6 +24,7 @@ from nann.training._asked import AskedExport, choose_users, scores_of_users, see
 from nann.training._dataset import Dataset, IntArray
 from nann.training._evaluate import EvaluateOptions, export_to_measure
 from nann.training._run import read_run_dataset
+from nann.training._splits import Examples
 from nann.training.metrics import mean_interval, top_k
 
 SWEEP_FILE = "sweep.json"
@@ -100,17 +101,22 @@ def sweep(
         )
     report = on_progress or ignore_progress
     dataset = read_run_dataset(run_dir)
-    users, _ = choose_users(dataset, most=options.max_users, seed=options.seed)
-    truth = _Truth(run_dir, dataset, users, options, report)
+    examples, _ = choose_users(dataset, most=options.max_users, seed=options.seed)
+    truth = _Truth(run_dir, dataset, examples, options, report)
     points = [
         point
         for each in _exports(run_dir, options)
-        for point in _points_of_export(run_dir, dataset, users, each, truth, report)
+        for point in _points_of_export(run_dir, dataset, examples, each, truth, report)
     ]
     model = None if options.model_dir is None else str(options.model_dir)
-    result = Sweep(options.k, dataset.num_items, len(users), model, tuple(points))
+    result = Sweep(options.k, dataset.num_items, len(examples), model, tuple(points))
     write_json(run_dir / SWEEP_FILE, result.to_json())
     return result
+
+
+def _pairs(examples: Examples) -> list[tuple[int, int]]:
+    """Users and cuts."""
+    return list(zip(examples.users.tolist(), examples.cuts.tolist(), strict=True))
 
 
 def _exports(run_dir: Path, options: EvaluateOptions) -> list[EvaluateOptions]:
@@ -129,29 +135,29 @@ class _Truth:
         self,
         run_dir: Path,
         dataset: Dataset,
-        users: IntArray,
+        examples: Examples,
         options: EvaluateOptions,
         report: OnProgress,
     ) -> None:
-        self._run_dir, self._dataset, self._users = run_dir, dataset, users
+        self._run_dir, self._dataset, self._examples = run_dir, dataset, examples
         self._k, self._report = options.k, report
         self._lists: list[IntArray] = []
 
     def lists(self, model: Any) -> list[IntArray]:
         """The best k of each user by the scores of this export, the same for all exports of a run."""
         if not self._lists:
-            scores = scores_of_users(self._run_dir, model, self._dataset, self._users)
-            for user, of_user in zip(self._users.tolist(), scores, strict=True):
-                seen = seen_items(self._dataset, user)
+            scores = scores_of_users(self._run_dir, model, self._dataset, self._examples)
+            for pair, of_user in zip(_pairs(self._examples), scores, strict=True):
+                seen = seen_items(self._dataset, *pair)
                 self._lists.append(top_k(of_user, self._dataset.item_ids, self._k, seen))
-                self._report("score every item", len(self._lists), len(self._users))
+                self._report("score every item", len(self._lists), len(self._examples))
         return self._lists
 
 
 def _points_of_export(
     run_dir: Path,
     dataset: Dataset,
-    users: IntArray,
+    examples: Examples,
     options: EvaluateOptions,
     truth: _Truth,
     report: OnProgress,
@@ -165,7 +171,7 @@ def _points_of_export(
         tried = _beams(meta, default, asked.scorer["walk"])
         for done, level_topn in enumerate(tried):
             report(f"{asked.scorer['walk']} walk", done, len(tried))
-            yield _measure(asked, dataset, users, level_topn, expected, options.seed)
+            yield _measure(asked, dataset, examples, level_topn, expected, options.seed)
         report(f"{asked.scorer['walk']} walk", len(tried), len(tried))
 
 
@@ -181,13 +187,14 @@ def _beams(meta: IndexMeta, default: Sequence[int], walk: str) -> list[list[int]
 def _measure(
     asked: AskedExport,
     dataset: Dataset,
-    users: IntArray,
+    examples: Examples,
     level_topn: Sequence[int],
     expected: Sequence[IntArray],
     seed: int,
 ) -> SweepPoint:
-    asked.search(int(users[0]), level_topn)  # the first request of a kind is slower
-    answers = [asked.search(user, level_topn) for user in users.tolist()]
+    pairs = _pairs(examples)
+    asked.search(*pairs[0], level_topn)  # the first request of a kind is slower
+    answers = [asked.search(*pair, level_topn) for pair in pairs]
     shares: npt.NDArray[np.float64] = np.array(
         [overlap([answer.ids], [best]) for answer, best in zip(answers, expected, strict=True)]
     )
@@ -199,7 +206,7 @@ def _measure(
         agreement_low=low,
         agreement_high=high,
         agreement_worst_5_percent=worst_share(shares),
-        worst_users=tuple(int(dataset.user_ids[users[place]]) for place in worst_users(shares)),
+        worst_users=tuple(int(dataset.user_ids[examples.users[place]]) for place in worst_users(shares)),
         items_scored=float(np.mean([answer.items_scored for answer in answers])),
         milliseconds=float(np.median([answer.milliseconds for answer in answers])),
     )

@@ -26,6 +26,16 @@ def top_k(scores: npt.NDArray[np.floating], ids: Ids, k: int, excluded: Hits) ->
     return ids[kept[order]]
 
 
+def ndcg(places: Floats) -> Floats:
+    """The NDCG of lists [U] with one item to find: 1 / log2(2 + place), place from 0; 0 where it is infinite.
+
+    Example:
+      >>> ndcg(np.array([0.0, 2.0, np.inf])).tolist()
+      [1.0, 0.5, 0.0]
+    """
+    return 1.0 / np.log2(2.0 + places)
+
+
 def mean_interval(
     values: Floats, *, seed: int = 0, resamples: int = 10_000, confidence: float = 0.95
 ) -> tuple[float, float, float]:

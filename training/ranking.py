@@ -10,14 +10,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.training._dataset import Dataset, IntArray
+from nann.training._splits import Examples
 
 Scores = npt.NDArray[np.float32]
 
 _TILE = 4096
 _USERS_AT_ONCE = 256
-_VALIDATION_USERS = 500
-_VALIDATION_ITEMS = 2000
-_SAMPLE = 3
 
 
 class ItemScorer:
@@ -61,60 +59,18 @@ class ItemScorer:
         return np.concatenate([tile.numpy() for tile in tiles])
 
 
-def states_before_last_event(model: Any, dataset: Dataset, users: IntArray) -> Iterator[dict[str, tf.Tensor]]:
-    """The state of each of `users`, positions in `dataset.user_ids`, before the user's last event."""
+def states_before(model: Any, dataset: Dataset, examples: Examples) -> Iterator[dict[str, tf.Tensor]]:
+    """The state of the user of each example before the event that is to be found."""
     scorer = ItemScorer(model, np.empty((0, model.embedding_dim), np.float32))
-    histories = dataset.histories(users, dataset.lengths[users] - 1, scorer.sequence_length)
+    histories = dataset.histories(examples.users, examples.cuts, scorer.sequence_length)
     return scorer.states(dataset.features(histories))
 
 
+def states_before_last_event(model: Any, dataset: Dataset, users: IntArray) -> Iterator[dict[str, tf.Tensor]]:
+    """The state of each of `users`, positions in `dataset.user_ids`, before the user's last event."""
+    return states_before(model, dataset, Examples(users, dataset.lengths[users] - 1))
+
+
 def item_features(dataset: Dataset, rows: IntArray) -> dict[str, tf.Tensor]:
-    """The model's item features int64 [n] each, of the items with `rows` (1-based) of `dataset`."""
-    return {
-        "item_ids": tf.convert_to_tensor(rows),
-        "cate_ids": tf.convert_to_tensor(dataset.item_cates[rows]),
-    }
-
-
-class SampledRecall:
-    """A quick recall@k for the log of a training: some users, some items.
-
-    Each of up to 500 users' event number `back` from the end is ranked among up to 2,000 items drawn at
-    random (all, when there are no more), without those of the user's history.
-    """
-
-    def __init__(self, model: Any, dataset: Dataset, *, back: int, seed: int, k: int = 50) -> None:
-        rng = np.random.default_rng((seed, _SAMPLE))
-        users = np.sort(rng.permutation(dataset.num_users)[:_VALIDATION_USERS])
-        cuts = dataset.lengths[users] - back
-        self._k = k
-        self._model = model
-        self._dataset = dataset
-        self._scorer = ItemScorer(model, np.empty((0, model.embedding_dim), np.float32))
-        self._rows = np.sort(rng.permutation(dataset.num_items)[:_VALIDATION_ITEMS]) + 1
-        self._targets = dataset.event_at(users, cuts)
-        histories = dataset.histories(users, cuts, self._scorer.sequence_length)
-        self._features = dataset.features(histories)
-        starts = dataset.row_splits[users]
-        # bool [users, items]: what a user has seen, and the target, which has a place of its own.
-        self._left_out = np.stack(
-            [
-                np.isin(self._rows, np.append(dataset.events[start : start + cut], target))
-                for start, cut, target in zip(starts, cuts, self._targets, strict=True)
-            ]
-        )
-
-    def measure(self) -> dict[str, Any]:
-        """Measure the model as it is now."""
-        rows = np.concatenate([self._rows, self._targets]).astype(np.int64)
-        self._scorer.item_embs = self._model.embed_item(item_features(self._dataset, rows)).numpy()
-        candidates = np.arange(len(self._rows))
-        hits = 0
-        for number, state in enumerate(self._scorer.states(self._features)):
-            scores = self._scorer.scores(state, np.append(candidates, len(candidates) + number))
-            better = scores[:-1][~self._left_out[number]] > scores[-1]
-            hits += int(better.sum() < self._k)
-        return {
-            f"validation_recall_at_{self._k}": round(hits / len(self._targets), 6),
-            "validation_items": len(candidates),
-        }
+    """The model's item features, [n] each, of the items with `rows` (1-based) of `dataset`."""
+    return {name: tf.convert_to_tensor(values) for name, values in dataset.item_features(rows).items()}

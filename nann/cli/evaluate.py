@@ -101,13 +101,17 @@ def _table(result: Evaluation) -> Table:
         table.caption = f"{result.users_skipped:,} users skipped: their held-out item also occurs earlier"
     table.add_column("figure")
     table.add_column("value", justify="right")
-    table.add_row(f"recall@{result.k} of the walk", f"{result.recall_walk:.4f}")
+    low, high = result.recall_interval
+    table.add_row(f"recall@{result.k} of the walk", f"{result.recall_walk:.4f} ({low:.4f} to {high:.4f})")
     if result.recall_brute_force is not None:
         table.add_row(f"recall@{result.k} of brute force", f"{result.recall_brute_force:.4f}")
     table.add_row(f"recall@{result.k} of popularity", f"{result.recall_popularity:.4f}")
+    for name, value in (("the walk", result.ndcg_walk), ("brute force", result.ndcg_brute_force)):
+        if value is not None:
+            table.add_row(f"NDCG@{result.k} of {name}", f"{value:.4f}")
     if result.ratio is not None:
-        low, high = ("-" if end is None else f"{end:.2f}" for end in (result.ratio_low, result.ratio_high))
-        table.add_row("walk / popularity (95 % interval)", f"{result.ratio:.2f} ({low} to {high})")
+        ends = ("-" if end is None else f"{end:.2f}" for end in (result.ratio_low, result.ratio_high))
+        table.add_row("walk / popularity (95 % interval)", f"{result.ratio:.2f} ({' to '.join(ends)})")
     if result.agreement is not None:
         table.add_row(
             f"agreement@{result.k} with brute force (95 % interval)",

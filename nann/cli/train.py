@@ -1,4 +1,4 @@
-"""`nann train`: trains the reference model."""
+"""`nann train`: trains a model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,24 @@ from typing import Any
 import click
 
 from nann.cli._console import emit, import_tensorflow, json_option, print_text, progress, shell_command
+from nann.cli._numbers import NUMBERS
+
+_BY_DATA = "[default: depends on the data]"
+# Options of the model, not of the training.
+_SIZES = ("sequence_length", "width", "blocks", "heads", "attention_dim", "mlp", "parts")
+
+
+def _size(text: str) -> tuple[str, Any]:
+    """NAME=VALUE -> the name, and the value as JSON has it, or else as text."""
+    import json
+
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise click.BadParameter(f"expected NAME=VALUE, found {text!r}.", param_hint="--set")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 @click.command()
@@ -17,29 +35,64 @@ from nann.cli._console import emit, import_tensorflow, json_option, print_text, 
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Run folder to write or continue."
 )
-@click.option("--epochs", type=int, help="Passes over the data. [default: depends on the size of the data]")
-@click.option("--batch-size", type=int, help="Examples per step. [default: depends on the size of the data]")
 @click.option(
-    "--negatives", type=int, help="Sampled items per step. [default: depends on the size of the data]"
+    "--model",
+    default="attention",
+    show_default=True,
+    help="attention, two-tower, mixture, or MODULE:CLASS of your own (docs/training.md).",
+)
+@click.option("--sequence-length", type=int, help="Model: events that it sees of a user.")
+@click.option("--width", type=int, help="Model: width of item embeddings and of the user's states.")
+@click.option("--blocks", type=int, help="Model: transformer blocks over the events.")
+@click.option("--heads", type=int, help="Model: heads of their attention.")
+@click.option("--attention-dim", type=int, help="attention: width of keys, queries and values of the scorer.")
+@click.option("--mlp", type=NUMBERS, help="attention: widths of the scorer's hidden layers, with commas.")
+@click.option("--parts", type=int, help="mixture: parts of each side.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other option of the model.")
+@click.option("--epochs", type=int, help=f"Most passes over the data. {_BY_DATA}")
+@click.option("--batch-size", type=int, help=f"Examples per step. {_BY_DATA}")
+@click.option("--negatives", type=int, help=f"Sampled items per step. {_BY_DATA}")
+@click.option(
+    "--loss",
+    type=click.Choice(["softmax", "bce", "in_batch"]),
+    help="Sampled softmax or binary cross-entropy, both with log-expected-count correction; or softmax over "
+    "the batch's own items.  [default: softmax]",
 )
 @click.option("--learning-rate", type=float, help="Highest learning rate.")
+@click.option(
+    "--schedule", type=click.Choice(["constant", "linear", "cosine"]), help="How the learning rate falls."
+)
 @click.option("--weight-decay", type=float, help="Decoupled weight decay.")
-@click.option("--dropout", type=float, help="Share of the behaviour sequence's values that is dropped.")
+@click.option("--clip-norm", type=float, help="Largest norm of a step's gradients; 0: no limit.")
+@click.option("--dropout", type=float, help=f"Share of values that is dropped. {_BY_DATA}")
 @click.option(
     "--item-noise", type=float, help="Noise on item embeddings, as a share of their standard deviation."
 )
 @click.option("--popularity-power", type=float, help="Negatives are drawn by popularity to this power.")
+@click.option("--adv-eps", type=float, help="Adversarial step on item embeddings, as a share of their size.")
+@click.option("--adv-weight", type=float, help="Weight of the adversarial term.")
+@click.option("--patience", type=int, help="Epochs without a better validation recall; 0: train all epochs.")
+@click.option("--keep", type=int, help="Last checkpoints to keep, besides the best.")
 @click.option("--seed", type=int, help="Seed of weights, order, negatives, dropout and noise.")
 @click.option("--checkpoint-steps", type=int, help="Steps between checkpoints.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="bfloat16: mixed precision.")
+@click.option("--deterministic/--no-deterministic", default=None, help="Operations with one order of sums.")
 @json_option
-def command(data: Path, out: Path, as_json: bool, **options: Any) -> None:
-    """Train the reference model; a training that was stopped continues when it is run again."""
+def command(
+    data: Path, out: Path, model: str, settings: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
+    """Train a model; a training that was stopped continues when it is run again.
+
+    The epoch with the best validation recall is kept. `tensorboard --logdir RUN/logs` shows the curves.
+    """
     import_tensorflow()
     from nann.training import TrainOptions, train
 
     given = {name: value for name, value in options.items() if value is not None}
+    sizes = {name: given.pop(name) for name in _SIZES if name in given}
+    sizes |= dict(_size(text) for text in settings)
     with progress(as_json) as on_progress:
-        run = train(data, out, TrainOptions(**given), on_progress=on_progress)
+        run = train(data, out, TrainOptions(**given), model=model, sizes=sizes, on_progress=on_progress)
     result = {"run": str(out), "training": dict(run.training), "history": [dict(e) for e in run.history]}
 
     def render() -> None:

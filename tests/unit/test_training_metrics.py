@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nann.export.agreement import overlap
-from nann.training.metrics import paired_ratio_interval, top_k
+from nann.training.metrics import ndcg, paired_ratio_interval, top_k
 
 IDS = np.array([40, 10, 30, 20], np.int64)
 
@@ -78,3 +78,8 @@ def test_no_hits_give_no_figures_and_none_below_give_infinity() -> None:
     assert all(math.isnan(value) for value in paired_ratio_interval(nothing, nothing))
     assert paired_ratio_interval(some, nothing, resamples=500)[0] == math.inf
     assert paired_ratio_interval(nothing, some, resamples=500) == pytest.approx((0.0, 0.0, 0.0))
+
+
+def test_ndcg_of_one_item_falls_with_its_place() -> None:
+    found = ndcg(np.array([0.0, 1.0, 6.0, np.inf]))
+    assert found.tolist() == pytest.approx([1.0, 1 / np.log2(3), 1 / 3, 0.0])

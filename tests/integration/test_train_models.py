@@ -1,0 +1,49 @@
+"""Each shipped model and the example of docs/training.md: trained, embedded, indexed, exported, evaluated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.command import run_json
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs" / "examples" / "my_trained_model.py"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "data"
+    source = "synthetic:items=200,users=60,events=24,categories=10,stay=1,follow=0,seed=1"
+    run_json("data", "prepare", "--source", source, "--out", folder)
+    return folder
+
+
+def test_the_document_shows_the_example() -> None:
+    code = EXAMPLE.read_text()
+    assert code[code.index("from collections") :] in (ROOT / "docs" / "training.md").read_text()
+    assert len(code.splitlines()) <= 40
+
+
+@pytest.mark.parametrize(
+    ("model", "sizes"),
+    [
+        ("two-tower", ["--width", "16", "--blocks", "1"]),
+        ("mixture", ["--width", "16", "--blocks", "1", "--parts", "2", "--set", "gate=8"]),
+        ("my_trained_model:LastEvents", ["--set", "width=16", "--set", "length=20"]),
+    ],
+)
+def test_a_model_is_trained_exported_and_evaluated(
+    data: Path, tmp_path: Path, model: str, sizes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLE.parent))
+    run, model_dir = tmp_path / "run", tmp_path / "models" / "nann" / "1"
+    options = ["--epochs", "2", "--batch-size", "128", "--negatives", "50", "--learning-rate", "0.01"]
+    trained = run_json("train", "--data", data, "--out", run, "--model", model, *sizes, *options)
+    assert trained["history"][1]["loss"] < trained["history"][0]["loss"]
+    run_json("embed", "--run", run)
+    run_json("index", "--run", run, "--m", "8")
+    run_json("export", "--run", run, "--out", model_dir, "--walk", "adaptive")
+    found = run_json("evaluate", "--run", run, "--model", model_dir, "--brute-force", "--k", "20")
+    assert found["agreement"] > 0.9

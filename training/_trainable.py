@@ -1,0 +1,114 @@
+"""What a model offers to be trained, beyond what an export needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import tensorflow as tf
+
+
+class Scored(NamedTuple):
+    """Scores of some of a step's examples for their own item and some of the shared items.
+
+    Attributes:
+      scores: float32 [m, 1 + s]: the example's own item first, then the shared items.
+      examples: int32 [m], which of the step's M examples these are; None: all.
+      shared: int32 [s], which of the S shared items these are; None: all.
+    """
+
+    scores: tf.Tensor
+    examples: tf.Tensor | None = None
+    shared: tf.Tensor | None = None
+
+
+@runtime_checkable
+class Sequential(Protocol):
+    """A model that is trained on the states after all events of a sequence at once."""
+
+    def score_prefixes(
+        self,
+        features: Mapping[str, tf.Tensor],
+        places: tf.Tensor,
+        own: tf.Tensor,
+        shared: tf.Tensor,
+        *,
+        dropout: float,
+        seed: tf.Tensor,
+    ) -> Sequence[Scored]:
+        """Score M examples that lie in R sequences.
+
+        Args:
+          features: the user features [R, L] of sequences; L may be less than at serving.
+          places: int32 [M], the position of each example's newest event in the flattened sequences. Nothing
+            of the example's score may depend on later events.
+          own: float32 [M, D], the embedding of the item that followed.
+          shared: float32 [S, D], embeddings that all examples are compared with.
+          dropout: share of values to drop.
+          seed: int64 [2], a function of the step.
+
+        Returns:
+          one or several scorings; the losses of all are added.
+        """
+
+
+def score_examples(
+    model: Any,
+    features: Mapping[str, tf.Tensor],
+    places: tf.Tensor,
+    own: tf.Tensor,
+    shared: tf.Tensor,
+    *,
+    dropout: float,
+    seed: tf.Tensor,
+) -> Sequence[Scored]:
+    """`score_prefixes` of any model: one example per sequence, whose newest event is the last."""
+    if isinstance(model, Sequential):
+        return model.score_prefixes(features, places, own, shared, dropout=dropout, seed=seed)
+    return [Scored(score_each(model, model.embed_user(features), own, shared, training=True))]
+
+
+def score_each(
+    model: Any, user_state: Mapping[str, tf.Tensor], own: tf.Tensor, shared: tf.Tensor, *, training: bool
+) -> tf.Tensor:
+    """Scores float32 [B, 1 + S] of B users for their own item [B, D] and the shared items [S, D].
+
+    A model may have a faster function of this name.
+    """
+    if hasattr(model, "score_each"):
+        scores: tf.Tensor = model.score_each(user_state, own, shared, training=training)
+        return scores
+
+    def of_user(user: tuple[Mapping[str, tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        state, item = user
+        return model.score(state, tf.concat([item[tf.newaxis], shared], axis=0))
+
+    return tf.vectorized_map(of_user, (dict(user_state), own))
+
+
+def values_of(variables: Iterable[Any]) -> list[tf.Variable]:
+    """The TensorFlow variables of Keras variables; those of a tf.Module are such already."""
+    return [each if isinstance(each, tf.Variable) else each.value for each in variables]
+
+
+def checkpointed(variables: Iterable[Any]) -> dict[str, tf.Variable]:
+    """Variables by number, in the form that tf.train.Checkpoint follows.
+
+    It does not see into the lists of layers of a Keras 3 model: given the model itself it leaves out their
+    variables, in silence. Paths are no names to find them by: Keras counts the layers of a process that have
+    no name of their own.
+    """
+    return {f"{number}": value for number, value in enumerate(values_of(variables))}
+
+
+def built(model: Any) -> Any:
+    """`model`, after its functions were called once, so that it has all its variables."""
+    features = {
+        name: tf.zeros([1, *(1 if size is None else size for size in spec.shape)], spec.dtype)
+        for name, spec in model.user_features.items()
+    }
+    state = model.embed_user(features)
+    embs = tf.zeros([1, model.embedding_dim])
+    model.score({name: tensor[0] for name, tensor in state.items()}, embs)
+    model.embed_item({name: tensor[0, :1] for name, tensor in features.items()})
+    return model
