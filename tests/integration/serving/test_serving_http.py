@@ -6,9 +6,12 @@ import gzip
 import http.client
 import json
 import socket
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
+
+from nann.serving.client import NannClient
 
 _STATUS = b"GET /v1/models/nann HTTP/1.1\r\nHost: x\r\n\r\n"
 _SECONDS = 30
@@ -125,3 +128,19 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent(running: Any) -> Non
         head = f"POST /v1/models/nann:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {2**40}\r\n\r\n"
         connection.sendall(head.encode())
         assert _answer(connection)[0].startswith(b"HTTP/1.1 413 Request Entity Too Large\r\n")
+
+
+def test_grpc_answers_others_while_some_send_slowly_or_nonsense(running: Any) -> None:
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    longest_frame = (2**24 - 1).to_bytes(3, "big") + bytes(6)
+    half = [preface[:10], preface, preface + b"\xff" * 100, preface + longest_frame]
+    host, port = running.grpc.rsplit(":", 1)
+    with ExitStack() as connections:
+        for count, sent in enumerate([b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)) * 100, *half, *half]):
+            connection = connections.enter_context(socket.create_connection((host, int(port)), timeout=60))
+            with suppress(OSError):  # The server may close such a connection before all is sent.
+                connection.sendall(sent)
+                if count % 2:
+                    connection.shutdown(socket.SHUT_WR)
+        with NannClient(running.grpc, model="nann", timeout=60) as client:
+            assert client.status()[0].state == "AVAILABLE"

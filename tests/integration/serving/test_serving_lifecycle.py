@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -111,6 +112,25 @@ def _post(address: str, body: Any) -> Any:
     request = urllib.request.Request(f"http://{address}/v1/models/m:predict", json.dumps(body).encode())
     with urllib.request.urlopen(request, timeout=60) as response:
         return json.load(response)
+
+
+def test_a_run_that_takes_too_long_ends_in_the_words_of_the_real_server(
+    serve: Callable[..., Any], publish: Any, small_models: tuple[Path, Path], hold: Any, tmp_path: Path
+) -> None:
+    publish(small_models[0], tmp_path / "m", 1)
+    server = serve(
+        *("--model_name", "m", "--model_base_path", str(tmp_path / "m"), "--rest_api_timeout_in_ms", "500")
+    ).wait_ready()
+    held = hold(tmp_path / "hold")
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(held.wait_started)
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            _post(server.rest, {"signature_name": "hold", "inputs": held.inputs})
+        started.result()
+        held.release()
+    with caught.value as answer:
+        assert (answer.code, json.load(answer)) == (504, {"error": "Timed out waiting for notification"})
+    server.close()
 
 
 def test_warm_up_requests_run_before_the_version_is_available(

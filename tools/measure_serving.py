@@ -1,0 +1,191 @@
+"""What serving costs over the loaded model in the process, and what a server holds, in one run.
+
+.venv/bin/python tools/measure_serving.py build/demo/models/nann
+
+Prints one JSON object:
+
+overhead_ms: of a search by ids at one client: medians in process and by the client, over interleaved rounds,
+             and the difference.
+per_second:  searches of 4 callers, in process and by the client, and the share.
+start:       seconds and anonymous MB of a process that imports TensorFlow, and of `nann serve` when ready.
+overload:    a server with one thread, asked by 5 times as many callers as it takes: status codes, anonymous
+             MB before and after, and latencies afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nann.serving.client import NannClient, NannClientError
+
+_ROUNDS, _CALLS = 5, 200
+_CALLERS, _SECONDS = 4, 4.0
+_IMPORT = "import tensorflow, sys; print('ready', flush=True); sys.stdin.read()"
+
+
+@contextmanager
+def started(command: list[str]) -> Iterator[tuple[str, float, int]]:
+    """Run a program; its first line, seconds until then, and its process id."""
+    began = time.monotonic()
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    yield line, time.monotonic() - began, process.pid
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+
+
+def serve(base_path: Path, *flags: str) -> list[str]:
+    """Return the command of a server on free ports."""
+    command = [
+        sys.executable,
+        "-m",
+        "nann",
+        "serve",
+        "--json",
+        "--host=localhost",
+        "--port=0",
+        "--rest_api_port=0",
+    ]
+    return [*command, "--model_name=nann", f"--model_base_path={base_path}", *flags]
+
+
+def anonymous_mb(process: int) -> int:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) // 1024
+
+
+def median_ms(call: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(_CALLS):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times) * 1000
+
+
+def per_second(call: Callable[[], Any]) -> float:
+    """Return the calls per second of several threads."""
+    counts = [0] * _CALLERS
+    end = time.monotonic() + _SECONDS
+
+    def run(number: int) -> None:
+        while time.monotonic() < end:
+            call()
+            counts[number] += 1
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(_CALLERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / _SECONDS
+
+
+def overload(base_path: Path, ask: Callable[[NannClient], Any]) -> dict[str, Any]:
+    """Ask a server for 5 times as much as it takes."""
+    with started(serve(base_path, "--grpc_max_threads=1")) as (line, _, process):
+        address = json.loads(line)["grpc"]
+        with NannClient(address, model="nann", timeout=0.25) as client:
+            for _ in range(20):
+                ask(client)
+            before, codes = anonymous_mb(process), Counter[str]()
+
+            def once() -> None:
+                try:
+                    ask(client)
+                    codes["OK"] += 1
+                except NannClientError as error:
+                    codes[str(error.code)] += 1
+
+            end = time.monotonic() + _SECONDS
+
+            def run() -> None:
+                while time.monotonic() < end:
+                    once()
+
+            # One thread and 32 waiting requests are what the server takes.
+            threads = [threading.Thread(target=run) for _ in range(5 * 33)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            after = anonymous_mb(process)
+            began = time.perf_counter()
+            ask(client)
+            first = (time.perf_counter() - began) * 1000
+            return {
+                "codes": dict(codes),
+                "anonymous_mb": [before, after],
+                "first_search_afterwards_ms": round(first, 2),
+                "median_afterwards_ms": round(median_ms(lambda: ask(client)), 2),
+            }
+
+
+def main(base_path: Path) -> None:
+    """Measure and print."""
+    with started([sys.executable, "-c", _IMPORT]) as (_, import_seconds, process):
+        import_mb = anonymous_mb(process)
+    import tensorflow as tf
+
+    import nann.ops
+
+    nann.ops.load_library()
+    versions = [path for path in base_path.iterdir() if path.name.isdecimal()]
+    version = max(versions, key=lambda path: int(path.name))
+    beams = json.loads((version / "assets.extra/nann_manifest.json").read_text())["level_topn"]
+    loaded = tf.saved_model.load(str(version))
+    signature = loaded.signatures["retrieve_by_ids"]
+    with (
+        started(serve(base_path)) as (line, seconds, process),
+        NannClient(json.loads(line)["grpc"]) as client,
+    ):
+        held_mb = anonymous_mb(process)
+        width = client.metadata().row_width("retrieve_by_ids", "item_ids")
+        assert width is not None
+        ids = np.random.default_rng(0).integers(1, 1000, (1, width))
+        inputs = {"item_ids": ids, "cate_ids": ids % 18 + 1, "exclude_ids": np.array([[-1]])}
+        tensors = {name: tf.constant(value, tf.int64) for name, value in inputs.items()}
+        tensors["level_topn"] = tf.constant([beams], tf.int32)
+
+        def ask(client: NannClient) -> Any:
+            return client.top_k_by_ids(inputs["item_ids"], inputs["cate_ids"], level_topn=beams)
+
+        calls = {"in_process": lambda: signature(**tensors)["top_k"].numpy(), "grpc": lambda: ask(client)}
+        for call in calls.values():
+            median_ms(call)
+        rounds = [{name: median_ms(call) for name, call in calls.items()} for _ in range(_ROUNDS)]
+        rates = [{name: per_second(call) for name, call in calls.items()} for _ in range(3)]
+    overhead = {name: statistics.median(each[name] for each in rounds) for name in calls}
+    saturation = {name: statistics.median(each[name] for each in rates) for name in calls}
+    report = {
+        "overhead_ms": {**overhead, "difference": overhead["grpc"] - overhead["in_process"]},
+        "per_second": {**saturation, "share": saturation["grpc"] / saturation["in_process"]},
+        "start": {
+            "seconds": [import_seconds, seconds],
+            "anonymous_mb": [import_mb, held_mb],
+        },
+        "overload": overload(base_path, ask),
+    }
+    print(
+        json.dumps(json.loads(json.dumps(report), parse_float=lambda text: round(float(text), 3)), indent=1)
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
