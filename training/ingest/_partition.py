@@ -52,10 +52,11 @@ def partition_path(folder: Path, number: int) -> Path:
 
 
 def sort_partition(
-    folder: Path, number: int, batches: Sequence[Batch], schema: Schema, *, min_events: int
+    folder: Path, number: int, batches: Sequence[Path], schema: Schema, *, min_events: int
 ) -> None:
     """Sort partition `number` of all batches and write it to its folder below `folder`."""
-    slices = [batch.partition(number) for batch in batches]
+    # Mapped for this partition alone: what was read of the batches does not stay in this process's memory.
+    slices = [Batch(path).partition(number) for path in batches]
     table = pa.concat_tables(slices)
     places = np.repeat(np.arange(len(slices)), [len(each) for each in slices]) << 32
     places += np.asarray(table[LINE])

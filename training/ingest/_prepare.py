@@ -39,10 +39,11 @@ from nann.training.ingest._partition import partition_path, read_partition, sort
 from nann.training.ingest._rows import BadRow, BadRows, describe_bad, merge_bad
 from nann.training.ingest._schema import CATEGORY, Schema, read_schema
 from nann.training.ingest._spill import (
+    Batch,
     batch_path,
     ordered_map,
     write_batch,
-    written_batches,
+    written_paths,
 )
 
 TEXT, PARQUET, SEQUENCES = "text", "parquet", "sequences"
@@ -191,11 +192,11 @@ class _Run:
 
     def _spill(self) -> tuple[int, BadRows]:
         """The first pass: number of good rows, and the bad ones."""
-        written = list(written_batches(self._work))
+        written = written_paths(self._work)
         bad: dict[str, BadRow] = {}
-        for batch in written:
-            bad = merge_bad(bad, batch.bad)
-        start = written[-1].end if written else Position()
+        start = Position()
+        for batch in map(Batch, written):
+            bad, start = merge_bad(bad, batch.bad), batch.end
         blocks = enumerate(self._blocks(start), start=len(written))
         self._report_read(start.file, 0)
         for block, found in ordered_map(self._spill_block, blocks, threads=self._threads):
@@ -204,7 +205,7 @@ class _Run:
                 raise first.error(kind, header=self._schema.header)
             bad = merge_bad(bad, found)
             self._report_read(block.end.file, block.bytes_read)
-        return sum(batch.num_rows for batch in written_batches(self._work)), bad
+        return sum(Batch(path).num_rows for path in written_paths(self._work)), bad
 
     def _blocks(self, start: Position) -> Iterator[Any]:
         paths = self._files.paths
@@ -233,7 +234,7 @@ class _Run:
 
     def _sort(self) -> None:
         """The second pass."""
-        batches = list(written_batches(self._work))
+        batches = written_paths(self._work)
         missing = [n for n in range(self._partitions) if not partition_path(self._work, n).exists()]
         sort = partial(
             sort_partition,

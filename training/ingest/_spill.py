@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,9 +101,7 @@ def batch_path(folder: Path, number: int) -> Path:
     return folder / f"batch-{number:06}.arrow"
 
 
-def written_batches(folder: Path) -> Iterator[Batch]:
+def written_paths(folder: Path) -> list[Path]:
     """The batches from the first to the last before a gap: one behind a gap was written ahead of a kill."""
-    number = 0
-    while (path := batch_path(folder, number)).exists():
-        yield Batch(path)
-        number += 1
+    paths = map(partial(batch_path, folder), count())
+    return list(takewhile(Path.exists, paths))
