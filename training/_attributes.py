@@ -10,10 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from nann.files import link_or_copy, staged_file
+from nann.run import ATTRIBUTES
 from nann.training._dataset import Dataset
-
-ATTRIBUTES = "attributes.parquet"
-"""Its name in a data set and in a run."""
 
 
 def category_table(dataset: Dataset) -> Any:

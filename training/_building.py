@@ -11,7 +11,8 @@ import pandas as pd
 
 from nann.errors import InvalidInputError
 from nann.files import check_replaceable, staged_directory, write_json
-from nann.training._attributes import ATTRIBUTES, category_table, write_attributes
+from nann.run import ATTRIBUTES
+from nann.training._attributes import category_table, write_attributes
 from nann.training._columns import Column, write_column
 from nann.training._dataset import (
     ARRAYS,
