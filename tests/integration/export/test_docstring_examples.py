@@ -60,7 +60,8 @@ def names(
         item_tables={"item_embs": "RUN/embeddings/item_embs.npy"},
         user_tables={"item_ids": "RUN/vocabulary/item_ids.npy"},
     )
-    return {"keras": keras, "np": np, "tf": tf, "index": index, **{value.__name__: value for value in PUBLIC}}
+    modules = {"keras": keras, "np": np, "tf": tf, "Path": Path}
+    return {**modules, "index": index, **{value.__name__: value for value in PUBLIC}}
 
 
 def test_what_is_public() -> None:
