@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from nann.export import ExportOptions, Tuning, export_vectors
-from nann.export.loaded import LoadedModel
 from nann.live import Publisher
+from nann.ops import load_library
 
 DIM, K, USERS, BATCH, PER_CLUSTER = 64, 200, 128, 1000, 250
 BEAMS = [100, 200, 200, 200, 200, K]
@@ -69,15 +70,14 @@ def events(inserted: tuple[Any, Vectors], deleted: Any) -> Iterator[bytes]:
 
 def agreement(model_dir: Path, ids: npt.NDArray[np.int64], vectors: Vectors, users: Vectors) -> float:
     """Share of the true best K that `retrieve` finds."""
-    with LoadedModel(model_dir) as model:
-        found = model.run(
-            "retrieve",
-            {
-                "query_emb": users,
-                "level_topn": np.tile(np.array(BEAMS, np.int32), (len(users), 1)),
-                "exclude_ids": np.full((len(users), 1), -1, np.int64),
-            },
-        )["top_k"]
+    load_library()
+    exported = tf.saved_model.load(str(model_dir))  # It has applied the segments when it is loaded.
+    answers = exported.signatures["retrieve"](
+        query_emb=tf.constant(users),
+        level_topn=tf.constant([BEAMS] * len(users)),
+        exclude_ids=tf.fill([len(users), 1], tf.constant(-1, tf.int64)),
+    )
+    found = answers["top_k"].numpy()
     squares = (vectors * vectors).sum(axis=1)
     shares = []
     for user, answer in zip(users, found, strict=True):
