@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from nann.errors import InvalidInputError
 from nann.export.manifest import read_manifest
 from nann.live import Publisher, open_base, segment_numbers, updates_dir
 from nann.live.compact import compact
+from nann.ops import load_library
 from support.live import delete, items_of, upsert, write_export
+from support.tiny_model import E, L
 
 D = 8
 
@@ -57,6 +60,27 @@ def test_the_new_version_has_the_items_and_the_offset(model_dir: Path) -> None:
     # What does not depend on the items is the same file.
     for name in ("variables/variables.index", "assets.extra/nann_item/saved_model.pb"):
         assert os.path.samefile(out / name, model_dir / name)
+
+
+def test_servers_of_both_versions_score_alike(model_dir: Path) -> None:
+    with Publisher(model_dir) as publisher:
+        change(publisher, 0)
+    out = model_dir.with_name("2")
+    compact(model_dir, out)
+    with Publisher(out) as publisher:
+        publisher.publish([upsert(5, np.ones(D))], {})
+    load_library()
+    scores, applied = [], []
+    for version in (model_dir, out):
+        exported = tf.saved_model.load(str(version))
+        ids = tf.constant([[10**6, 10**6 + 2, 5]], tf.int64)
+        answer = exported.signatures["score"](comm_seq=tf.ones([1, L * E]), item_ids=ids)
+        scores.append(answer["scores"].numpy()[0])
+        applied.append(answer["applied_segment"].numpy().tolist())
+    np.testing.assert_allclose(scores[0][:2], scores[1][:2], rtol=1e-5)
+    assert np.isfinite(scores[1]).all()
+    assert np.isneginf(scores[0][2])
+    assert applied == [[1], [2]]
 
 
 def test_segments_that_come_meanwhile_are_carried_over(
