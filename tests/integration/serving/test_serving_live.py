@@ -15,6 +15,7 @@ from nann.errors import InvalidInputError
 from nann.export.loaded import LoadedModel
 from nann.live import Publisher
 from nann.serving.client import NannClient, ResponseError, StaleReplicaError
+from nann.serving.server._metrics import Metrics
 from support.cpp_server import answer_of, ask, build_server
 from support.live import upsert
 from support.live_export import publish_copies
@@ -107,6 +108,12 @@ def test_a_client_says_when_the_export_takes_no_segments(tmp_path: Path, serve: 
         pytest.raises(ResponseError, match="no output 'applied_segment'"),
     ):
         client.top_k(USER, BEAMS, min_segment=1)
+
+
+def test_the_page_of_metrics_tells_gauges_from_counters() -> None:
+    page = Metrics().text()
+    assert "# TYPE :nann:overlay_items gauge\n:nann:overlay_items{} " in page
+    assert "# TYPE :nann:segments_applied counter\n:nann:segments_applied{} " in page
 
 
 def test_a_share_that_is_none_is_refused() -> None:
