@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from nann.export.scorer._contract import MAX_UNROLLED, sum_of_product
+from nann.export.scorer._contract import MAX_UNROLLED, sum_of_product, weighted_rows
 from nann.export.scorer._ir import Needs, Tensor, Uses, constant, name_new
 from nann.export.scorer._ops import (
     add,
@@ -37,7 +37,7 @@ def flat_sum(x: Tensor, _: Uses) -> Tensor | None:
     if x.op != "add":
         return None
     cross, item, free = _grouped([each for term in x.inputs for each in _opened(term, x)])
-    cross, item = _merged_products(cross), _merged_products(item)
+    cross, item = merged_products(cross), merged_products(item)
     return add(*cross, *(item if x.is_item_only else _joined(add, item)), *_joined(add, free))
 
 
@@ -221,7 +221,7 @@ def _joined(join: Callable[..., Tensor], terms: Sequence[Tensor]) -> list[Tensor
     return [join(*terms)] if terms else []
 
 
-def _merged_products(terms: Iterable[Tensor]) -> list[Tensor]:
+def merged_products(terms: Iterable[Tensor]) -> list[Tensor]:
     """dot(a, V) + dot(a, W) -> dot(a, V + W)."""
     merged: dict[object, Tensor] = {}
     for term in terms:
@@ -271,6 +271,7 @@ ALGEBRA: tuple[Rule, ...] = (
     factor_into_sum,
     dot_of_concat,
     sum_of_product,
+    weighted_rows,
     sum_of_dot,
     sum_of_concat,
     select_into_dot,

@@ -134,6 +134,18 @@ def late_transpose(x: Tensor, _: Uses) -> Tensor | None:
     return None
 
 
+def reduce_of_transpose(x: Tensor, _: Uses) -> Tensor | None:
+    """A sum over axes of transpose(a) -> one over those axes of `a`, where the others keep their order."""
+    if x.op != "reduce" or x.inputs[0].op != "transpose":
+        return None
+    turned, axes = x.inputs[0], x.node.attrs["axes"]
+    perm = turned.node.attrs["perm"]
+    kept = [perm[axis] for axis in range(turned.rank) if axis not in axes]
+    if kept != sorted(kept):
+        return None
+    return reduce_(turned.inputs[0], x.node.attrs["function"], [perm[axis] for axis in axes])
+
+
 def slice_before_elementwise(x: Tensor, _: Uses) -> Tensor | None:
     """slice(f(a)) -> f(slice(a)), so that parts of a concatenation find their part."""
     if x.op != "slice" or not _is_unary(x.inputs[0]):
@@ -164,6 +176,26 @@ def slice_of_concat(x: Tensor, _: Uses) -> Tensor | None:
         return None
     parts = [slice_(each, begin, (*x.shape[:axis], each.shape[axis], *x.shape[axis + 1 :]))
              for each in joined.inputs]  # fmt: skip
+    return concat(parts, axis)
+
+
+def slice_across_parts(x: Tensor, _: Uses) -> Tensor | None:
+    """Rows of [user, item], one above the other -> those of the user above those of the item."""
+    if x.op != "slice" or x.inputs[0].op != "concat":
+        return None
+    joined = x.inputs[0]
+    axis, start = joined.node.attrs["axis"], 0
+    begin, end = x.node.attrs["begin"][axis], x.node.attrs["begin"][axis] + x.shape[axis]
+    if axis == x.rank - 1 or not any(each.is_free for each in joined.inputs):
+        return None
+    parts = []
+    for part in joined.inputs:
+        first, last = max(begin, start), min(end, start + part.shape[axis])
+        if first < last:
+            begins, shape = list(x.node.attrs["begin"]), list(x.shape)
+            begins[axis], shape[axis] = first - start, last - first
+            parts.append(slice_(part, begins, shape))
+        start += part.shape[axis]
     return concat(parts, axis)
 
 
@@ -298,9 +330,11 @@ CLEANUP: tuple[Rule, ...] = (
     late_reshape_of_operands,
     elementwise_without_ones,
     late_transpose,
+    reduce_of_transpose,
     slice_before_elementwise,
     slice_before_transpose,
     slice_of_concat,
+    slice_across_parts,
     slice_of_split_axis,
     join_of_parts,
     late_concat,

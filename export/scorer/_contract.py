@@ -15,6 +15,7 @@ from nann.export.scorer._ops import (
     concat,
     dot,
     is_matmul,
+    matmul,
     mul,
     reduce_,
     reshape,
@@ -82,6 +83,20 @@ def sum_of_product(x: Tensor, _: Uses) -> Tensor | None:
         return None
     count = math.prod(product.shape[axis] for axis in axes)
     return total if x.node.attrs["function"] == "Sum" else scaled(total, 1 / count)
+
+
+def weighted_rows(x: Tensor, uses: Uses) -> Tensor | None:
+    """sum(a [n, k, 1] * b [n, k, d], axis 1), both of the item -> a as [n, 1, k] times b: mixed experts."""
+    if x.op != "reduce" or x.node.attrs["function"] != "Sum" or x.node.attrs["axes"] != (1,):
+        return None
+    product = x.inputs[0]
+    if product.op != "mul" or product.rank != 3 or len(product.inputs) != 2 or uses[product] > 1:
+        return None
+    for weights, rows in (product.inputs, product.inputs[::-1]):
+        if rows.shape == product.shape and weights.shape == (*rows.shape[:2], 1) and rows.shape[2] > 1:
+            total = matmul(reshape(weights, (rows.shape[0], 1, rows.shape[1])), rows)
+            return reshape(total, x.shape)
+    return None
 
 
 def product_of_free(x: Tensor, _: Uses | None = None) -> Tensor | None:

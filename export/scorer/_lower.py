@@ -7,6 +7,8 @@ steps that add an instruction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nann.export.scorer._ir import Tensor
 from nann.export.scorer._lower_matmul import matmul
 from nann.export.scorer._lower_moves import move
@@ -27,6 +29,14 @@ def lower(ir: ScorerIr) -> ProgramWriter:
         if ir.user == ir.state:
             raise
         return Lowering(ir.after_user_function(), _rule, after_user_function=True).run()
+
+
+def lower_after(ir: ScorerIr, computed: Sequence[Tensor], *, has_user_function: bool) -> ProgramWriter:
+    """The program of a scorer that takes the user function's results, and what TensorFlow computes of a tile.
+
+    Raises NotLowerableError.
+    """
+    return Lowering(ir, _rule, after_user_function=has_user_function, computed=computed).run()
 
 
 def _rule(lowering: Lowering, tensor: Tensor) -> Step:

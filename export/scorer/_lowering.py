@@ -29,7 +29,14 @@ _ITEMS_MOVED = {
 
 
 class NotLowerableError(NannError):
-    """The native executor cannot compute a node; the message names it and says what."""
+    """The native executor cannot compute a node; the message names it and says what.
+
+    tensor: what cannot be computed.
+    """
+
+    def __init__(self, message: str, tensor: Tensor) -> None:
+        super().__init__(message)
+        self.tensor = tensor
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class Step:
 def refuse(tensor: Tensor, what: str) -> NoReturn:
     """Raise NotLowerableError for the node of `tensor`."""
     op = tensor.op.capitalize() if tensor.op.islower() else tensor.op
-    raise NotLowerableError(f"node {tensor.node.name or '...'} ({op}): {what}")
+    raise NotLowerableError(f"node {tensor.node.name or '...'} ({op}): {what}", tensor)
 
 
 def refuse_moved_items(tensor: Tensor) -> NoReturn:
@@ -83,11 +90,17 @@ def refuse_moved_items(tensor: Tensor) -> NoReturn:
 class Lowering:
     """One program that grows. Values are matrices [rows, columns]; TensorFlow's other axes end here.
 
-    rule: how a tensor is computed that is neither an input nor a row of a table.
+    rule:     how a tensor is computed that is neither an input nor a row of a table.
+    computed: inputs that TensorFlow computes of a tile: side by side, the rows of a table after the last.
     """
 
     def __init__(
-        self, ir: ScorerIr, rule: Callable[[Lowering, Tensor], Step], *, after_user_function: bool
+        self,
+        ir: ScorerIr,
+        rule: Callable[[Lowering, Tensor], Step],
+        *,
+        after_user_function: bool,
+        computed: Sequence[Tensor] = (),
     ) -> None:
         self.program = ProgramWriter(after_user_function=after_user_function)
         self.tile_rows = ir.tile_rows
@@ -96,6 +109,7 @@ class Lowering:
         self._output = ir.output
         self._inputs = {tensor: number for number, tensor in enumerate(ir.state)}
         self._tables = {tensor: number for number, tensor in enumerate(ir.tables)}
+        self._computed = tuple(computed)
         self._values: dict[Tensor, int] = {}
 
     def run(self) -> ProgramWriter:
@@ -128,11 +142,26 @@ class Lowering:
     def _step(self, tensor: Tensor) -> Step:
         if tensor in self._inputs:
             return self._input(tensor, self._inputs[tensor])
+        if tensor in self._computed:
+            return self._result(tensor)
         if tensor in self._tables:
             shape = self.shape(tensor)
             parameters = (self._tables[tensor], shape.columns)
             return Step((), lambda _: self.program.add(Opcode.TABLE, shape, parameters=parameters))
         return self._rule(self, tensor)
+
+    def _result(self, tensor: Tensor) -> Step:
+        """Its columns of what TensorFlow computed."""
+        shape = self.shape(tensor)
+        widths = [each.size // self.tile_rows for each in self._computed]
+        at = self._computed.index(tensor)
+
+        def emit(_: Sequence[int]) -> int:
+            parameters = (len(self._tables), sum(widths))
+            all_columns = self.program.add(Opcode.TABLE, Shape(True, 1, sum(widths)), parameters=parameters)
+            return self.as_shape(self.columns(all_columns, sum(widths[:at]), widths[at]), shape)
+
+        return Step((), emit)
 
     def _input(self, tensor: Tensor, number: int) -> Step:
         shape = self.shape(tensor)

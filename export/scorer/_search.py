@@ -13,6 +13,8 @@ from nann.export.scorer._cleanup import CLEANUP
 from nann.export.scorer._cost import ITEMS_PER_REQUEST, NS_PER_BYTE, Work, bytes_per_item, work_of
 from nann.export.scorer._cut import cheapest_cut
 from nann.export.scorer._ir import Tensor, name_new, topological
+from nann.export.scorer._outer import OUTER
+from nann.export.scorer._pairs import PAIRS
 from nann.export.scorer._read import ScorerGraph
 from nann.export.scorer._rewrite import rewrite, substitute
 from nann.export.scorer._rows import RowAnalysis
@@ -112,7 +114,7 @@ def _clean(graph: ScorerGraph) -> Tensor:
 
 def _normal(output: Tensor) -> Tensor:
     shapes = (*CLEANUP, *SEQUENCES)
-    return rewrite(output, (*shapes, *ALGEBRA, *BESIDE), free_rules=shapes)
+    return rewrite(output, (*shapes, *ALGEBRA, *BESIDE, *PAIRS, *OUTER), free_rules=shapes)
 
 
 def _moves(output: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -10,12 +10,13 @@ from typing import Any, Literal, cast
 import numpy as np
 import tensorflow as tf
 
-from nann.errors import InvalidInputError
+from nann.errors import InvalidInputError, NannError
 from nann.export._model_specs import plain_names
 from nann.export.constants import MAX_CONSTANT_BYTES, freeze
 from nann.export.item_state import state_from_columns, width_of
 from nann.export.scorer._lower import lower
 from nann.export.scorer._lowering import NotLowerableError, ScorerIr
+from nann.export.scorer._partly import lower_partly
 from nann.export.scorer._parts import ITEM_EMBS, ITEM_ROWS
 from nann.export.scorer._read import NotSplittableError
 from nann.export.scorer._report import SplitReport
@@ -47,7 +48,9 @@ class Scorer:
     report:        what the split did; None: there was none.
     ir:            user part and tile part as a graph; None: `function` is as the model has it.
     program:       what the native executor runs in place of both functions; empty: TensorFlow runs them.
-    executor_reason: why there is no program; None: there is one, or none was asked for.
+    unknown_function: what TensorFlow computes of a tile before the program goes on: (user tensors..., float32
+                   [tile_rows, width] of each item table...) -> float32 [tile_rows, width]; None: nothing.
+    executor_reason: why there is no program, or not for all; None: there is one, or none was asked for.
     in_place:      whether the native executor reads items where they lie: the walk then has no tiles.
     tolerance:     how far scores of two implementations may lie apart, relative to the largest: float32's, or
                    that of the narrow type that the model computes in.
@@ -68,6 +71,7 @@ class Scorer:
     report: SplitReport | None = None
     ir: ScorerIr | None = None
     program: bytes = b""
+    unknown_function: Any | None = None
     executor_reason: str | None = None
     in_place: bool = False
     tolerance: float = RELATIVE_TOLERANCE
@@ -80,8 +84,8 @@ class Scorer:
 
     @property
     def executor(self) -> Literal["tensorflow", "native"]:
-        """Who computes scores."""
-        return "native" if self.program else "tensorflow"
+        """Who computes scores; TensorFlow where it computes a part of them."""
+        return "native" if self.program and self.unknown_function is None else "tensorflow"
 
     @property
     def walk(self) -> Literal["fixed", "adaptive", "proxy", "all"]:
@@ -100,7 +104,7 @@ class Scorer:
     def scoring_options(self) -> dict[str, Any]:
         """Keyword arguments of `nann.ops.score_items`: in float32."""
         return {
-            "scorer": self.function,
+            "scorer": self.unknown_function or self.function,
             "user_functions": self.user_functions,
             "item_tables": self.item_tables,
             "tile_rows": self.tile_rows,
@@ -202,24 +206,48 @@ def split_scorer(scorer: Scorer, *, num_items: int, item_table_bytes: int) -> Sc
 def choose_executor(
     scorer: Scorer, wanted: Literal["auto", "native", "tensorflow"], tables: Mapping[str, Path]
 ) -> Scorer:
-    """The same scorer, run by `wanted` over `tables`; "auto" is the native executor wherever it can.
+    """The same scorer, run by `wanted` over `tables`; "auto" is the native executor for all that it can.
 
     Raises InvalidInputError, naming the node, when the native executor is wanted and cannot.
     """
     if wanted == "tensorflow":
         return scorer
     try:
-        program = lower(scorer.ir or whole_scorer(scorer.function))
-    except (NotLowerableError, NotSplittableError) as error:
+        ir = scorer.ir or whole_scorer(scorer.function)
+        program = lower(ir)
+    except NotSplittableError as error:
         if wanted == "auto":
             return replace(scorer, executor_reason=str(error))
-        raise InvalidInputError(
-            f"executor: expected a scorer that the native executor can run, found {error}. Export with "
-            f"--executor auto: TensorFlow then runs this one."
-        ) from error
+        raise _cannot_run(error) from error
+    except NotLowerableError as error:
+        if wanted == "auto":
+            return _run_partly(scorer, ir, error)
+        raise _cannot_run(error) from error
     types = {np.load(tables[name], mmap_mode="r").dtype for name in scorer.item_tables}
     in_place = program.is_similarity() and types == {np.dtype(np.float32)}
     return replace(scorer, program=program.to_bytes(), in_place=in_place)
+
+
+def _cannot_run(error: NannError) -> InvalidInputError:
+    return InvalidInputError(
+        f"executor: expected a scorer that the native executor can run, found {error}. Export with "
+        f"--executor auto: TensorFlow then runs what the native executor cannot."
+    )
+
+
+def _run_partly(scorer: Scorer, ir: ScorerIr, error: NotLowerableError) -> Scorer:
+    """The scorer with a program of what TensorFlow does not have to compute; without where that is little."""
+    try:
+        partly = lower_partly(ir)
+    except NotLowerableError:
+        return replace(scorer, executor_reason=str(error))
+    library = scorer.function.graph.as_graph_def().library
+    return replace(
+        scorer,
+        program=partly.program.to_bytes(),
+        unknown_function=partly.to_function(scorer.item_tables, library),
+        executor_reason=partly.reason,
+    )
 
 
 def jit_scorer(scorer: Scorer) -> Scorer:

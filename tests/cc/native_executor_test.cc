@@ -141,6 +141,63 @@ TEST_P(NativeExecutorTest, ItemsBesideTheUser) {
   EXPECT_EQ(Scores(), (Floats{308, 300, 306, 302, 304}));
 }
 
+TEST_P(NativeExecutorTest, PartsAreWrittenWhereTheyAreJoined) {
+  const uint32_t items = b_.Table(0, kWidth);
+  const uint32_t twice = b_.Binary(BinaryOp::kMul, items, b_.Constant(1, 1, {2}));
+  const uint32_t largest = b_.Reduce(ReduceOp::kMax, items);
+  // Below one another, a part that stands there twice among them, and one that is read elsewhere too.
+  const uint32_t below = b_.Stack({items, twice, b_.Unary(UnaryOp::kNeg, items), items});
+  // Side by side: a number, and a last part that ends with the row.
+  const uint32_t beside =
+      b_.Concat({b_.Reduce(ReduceOp::kSum, twice), largest, b_.Unary(UnaryOp::kNeg, twice)});
+  const uint32_t rows = b_.ReduceRows(ReduceOp::kSum, below);  // 3 x (i, 2 i, 1, -i)
+  const uint32_t factors = b_.Constant(1, 6, {1000, 100, 1, 2, 3, 4});
+  const uint32_t sum = b_.Reduce(ReduceOp::kSum, b_.Binary(BinaryOp::kMul, beside, factors));
+  b_.Binary(BinaryOp::kAdd, sum, b_.Reduce(ReduceOp::kSum, b_.Binary(BinaryOp::kAdd, rows, twice)));
+  Floats expected;
+  for (const float i : {4.0f, 0.0f, 3.0f, 1.0f, 2.0f}) {
+    const float sum_of_row = 2 * i + 1, most = std::max(2 * i, 1.0f);
+    expected.push_back(2000 * sum_of_row + 100 * most - 2 * (i + 4 * i + 3 - 4 * i) + 5 * sum_of_row);
+  }
+  for (int64_t tile_rows : {1, 2, 5}) EXPECT_EQ(Scores(tile_rows), expected);
+}
+
+TEST_P(NativeExecutorTest, NumbersAreCutIntoOtherRowsWhereTheyLie) {
+  const std::vector<float> unit(4 * 16, 0.0f);
+  std::vector<float> spread = unit;
+  for (int64_t i = 0; i < kWidth; ++i) spread[i * 16 + 4 * i] = spread[i * 16 + 4 * i + 3] = 1.0f;
+  // (i, 0, 0, i, 2 i, 0, 0, 2 i, 1, ...): sixteen numbers, so that nothing lies between the items.
+  const uint32_t wide = b_.Gemm(1, {b_.Table(0, kWidth), b_.Constant(kWidth, 16, spread)});
+  const uint32_t cut = b_.Unary(UnaryOp::kSquare, b_.Reshape(wide, 8, 2));
+  const uint32_t odd = b_.Rearrange(wide, {4, 2, 0, 2, 4, 0, 4, 2, 0, 1});  // The later half of each four.
+  const uint32_t sums = b_.Reduce(ReduceOp::kSum, cut);                     // [8, 1]
+  const uint32_t row = b_.Reshape(b_.Unary(UnaryOp::kNeg, sums), 1, 8);
+  const uint32_t picked = b_.Slice(row, 2, 2);  // Of the second four.
+  b_.Binary(BinaryOp::kAdd, b_.Reduce(ReduceOp::kSum, picked),
+            b_.Reduce(ReduceOp::kSum, b_.Reshape(odd, 1, 8)));
+  Floats expected;
+  for (const float i : {4.0f, 0.0f, 3.0f, 1.0f, 2.0f}) expected.push_back(-8 * i * i + 2 * i + 1);
+  for (int64_t tile_rows : {1, 2, 5}) EXPECT_EQ(Scores(tile_rows), expected);
+}
+
+TEST_P(NativeExecutorTest, RowsThatWereComputedStandForATable) {
+  b_.Reduce(ReduceOp::kSum, b_.Concat({b_.Table(0, kWidth), b_.Table(1, 3)}));
+  const NativeExecutor executor = Executor(2);
+  AlignedFloats user = executor.MakeUser(), packed = executor.MakePacked(), scratch = executor.MakeScratch();
+  const Table* tables[] = {&table_};
+  const Floats computed = {10, 20, 30, 7, 100, 200, 300, 7};  // Rows of three, four apart.
+  executor.Gather(tables, {2, 1}, &scratch, {computed.data(), 4});
+  Floats scores(2);
+  executor.Score(user, packed, 2, &scratch, scores.data());
+  EXPECT_EQ(scores, (Floats{65, 603}));
+}
+
+TEST_P(NativeExecutorTest, ASimilarityToRowsThatWereComputedIsNoneOfATable) {
+  b_.Similarity(SimilarityOp::kDot, b_.Table(1, 3), b_.Constant(1, 3, {1, 2, 3}));
+  const Table* tables[] = {&table_};
+  EXPECT_FALSE(Executor(2).ScoresInPlace(tables));
+}
+
 TEST_P(NativeExecutorTest, InnerProductsAndDistancesAreReadInPlace) {
   const uint32_t items = b_.Table(0, kWidth), user = b_.Input(0, {kWidth});
   user_ = {1, 1, 5, 1};

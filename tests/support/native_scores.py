@@ -18,13 +18,19 @@ TILE_ROWS, ITEMS = 7, 24
 
 
 def scores_of(
-    result: SplitScorer, state: list[Any], program: bytes, order: Sequence[int] = range(ITEMS)
+    result: SplitScorer,
+    state: list[Any],
+    program: bytes,
+    order: Sequence[int] = range(ITEMS),
+    *,
+    function: Any = None,
 ) -> Any:
     """Scores [users, items] of a split scorer, by the op that runs its functions or a program.
 
     state: tensors of some users, [users, ...] each.
     program: empty: its functions.
     order: of the items.
+    function: what TensorFlow computes before the program; None: the whole scorer, in place of it.
     """
     corpus = random_corpus(1, num_items=ITEMS, degree=3, sparsity=0.0)
     width = (
@@ -50,7 +56,7 @@ def scores_of(
             nann.ops.IndexResource(**files),
             state,
             np.tile(np.asarray(order, np.int32), (2, 1)),
-            scorer=result.function,
+            scorer=function or result.function,
             user_functions=[] if result.user_function is None else [result.user_function],
             item_tables=result.item_tables,
             tile_rows=TILE_ROWS,

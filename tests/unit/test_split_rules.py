@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nann.export.scorer import _activations, _algebra, _cleanup, _contract
+from nann.export.scorer import _activations, _algebra, _cleanup, _contract, _outer
 from nann.export.scorer._ir import Tensor, constant, count_uses
 from nann.export.scorer._ops import (
     add,
@@ -76,6 +76,52 @@ CASES = {
     ),
     "a transpose that moves more than parts": Case(
         _cleanup.transpose_of_concat, lambda: transpose(concat([X, Y], 0), (1, 0)), None
+    ),
+    "rows of the user and the item": Case(
+        _cleanup.slice_across_parts,
+        lambda: slice_(concat([user(6, 3, 8), item(2, 8)], 1), (0, 1, 0), (6, 3, 8)),
+        ["slice", "slice", "concat"],
+    ),
+    "columns of the user and the item": Case(
+        _cleanup.slice_across_parts,
+        lambda: slice_(concat([user(6, 3), item(2)], 1), (0, 1), (6, 3)),
+        None,
+    ),
+    "a sum along an axis that was moved": Case(
+        _cleanup.reduce_of_transpose,
+        lambda: reduce_(transpose(item(3, 8), (0, 2, 1)), "Sum", [2]),
+        ["reduce"],
+    ),
+    "a sum of a transpose that moves what is left": Case(
+        _cleanup.reduce_of_transpose,
+        lambda: reduce_(transpose(item(3, 4, 5), (0, 3, 2, 1)), "Sum", [2]),
+        None,
+    ),
+    "rows with a weight each": Case(
+        _contract.weighted_rows,
+        lambda: reduce_(mul(columns(item(3, 8), 0, 1), item(3, 8)), "Sum", [1]),
+        ["slice", "reshape", "BatchMatMulV2", "reshape"],
+    ),
+    "rows with a weight each, and their mean": Case(
+        _contract.weighted_rows,
+        lambda: reduce_(mul(columns(item(3, 8), 0, 1), item(3, 8)), "Mean", [1]),
+        None,
+    ),
+    "an outer product of rows": Case(
+        _outer.outer_into_matrix,
+        lambda: dot(
+            reshape(
+                mul(reshape(item(3, 8), (6, 3, 8, 1)), reshape(columns(item(3, 8), 0, 4), (6, 3, 1, 4))),
+                (6, 3, 32),
+            ),
+            weights(32, 5),
+        ),
+        ["reshape", "slice", "dot", "reshape", "BatchMatMulV2", "reshape"],
+    ),
+    "an outer product of a row of the user": Case(
+        _outer.outer_into_matrix,
+        lambda: dot(reshape(mul(item(3, 8, 1), user(3, 1, 4)), (6, 3, 32)), weights(32, 5)),
+        None,
     ),
     "a function of rows after a reshape": Case(
         _cleanup.late_reshape, lambda: dot(reshape(item(3, 8), (18, 8)), W), ["dot", "reshape"]

@@ -11,7 +11,7 @@ REFUSED: dict[str, str] = {}
 
 # Members that are exported, and why the native executor does not run them.
 BY_TENSORFLOW: dict[str, str] = {
-    "sim": "TopKV2: an operation that the native executor does not know",
+    "sim": "TopKV2, and the rows that it finds: TensorFlow computes them, the native executor the rest",
 }
 
 # Odd cases whose answer is not what it should be, and what it is.

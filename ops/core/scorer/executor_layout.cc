@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <optional>
 #include <tuple>
 #include <utility>
 
@@ -23,6 +24,7 @@ class ExecutorLayout {
     executor_.packed_.resize(count);
     buffers_of_.assign(count, -1);
     FindConstantRows();
+    FindParts();
     for (int value = 0; value < count; ++value) LayValue(value);
     ReadAt(executor_.program_->output(), kEnd);
     PlaceBuffers(Place::kUser, &executor_.user_floats_);
@@ -68,15 +70,11 @@ class ExecutorLayout {
     const Instruction& instruction = instructions_[value];
     const ValueShape& shape = instruction.shape;
     for (int operand : instruction.operands) Read(operand, value);
+    if (LaidAsView(value)) return;
     switch (instruction.opcode) {
       case Opcode::kConstant:
         executor_.places_[value] = {Place::kConstant, constant_floats_, PaddedWidth(shape.columns)};
         if (constant_rows_[value]) constant_floats_ += Aligned(shape.Floats());
-        return;
-      case Opcode::kSlice:
-        executor_.places_[value] = executor_.places_[instruction.operands[0]];
-        executor_.places_[value].offset += instruction.parameters[0];
-        buffers_of_[value] = buffers_of_[instruction.operands[0]];
         return;
       case Opcode::kInput:
         executor_.inputs_.push_back(value);
@@ -89,14 +87,145 @@ class ExecutorLayout {
         instruction.opcode == Opcode::kGemm ? LayMatrices(value) : LayStrip(value);
         [[fallthrough]];
       default:
-        (shape.per_item ? executor_.tile_section_ : executor_.user_section_).push_back(value);
+        if (!ConsistsOfParts(value)) {
+          (shape.per_item ? executor_.tile_section_ : executor_.user_section_).push_back(value);
+        }
     }
+    const int joined = executor_.part_of_[value];
+    if (joined >= 0) {
+      if (buffers_of_[joined] < 0) Allocate(joined, value);
+      executor_.places_[value] = PlaceOfPart(value, joined);
+      buffers_of_[value] = buffers_of_[joined];
+      return;
+    }
+    if (buffers_of_[value] >= 0) return ReadAt(value, value);  // Its parts made it.
     const bool filled_first = instruction.opcode == Opcode::kInput || instruction.opcode == Opcode::kTable;
+    Allocate(value, filled_first ? -1 : value);
+  }
+
+  // Memory of a value from an instruction on.
+  void Allocate(int value, int first) {
+    const Instruction& instruction = instructions_[value];
+    const ValueShape& shape = instruction.shape;
     const int64_t rows = shape.rows * (shape.per_item ? executor_.options_.tile_rows : 1);
     const Place::Space space = shape.per_item ? Place::kTile : Place::kUser;
-    buffers_of_[value] =
-        NewBuffer(space, rows * PaddedWidth(shape.columns) + kStrip, filled_first ? -1 : value);
-    executor_.places_[value] = {space, 0, PaddedWidth(shape.columns)};
+    buffers_of_[value] = NewBuffer(space, rows * Stride(instruction) + kStrip, first);
+    executor_.places_[value] = {space, 0, Stride(instruction)};
+  }
+
+  // Rows of one number lie one after the other. A softmax reads what it wrote again, and so cannot write
+  // whole strips over the rows that follow.
+  static int64_t Stride(const Instruction& instruction) {
+    const int64_t columns = instruction.shape.columns;
+    return columns == 1 && instruction.opcode != Opcode::kSoftmax ? 1 : PaddedWidth(columns);
+  }
+
+  // -------------------------------------------------------------------- parts of concatenations
+
+  // A value that is computed may be written where a concatenation has it, which then need not copy it.
+  void FindParts() {
+    executor_.part_of_.assign(instructions_.size(), -1);
+    for (size_t value = 0; value < instructions_.size(); ++value) {
+      const Instruction& joined = instructions_[value];
+      if (joined.opcode != Opcode::kConcat || joined.shape.columns == 1) continue;
+      for (int part : joined.operands) {
+        const bool once = std::count(joined.operands.begin(), joined.operands.end(), part) == 1;
+        if (once && executor_.part_of_[part] < 0 && FitsAsPart(part, joined)) {
+          executor_.part_of_[part] = static_cast<int>(value);
+        }
+      }
+    }
+  }
+
+  // Whether kernels that write a part in place leave the other parts alone.
+  bool FitsAsPart(int part, const Instruction& joined) const {
+    const Instruction& made = instructions_[part];
+    const ValueShape &shape = made.shape, &all = joined.shape;
+    const bool one_number =
+        made.opcode == Opcode::kSimilarity || (made.opcode == Opcode::kReduce && !made.over_rows());
+    const bool whole_strips = made.opcode == Opcode::kGemm || made.opcode == Opcode::kProduct ||
+                              made.opcode == Opcode::kBinary || made.opcode == Opcode::kSelect ||
+                              made.opcode == Opcode::kUnary || made.opcode == Opcode::kPrelu ||
+                              made.opcode == Opcode::kSoftmax;
+    if (shape.per_item != all.per_item || !(one_number || (whole_strips && shape.columns > 1))) return false;
+    if (joined.over_rows()) return !shape.per_item || shape.rows == 1;
+    const int64_t begin = PartsBefore(part, joined), end = begin + shape.columns;
+    const bool is_last = end == all.columns && begin + PaddedWidth(shape.columns) <= PaddedWidth(end);
+    return shape.rows == all.rows && (one_number || shape.columns % kStrip == 0 || is_last);
+  }
+
+  // Rows or columns of a concatenation before one of its parts.
+  int64_t PartsBefore(int part, const Instruction& joined) const {
+    int64_t before = 0;
+    for (int operand : joined.operands) {
+      if (operand == part) break;
+      before += joined.over_rows() ? instructions_[operand].shape.rows : instructions_[operand].shape.columns;
+    }
+    return before;
+  }
+
+  Place PlaceOfPart(int part, int value) const {
+    const Instruction& joined = instructions_[value];
+    Place place = executor_.places_[value];
+    const int64_t before = PartsBefore(part, joined);
+    place.offset = joined.over_rows() ? before * place.stride : before;
+    if (joined.over_rows() && joined.shape.per_item) place.stride *= joined.shape.rows;
+    return place;
+  }
+
+  // Whether a value is a concatenation that has nothing left to copy.
+  bool ConsistsOfParts(int value) const {
+    const Instruction& instruction = instructions_[value];
+    return instruction.opcode == Opcode::kConcat &&
+           std::all_of(instruction.operands.begin(), instruction.operands.end(),
+                       [&](int part) { return executor_.part_of_[part] == value; });
+  }
+
+  // -------------------------------------------------------------------- views
+
+  // Numbers that lie where an earlier value has them cost nothing: slices, and what is cut into other rows.
+  bool LaidAsView(int value) {
+    const Instruction& instruction = instructions_[value];
+    if (instruction.opcode == Opcode::kSlice) {
+      LayView(value, instruction.parameters[0], executor_.places_[instruction.operands[0]].stride);
+      return true;
+    }
+    const std::optional<RowsOfView> rows = ViewOf(instruction);
+    if (rows.has_value()) LayView(value, rows->offset, rows->stride);
+    return rows.has_value();
+  }
+
+  // The first number, and the floats from row to row.
+  struct RowsOfView {
+    int64_t offset, stride;
+  };
+
+  // Where a reshape's or a rearrangement's rows lie in the operand; none where it has to be copied.
+  std::optional<RowsOfView> ViewOf(const Instruction& instruction) const {
+    if (instruction.opcode != Opcode::kReshape && instruction.opcode != Opcode::kRearrange) return {};
+    const int operand = instruction.operands[0];
+    const ValueShape &from = instructions_[operand].shape, &to = instruction.shape;
+    const int64_t from_stride = executor_.places_[operand].stride, per_item = from.rows * from_stride;
+    RowsOfView rows{0, to.columns};
+    if (instruction.opcode == Opcode::kRearrange) {
+      const auto found = Rearrangement::Of(instruction.parameters, from)->RowStep(from_stride);
+      if (!found.has_value()) return {};
+      rows = {found->first, found->second};
+    } else if (from.rows > 1 && from_stride != from.columns) {
+      return {};
+    }
+    // Rows of items go on where those of the item before end.
+    if (to.per_item && to.rows == 1) rows.stride = per_item;
+    if (to.per_item && to.rows * rows.stride != per_item) return {};
+    return rows;
+  }
+
+  void LayView(int value, int64_t offset, int64_t stride) {
+    const int from = instructions_[value].operands[0];
+    executor_.places_[value] = executor_.places_[from];
+    executor_.places_[value].offset += offset;
+    executor_.places_[value].stride = stride;
+    buffers_of_[value] = buffers_of_[from];
   }
 
   // What tiles read of the user stays until the last tile.

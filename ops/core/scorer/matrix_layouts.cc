@@ -145,6 +145,34 @@ absl::StatusOr<Rearrangement> Rearrangement::Of(absl::Span<const uint32_t> param
   return found;
 }
 
+namespace {
+
+// The floats from one index to the next of some axes as one; none where there is no such number. 0: one
+// index.
+std::optional<int64_t> StepOf(absl::Span<const Rearrangement::Axis> axes, int64_t from_stride) {
+  int64_t size = 1, step = 0;
+  for (auto axis = axes.rbegin(); axis != axes.rend(); ++axis) {
+    if (axis->size == 1) continue;
+    const int64_t floats = axis->row_step * from_stride + axis->column_step;
+    if (size == 1) step = floats;
+    if (floats != size * step) return std::nullopt;
+    size *= axis->size;
+  }
+  return step;
+}
+
+}  // namespace
+
+std::optional<std::pair<int64_t, int64_t>> Rearrangement::RowStep(int64_t from_stride) const {
+  const absl::Span<const Axis> all(axes);
+  const auto rows = StepOf(all.subspan(0, row_axes), from_stride);
+  const auto columns = StepOf(all.subspan(row_axes), from_stride);
+  if (!rows.has_value() || !columns.has_value() || *columns > 1 || (*columns == 0 && shape.columns > 1)) {
+    return std::nullopt;
+  }
+  return std::make_pair(first_row * from_stride + first_column, *rows);
+}
+
 void Rearrangement::Run(RowsView from, float* to, int64_t to_stride) const {
   // At least one axis of rows and one of columns.
   Step steps[kMostAxes + 2];

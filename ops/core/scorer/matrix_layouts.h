@@ -3,6 +3,8 @@
 #define NANN_OPS_CORE_SCORER_MATRIX_LAYOUTS_H_
 
 #include <cstdint>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -51,6 +53,9 @@ struct Rearrangement {
   size_t row_axes = 0;  // The first axes make the rows of the result, the others its columns.
 
   static absl::StatusOr<Rearrangement> Of(absl::Span<const uint32_t> parameters, const ValueShape& from);
+  // Where the result's rows lie in a value whose rows are `from_stride` apart: the first float, and the
+  // floats from row to row. None where they do not lie there in one piece each, equally far apart.
+  std::optional<std::pair<int64_t, int64_t>> RowStep(int64_t from_stride) const;
   // One item's matrix.
   void Run(RowsView from, float* to, int64_t to_stride) const;
 };

@@ -35,6 +35,21 @@ void Reshape(RowsView from, int64_t from_columns, int64_t floats, float* to, int
   }
 }
 
+constexpr size_t kMostOperands = 3;
+
+struct Extent {
+  int64_t rows, columns;
+};
+
+// Columns of numbers that lie one after the other are computed as one row. The result of one column lies so.
+Extent AsOneRow(absl::Span<Operand> operands, Extent extent) {
+  const bool lie_so = std::all_of(operands.begin(), operands.end(),
+                                  [](const Operand& operand) { return operand.view.stride <= 1; });
+  if (extent.columns != 1 || !lie_so) return extent;
+  for (Operand& operand : operands) operand.column = operand.view.stride == 0;
+  return {1, extent.rows};
+}
+
 void Transpose(RowsView from, int64_t rows, int64_t columns, float* to, int64_t to_stride) {
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t column = 0; column < columns; ++column) {
@@ -68,7 +83,6 @@ RowsView NativeExecutor::View(int value, const Memory& memory) const {
 template <typename Kernel>
 void NativeExecutor::ForBlocks(absl::Span<const int> operands, const ValueShape& shape, const Memory& memory,
                                Kernel kernel) const {
-  constexpr size_t kMostOperands = 3;
   const bool at_once = std::all_of(operands.begin(), operands.end(), [&](int operand) {
     const ValueShape& from = At(operand).shape;
     return from.per_item == shape.per_item ? from.rows == shape.rows || !shape.per_item : from.rows == 1;
@@ -202,7 +216,8 @@ void NativeExecutor::RunStack(int value, const Memory& memory) const {
   for (int part : At(value).operands) {
     const ValueShape& from = At(part).shape;
     const RowsView view = View(part, memory);
-    for (int64_t item = 0; item < (shape.per_item ? memory.items : 1); ++item) {
+    const bool is_there = part_of_[part] == value;
+    for (int64_t item = 0; !is_there && item < (shape.per_item ? memory.items : 1); ++item) {
       const float* rows = view.data + (from.per_item ? item * from.rows * view.stride : 0);
       CopyRows({rows, view.stride}, from.rows, shape.columns, out + item * shape.rows * stride, stride);
     }
@@ -216,9 +231,11 @@ void NativeExecutor::RunConcat(int value, const Memory& memory) const {
   float* out = Out(value, memory);
   for (const int& part : instruction.operands) {
     const int64_t columns = At(part).shape.columns;
-    ForBlocks({&part, 1}, instruction.shape, memory, [&](const Operand* from, int64_t first, int64_t rows) {
-      CopyRows(from->view, rows, columns, out + first * stride, stride);
-    });
+    if (part_of_[part] != value) {
+      ForBlocks({&part, 1}, instruction.shape, memory, [&](const Operand* from, int64_t first, int64_t rows) {
+        CopyRows(from->view, rows, columns, out + first * stride, stride);
+      });
+    }
     out += columns;
   }
 }
@@ -228,7 +245,7 @@ void NativeExecutor::Run(int value, const Memory& memory) const {
   const Instruction& instruction = At(value);
   const ValueShape& shape = instruction.shape;
   float* out = Out(value, memory);
-  const int64_t stride = places_[value].stride, columns = shape.columns;
+  const int64_t stride = places_[value].stride;
   switch (instruction.opcode) {
     case Opcode::kGemm:
       return RunGemm(value, memory);
@@ -239,13 +256,15 @@ void NativeExecutor::Run(int value, const Memory& memory) const {
     case Opcode::kConcat:
       return instruction.over_rows() ? RunStack(value, memory) : RunConcat(value, memory);
     case Opcode::kBinary:
-      return ForBlocks(instruction.operands, shape, memory, [&](const Operand* o, int64_t first, int64_t n) {
-        kernels.binary(static_cast<BinaryOp>(instruction.function), o[0], o[1], n, columns,
+      return ForBlocks(instruction.operands, shape, memory, [&](Operand* o, int64_t first, int64_t n) {
+        const Extent extent = AsOneRow({o, 2}, {n, shape.columns});
+        kernels.binary(static_cast<BinaryOp>(instruction.function), o[0], o[1], extent.rows, extent.columns,
                        out + first * stride, stride);
       });
     case Opcode::kSelect:
-      return ForBlocks(instruction.operands, shape, memory, [&](const Operand* o, int64_t first, int64_t n) {
-        kernels.select(o[0], o[1], o[2], n, columns, out + first * stride, stride);
+      return ForBlocks(instruction.operands, shape, memory, [&](Operand* o, int64_t first, int64_t n) {
+        const Extent extent = AsOneRow({o, 3}, {n, shape.columns});
+        kernels.select(o[0], o[1], o[2], extent.rows, extent.columns, out + first * stride, stride);
       });
     default:
       return RunOnRows(value, memory);
@@ -265,6 +284,9 @@ void NativeExecutor::RunOnRows(int value, const Memory& memory) const {
   const int64_t rows = Rows(from, memory);
   switch (instruction.opcode) {
     case Opcode::kUnary:
+      if (columns == 1 && in.stride == 1) {
+        return kernels.unary(static_cast<UnaryOp>(function), in, 1, rows, out, rows);
+      }
       return kernels.unary(static_cast<UnaryOp>(function), in, rows, columns, out, stride);
     case Opcode::kPrelu:
       return kernels.prelu(in, View(instruction.operands[1], memory).data, rows, columns, out, stride);
@@ -316,10 +338,16 @@ void NativeExecutor::Pack(const AlignedFloats& user, AlignedFloats* packed) cons
 }
 
 void NativeExecutor::Gather(absl::Span<const Table* const> tables, absl::Span<const int32_t> positions,
-                            AlignedFloats* scratch) const {
+                            AlignedFloats* scratch, RowsView computed) const {
   for (int value : tables_) {
-    tables[At(value).parameters[0]]->Gather(positions, scratch->data() + places_[value].offset,
-                                            places_[value].stride);
+    const size_t table = At(value).parameters[0];
+    float* rows = scratch->data() + places_[value].offset;
+    const int64_t stride = places_[value].stride;
+    if (table < tables.size()) {
+      tables[table]->Gather(positions, rows, stride);
+    } else {
+      CopyRows(computed, static_cast<int64_t>(positions.size()), At(value).shape.columns, rows, stride);
+    }
   }
 }
 

@@ -50,9 +50,10 @@ class NativeExecutor {
   // Lays out the user's matrices that tiles are multiplied with.
   void Pack(const AlignedFloats& user, AlignedFloats* packed) const;
 
-  // Reads a tile: rows `positions`, at most tile_rows() of them, of every table.
+  // Reads a tile: rows `positions`, at most tile_rows() of them, of every table. `computed` are rows that
+  // stand for those of a table beyond the last; none where the program reads no such table.
   void Gather(absl::Span<const Table* const> tables, absl::Span<const int32_t> positions,
-              AlignedFloats* scratch) const;
+              AlignedFloats* scratch, RowsView computed = {}) const;
 
   // Scores the first `rows` items of the tile that was gathered.
   void Score(const AlignedFloats& user, const AlignedFloats& packed, int64_t rows, AlignedFloats* scratch,
@@ -62,7 +63,8 @@ class NativeExecutor {
   bool is_similarity() const { return similarity_.has_value(); }
   // Whether items can be scored where they lie, without a tile.
   bool ScoresInPlace(absl::Span<const Table* const> tables) const {
-    return is_similarity() && tables[similarity_->table]->type() == TableType::kFloat32;
+    return is_similarity() && similarity_->table < static_cast<int>(tables.size()) &&
+           tables[similarity_->table]->type() == TableType::kFloat32;
   }
   // Scores any number of items, if ScoresInPlace.
   void ScoreInPlace(const AlignedFloats& user, absl::Span<const Table* const> tables,
@@ -127,7 +129,8 @@ class NativeExecutor {
   bool native_bfloat16_ = false;
   std::vector<Place> places_;  // Per value.
   std::vector<std::vector<Place>>
-      packed_;  // Per value: of a kGemm, its right sides; of a kProduct, its strip.
+      packed_;                // Per value: of a kGemm, its right sides; of a kProduct, its strip.
+  std::vector<int> part_of_;  // Per value: the concatenation in whose place it is written, or -1.
   std::vector<int> user_section_, tile_section_, tables_, inputs_;  // Values.
   std::vector<Packing> packings_;
   std::shared_ptr<const AlignedFloats> constants_;

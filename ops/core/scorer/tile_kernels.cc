@@ -65,6 +65,12 @@ const TileKernels& BestTileKernels() {
 
 void PackStrips(const float* b, int64_t stride, bool transposed, int64_t depth, int64_t width, float* out) {
   for (int64_t strip = 0; strip < width; strip += kStrip) {
+    if (!transposed && strip + kStrip <= width) {
+      for (int64_t k = 0; k < depth; ++k, out += kStrip) {
+        std::memcpy(out, b + k * stride + strip, kStrip * sizeof(float));
+      }
+      continue;
+    }
     for (int64_t k = 0; k < depth; ++k) {
       for (int64_t n = strip; n < strip + kStrip; ++n) {
         *out++ = At(b, stride, transposed, depth, width, k, n);

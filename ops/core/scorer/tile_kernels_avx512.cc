@@ -103,6 +103,7 @@ NANN_BFLOAT16_KERNEL void Bfloat16Block(const Gemm& gemm, int64_t row, int64_t s
       }
     }
   }
+#pragma GCC unroll 6
   for (int m = 0; m < kRows; ++m) {
     Vec finished[kStrips];
     for (int v = 0; v < kStrips; ++v) finished[v] = (Vec)sums[m][v];

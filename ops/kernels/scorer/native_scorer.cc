@@ -92,11 +92,22 @@ NativeScorer::NativeScorer(std::shared_ptr<const ScorerProgram> program, int64_t
       packed_(kIdle, [this] { return std::make_unique<AlignedFloats>(executor_.MakePacked()); }),
       scratch_(kIdle, [this] { return std::make_unique<AlignedFloats>(executor_.MakeScratch()); }) {}
 
-absl::Status NativeScorer::CheckTables(const std::vector<const Table*>& tables) const {
+int64_t NativeScorer::WidthOfTable(size_t number) const {
+  for (const Instruction& instruction : executor_.program().instructions()) {
+    if (instruction.opcode == Opcode::kTable && instruction.parameters[0] == number) {
+      return instruction.shape.columns;
+    }
+  }
+  return 0;
+}
+
+absl::Status NativeScorer::CheckTables(const std::vector<const Table*>& tables,
+                                       int64_t computed_width) const {
   for (const Instruction& instruction : executor_.program().instructions()) {
     if (instruction.opcode != Opcode::kTable) continue;
     const size_t index = instruction.parameters[0];
     if (index < tables.size() && tables[index]->width() == instruction.shape.columns) continue;
+    if (index == tables.size() && computed_width == instruction.shape.columns) continue;
     return absl::InvalidArgumentError(
         absl::StrCat("item_tables[", index, "]: expected a table of width ", instruction.shape.columns,
                      " as the scorer program's, found ",

@@ -23,8 +23,12 @@ class NativeScorer {
   const NativeExecutor& executor() const { return executor_; }
   Memory BorrowScratch() const { return scratch_.Borrow(); }
 
-  // InvalidArgument when a table that the program reads is missing or of another width.
-  absl::Status CheckTables(const std::vector<const Table*>& tables) const;
+  // InvalidArgument when a table that the program reads is missing or of another width. One table beyond the
+  // last, of `computed_width`, is what the scorer's function computes; 0 where it does not run.
+  absl::Status CheckTables(const std::vector<const Table*>& tables, int64_t computed_width) const;
+
+  // The width of the table `number` as the program reads it; 0 where it reads none.
+  int64_t WidthOfTable(size_t number) const;
 
   // Runs the user section over `tensors`. InvalidArgument when one that the program reads is missing or of
   // another type or shape.

@@ -45,7 +45,7 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
         positions_(positions),
         scores_(scores),
         done_(std::move(done)),
-        tile_rows_(scorer.native != nullptr ? scorer.native->executor().tile_rows() : scorer.tile_rows) {}
+        tile_rows_(scorer.calls_function() ? scorer.tile_rows : scorer.native->executor().tile_rows()) {}
 
   void Start() {
     const int64_t tiles = (positions_.size() + tile_rows_ - 1) / tile_rows_;
@@ -65,11 +65,13 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
   struct Lane {
     std::vector<Tensor> args;
     std::vector<Tensor> rets;
+    NativeScorer::Memory scratch;  // Where a program goes on with what the function computes.
   };
 
   void RunLane() {
-    if (scorer_.native != nullptr) return RunNativeLane();
+    if (!scorer_.calls_function()) return RunNativeLane();
     auto lane = std::make_shared<Lane>();
+    if (scorer_.native != nullptr) lane->scratch = scorer_.native->BorrowScratch();
     lane->args = user_.tensors;
     for (const Table* table : scorer_.tables) {
       Tensor tile;
@@ -129,7 +131,7 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
   // The last tiles of the native executor are short, so that all lanes end together (guided self-scheduling,
   // Polychronopoulos and Kuck 1987). A function of TensorFlow takes tiles of one size only.
   int64_t RowsOfTile(int64_t left) const {
-    if (scorer_.native == nullptr || lanes_ == 1) return std::min(tile_rows_, left);
+    if (scorer_.calls_function() || lanes_ == 1) return std::min(tile_rows_, left);
     const int64_t share = left / (2 * lanes_) / kLeastTileRows * kLeastTileRows;
     return std::min({tile_rows_, std::max(share, kLeastTileRows), left});
   }
@@ -162,16 +164,37 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
 
   void EndTile(const absl::Status& status, const Lane& lane, int64_t begin, int64_t rows) {
     if (!status.ok()) return Fail(status);
+    const int64_t width = scorer_.native == nullptr ? 1 : scorer_.computed_width;
     if (lane.rets.size() != 1 || lane.rets[0].dtype() != tensorflow::DT_FLOAT ||
-        lane.rets[0].NumElements() != tile_rows_) {
+        lane.rets[0].NumElements() != tile_rows_ * width) {
       return Fail(absl::InvalidArgumentError(
-          absl::StrCat("scorer: expected one output float32[", tile_rows_, "], found ", lane.rets.size(),
-                       " outputs, the first ",
+          absl::StrCat("scorer: expected one output float32[", tile_rows_,
+                       scorer_.native == nullptr ? "" : absl::StrCat(", ", width), "], found ",
+                       lane.rets.size(), " outputs, the first ",
                        lane.rets.empty() ? "absent"
                                          : absl::StrCat(tensorflow::DataTypeString(lane.rets[0].dtype()),
                                                         lane.rets[0].shape().DebugString()))));
     }
-    std::memcpy(scores_.data() + begin, lane.rets[0].flat<float>().data(), rows * sizeof(float));
+    const float* computed = lane.rets[0].flat<float>().data();
+    if (scorer_.native == nullptr) {
+      std::memcpy(scores_.data() + begin, computed, rows * sizeof(float));
+    } else {
+      GoOn({computed, width}, lane, begin, rows);
+    }
+  }
+
+  // Scores a tile by the program, from what the function computed of it.
+  void GoOn(RowsView computed, const Lane& lane, int64_t begin, int64_t rows) {
+    const NativeExecutor& executor = scorer_.native->executor();
+    PartTimes().Spend(Part::kScorer, [&] {
+      for (int64_t done = 0; done < rows; done += executor.tile_rows()) {
+        const int64_t count = std::min(executor.tile_rows(), rows - done);
+        executor.Gather(scorer_.tables, positions_.subspan(begin + done, count), lane.scratch.get(),
+                        {computed.data + done * computed.stride, computed.stride});
+        executor.Score(*user_.native, *user_.packed, count, lane.scratch.get(),
+                       scores_.data() + begin + done);
+      }
+    });
   }
 
   void Fail(const absl::Status& status) {

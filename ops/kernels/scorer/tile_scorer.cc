@@ -90,8 +90,9 @@ absl::StatusOr<TileScorer::Ready> TileScorer::Prepare(OpKernelContext* ctx, cons
   if (!user_functions_.empty()) ready.user_function = &user_functions_.front();
   if (native_ != nullptr) {
     if (!native_->executor().program().after_user_function()) ready.user_function = nullptr;
-    NANN_RETURN_IF_ERROR(native_->CheckTables(ready.tables));
-    return ready;
+    ready.computed_width = native_->WidthOfTable(ready.tables.size());
+    NANN_RETURN_IF_ERROR(native_->CheckTables(ready.tables, ready.computed_width));
+    if (!ready.calls_function()) return ready;
   }
   // Instantiates once; later calls only look it up. The handles are not kept: a session may run this kernel
   // under another runtime, even one at the address of an earlier one.
@@ -106,7 +107,7 @@ absl::StatusOr<TileScorer::Ready> TileScorer::PrepareRescorer(const Index& index
   ready.tile_rows = tile_rows_;
   if (rescorer_ == nullptr) return ready;
   NANN_RETURN_IF_ERROR(FindTables(index, rescore_table_names_, &ready.tables));
-  NANN_RETURN_IF_ERROR(rescorer_->CheckTables(ready.tables));
+  NANN_RETURN_IF_ERROR(rescorer_->CheckTables(ready.tables, 0));
   return ready;
 }
 

@@ -20,9 +20,10 @@ namespace nann {
 //   (user tensors without their batch dimension..., float32[tile_rows, width] an item table...) ->
 //   float32[tile_rows]
 // Where there is a user function, the scorer takes what that makes of the user tensors. A scorer program
-// computes the same scores without TensorFlow, and is then run in place of the function. With
-// `rescore_tables` it can score the same user tensors again, in float32, over those tables. Fixed tiles make
-// the answer independent of load and threads. Constant once made, so thread-safe.
+// computes the same scores without TensorFlow, and is then run in place of the function; or it goes on with
+// what the function computes of a tile, float32[tile_rows, width], which it reads as one more item table.
+// With `rescore_tables` it can score the same user tensors again, in float32, over those tables. Fixed tiles
+// make the answer independent of load and threads. Constant once made, so thread-safe.
 class TileScorer {
  public:
   using Done = std::function<void(const absl::Status&)>;
@@ -36,9 +37,12 @@ class TileScorer {
     tensorflow::FunctionLibraryRuntime* runtime = nullptr;
     tensorflow::FunctionLibraryRuntime::Handle scorer = 0;
     const tensorflow::NameAttrList* user_function = nullptr;  // Null: the scorer takes the user as it comes.
-    const NativeScorer* native = nullptr;                     // Not null: in place of the function `scorer`.
+    const NativeScorer* native = nullptr;  // Not null: in place of the function `scorer`, or after it.
+    int64_t computed_width = 0;            // Of what `scorer` computes for `native`; 0: it does not run.
     std::vector<const Table*> tables;
     int64_t tile_rows = 0;
+
+    bool calls_function() const { return native == nullptr || computed_width > 0; }
   };
   absl::StatusOr<Ready> Prepare(tensorflow::OpKernelContext* ctx, const Index& index) const;
 
