@@ -12,7 +12,7 @@ from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._lower_functions import FUNCTIONS, truncated
 from nann.export.scorer._lower_products import slope_of
 from nann.export.scorer._lowering import Lowering, Step, refuse
-from nann.export.scorer._program import BinaryOp, Opcode, UnaryOp
+from nann.export.scorer._program import BinaryOp, Opcode, Shape, UnaryOp
 
 _Rule = Callable[[Lowering, Tensor], Step]
 _RULES: dict[str, _Rule] = {}
@@ -57,6 +57,7 @@ _OF_INTEGERS = frozenset(
     ["Cast", "EnsureShape", "Identity", "broadcast", "concat", "const", "reshape", "slice"]
 )
 _MOST_EXACT = 2**24
+_ROOT_OF_HALF = 0.5**0.5
 _SWAPPED = {"Less": BinaryOp.GREATER, "LessEqual": BinaryOp.GREATER_EQUAL}
 
 
@@ -114,7 +115,51 @@ def _add(lowering: Lowering, tensor: Tensor) -> Step:
 def _mul(lowering: Lowering, tensor: Tensor) -> Step:
     if _ops.is_negation(tensor):
         return _unary(lowering, tensor, UnaryOp.NEG, tensor.inputs[:1])
-    return _binary(lowering, tensor, BinaryOp.MUL, tensor.inputs)
+    return _gated(lowering, tensor) or _binary(lowering, tensor, BinaryOp.MUL, tensor.inputs)
+
+
+def _gated(lowering: Lowering, tensor: Tensor) -> Step | None:
+    """x * sigmoid(x) and x * (1 + erf(x / sqrt(2))), perhaps times others: SiLU and GELU."""
+    for gate in tensor.inputs:
+        if (found := _gate(gate)) is None or lowering.uses[gate] > 1:
+            continue
+        x, function = found
+        rest = [each for each in tensor.inputs if each not in (x, gate)]
+        if len(rest) != len(tensor.inputs) - 2 or x.shape != tensor.shape:
+            continue
+        shape = lowering.shape(x)
+
+        def emit(values: Sequence[int], shape: Shape = shape, function: UnaryOp = function) -> int:
+            total = lowering.program.add(Opcode.UNARY, shape, values[:1], function=function)
+            for value in values[1:]:
+                total = lowering.elementwise(Opcode.BINARY, [total, value], BinaryOp.MUL)
+            return total
+
+        return Step([x, *(lowering.operand(each, tensor) for each in rest)], emit)
+    return None
+
+
+def _gate(x: Tensor) -> tuple[Tensor, UnaryOp] | None:
+    """What of a gate's argument and the gate is one function."""
+    if x.op == "Sigmoid":
+        return x.inputs[0], UnaryOp.SILU
+    if x.op == "Erfc":
+        return _gelu_of(x.inputs[0], -_ROOT_OF_HALF)
+    if x.op == "add" and len(x.inputs) == 2 and x.inputs[1].value is not None:
+        erf, one = x.inputs
+        if erf.op == "Erf" and one.size == 1 and one.value == 1:
+            return _gelu_of(erf.inputs[0], _ROOT_OF_HALF)
+    return None
+
+
+def _gelu_of(scaled: Tensor, factor: float) -> tuple[Tensor, UnaryOp] | None:
+    if scaled.op != "mul" or len(scaled.inputs) != 2 or scaled.inputs[1].value is None:
+        return None
+    x, by = scaled.inputs
+    is_factor = (
+        by.size == 1 and x.shape == scaled.shape and bool(np.isclose(by.value, factor, rtol=1e-6).all())
+    )
+    return (x, UnaryOp.TWICE_GELU) if is_factor else None
 
 
 def _unary(lowering: Lowering, tensor: Tensor, function: UnaryOp, inputs: Sequence[Tensor] = ()) -> Step:

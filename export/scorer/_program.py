@@ -79,6 +79,8 @@ class UnaryOp(enum.IntEnum):
     SOFTPLUS = 15
     ELU = 16
     FLOOR = 17
+    SILU = 18
+    TWICE_GELU = 19
 
 
 class ReduceOp(enum.IntEnum):

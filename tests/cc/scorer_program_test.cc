@@ -111,8 +111,8 @@ TEST_F(ScorerProgramTest, AValueThatComesLater) {
 }
 
 TEST_F(ScorerProgramTest, UnknownOperations) {
-  builder_.Add(Opcode::kUnary, 18, {items_});
-  ExpectRefused("instruction 2 unary: unknown function 18");
+  builder_.Add(Opcode::kUnary, 20, {items_});
+  ExpectRefused("instruction 2 unary: unknown function 20");
   ProgramBuilder other;
   other.Add(static_cast<Opcode>(17), 0, {});
   ExpectProblem(other.Bytes(), "instruction 0 : unknown opcode 17");

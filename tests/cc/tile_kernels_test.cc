@@ -155,6 +155,7 @@ const NamedUnary kUnaries[] = {
     {UnaryOp::kSoftplus, [](double x) { return std::fmax(x, 0) + std::log1p(std::exp(-std::fabs(x))); }},
     {UnaryOp::kElu, [](double x) { return x < 0 ? std::expm1(x) : x; }},
     {UnaryOp::kFloor, [](double x) { return std::floor(x); }},
+    {UnaryOp::kSilu, [](double x) { return x / (1 + std::exp(-x)); }},
 };
 
 TEST_P(TileKernelsTest, UnaryFunctionsAreAccurate) {
@@ -176,6 +177,38 @@ TEST_P(TileKernelsTest, UnaryFunctionsAreAccurate) {
     std::vector<float> four(kStrip, 4.0f);
     kernels().unary(op, {four.data(), 0}, 1, 3, out.data(), kStrip);
     EXPECT_NEAR(out[2], of, 1e-6);
+  }
+}
+
+TEST_P(TileKernelsTest, GeluIsAsAccurateAsItsSum) {
+  std::vector<float> x, out(kStrip);
+  for (float value = -6.0f; value < 6.0f; value += 0.013f) {
+    x.assign(kStrip, value);
+    kernels().unary(UnaryOp::kTwiceGelu, {x.data(), 0}, 1, 1, out.data(), kStrip);
+    const double expected = value * (1 + std::erf(value * std::sqrt(0.5)));
+    EXPECT_NEAR(out[0], expected, 1e-6 * std::fmax(std::fabs(value), std::fabs(expected))) << value;
+  }
+  x.assign(kStrip, kNan);
+  kernels().unary(UnaryOp::kTwiceGelu, {x.data(), 0}, 1, 1, out.data(), kStrip);
+  EXPECT_TRUE(std::isnan(out[0]));
+}
+
+// Four rows go together: which of them a row is among must not change its last bits.
+TEST_P(TileKernelsTest, RowsDoNotDependOnThoseBesideThem) {
+  for (int64_t width : {3, 16, 20, 50}) {
+    const int64_t rows = 7, stride = PaddedWidth(width);
+    const std::vector<float> x = Random(rows * stride, 5, 4.0f), query = Random(stride, 6);
+    std::vector<float> out(rows * stride), one(stride), sums(rows), sum(1);
+    kernels().softmax({x.data(), stride}, rows, width, out.data(), stride);
+    kernels().similarity(SimilarityOp::kDot, query.data(), {x.data(), stride}, rows, width, sums.data(), 1);
+    for (int64_t row = 0; row < rows; ++row) {
+      kernels().softmax({x.data() + row * stride, stride}, 1, width, one.data(), stride);
+      kernels().similarity(SimilarityOp::kDot, query.data(), {x.data() + row * stride, stride}, 1, width,
+                           sum.data(), 1);
+      EXPECT_EQ(std::vector<float>(one.begin(), one.begin() + width),
+                std::vector<float>(out.begin() + row * stride, out.begin() + row * stride + width));
+      EXPECT_EQ(sum[0], sums[row]);
+    }
   }
 }
 

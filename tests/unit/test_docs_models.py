@@ -39,6 +39,27 @@ def test_a_page_has_a_line_for_each_outcome() -> None:
     assert text.endswith("| `Empty` | InvalidInputError: x: a \\| b. |\n| `Odd` | exported |\n")
 
 
+def test_speed_has_a_section() -> None:
+    speed = {
+        "name": "din", "flops": 50_000, "tensorflow": 1_480.4, "native": 800.0, "ratio": 1.85,
+        "least_ratio": 1.8, "largest_ratio": 2.04,
+    }  # fmt: skip
+    alone = {
+        **speed,
+        "name": "sim",
+        "native": None,
+        "ratio": None,
+        "least_ratio": None,
+        "largest_ratio": None,
+    }
+    text = page([OUTCOME], [], [speed, alone])
+    assert (
+        "\n| `din` | 50,000 | 1,480 | 800 | 1.9 (1.8 to 2.0) | 62 |\n| `sim` | 50,000 | 1,480 |  |  |  |\n"
+        in text
+    )
+    assert "the three largest scorers reach `din` 57%." in text
+
+
 def test_the_page_has_all_members_and_odd_cases() -> None:
     ours, _, rest = (ROOT / "docs/models.md").read_text().partition("## Models of another")
     assert re.findall(_NAME, ours, re.MULTILINE) == list(ZOO)

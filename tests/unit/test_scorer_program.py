@@ -18,7 +18,7 @@ from nann.export.scorer import _program as program_module
 from nann.export.scorer import freeze_scorer, split_function
 from nann.export.scorer._lower import lower
 from nann.export.scorer._lowering import NotLowerableError
-from nann.export.scorer._program import Activation, Opcode, ProgramWriter
+from nann.export.scorer._program import Activation, Opcode, ProgramWriter, UnaryOp
 from nann.export.scorer.split import whole_scorer
 from nann.training._model import ModelConfig, ReferenceModel
 from support.native_scores import ITEMS, TILE_ROWS, scores_of
@@ -112,6 +112,42 @@ def test_a_layer_is_one_instruction() -> None:
     program = lower(result.ir)
     assert opcodes(program, per_item=True) == ["GEMM", "SIMILARITY"]
     assert not program.is_similarity()
+
+
+_GATES: dict[str, tuple[Any, UnaryOp]] = {
+    "silu": (tf.nn.silu, UnaryOp.SILU),
+    "gelu": (tf.nn.gelu, UnaryOp.TWICE_GELU),
+    "gelu by erfc": (lambda x: 0.5 * x * tf.math.erfc(-x / np.sqrt(2.0)), UnaryOp.TWICE_GELU),
+    "silu times another": (lambda x: tf.abs(x) * tf.nn.silu(x), UnaryOp.SILU),
+}
+
+
+@pytest.mark.parametrize("name", _GATES)
+def test_a_gate_of_its_own_argument_is_one_function(name: str) -> None:
+    function, wanted = _GATES[name]
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        return tf.linalg.matvec(function(item * user["x"]), user["y"])
+
+    traced = freeze_scorer(FunctionModel(score, x=[8], y=[8]), tile_rows=TILE_ROWS).function
+    result = split_function(traced, max_table_width=4096)
+    assert result.ir is not None
+    program = lower(result.ir)
+    assert [each.function for each in program.instructions if each.opcode == Opcode.UNARY][-1] == wanted
+    state = [np.random.default_rng(number).normal(size=(2, 8)).astype(np.float32) for number in range(2)]
+    expected = scores_of(result, state, b"")
+    np.testing.assert_allclose(scores_of(result, state, program.to_bytes()), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_another_gate_is_not() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        x = item * user["x"]
+        return tf.reduce_sum(x * tf.sigmoid(1.7 * x) + tf.abs(x) * (1 + tf.math.erf(x)), -1)
+
+    result = split(score, x=[8])
+    assert result.ir is not None
+    functions = [each.function for each in lower(result.ir).instructions if each.opcode == Opcode.UNARY]
+    assert not {UnaryOp.SILU, UnaryOp.TWICE_GELU} & set(functions)
 
 
 def test_an_inner_product_is_read_in_place() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 from zoo import ZOO
 from zoo.outcome import ITEMS, USERS
+from zoo.speed import ITEMS as ITEMS_OF_SPEED
+from zoo.speed import ROUNDS
 
 # How a reason begins: with the name of a node of the graph, which a reader does not have.
 _NODE = re.compile(r"^node \S+ \((\w+)\): ")
@@ -29,7 +31,8 @@ TensorFlow's kernels the others. The page is made by
 ```
 PYTHONPATH=tests .venv/bin/python -m zoo.outcome build/zoo [NAME or FILE.py:Class ...] > build/models.jsonl
 PYTHONPATH=tests .venv/bin/python -m zoo.odd_outcome build/odd > build/odd.jsonl
-PYTHONPATH=tests .venv/bin/python -m zoo.table build/models.jsonl build/odd.jsonl > docs/models.md
+PYTHONPATH=tests .venv/bin/python -m zoo.speed > build/speed.jsonl
+PYTHONPATH=tests .venv/bin/python -m zoo.table build/{{models,odd,speed}}.jsonl > docs/models.md
 ```
 
 - Form: `functional` and `subclassed` are Keras networks, `TensorFlow` is a `tf.Module` without Keras,
@@ -37,8 +40,8 @@ PYTHONPATH=tests .venv/bin/python -m zoo.table build/models.jsonl build/odd.json
 - Difference: the largest from the model's own scores, relative to the largest score, of `score` ({users}
   users, {items} items each) and of what `retrieve_by_ids` finds. Models that compute in float16 or
   bfloat16 have a tolerance of four roundings of that type.
-- Runs by: a scorer that TensorFlow runs has the same scores and is slower. `nann check --run RUN` says why,
-  and what to change in the model.
+- Runs by: what TensorFlow runs, the scorer or a part of it, has the same scores and is slower.
+  `nann check --run RUN` says why, and what to change in the model.
 """
 _OTHERS = """
 ## Models of another collection
@@ -46,6 +49,20 @@ _OTHERS = """
 {number} scorers that were written elsewhere, given as `FILE.py:Class`. The code is as it was; the weights are
 random, the corpus is that of `tests/zoo`, and a vocabulary has as many ids as the model's table has rows for.
 """
+
+_SPEED = """
+## Speed
+
+Nanoseconds for an item of a request of {items:,} items, by one thread: the same export run by TensorFlow's
+kernels and by the native executor, in turns; medians of {rounds} rounds. The ratio is that of one round: its
+median and its range. Both run the split scorer; FLOPs are those that are left for an item.
+{largest}
+
+| model | FLOPs | TensorFlow, ns | native, ns | ratio | GFLOP/s |
+|---|---|---|---|---|---|
+"""
+# Of one core of the machine of docs/performance.md, in float32, operands in its cache (docs/notes/speed.md).
+_PEAK_GFLOPS = 109
 
 _ODD = """
 ## Odd models, and what their authors read
@@ -59,8 +76,12 @@ Python.
 """
 
 
-def page(outcomes: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> str:
-    """The page of what `zoo.outcome` and `zoo.odd_outcome` printed; members of the zoo stand first."""
+def page(
+    outcomes: Sequence[Mapping[str, Any]],
+    answers: Sequence[Mapping[str, Any]],
+    speeds: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The page of what the three programs printed; members of the zoo stand first."""
     ours = [_row(each) for each in outcomes if each["name"] in ZOO]
     others = [_row(each) for each in outcomes if each["name"] not in ZOO]
     exported = [each for each in outcomes if _is_exported(each)]
@@ -68,10 +89,34 @@ def page(outcomes: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, A
     table = _HEADER + "".join(ours)
     if others:
         table += _OTHERS.format(number=len(others)) + _HEADER + "".join(others)
+    if speeds:
+        table += speed_section(speeds)
     numbers = {"exported": len(exported), "all": len(outcomes), "native": native}
     bare = sum((each["answer"] or "").startswith("bare ") for each in answers)
     table += _ODD.format(number=len(answers), bare=bare) + "".join(_answer(each) for each in answers)
     return _PAGE.format(**numbers, users=USERS, items=ITEMS) + table
+
+
+def speed_section(speeds: Sequence[Mapping[str, Any]]) -> str:
+    """The section of what `zoo.speed` printed."""
+    native = sorted((each for each in speeds if each["native"]), key=lambda each: -each["flops"])[:3]
+    shares = ", ".join(
+        f"`{each['name']}` {each['flops'] / each['native'] / _PEAK_GFLOPS:.0%}" for each in native
+    )
+    largest = (
+        f"One core multiplies at {_PEAK_GFLOPS} GFLOP/s; of that the three largest scorers reach {shares}."
+    )
+    return _SPEED.format(items=ITEMS_OF_SPEED, rounds=ROUNDS, largest=largest) + "".join(map(_speed, speeds))
+
+
+def _speed(line: Mapping[str, Any]) -> str:
+    cells = [f"`{line['name']}`", f"{line['flops']:,}", f"{line['tensorflow']:,.0f}"]
+    if line["native"] is None:
+        cells += ["", "", ""]
+    else:
+        spread = f"{line['ratio']:.1f} ({line['least_ratio']:.1f} to {line['largest_ratio']:.1f})"
+        cells += [f"{line['native']:,.0f}", spread, f"{line['flops'] / line['native']:.0f}"]
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _answer(line: Mapping[str, Any]) -> str:
@@ -100,11 +145,11 @@ def _runner(outcome: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """`PYTHONPATH=tests python -m zoo.table MODELS ODD`: files of what the two programs printed."""
-    models, odd = (
+    """`PYTHONPATH=tests python -m zoo.table MODELS ODD SPEED`: files of what the three programs printed."""
+    models, odd, speeds = (
         [json.loads(line) for line in Path(file).read_text().splitlines()] for file in sys.argv[1:]
     )
-    print(page(models, odd), end="")
+    print(page(models, odd, speeds), end="")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@
 //   Vec, IntVec               vectors of kWidth floats or int32 (GCC's vector types: + - * / < and ?: work)
 //   kGemmRows, kGemmStrips    the block of a product that fits into the registers
 //   Load, Store, Set, MultiplyAdd (a * b + c), SquareRoot, SumOf and MaxOf (of a vector's floats),
+//   SumsOfFour, MaximaOfFour, Spread, kLanesOfFour (a number of each of four vectors, in so many lanes each)
+//   Bounded (x within two numbers, a NaN as it is),
 //   StoreFirst, Inverse (1 / x for 1 <= x < 1e38, and of a NaN)
 // No header is included from here: a function of the standard library compiled for this instruction set could
 // be the copy that the linker keeps for all processors.
@@ -32,19 +34,19 @@ NANN_SIMD Vec BoundedExp(Vec x) {
 }
 
 NANN_SIMD Vec Exp(Vec x) {
-  const Vec bounded = x < Set(-87.3f) ? Set(-87.3f) : (x > Set(88.7f) ? Set(88.7f) : x);
+  const Vec bounded = Bounded(x, -87.3f, 88.7f);
   const Vec infinity = Set(__builtin_inff());
   return x < Set(-87.3f) ? Set(0.0f) : (x > Set(88.7f) ? infinity : BoundedExp(bounded));
 }
 
 // Of what is at most 0, or NaN.
 NANN_SIMD Vec ExpOfNegative(Vec x) {
-  const Vec bounded = x < Set(-87.3f) ? Set(-87.3f) : x;
+  const Vec bounded = Bounded(x, -87.3f, 0.0f);
   return x < Set(-87.3f) ? Set(0.0f) : BoundedExp(bounded);
 }
 
 NANN_SIMD Vec Sigmoid(Vec x) {
-  const Vec bounded = x < Set(-87.3f) ? Set(-87.3f) : (x > Set(87.3f) ? Set(87.3f) : x);
+  const Vec bounded = Bounded(x, -87.3f, 87.3f);
   return x < Set(-87.3f) ? Set(0.0f) : Inverse(Set(1.0f) + BoundedExp(-bounded));
 }
 
@@ -58,14 +60,14 @@ NANN_SIMD Vec Tanh(Vec x) {
   p = MultiplyAdd(p, z, Set(-3.33332819422e-1f));
   const Vec near = MultiplyAdd(p * z, x, x);
   const Vec twice = x + x;
-  const Vec bounded = twice < Set(-87.3f) ? Set(-87.3f) : (twice > Set(87.3f) ? Set(87.3f) : twice);
+  const Vec bounded = Bounded(twice, -87.3f, 87.3f);
   const Vec far = Set(1.0f) - Set(2.0f) * Inverse(BoundedExp(bounded) + Set(1.0f));
   return z < Set(0.390625f) ? near : far;
 }
 
 // x * p(x^2) / q(x^2), as Eigen has it, with q(0) = 1: within 4e-7 of erf, which is 1 from 4 on.
 NANN_SIMD Vec Erf(Vec x) {
-  const Vec bounded = x < Set(-4.0f) ? Set(-4.0f) : (x > Set(4.0f) ? Set(4.0f) : x);
+  const Vec bounded = Bounded(x, -4.0f, 4.0f);
   const Vec z = bounded * bounded;
   Vec p = Set(1.91110559e-8f);
   p = MultiplyAdd(p, z, Set(-1.94232885e-6f));
@@ -79,9 +81,13 @@ NANN_SIMD Vec Erf(Vec x) {
   q = MultiplyAdd(q, z, Set(1.17971101e-1f));
   q = MultiplyAdd(q, z, Set(5.16891977e-1f));
   q = MultiplyAdd(q, z, Set(1.0f));
-  const Vec rounded = bounded * p * Inverse(q);
-  return rounded > Set(1.0f) ? Set(1.0f) : (rounded < Set(-1.0f) ? Set(-1.0f) : rounded);
+  return Bounded(bounded * p * Inverse(q), -1.0f, 1.0f);
 }
+
+NANN_SIMD Vec Silu(Vec x) { return x * Sigmoid(x); }
+
+// Twice the exact GELU: the half of it goes into what comes after.
+NANN_SIMD Vec TwiceGelu(Vec x) { return x * (Set(1.0f) + Erf(x * Set(0.707106781f))); }
 
 // Cephes' logf: the mantissa's polynomial, and ln 2 times the exponent in two parts.
 NANN_SIMD Vec Log(Vec x) {

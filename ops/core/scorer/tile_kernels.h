@@ -103,7 +103,9 @@ enum class UnaryOp {
   kLog1p,
   kSoftplus,
   kElu,
-  kFloor
+  kFloor,
+  kSilu,
+  kTwiceGelu
 };
 enum class ReduceOp { kSum, kMean, kMax, kMin };
 

@@ -36,6 +36,24 @@ NANN_SIMD float MaxOf(Vec x) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
+// A NaN stays one: these return their second operand then.
+NANN_SIMD Vec Bounded(Vec x, float least, float most) {
+  return (Vec)_mm256_min_ps(_mm256_set1_ps(most), _mm256_max_ps(_mm256_set1_ps(least), (__m256)x));
+}
+
+NANN_SIMD Vec FirstFour(float a, float b, float c, float d) { return Vec{a, b, c, d, d, d, d, d}; }
+// One sum or maximum of each of four vectors, side by side.
+NANN_SIMD Vec SumsOfFour(const Vec* x) {
+  return FirstFour(SumOf(x[0]), SumOf(x[1]), SumOf(x[2]), SumOf(x[3]));
+}
+NANN_SIMD Vec MaximaOfFour(const Vec* x) {
+  return FirstFour(MaxOf(x[0]), MaxOf(x[1]), MaxOf(x[2]), MaxOf(x[3]));
+}
+NANN_SIMD void Spread(Vec four, Vec* x) {
+  for (int i = 0; i < 4; ++i) x[i] = Set(four[i]);
+}
+constexpr int kLanesOfFour = 1;
+
 // In parts: masked stores are slow on AMD's processors.
 NANN_SIMD void StoreFirst(float* to, Vec x, int64_t count) {
   __m128 rest = _mm256_castps256_ps128((__m256)x);

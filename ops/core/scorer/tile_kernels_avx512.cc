@@ -32,6 +32,35 @@ NANN_SIMD Vec SquareRoot(Vec x) { return (Vec)_mm512_sqrt_ps((__m512)x); }
 NANN_SIMD float SumOf(Vec x) { return _mm512_reduce_add_ps((__m512)x); }
 NANN_SIMD float MaxOf(Vec x) { return _mm512_reduce_max_ps((__m512)x); }
 
+// A NaN stays one: these return their second operand then.
+NANN_SIMD Vec Bounded(Vec x, float least, float most) {
+  return (Vec)_mm512_min_ps(_mm512_set1_ps(most), _mm512_max_ps(_mm512_set1_ps(least), (__m512)x));
+}
+
+// One sum or maximum of each of four vectors, in four lanes each, in the order in which SumOf adds.
+#define NANN_REDUCE_FOUR(name, combine)                                                                 \
+  NANN_SIMD Vec name(const Vec* x) {                                                                    \
+    const __m512 a = (__m512)x[0], b = (__m512)x[1], c = (__m512)x[2], d = (__m512)x[3];                \
+    const __m512 ab = combine(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));      \
+    const __m512 cd = combine(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));      \
+    const __m512 all = combine(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd)); \
+    const __m512 pairs = combine(all, _mm512_permute_ps(all, 0x4e));                                    \
+    return (Vec)combine(pairs, _mm512_permute_ps(pairs, 0xb1));                                         \
+  }
+NANN_REDUCE_FOUR(SumsOfFour, _mm512_add_ps)
+NANN_REDUCE_FOUR(MaximaOfFour, _mm512_max_ps)
+#undef NANN_REDUCE_FOUR
+
+// Four lanes of each number, as those functions return them, to a vector of each.
+NANN_SIMD void Spread(Vec four, Vec* x) {
+  const __m512 all = (__m512)four;
+  x[0] = (Vec)_mm512_shuffle_f32x4(all, all, 0x00);
+  x[1] = (Vec)_mm512_shuffle_f32x4(all, all, 0x55);
+  x[2] = (Vec)_mm512_shuffle_f32x4(all, all, 0xaa);
+  x[3] = (Vec)_mm512_shuffle_f32x4(all, all, 0xff);
+}
+constexpr int kLanesOfFour = 4;
+
 NANN_SIMD void StoreFirst(float* to, Vec x, int64_t count) {
   _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), (__m512)x);
 }

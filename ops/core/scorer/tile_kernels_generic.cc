@@ -35,6 +35,23 @@ NANN_SIMD float MaxOf(Vec x) {
   return even > odd ? even : odd;
 }
 
+NANN_SIMD Vec Bounded(Vec x, float least, float most) {
+  return x < Set(least) ? Set(least) : (x > Set(most) ? Set(most) : x);
+}
+
+NANN_SIMD Vec FirstFour(float a, float b, float c, float d) { return Vec{a, b, c, d}; }
+// One sum or maximum of each of four vectors, side by side.
+NANN_SIMD Vec SumsOfFour(const Vec* x) {
+  return FirstFour(SumOf(x[0]), SumOf(x[1]), SumOf(x[2]), SumOf(x[3]));
+}
+NANN_SIMD Vec MaximaOfFour(const Vec* x) {
+  return FirstFour(MaxOf(x[0]), MaxOf(x[1]), MaxOf(x[2]), MaxOf(x[3]));
+}
+NANN_SIMD void Spread(Vec four, Vec* x) {
+  for (int i = 0; i < 4; ++i) x[i] = Set(four[i]);
+}
+constexpr int kLanesOfFour = 1;
+
 NANN_SIMD void StoreFirst(float* to, Vec x, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = x[i];
 }

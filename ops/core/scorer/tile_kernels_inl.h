@@ -188,6 +188,10 @@ NANN_KERNEL void Unary(UnaryOp op, RowsView in, int64_t rows, int64_t width, flo
       NANN_UNARY_LOOP(Elu(x));
     case UnaryOp::kFloor:
       NANN_UNARY_LOOP(Floor(x));
+    case UnaryOp::kSilu:
+      NANN_UNARY_LOOP(Silu(x));
+    case UnaryOp::kTwiceGelu:
+      NANN_UNARY_LOOP(TwiceGelu(x));
   }
 }
 
@@ -241,10 +245,12 @@ NANN_SIMD void SoftmaxRows(RowsView in, int64_t row, int64_t width, float* out, 
       largest[r] = next > largest[r] ? next : largest[r];
     }
   }
-  for (int r = 0; r < kRows; ++r) {
-    largest[r] = Set(MaxOf(largest[r]));
-    sums[r] = Set(0.0f);
+  if constexpr (kRows == 4) {
+    Spread(MaximaOfFour(largest), largest);
+  } else {
+    for (int r = 0; r < kRows; ++r) largest[r] = Set(MaxOf(largest[r]));
   }
+  for (int r = 0; r < kRows; ++r) sums[r] = Set(0.0f);
   for (int64_t i = 0; i < width; i += kWidth) {
     for (int r = 0; r < kRows; ++r) {
       const Vec e = ExpOfNegative(LoadRow(x + r * in.stride, i, width, -__builtin_inff()) - largest[r]);
@@ -252,7 +258,11 @@ NANN_SIMD void SoftmaxRows(RowsView in, int64_t row, int64_t width, float* out, 
       sums[r] += e;
     }
   }
-  for (int r = 0; r < kRows; ++r) sums[r] = Set(1.0f / SumOf(sums[r]));
+  if constexpr (kRows == 4) {
+    Spread(Set(1.0f) / SumsOfFour(sums), sums);
+  } else {
+    for (int r = 0; r < kRows; ++r) sums[r] = Set(1.0f / SumOf(sums[r]));
+  }
   for (int64_t i = 0; i < width; i += kWidth) {
     for (int r = 0; r < kRows; ++r) {
       float* scaled = y + r * out_stride + i;
@@ -301,7 +311,12 @@ NANN_SIMD void SimilarityOfSome(float sign, const float* query, const float* x, 
       sums[r] = Accumulate<kDistance>(y, LoadRow(x + r * stride, i, width, 0.0f), sums[r]);
     }
   }
-  for (int r = 0; r < kRows; ++r) out[r * out_stride] = sign * SumOf(sums[r]);
+  if constexpr (kRows == 4) {
+    const Vec totals = Set(sign) * SumsOfFour(sums);
+    for (int r = 0; r < kRows; ++r) out[r * out_stride] = totals[r * kLanesOfFour];
+  } else {
+    for (int r = 0; r < kRows; ++r) out[r * out_stride] = sign * SumOf(sums[r]);
+  }
 }
 
 template <bool kDistance>
