@@ -153,13 +153,12 @@ def _gate(x: Tensor) -> tuple[Tensor, UnaryOp] | None:
 
 
 def _gelu_of(scaled: Tensor, factor: float) -> tuple[Tensor, UnaryOp] | None:
-    if scaled.op != "mul" or len(scaled.inputs) != 2 or scaled.inputs[1].value is None:
+    if scaled.op != "mul" or len(scaled.inputs) != 2:
         return None
     x, by = scaled.inputs
-    is_factor = (
-        by.size == 1 and x.shape == scaled.shape and bool(np.isclose(by.value, factor, rtol=1e-6).all())
-    )
-    return (x, UnaryOp.TWICE_GELU) if is_factor else None
+    if by.value is None or by.size != 1 or x.shape != scaled.shape:
+        return None
+    return (x, UnaryOp.TWICE_GELU) if np.isclose(by.value, factor, rtol=1e-6).all() else None
 
 
 def _unary(lowering: Lowering, tensor: Tensor, function: UnaryOp, inputs: Sequence[Tensor] = ()) -> Step:
