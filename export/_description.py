@@ -57,6 +57,7 @@ def describe(
             "walk": scorer.walk,
             "expand": scorer.expand,
             "proxy": None if scorer.proxy is None else dataclasses.asdict(scorer.proxy),
+            "filter_proxy": None if scorer.filter_proxy is None else dataclasses.asdict(scorer.filter_proxy),
             "calibration": None if calibration is None else dataclasses.asdict(calibration),
             "tile_rows": scorer.tile_rows,
             "item_tables": list(scorer.item_tables),

@@ -196,7 +196,15 @@ def _write_model(
     )
     sample = parts.sample_users(2 if 2 * work <= options.max_work else 1)
     beams, item_id = inputs.beams.tolist(), int(inputs.items.ids[0])
-    write_warmup(staged, name, sample, beams, item_id=item_id, max_work=options.max_work)
+    write_warmup(
+        staged,
+        name,
+        sample,
+        beams,
+        item_id=item_id,
+        max_work=options.max_work,
+        with_filters=bool(assets.attributes),
+    )
     link_titles(staged, inputs.folder)
     return sample, check_split(parts.original, scorer, sample, inputs.items, assets.open_item_tables())
 

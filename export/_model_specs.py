@@ -17,6 +17,7 @@ from nann.run import RetrievalModel, item_state_of
 LEVEL_TOPN = "level_topn"
 EXCLUDE_IDS = "exclude_ids"
 ITEM_IDS = "item_ids"
+FILTER = "filter"
 
 
 def length_of(feature: str) -> str:

@@ -38,6 +38,7 @@ def write_savedmodel(
         user_tables=assets.user_tables,
         overlay_capacity=0 if overlay is None else overlay.capacity,
         export_id="" if overlay is None else overlay.export_id,
+        attributes=assets.attributes,
     )
     if user_side is not None:
         module.user_side = user_side.resources
@@ -49,6 +50,7 @@ def write_savedmodel(
         assets.vocabularies,
         max_work=max_work,
         is_live=overlay is not None,
+        with_filters=bool(assets.attributes),
     )
     # Serving needs no gradients, and saving custom ones (those of silu) fails for a frozen function.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)

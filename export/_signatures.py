@@ -8,8 +8,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from nann.errors import InvalidInputError
 from nann.export._model_specs import (
     EXCLUDE_IDS,
+    FILTER,
     ITEM_IDS,
     LEVEL_TOPN,
     length_of,
@@ -32,7 +34,7 @@ from nann.run import RetrievalModel
 
 Tensors = dict[str, tf.Tensor]
 APPLIED_SEGMENT = "applied_segment"
-_RESERVED = (LEVEL_TOPN, EXCLUDE_IDS, ITEM_IDS)
+_RESERVED = (LEVEL_TOPN, EXCLUDE_IDS, ITEM_IDS, FILTER)
 
 
 def input_names(model: RetrievalModel) -> dict[str, str]:
@@ -58,6 +60,7 @@ class SignatureBuilder:
         *,
         max_work: int = DEFAULT_MAX_WORK,
         is_live: bool = False,
+        with_filters: bool = False,
     ) -> None:
         self._index = index
         self._state = {name: (spec.shape.as_list(), spec.dtype) for name, spec in model.user_state.items()}
@@ -72,6 +75,12 @@ class SignatureBuilder:
         self._vocabularies = dict(vocabularies)
         self._max_work = max_work
         self._is_live = is_live
+        self._with_filters = with_filters
+        if with_filters and FILTER in {*model.user_state, *model.user_features}:
+            raise InvalidInputError(
+                f"user_state, user_features: expected names other than {FILTER} where items have attributes, "
+                f"found it. Rename it in the model, or export without RUN/attributes.parquet."
+            )
 
     def signatures(self) -> dict[str, Any]:
         """Name of each signature -> ConcreteFunction."""
@@ -90,6 +99,12 @@ class SignatureBuilder:
             lengths = map(length_of, self._open)
             features.update({name: tf.TensorSpec([None], tf.int32, name) for name in lengths})
             signatures["retrieve_by_ids"] = self._trace(self._retrieve_by_ids, {**features, **search})
+        if self._with_filters:
+            where = {**search, FILTER: tf.TensorSpec([None], tf.string, FILTER)}
+            signatures["retrieve_where"] = self._trace(self._retrieve, {**full, **where})
+            if self._user_side is not None:
+                by_ids = self._trace(self._retrieve_by_ids, {**features, **where})
+                signatures["retrieve_by_ids_where"] = by_ids
         return signatures
 
     def _serving_default(self, inputs: Tensors) -> Tensors:
@@ -98,18 +113,18 @@ class SignatureBuilder:
         return {"top_k": found.ids, "scores": found.scores}
 
     def _retrieve(self, inputs: Tensors) -> Tensors:
-        return self._search_rows(self._state_of(inputs), *_search_inputs(inputs))
+        return self._search_rows(self._state_of(inputs), inputs, *_search_inputs(inputs))
 
     def _retrieve_by_ids(self, inputs: Tensors) -> Tensors:
         assert self._user_side is not None
         rows = [self._rows(name, inputs[name]) for name in self._features]
         level_topn, exclude_ids = _search_inputs(inputs)
         if not self._open:
-            return self._search_rows(self._embed(*rows), level_topn, exclude_ids)
+            return self._search_rows(self._embed(*rows), inputs, level_topn, exclude_ids)
         lengths, are_valid = _checked_lengths(self._open, inputs)
         # The search refuses a row with beams of 0. `Select`, unlike `tf.where`, broadcasts no rows.
         beams = tf.raw_ops.Select(condition=are_valid, x=level_topn, y=tf.zeros_like(level_topn))
-        return self._search_rows(self._embed_each(rows, lengths), beams, exclude_ids)
+        return self._search_rows(self._embed_each(rows, lengths), inputs, beams, exclude_ids)
 
     def _rows(self, name: str, values: tf.Tensor) -> tf.Tensor:
         """A feature as the model takes it: ids as rows of their vocabulary where there is one."""
@@ -171,22 +186,31 @@ class SignatureBuilder:
         }
         return tf.function(traced, autograph=False).get_concrete_function(**plain)
 
-    def _search_rows(self, state: list[tf.Tensor], level_topn: tf.Tensor, exclude_ids: tf.Tensor) -> Tensors:
-        """Search for rows that may come from several callers, of which each learns what became of its own."""
-        found = self._search(state, level_topn, exclude_ids, keep_valid_rows=True)
+    def _search_rows(
+        self, state: list[tf.Tensor], inputs: Tensors, level_topn: tf.Tensor, exclude_ids: tf.Tensor
+    ) -> Tensors:
+        """Search for rows that may come from several callers, of which each learns what became of its own.
+
+        With a filter in `inputs` they learn how many items pass it, too.
+        """
+        filters = tf.ensure_shape(inputs[FILTER], [None]) if FILTER in inputs else None
+        found = self._search(state, level_topn, exclude_ids, filters, keep_valid_rows=True)
         outputs = {
             "top_k": found.ids,
             "scores": found.scores,
             "items_scored": found.items_scored,
             "row_status": found.row_status,
         }
-        return {**outputs, APPLIED_SEGMENT: found.applied_segment} if self._is_live else outputs
+        if self._is_live:
+            outputs[APPLIED_SEGMENT] = found.applied_segment
+        return outputs if filters is None else {**outputs, "passing": found.passing, "exact": found.exact}
 
     def _search(
         self,
         state: list[tf.Tensor],
         level_topn: tf.Tensor,
         exclude_ids: tf.Tensor | None = None,
+        filters: tf.Tensor | None = None,
         *,
         keep_valid_rows: bool = False,
     ) -> BeamSearchResult:
@@ -195,6 +219,7 @@ class SignatureBuilder:
             state,
             level_topn,
             exclude_ids,
+            filters,
             max_work=self._max_work,
             keep_valid_rows=keep_valid_rows,
             **self._scorer.search_options(),

@@ -137,9 +137,11 @@ def tune(
     if target is None:
         return Tuned(scorer, list(level_topn), precision, None)
     index = make_index(assets.item_tables)
-    choice = _Choice(index, tuned_on, held_out, level_topn, target, on_progress)
+    choice = _Choice(
+        index, tuned_on, held_out, level_topn, target, on_progress, with_filters=bool(assets.attributes)
+    )
     scorer, report = choice.choose(scorer, proxy, tuning, gathered.source)
-    if proxy is not None and scorer.proxy is None:
+    if proxy is not None and scorer.proxy is None and scorer.filter_proxy is None:
         remove_proxy(assets)
     return Tuned(scorer, report.level_topn, precision, report)
 
@@ -204,7 +206,10 @@ class _Choice:
         level_topn: Sequence[int],
         target: float,
         on_progress: Callable[[str, int, int], None],
+        *,
+        with_filters: bool = False,
     ) -> None:
+        self._with_filters = with_filters
         self._index, self._level_topn, self._target = index, level_topn, target
         self._tuned_on, self._held_out = tuned_on, held_out
         self._on_progress = on_progress
@@ -239,7 +244,18 @@ class _Choice:
             considered=figures,
             **figures[name],
         )
-        return candidates[name].scorer, report
+        return self._with_filter_proxy(candidates[name].scorer, candidates), report
+
+    def _with_filter_proxy(self, scorer: Scorer, candidates: Mapping[str, _Candidate]) -> Scorer:
+        """The scorer; searches that filter take the proxy walk where another one is faster for the rest."""
+        if (
+            not self._with_filters
+            or scorer.score_all
+            or scorer.proxy is not None
+            or "proxy" not in candidates
+        ):
+            return scorer
+        return replace(scorer, filter_proxy=candidates["proxy"].scorer.proxy)
 
     def _served(self, candidates: Mapping[str, _Candidate], measured: Mapping[str, Agreement]) -> list[str]:
         """The walks to choose from: those that reach the target for the other users too, if there are some.

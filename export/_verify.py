@@ -112,6 +112,12 @@ def _requests(
     if sample.features is not None:
         by_ids = {**sample.features, "level_topn": by_row, "exclude_ids": nothing}
         asked.append(("retrieve_by_ids", by_ids, sample))
+    every_item = {"filter": np.full(sample.users, b"", object)}
+    asked += [
+        (f"{signature}_where", {**inputs, **every_item}, users)
+        for signature, inputs, users in asked
+        if f"{signature}_where" in model.names
+    ]
     return asked
 
 

@@ -23,10 +23,11 @@ def write_warmup(
     *,
     item_id: int,
     max_work: int,
+    with_filters: bool = False,
 ) -> None:
     """Write one request to each signature: TensorFlow prepares what a signature runs at its first request.
 
-    `item_id` is an item of the export, for `score`.
+    `item_id` is an item of the export, for `score`. `with_filters`: the export has signatures that filter.
 
     Each is for one user, but that of `serving_default` is for as many as there are beams, if the export takes
     so much work: with `--enable_batching` TensorFlow Serving refuses inputs of different lengths, and a
@@ -46,6 +47,10 @@ def write_warmup(
     requests["score"] = {**one.flat_state(), "item_ids": np.full((1, 1), item_id, np.int64)}
     if one.features is not None:
         requests["retrieve_by_ids"] = {**one.features, **search}
+    if with_filters:
+        every_item = {"filter": np.array([b""], object)}
+        by_ids = {"retrieve_by_ids"} & set(requests)
+        requests |= {f"{name}_where": {**requests[name], **every_item} for name in {"retrieve", *by_ids}}
     path = model_dir / WARMUP
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:

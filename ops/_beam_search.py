@@ -28,10 +28,13 @@ class BeamSearchResult(NamedTuple):
     items_scored:    int32 [B], number of items that the scorer was run on.
     row_status:      int32 [B], 0 or, with `keep_valid_rows`, the google.rpc.Code for which a row is padding.
     applied_segment: int64 [B], the last segment of the state that was searched, 0 for the base.
+    passing:         int64 [B], how many items the filter lets pass, excluded ones too; -1 where they were not
+                     counted.
+    exact:           bool [B], whether every item that passes and is not excluded was scored.
 
     Example:
       >>> ids, scores, zeros = tf.constant([[7, -1]]), tf.constant([[0.5, -np.inf]]), tf.constant([0])
-      >>> found = BeamSearchResult(ids, scores, tf.constant([1]), zeros, tf.cast(zeros, tf.int64))
+      >>> found = BeamSearchResult(ids, scores, zeros, zeros, zeros, passing=zeros, exact=zeros > 0)
       >>> found.ids.shape
       TensorShape([1, 2])
     """
@@ -41,6 +44,8 @@ class BeamSearchResult(NamedTuple):
     items_scored: tf.Tensor
     row_status: tf.Tensor
     applied_segment: tf.Tensor
+    passing: tf.Tensor
+    exact: tf.Tensor
 
 
 def beam_search(
@@ -48,6 +53,7 @@ def beam_search(
     user_state: Sequence[tf.Tensor],
     level_topn: tf.Tensor,
     exclude_ids: tf.Tensor | None = None,
+    filters: tf.Tensor | None = None,
     *,
     scorer: Any,
     user_functions: Sequence[Any] = (),
@@ -61,6 +67,7 @@ def beam_search(
     expand: int = 0,
     score_all: bool = False,
     proxy: ProxyWalk | None = None,
+    proxy_only_filters: bool = False,
 ) -> BeamSearchResult:
     """Walk the index for each user of a batch, inside one op (docs/design.md, "The search").
 
@@ -68,6 +75,8 @@ def beam_search(
     level_topn:     int32 [n] for all users, or [B, n]: entry beam, one beam per hop from the top level down,
                     final k.
     exclude_ids:    int64 [B, X], item ids left out of the result; -1 and unknown ids are ignored.
+    filters:        string [B], filters over the index's attributes (docs/filters.md); an empty one lets every
+                    item pass.
     scorer:         ConcreteFunction without captures: (user tensors of one user..., one float32 [tile_rows,
                     width] for each item table...) -> scores float32 [tile_rows].
     user_functions: empty, or one ConcreteFunction without captures that runs once per user: (user tensors of
@@ -89,6 +98,8 @@ def beam_search(
     score_all:      score every item in place of a walk; of `level_topn` only k counts.
     proxy:          the proxy walk, whose width is the widest beam of level 0. Where its anchors' scores are
                     not finite, or are all equal, the walk is that of `expand`.
+    proxy_only_filters: whether the proxy walk is taken only by a search that has to look for what a filter,
+                    or many exclusions, leave.
 
     Raises InvalidInputError when a function has captures; tf.errors.InvalidArgumentError, naming the input,
     expected and actual, when a tensor does not fit.
@@ -116,11 +127,13 @@ def beam_search(
             user_state=user_state,
             level_topn=level_topn,
             exclude_ids=exclude_ids,
+            filter=[] if filters is None else [filters],
             max_work=max_work,
             keep_valid_rows=keep_valid_rows,
             expand=expand,
             score_all=score_all,
             **({} if proxy is None else proxy.attributes()),
+            proxy_only_filters=proxy_only_filters,
             rescore_tables=list(rescore_tables),
             **_scorer_attributes(scorer, user_functions, item_tables, tile_rows, program, precision),
         )

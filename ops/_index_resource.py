@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -10,6 +10,7 @@ import tensorflow as tf
 from nann.errors import InvalidInputError
 from nann.files import load_array
 from nann.ops._library import load_library
+from nann.ops.attribute_files import PARTS, AttributeFiles
 from nann.ops.index_meta import ENTER_POINTS, INDEX_JSON, read_meta, row_splits_name, values_name
 
 _TYPES = {"float32": tf.float32, "float16": tf.float16, "uint16": tf.bfloat16, "int64": tf.int64}
@@ -22,6 +23,7 @@ class IndexResource(tf.saved_model.experimental.TrackableResource):
     item_ids:    .npy file, int64 [N].
     item_tables: name -> .npy file, float32 | float16 | uint16 (bfloat16) [N, width].
     user_tables: name -> .npy file, the same types [rows, width], or int64 [rows] for a vocabulary, ascending.
+    attributes:  the attributes that filters read (docs/filters.md), N rows each.
     id_order:    .npy file, int32 [N], positions in the order of their ids; computed at load when absent.
     prefault:    read every page at load, so that no request waits for the disk.
     overlay_capacity: number of new items that segments may add (docs/live.md); 0 reads no segments. The
@@ -50,6 +52,7 @@ class IndexResource(tf.saved_model.experimental.TrackableResource):
         item_ids: str | Path,
         item_tables: Mapping[str, str | Path],
         user_tables: Mapping[str, str | Path] | None = None,
+        attributes: Sequence[AttributeFiles] = (),
         id_order: str | Path | None = None,
         prefault: bool = False,
         overlay_capacity: int = 0,
@@ -71,6 +74,14 @@ class IndexResource(tf.saved_model.experimental.TrackableResource):
         self._row_splits = [self._asset(f"splits_{n}", index_dir / row_splits_name(n)) for n in levels]
         self._item_tables = [self._asset(f"item_{name}", path) for name, path in item_tables.items()]
         self._user_tables = [self._asset(f"user_{name}", path) for name, path in (user_tables or {}).items()]
+        self._attributes = attributes
+        self._attribute_paths = [
+            [
+                self._asset(f"attribute_{i}_{part}", path) if (path := each.files.get(part)) else None
+                for part in PARTS
+            ]
+            for i, each in enumerate(attributes)
+        ]
         # The walk does not read it, but without it nothing else could read the index.
         self._asset("index_json", index_dir / INDEX_JSON)
         if tf.executing_eagerly():
@@ -97,11 +108,14 @@ class IndexResource(tf.saved_model.experimental.TrackableResource):
             _paths(self._row_splits),
             _paths(self._item_tables),
             _paths(self._user_tables),
+            [tf.stack([_part_paths(parts) for parts in self._attribute_paths])] if self._attributes else [],
             hops_per_level=list(self.meta.hops_per_level),
             item_table_names=self._item_table_names,
             item_table_types=self._item_table_types,
             user_table_names=self._user_table_names,
             user_table_types=self._user_table_types,
+            attribute_names=[each.name for each in self._attributes],
+            attribute_types=[each.type for each in self._attributes],
             prefault=self._prefault,
             overlay_capacity=self._overlay_capacity,
             export_id=self._export_id,
@@ -112,6 +126,10 @@ def _paths(assets: list[tf.saved_model.Asset]) -> tf.Tensor:
     if not assets:
         return tf.zeros([0], tf.string)
     return tf.stack([asset.asset_path for asset in assets])
+
+
+def _part_paths(parts: Sequence[tf.saved_model.Asset | None]) -> tf.Tensor:
+    return tf.stack([tf.constant("") if part is None else part.asset_path for part in parts])
 
 
 def _names_and_types(tables: Mapping[str, str | Path]) -> tuple[list[str], list[tf.DType]]:

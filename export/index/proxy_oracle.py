@@ -35,6 +35,10 @@ LEAST_RULE_K = 200
 WIDEST_SURVEY, GUESSES_PER_KEPT = 16, 4
 # Items that such a survey keeps at most, unless the beams ask for more.
 MOST_SURVEYED = 65_536
+# Selected candidates per result that rules count.
+CANDIDATES_PER_RESULT = 4
+# Rounds end where less than this part of a batch is a result: of all items, and of selected ones.
+LEAST_PART, LEAST_PART_OF_SELECTED = 2, 8
 # Candidates that a scan keeps at least.
 SCAN_KEPT = 4096
 # Candidates per hop of the survey, and of the gated walk.
@@ -201,9 +205,15 @@ class _Walk:
         at = np.asarray(positions, np.int64)
         return np.ones(at.shape, np.bool_) if self.selected is None else self.selected[at]
 
+    @property
+    def candidates_wanted(self) -> int:
+        """How many candidates the rounds start with."""
+        width = self.width * self.proxy.survey
+        return width if self.selected is None else max(width, CANDIDATES_PER_RESULT * self.keep)
+
     def candidates(self) -> list[int]:
         """Step 3: the best by the guess that nobody scored, of those that the survey meets or of all."""
-        width, taken = self.width * self.proxy.survey, set(self.scored)
+        width, taken = self.candidates_wanted, set(self.scored)
         looked_at = GUESSES_PER_KEPT * width * self.graph.meta.num_items
         if self.count is not None and self.selected is not None and self.count**2 <= looked_at:
             return self.scan()
@@ -218,13 +228,13 @@ class _Walk:
         """The best by the guess of all selected items."""
         assert self.selected is not None
         every = np.flatnonzero(self.selected).tolist()
-        kept = self.best(every, self.guesses(every), max(SCAN_KEPT, self.width * self.proxy.survey))
+        kept = self.best(every, self.guesses(every), max(SCAN_KEPT, self.candidates_wanted))
         taken = set(self.scored)
         return [p for p in kept if p not in taken]
 
     def survey(self) -> list[int]:
         """An adaptive walk by the guess alone. Returns the best that it met."""
-        level, width = self.graph.levels[0], self.width * self.proxy.survey
+        level, width = self.graph.levels[0], self.candidates_wanted
         size = width
         if self.selected is not None:
             size = max(width, min(WIDEST_SURVEY * width, MOST_SURVEYED))
@@ -262,7 +272,8 @@ class _Walk:
             taken = set(chosen)
             candidates = [p for p in candidates if p not in taken]
             fresh = int((scores > kth).sum())
-            if len(self.scored) >= self.keep + batch and 2 * fresh < batch:
+            part = LEAST_PART if self.selected is None else LEAST_PART_OF_SELECTED
+            if len(self.scored) >= self.keep + batch and part * fresh < batch:
                 break
 
     def kth_score(self) -> float:
@@ -328,14 +339,24 @@ class _Walk:
     ) -> None:
         for u in expanded:
             residual = float(self.standardized(np.array([value[u]], np.float32))[0] - np.float64(guess[u]))
-            for v in (int(v) for v in _neighbors(level, u)):
-                if v in value or (self.selected is not None and not self.selected[v]):
+            for v in self._reached(level, u):
+                if v in value:
                     continue
                 if v not in residuals:
                     guess[v] = self.guesses([v])[0]
                     residuals[v] = [0.0, 0]
                 residuals[v][0] += residual
                 residuals[v][1] += 1
+
+    def _reached(self, level: Level, u: int) -> list[int]:
+        """Neighbours of u; in place of one that is not selected, its selected neighbours."""
+        if self.selected is None:
+            return [int(v) for v in _neighbors(level, u)]
+        reached: list[int] = []
+        for v in _neighbors(level, u):
+            beyond = [v] if self.selected[v] else _neighbors(level, v)
+            reached += [int(w) for w in beyond if self.selected[w]]
+        return reached
 
     @staticmethod
     def _refined(

@@ -59,6 +59,7 @@ class Scorer:
                    again in float32; none: it reads those, and nothing is scored again.
     expand:        candidates a hop of the adaptive walk; 0: the fixed walk (docs/design.md#the-search).
     proxy:         the proxy walk; None: that of `expand`.
+    filter_proxy:  the proxy walk of searches that filter, where `proxy` is None; None: that of `expand`.
     score_all:     whether a search scores every item in place of a walk.
     jit:           whether XLA compiles `function`, once, when it first runs.
     """
@@ -79,6 +80,7 @@ class Scorer:
     walk_tables: tuple[str, ...] = ()
     expand: int = 0
     proxy: ProxyWalk | None = None
+    filter_proxy: ProxyWalk | None = None
     score_all: bool = False
     jit: bool = False
 
@@ -119,7 +121,8 @@ class Scorer:
             "rescore_tables": self.item_tables if self.walk_tables else (),
             "precision": self.precision,
             "expand": self.expand,
-            "proxy": self.proxy,
+            "proxy": self.proxy or self.filter_proxy,
+            "proxy_only_filters": self.proxy is None and self.filter_proxy is not None,
             "score_all": self.score_all,
         }
 

@@ -28,12 +28,16 @@ REGISTER_OP("Nann>BeamSearch")
     .Input("user_state: user_types")
     .Input("level_topn: int32")
     .Input("exclude_ids: int64")
+    .Input("filter: num_filters * string")
     .Output("ids: int64")
     .Output("scores: float")
     .Output("items_scored: int32")
     .Output("row_status: int32")
     .Output("applied_segment: int64")
+    .Output("passing: int64")
+    .Output("exact: bool")
     .Attr("user_types: list(type) >= 1")
+    .Attr("num_filters: int >= 0 = 0")
     .Attr("scorer: func")
     .Attr("user_functions: list(func) = []")
     .Attr("scorer_program: string = ''")
@@ -52,9 +56,13 @@ REGISTER_OP("Nann>BeamSearch")
     .Attr("proxy_survey: int >= 1 = 4")
     .Attr("proxy_slack: float = 1.0")
     .Attr("proxy_batch: int >= 1 = 48")
+    .Attr("proxy_only_filters: bool = false")
     .SetShapeFn([](InferenceContext* c) {
-      const int inputs = c->num_inputs();
+      int filters = 0;
+      TF_RETURN_IF_ERROR(c->GetAttr("num_filters", &filters));
+      const int inputs = c->num_inputs() - filters;
       ShapeHandle unused;
+      for (int i = inputs; i < c->num_inputs(); ++i) TF_RETURN_IF_ERROR(c->WithRank(c->input(i), 1, &unused));
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 0, &unused));
       TF_RETURN_IF_ERROR(c->WithRankAtLeast(c->input(inputs - 2), 1, &unused));
       TF_RETURN_IF_ERROR(c->WithRankAtMost(c->input(inputs - 2), 2, &unused));
@@ -66,9 +74,7 @@ REGISTER_OP("Nann>BeamSearch")
       const ShapeHandle top_k = c->Matrix(batch, c->UnknownDim());
       c->set_output(0, top_k);
       c->set_output(1, top_k);
-      c->set_output(2, c->Vector(batch));
-      c->set_output(3, c->Vector(batch));
-      c->set_output(4, c->Vector(batch));
+      for (int i = 2; i < 7; ++i) c->set_output(i, c->Vector(batch));
       return absl::OkStatus();
     })
     .Doc(R"doc(
@@ -83,14 +89,19 @@ index: resource[]. The handle of an initialized index.
 user_state: <user_types>[batch, ...]. What the scorer knows of each user.
 level_topn: int32[n] for all rows or int32[batch, n]: entry beam, one beam a hop from the top level down,
   final k; n = 2 + the hops of all levels, each value 1 to 65,536.
-exclude_ids: int64[batch, ids]. Items that take part in the walk but not in the result; ids that the index
-  does not hold, such as -1, mean nothing.
+exclude_ids: int64[batch, ids]. Items that are not returned; ids that the index does not hold, such as -1, mean
+  nothing.
+filter: none, or one string[batch]: a filter over the attributes of the index for each row (docs/filters.md). Only
+  items that pass it are returned. An empty one lets all items pass.
 ids: int64[batch, k]. Best first; k is the largest of the rows'.
 scores: float32[batch, k].
 items_scored: int32[batch]. Items that the scorer was run on; one that two levels meet counts twice.
-row_status: int32[batch]. 0, or with `keep_valid_rows` why a row is padding: 3 when its beams are not valid, 8
-  when it takes too much of `max_work`.
 applied_segment: int64[batch]. The last segment of the state that was searched, in each row the same; 0: the base.
+row_status: int32[batch]. 0, or with `keep_valid_rows` why a row is padding: 3 when its beams or its filter are
+  not valid, 8 when it takes too much of `max_work`.
+passing: int64[batch]. How many items the filter lets pass, excluded ones too; -1 where they were not counted.
+exact: bool[batch]. Whether every item that passes and is not excluded was scored, so that there is no better one.
+num_filters: 0 or 1.
 scorer: a function without captures: (<user_types>[...] of one user, float32[tile_rows, width] an item table)
   -> float32[tile_rows].
 user_functions: none, or one function without captures, run once a row of the batch: (<user_types>[...] of one
@@ -120,6 +131,7 @@ proxy_noise: variance of a standardized score that the features do not explain.
 proxy_survey: width of the walk by guesses alone, as a multiple of the width.
 proxy_slack: how many deviations the guess for a neighbour may lie below the k-th score.
 proxy_batch: items that are scored at once.
+proxy_only_filters: whether the proxy walk is for searches with a filter, or with more than a few exclusions, alone.
 )doc");
 
 REGISTER_OP("Nann>ScoreItems")

@@ -42,11 +42,15 @@ REGISTER_OP("Nann>IndexInitialize")
     .Input("row_splits_paths: string")
     .Input("item_table_paths: string")
     .Input("user_table_paths: string")
+    .Input("attribute_paths: num_attribute_inputs * string")
     .Attr("hops_per_level: list(int) >= 1")
     .Attr("item_table_names: list(string)")
     .Attr("item_table_types: list({float, half, bfloat16})")
     .Attr("user_table_names: list(string)")
     .Attr("user_table_types: list({float, half, bfloat16, int64})")
+    .Attr("num_attribute_inputs: int >= 0 = 0")
+    .Attr("attribute_names: list(string) = []")
+    .Attr("attribute_types: list(string) = []")
     .Attr("prefault: bool = false")
     .Attr("overlay_capacity: int >= 0 = 0")
     .Attr("export_id: string = ''")
@@ -80,11 +84,15 @@ row_splits_paths: string[S]. Files of int64[N + 1]: the neighbours of position p
 item_table_paths: string[T]. Files of <item_table_types>[N, width].
 user_table_paths: string[U]. Files of <user_table_types>[rows, width], or int64[rows] for a vocabulary, in
   ascending order.
+attribute_paths: none, or one string[A, 6]: the files of each attribute, as `Nann>EvaluateFilter` takes them.
 hops_per_level: hops of each level, 1 to 1000; level 0 first.
 item_table_names: T names, each once.
 item_table_types: T types; a bfloat16 file is of uint16.
 user_table_names: U names, each once.
 user_table_types: U types; as above.
+num_attribute_inputs: 0 or 1.
+attribute_names: A names, which differ by more than the case of ASCII letters.
+attribute_types: A types: int64, float32, bool, string or list<...> of these.
 prefault: read every page once, so that no request waits for the disk.
 overlay_capacity: how many new items segments may add (docs/live.md); 0: no segments are read. More than 0: those
   beside the export are applied before the op returns, and a thread applies later ones until the handle's index

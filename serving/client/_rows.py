@@ -84,4 +84,7 @@ def _reason(query: Query, row: int, code: str) -> str:
             continue
         if not 0 <= lengths[row] <= query.inputs[feature].shape[1]:
             return f"{name}: expected 0 to the width of {feature}, found {lengths[row]}"
+    text = query.inputs["filter"][row] if "filter" in query.inputs else ""
+    if text:
+        return f"filter: the model does not accept {text!r}; ask for this user alone to see its message"
     return "the model does not accept its inputs; ask for this user alone to see the server's message"

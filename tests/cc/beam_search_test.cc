@@ -27,7 +27,8 @@ struct Answer {
 Answer Search(BeamSearch* search, const std::function<float(int32_t)>& score,
               const std::vector<int32_t>& level_topn, const std::vector<int32_t>& excluded = {},
               int64_t expand = 0) {
-  search->Start(level_topn, {expand, /*score_all=*/false, /*proxy=*/nullptr, excluded});
+  search->Start(level_topn,
+                {expand, /*score_all=*/false, /*proxy=*/nullptr, /*proxy_only_filters=*/false, excluded});
   while (!search->done()) {
     EXPECT_FALSE(search->frontier().empty());
     std::vector<float> scores;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 import nann.ops
 from nann.export.index.proxy_oracle import ProxyTables
-from nann.ops import ProxyWalk
+from nann.ops import AttributeFiles, ProxyWalk
 from support.graphs import DIM, Corpus
 
 TILE_ROWS = 16
@@ -63,9 +64,12 @@ def proxy_of(
     return ProxyTables(walk, features.astype(np.float16), samples)
 
 
-def index_of(corpus: Corpus, proxy: ProxyTables, folder: Path) -> nann.ops.IndexResource:
+def index_of(
+    corpus: Corpus, proxy: ProxyTables, folder: Path, *, attributes: Sequence[AttributeFiles] = ()
+) -> nann.ops.IndexResource:
     arguments = corpus.write(folder)
     np.save(folder / "f.npy", proxy.features)
     np.save(folder / "s.npy", proxy.samples)
     arguments["item_tables"]["f"] = folder / "f.npy"
-    return nann.ops.IndexResource(**arguments, user_tables={"s": folder / "s.npy"})
+    tables = {"s": folder / "s.npy"}
+    return nann.ops.IndexResource(**arguments, user_tables=tables, attributes=attributes)

@@ -208,3 +208,38 @@ def test_time_limits_refused(seconds: Any) -> None:
 )
 def test_features_on_the_command_line(text: str, expected: Any) -> None:
     assert query_command._feature(text) == expected
+
+
+def test_filters_are_for_all_users_or_for_each() -> None:
+    assert _inputs.as_filters("a = 1", 2).tolist() == ["a = 1", "a = 1"]
+    assert _inputs.as_filters(["a = 1", ""], 2).tolist() == ["a = 1", ""]
+    for where in (["a = 1"] * 3, [1, 2], []):
+        with pytest.raises(
+            InvalidInputError, match=r"where: expected a filter .*, or one for each of 2 users"
+        ):
+            _inputs.as_filters(where, 2)
+
+
+def test_a_filter_picks_its_signatures() -> None:
+    spec = TensorSpec("string", (-1,))
+
+    def spec_of(signature: str, name: str) -> TensorSpec | None:
+        return spec if name == "filter" and signature.endswith("_where") else None
+
+    half, beams = np.zeros((2, 8), np.float16), [1, 2]
+    query = _query.search_by_state(
+        half, beams, exclude_ids=None, where="a = 1", signature=None, spec_of=spec_of
+    )
+    assert query.signature == "retrieve_where"
+    assert query.inputs["filter"].tolist() == ["a = 1", "a = 1"]
+    by_ids = _query.search_by_ids(
+        {"item_ids": [[1]]}, beams, exclude_ids=None, where="", signature=None, spec_of=spec_of
+    )
+    assert (by_ids.signature, by_ids.inputs["filter"].tolist()) == ("retrieve_by_ids_where", [""])
+    # A signature that filters is asked without a filter, too.
+    every = _query.search_by_state(half, beams, exclude_ids=None, signature="retrieve_where", spec_of=spec_of)
+    assert every.inputs["filter"].tolist() == ["", ""]
+    with pytest.raises(InvalidInputError, match=r"where: .*RUN/attributes\.parquet and export again"):
+        _query.search_by_state(
+            half, beams, exclude_ids=None, where="a = 1", signature="retrieve", spec_of=spec_of
+        )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nann.serving.client._merge import merge_top_k, repeated_id
+from nann.serving.client._merge import merge_passing, merge_top_k, repeated_id
 
 # Few values, so that ties are frequent; -inf is a score, too.
 _SCORES = st.sampled_from([-np.inf, -2.0, -0.0, 0.0, 0.5, 1.0, 3.0e38])
@@ -65,3 +65,8 @@ def test_one_number_of_results_for_all_users() -> None:
 )
 def test_an_item_of_two_shards_is_noticed(ids: list[list[int]], repeated: int | None) -> None:
     assert repeated_id(np.array(ids)) == repeated
+
+
+def test_items_that_pass_are_summed_where_every_shard_counted_them() -> None:
+    merged = merge_passing([np.array([3, -1, 0]), np.array([4, 7, 0])])
+    np.testing.assert_array_equal(merged, [7, -1, 0])

@@ -130,8 +130,9 @@ void BeamSearch::Start(absl::Span<const int32_t> level_topn, const WalkOptions& 
   path_ = FilterPath::kNone;
   results_.clear();
   frontier_.clear();
-  selector_.Reset(graph_, options_.excluded);
-  filtering_ = selector_.excluded() > std::max(WidthOfLevel0(), kLeastResults);
+  selector_.Reset(graph_, options_.filter, options_.excluded);
+  filtering_ = selector_.filters() || selector_.excluded() > std::max(WidthOfLevel0(), kLeastResults);
+  if (!filtering_ && options_.proxy_only_filters) options_.proxy = nullptr;
   if (filtering_ && options_.expand == 0) options_.expand = kFilterExpand;
   if (options_.score_all || (filtering_ && ScoringAllCostsLess(options_.proxy != nullptr))) {
     StartScoringAll();

@@ -57,17 +57,19 @@ absl::Status CheckRows(const Graph& graph, absl::Span<const int32_t> level_topn,
 //
 // All items: the graph is not read. Every position is scored, in ascending order, some tiles at a time.
 //
-// What is not selected is no result. Deleted items are scored and expanded by the fixed and the adaptive
-// walk, as LiveCount says, and by the others they are not scored. Few exclusions, at most 200 or the widest
-// beam of level 0, take part in the fixed and the adaptive walk, and are left out of the results. More of
-// them are a filter: where few items are selected, these are all scored. Otherwise the proxy walk looks for
-// selected items only, or the adaptive walk, in place of the fixed one too, goes on until it has expanded as
-// many selected items as its beam says.
+// What the filter does not pass, is excluded or deleted, is not selected and no result. Deleted items are
+// scored and expanded by the fixed and the adaptive walk, as LiveCount says, and by the others they are not
+// scored. Few exclusions, at most 200 or the widest beam of level 0, take part in the fixed and the adaptive
+// walk, and are left out of the results. More of them are a filter too: where few items are selected, these
+// are all scored. Otherwise the proxy walk looks for selected items only, or the adaptive walk, in place of
+// the fixed one too, goes on until it has expanded as many selected items as its beam says.
 struct WalkOptions {
   int64_t expand = 0;  // 0: the fixed walk.
   bool score_all = false;
   const ProxyOptions* proxy = nullptr;   // Null: no proxy walk. Must live until the search is done.
+  bool proxy_only_filters = false;       // Whether the proxy walk is for searches that filter alone.
   absl::Span<const int32_t> excluded{};  // Positions that are not returned.
+  const RowFilter* filter = nullptr;     // Null: every item passes. Must live until the search is done.
 };
 
 // How a search finds selected items.

@@ -74,13 +74,29 @@ void GatedWalk::SetFirstVariance(absl::Span<const Candidate> scored) {
 void GatedWalk::ReachNeighborsOf(const Candidate& expanded) {
   const Item& from = items_[numbers_.NumberOf(expanded.position)];
   const double error = scale_.Standardize(expanded.score) - static_cast<double>(from.guess);
-  for (int32_t position : graph_->level(0).NeighborsOf(expanded.position)) {
+  const absl::Span<const int32_t> neighbors = graph_->level(0).NeighborsOf(expanded.position);
+  if (selector_ == nullptr) return Reach(neighbors, error);
+  selected_.clear();
+  for (int32_t position : neighbors) {
+    if (selector_->Selects(position)) {
+      selected_.push_back(position);
+      continue;
+    }
+    for (int32_t beyond : graph_->level(0).NeighborsOf(position)) {
+      if (selector_->Selects(beyond)) selected_.push_back(beyond);
+    }
+  }
+  Reach(selected_, error);
+}
+
+void GatedWalk::Reach(absl::Span<const int32_t> positions, double error) {
+  for (int32_t position : positions) {
     const int32_t number = numbers_.NumberOf(position);
     if (number == static_cast<int32_t>(items_.size())) {
       items_.push_back({position, 0, 0, 0});
       refined_.push_back(-kInfinity);
     } else if (std::isnan(refined_[number])) {
-      continue;  // Scored, or left out.
+      continue;  // Scored.
     }
     items_[number].residuals += error;
     ++items_[number].neighbors;
@@ -94,12 +110,6 @@ void GatedWalk::Refine() {
     const double refined =
         static_cast<double>(item.guess) + kErrorShare * item.residuals / static_cast<double>(item.neighbors);
     refined_[number] = std::isnan(refined) ? -kInfinity : refined;
-  }
-}
-
-void GatedWalk::LeaveOutFrom(size_t first) {
-  for (size_t i = first; i < items_.size(); ++i) {
-    if (!selector_->Selects(items_[i].position)) refined_[i] = kUnknown;
   }
 }
 
@@ -124,7 +134,6 @@ void GatedWalk::FindFrontier() {
     for (const Candidate& candidate : candidates_) ReachNeighborsOf(candidate);
     GuessFrom(first);
     Refine();
-    if (selector_ != nullptr) LeaveOutFrom(first);
     const double cut = Cut();
     for (size_t i = 0; i < refined_.size(); ++i) {
       if (refined_[i] >= cut) chosen_.push_back(static_cast<int32_t>(i));

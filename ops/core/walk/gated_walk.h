@@ -57,10 +57,11 @@ class GatedWalk {
   void SetFirstVariance(absl::Span<const Candidate> scored);
   // Sets frontier_ to what is scored next; empty when the walk has ended.
   void FindFrontier();
-  // Hands the error of the guess for `expanded` on to its neighbours that are not scored.
+  // Hands the error of the guess for `expanded` on to its neighbours; in place of one that is not selected,
+  // to the selected neighbours of that.
   void ReachNeighborsOf(const Candidate& expanded);
-  // Treats those of items_[first...] that are not selected as if they were scored.
-  void LeaveOutFrom(size_t first);
+  // Hands `error` on to those of these items that are not scored.
+  void Reach(absl::Span<const int32_t> positions, double error);
   // Guesses anew for the items in touched_, from their own features and the errors around them.
   void Refine();
   // The least refined guess that is worth a score.
@@ -76,11 +77,12 @@ class GatedWalk {
   CandidatePool pool_;                      // The best that are scored.
   PositionMap numbers_;                     // Of positions in items_ and refined_.
   std::vector<Item> items_;
-  std::vector<double> refined_;   // NaN: scored, left out, or not yet refined.
+  std::vector<double> refined_;   // NaN: scored, or not yet refined.
   std::vector<int32_t> touched_;  // Items that a hop has met; one may stand twice.
   std::vector<int32_t> chosen_;   // Items of frontier_.
   std::vector<int32_t> frontier_;
   std::vector<Candidate> candidates_;
+  std::vector<int32_t> selected_;   // Scratch of ReachNeighborsOf.
   std::vector<int32_t> positions_;  // Scratch of GuessFrom.
   std::vector<float> guesses_;
 };

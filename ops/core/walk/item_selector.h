@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "../filter/row_filter.h"
 #include "../index/graph.h"
 #include "absl/types/span.h"
 #include "top_k.h"
@@ -13,27 +14,32 @@
 
 namespace nann {
 
-// Selects every live item that is not excluded. Set anew for each search; keeps its memory, a bit per
-// position, once a search has excluded an item. Not thread-safe.
+// Selects every live item that a filter passes and that is not excluded. Set anew for each search; keeps its
+// memory, a bit per position, once a search has excluded an item. Not thread-safe.
 class ItemSelector {
  public:
   // For graphs of up to `capacity` positions.
   explicit ItemSelector(int32_t capacity) : capacity_(capacity) {}
 
-  // `graph` must live until the next Reset. Arrays of the base alone have graph->num_base_items() rows:
-  // positions behind them are new items. `excluded`: positions of live items that are not selected; one may
-  // stand there twice.
-  void Reset(const Graph* graph, absl::Span<const int32_t> excluded);
+  // `graph` and `filter` must live until the next Reset. `filter`: null lets every item pass; another one
+  // knows items of the base alone, and lets no new item pass. Arrays of the base alone have
+  // graph->num_base_items() rows: positions behind them are new items. `excluded`: positions of live items
+  // that are not selected; one may stand there twice.
+  void Reset(const Graph* graph, const RowFilter* filter, absl::Span<const int32_t> excluded);
 
-  bool SelectsAll() const { return excluded() == 0 && !deletions_.any(); }
+  // Whether there is a filter that not every item is known to pass.
+  bool filters() const { return filter_ != nullptr; }
+  bool SelectsAll() const { return filter_ == nullptr && excluded() == 0 && !deletions_.any(); }
   bool Selects(int32_t position) const {
+    if (!Passes(position)) return false;
     if (deletions_.any() && deletions_.Contains(position)) return false;
     return excluded() == 0 || !excluded_->Contains(position);
   }
 
   // How many items are excluded.
   int64_t excluded() const { return excluded_ == nullptr ? 0 : excluded_->size(); }
-  // How many items are selected; kUnknown where nobody has counted them.
+  // How many items are selected; kUnknown where nobody has counted them. With a filter, deleted items that
+  // pass count as well: nobody knows how many those are.
   int64_t count() const { return count_; }
   static constexpr int64_t kUnknown = -1;
 
@@ -44,7 +50,17 @@ class ItemSelector {
   void Append(int32_t begin, int32_t end, std::vector<int32_t>* positions) const;
 
  private:
+  void AppendFromBitmap(int32_t begin, int32_t end, std::vector<int32_t>* positions) const;
+  bool Passes(int32_t position) const {
+    if (filter_ == nullptr) return true;
+    if (position >= filter_->num_rows()) return false;
+    if (bitmap_.empty()) return filter_->Passes(position);
+    return (bitmap_[position >> 6] & uint64_t{1} << (position & 63)) != 0;
+  }
+
   const int32_t capacity_;
+  const RowFilter* filter_ = nullptr;  // Null: every item passes.
+  absl::Span<const uint64_t> bitmap_;  // Of the filter; empty where it has none.
   Deletions deletions_;
   int64_t count_ = 0;
   std::unique_ptr<VisitedSet> excluded_;  // Made by the first search that excludes items.

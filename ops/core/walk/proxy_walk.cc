@@ -21,6 +21,14 @@ constexpr int64_t kSurveyExpand = 64;
 // become right.
 constexpr int64_t kMostScored = 20;
 
+// Selected candidates per result that rules count. Their neighbours are seldom selected, so that the gated
+// walk finds less, and the rounds have to find more.
+constexpr int64_t kCandidatesPerResult = 4;
+
+// Rounds end where less than this part of a batch is a result: the gated walk finds the rest of all items,
+// but not of selected ones.
+constexpr int64_t kLeastPart = 2, kLeastPartOfSelected = 8;
+
 // The widest survey for selected items, as a multiple of the one for all items. Where fewer than a sixteenth
 // of what it meets is selected, a scan of all items costs no more.
 constexpr int64_t kWidestSurvey = 16;
@@ -189,7 +197,7 @@ void ProxyWalk::Survey() {
   std::vector<int32_t>& fresh = left_;
   fresh.clear();
   for (const Candidate& candidate : scored_) fresh.push_back(candidate.position);
-  const int64_t width = options_.survey * width_;
+  const int64_t width = CandidatesWanted();
   const int64_t widest = std::max(width, std::min(kWidestSurvey * width, kMostSurveyed));
   pool_.Reset(selector_ == nullptr ? width : widest, graph_->item_ids());
   pool_.BeginLevel(width);
@@ -206,16 +214,21 @@ void ProxyWalk::Survey() {
   }
 }
 
+int64_t ProxyWalk::CandidatesWanted() const {
+  const int64_t width = options_.survey * width_;
+  return selector_ == nullptr ? width : std::max(width, kCandidatesPerResult * keep_);
+}
+
 bool ProxyWalk::ScanCostsLess() const {
   const int64_t count = selector_->count();
   if (count == ItemSelector::kUnknown) return false;
   // Of what the survey meets, as large a share is selected as of all items.
-  return count * count <= kGuessesPerKept * options_.survey * width_ * graph_->num_items();
+  return count * count <= kGuessesPerKept * CandidatesWanted() * graph_->num_items();
 }
 
 void ProxyWalk::Scan() {
   scanned_ = true;
-  pool_.Reset(std::max(kScanKept, options_.survey * width_), graph_->item_ids());
+  pool_.Reset(std::max(kScanKept, CandidatesWanted()), graph_->item_ids());
   std::vector<int32_t>& selected = left_;
   selected.clear();
   for (int64_t begin = 0; begin < graph_->num_items(); begin += kScanStep) {
@@ -234,9 +247,8 @@ void ProxyWalk::FindCandidates() {
   pool_.CopyTo(&candidates_);
   if (selector_ == nullptr) return;
   selector_->Keep(&candidates_);
-  const int64_t width = options_.survey * width_;
-  if (static_cast<int64_t>(candidates_.size()) < width) return Scan();
-  candidates_.resize(width);
+  if (static_cast<int64_t>(candidates_.size()) < CandidatesWanted()) return Scan();
+  candidates_.resize(CandidatesWanted());
 }
 
 void ProxyWalk::StartRounds() {
@@ -274,7 +286,8 @@ void ProxyWalk::ChooseRound() {
 
 bool ProxyWalk::RoundsHaveEnded() const {
   const int64_t scored = static_cast<int64_t>(scored_.size());
-  const bool finds_little = 2 * fresh_ < options_.batch;
+  const int64_t part = selector_ == nullptr ? kLeastPart : kLeastPartOfSelected;
+  const bool finds_little = part * fresh_ < options_.batch;
   return (scored >= keep_ + options_.batch && finds_little) || scored >= kMostScored * keep_;
 }
 

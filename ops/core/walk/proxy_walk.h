@@ -84,6 +84,8 @@ class ProxyWalk {
   void ChooseClusterTops();
   // Sets candidates_ to those of the rounds, best first, scored ones among them.
   void FindCandidates();
+  // How many candidates the rounds start with.
+  int64_t CandidatesWanted() const;
   // Sets pool_ to the best items that the survey meets.
   void Survey();
   // Whether to guess for every selected item costs less than to meet enough of them in the survey.

@@ -44,6 +44,10 @@ std::shared_ptr<const Index> Index::WithState(Overlay::State state) const {
   return index;
 }
 
+FilterCache* Index::filters() const {
+  return data_->attributes == nullptr ? nullptr : &data_->attributes->filters();
+}
+
 ObjectPool<BeamSearch>::Loan Index::BorrowSearch() const {
   ObjectPool<BeamSearch>::Loan search = data_->searches->Borrow();
   search->SetGraph(&graph());

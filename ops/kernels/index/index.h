@@ -12,6 +12,7 @@
 #include "../../core/index/table.h"
 #include "../../core/live/overlay.h"
 #include "../../core/walk/beam_search.h"
+#include "../filter/mapped_attributes.h"
 #include "tensorflow/core/framework/types.h"
 #include "tensorflow/core/platform/env.h"
 
@@ -32,8 +33,9 @@ struct IndexFiles {
   std::vector<int32_t> hops_per_level;  // Level 0 first.
   std::vector<TableFile> item_tables;   // N rows each.
   std::vector<TableFile> user_tables;
-  int64_t overlay_capacity = 0;  // New items that segments may add; 0: there is no overlay.
-  std::string export_id;         // Of the segments.
+  std::vector<AttributeFiles> attributes;  // N rows each.
+  int64_t overlay_capacity = 0;            // New items that segments may add; 0: there is no overlay.
+  std::string export_id;                   // Of the segments.
 };
 
 // What the states of an index share.
@@ -65,6 +67,10 @@ class Index {
   absl::StatusOr<const Table*> ItemTable(const std::string& name) const;   // One row per position.
   absl::StatusOr<const Table*> FloatTable(const std::string& name) const;  // Of users or items.
   absl::StatusOr<const Table*> Vocabulary(const std::string& name) const;  // int64, ascending.
+
+  // The filters over the attributes of the base; nullptr where it has none. Filters must not outlive the
+  // index.
+  FilterCache* filters() const;
 
   // A search over graph() with its scratch memory: 1 bit per position, as many again where it makes proxy
   // walks, and a few bytes per item that it met. The index must outlive the loan.

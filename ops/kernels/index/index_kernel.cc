@@ -103,9 +103,15 @@ class IndexInitializeOp : public tensorflow::OpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("item_table_types", &item_tables_.types));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("user_table_names", &user_tables_.names));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("user_table_types", &user_tables_.types));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("attribute_names", &attribute_names_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("attribute_types", &attribute_types_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("prefault", &prefault_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("overlay_capacity", &overlay_capacity_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("export_id", &export_id_));
+    OP_REQUIRES(ctx, attribute_names_.size() == attribute_types_.size(),
+                absl::InvalidArgumentError(absl::StrCat("expected one type per attribute, found ",
+                                                        attribute_names_.size(), " names and ",
+                                                        attribute_types_.size(), " types")));
     for (const TableAttrs* tables : {&item_tables_, &user_tables_}) {
       OP_REQUIRES(
           ctx, tables->names.size() == tables->types.size(),
@@ -135,6 +141,7 @@ class IndexInitializeOp : public tensorflow::OpKernel {
     NANN_ASSIGN_OR_RETURN(files.user_tables, Tables(ctx, "user_table_paths", user_tables_));
     files.overlay_capacity = overlay_capacity_;
     files.export_id = export_id_;
+    NANN_ASSIGN_OR_RETURN(files.attributes, Attributes(ctx));
     NANN_ASSIGN_OR_RETURN(IndexResource* const resource, ResourceOfInput(ctx, 0));
     resource->Watch(nullptr);  // A former watcher sets a former index.
     const absl::Duration interval = SegmentWatcher::Interval();
@@ -177,7 +184,28 @@ class IndexInitializeOp : public tensorflow::OpKernel {
     return tables;
   }
 
+  absl::StatusOr<std::vector<AttributeFiles>> Attributes(OpKernelContext* ctx) const {
+    tensorflow::OpInputList inputs;
+    NANN_RETURN_IF_ERROR(ctx->input_list("attribute_paths", &inputs));
+    const int64_t expected = static_cast<int64_t>(attribute_names_.size()) * kAttributeParts;
+    int64_t found = 0;
+    for (const Tensor& paths : inputs) found += paths.NumElements();
+    if (found != expected || (found > 0 && inputs.size() != 1)) {
+      return absl::InvalidArgumentError(absl::StrCat("attribute_paths: expected [", attribute_names_.size(),
+                                                     ", ", kAttributeParts, "], found ", found, " paths in ",
+                                                     inputs.size(), " tensors"));
+    }
+    std::vector<AttributeFiles> attributes;
+    const tstring* path = found == 0 ? nullptr : inputs[0].flat<tstring>().data();
+    for (size_t i = 0; i < attribute_names_.size(); ++i, path += kAttributeParts) {
+      attributes.push_back({attribute_names_[i], attribute_types_[i], {path, path + kAttributeParts}});
+    }
+    return attributes;
+  }
+
   std::vector<int32_t> hops_per_level_;
+  std::vector<std::string> attribute_names_;
+  std::vector<std::string> attribute_types_;
   TableAttrs item_tables_;
   TableAttrs user_tables_;
   bool prefault_ = false;

@@ -47,6 +47,10 @@ class Loader {
       NANN_ASSIGN_OR_RETURN(const NpyArray array, Map(file.path));
       NANN_RETURN_IF_ERROR(AddTable(file, array, &data_->user_tables));
     }
+    if (!files_.attributes.empty()) {
+      NANN_ASSIGN_OR_RETURN(data_->attributes,
+                            MappedAttributes::Open(env_, files_.attributes, num_items, prefault_));
+    }
     data_->schema.export_id = files_.export_id;
     data_->schema.num_levels = data_->base.num_levels();
     data_->schema.capacity = static_cast<int32_t>(num_items + files_.overlay_capacity);

@@ -20,6 +20,7 @@ struct IndexData {
   Graph base;
   std::map<std::string, Table> item_tables;
   std::map<std::string, Table> user_tables;
+  std::unique_ptr<MappedAttributes> attributes;  // Null: there are none.
   SegmentSchema schema;  // Of segments; it has no room for new items where there is no overlay.
   OverlayArrays arrays;  // Where an overlay writes.
   std::unique_ptr<ObjectPool<BeamSearch>> searches;

@@ -1,6 +1,7 @@
 #include "metrics.h"
 
 #include <atomic>
+#include <cmath>
 
 #include "tensorflow/core/lib/monitoring/counter.h"
 #include "tensorflow/core/lib/monitoring/gauge.h"
@@ -36,6 +37,14 @@ struct Counters {
   NamedCounter hops{"/nann/hops", "Hops: expansions of candidates to their neighbours."};
   NamedCounter padded_rows{"/nann/padded_rows", "Searches that found fewer than k items."};
   NamedCounter nan_items{"/nann/nan_items", "Items dropped because their score was NaN."};
+  NamedCounter filter_exact{"/nann/filter_exact", "Filtered searches that scored every selected item."};
+  NamedCounter filter_scan{"/nann/filter_scan", "Filtered searches that guessed for every selected item."};
+  NamedCounter filter_survey{"/nann/filter_survey", "Filtered searches whose guesses walked all items."};
+  NamedCounter filter_walk{"/nann/filter_walk", "Filtered searches that widened the adaptive walk."};
+  NamedCounter filters{"/nann/filters", "Filters of requests that are not empty, each row's."};
+  NamedCounter filter_cache_hits{"/nann/filter_cache_hits", "Filters that were in the cache."};
+  NamedCounter filter_share_ppm{"/nann/filter_share_ppm",
+                                "Sum of the filters' shares of passing items, in millionths."};
   NamedCounter tiles{"/nann/tiles", "Tiles that the scorer was started on."};
 
   NamedCounter tensorflow_users{"/nann/tensorflow_users", "Users whose part of the scorer TensorFlow ran."};
@@ -57,15 +66,35 @@ struct Counters {
   NamedCounter* const parts[kParts] = {&user_micros, &walk_micros, &gather_micros, &scorer_micros};
 
   std::vector<NamedCounter*> All() {
-    return {&searches,         &items_scored, &hops,        &padded_rows,   &nan_items,     &tiles,
-            &tensorflow_users, &user_micros,  &walk_micros, &gather_micros, &scorer_micros, &segments_applied,
-            &segments_refused};
+    return {&searches,         &items_scored,     &hops,
+            &padded_rows,      &nan_items,        &tiles,
+            &filter_exact,     &filter_scan,      &filter_survey,
+            &filter_walk,      &filters,          &filter_cache_hits,
+            &filter_share_ppm, &tensorflow_users, &user_micros,
+            &walk_micros,      &gather_micros,    &scorer_micros,
+            &segments_applied, &segments_refused};
   }
 };
 
 Counters& TheCounters() {
   static Counters* const counters = new Counters();
   return *counters;
+}
+
+void CountPath(FilterPath path) {
+  Counters& counters = TheCounters();
+  switch (path) {
+    case FilterPath::kNone:
+      return;
+    case FilterPath::kExact:
+      return counters.filter_exact.Add(1);
+    case FilterPath::kScan:
+      return counters.filter_scan.Add(1);
+    case FilterPath::kSurvey:
+      return counters.filter_survey.Add(1);
+    case FilterPath::kWalk:
+      return counters.filter_walk.Add(1);
+  }
 }
 
 }  // namespace
@@ -77,6 +106,14 @@ void CountSearch(const SearchCounts& counts) {
   counters.hops.Add(counts.hops);
   counters.nan_items.Add(counts.nan_items);
   if (counts.padded) counters.padded_rows.Add(1);
+  CountPath(counts.filter_path);
+}
+
+void CountFilter(double share, bool cached) {
+  Counters& counters = TheCounters();
+  counters.filters.Add(1);
+  if (cached) counters.filter_cache_hits.Add(1);
+  counters.filter_share_ppm.Add(std::llround(1e6 * share));
 }
 
 void CountTile() { TheCounters().tiles.Add(1); }

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "../../core/walk/beam_search.h"
 #include "tensorflow/core/profiler/lib/traceme.h"
 
 namespace nann {
@@ -19,10 +20,14 @@ struct SearchCounts {
   int64_t hops = 0;
   int64_t nan_items = 0;
   bool padded = false;  // Fewer than k items were found.
+  FilterPath filter_path = FilterPath::kNone;
 };
 
 // Adds one finished search.
 void CountSearch(const SearchCounts& counts);
+
+// Adds one filter of a request: the share of items that pass, 0 to 1, and whether it was in the cache.
+void CountFilter(double share, bool cached);
 
 // Adds one tile that is about to be scored.
 void CountTile();

@@ -15,7 +15,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "filter_input.h"
 #include "level_topn.h"
+#include "proxy_attributes.h"
 #include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/device_base.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -26,44 +28,6 @@ namespace {
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
-
-// The part of a kernel that knows the proxy walk: attributes `proxy_*`. Constant once made, so thread-safe.
-struct ProxyAttributes {
-  std::string features;  // Empty: no proxy walk.
-  std::string samples;
-  float noise = 0;
-  float slack = 0;
-  int64_t survey = 0;
-  int64_t batch = 0;
-
-  absl::Status Read(tensorflow::OpKernelConstruction* ctx) {
-    NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_features", &features));
-    NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_samples", &samples));
-    NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_noise", &noise));
-    NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_slack", &slack));
-    NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_survey", &survey));
-    NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_batch", &batch));
-    if (noise > 0 && slack >= 0 && std::max(survey, batch) <= kMaxBeam) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrCat("expected proxy_noise above 0, proxy_slack of at least 0, and proxy_survey and "
-                     "proxy_batch of at most ",
-                     kMaxBeam, ", found ", noise, ", ", slack, ", ", survey, " and ", batch));
-  }
-
-  // The options over the tables of `index`.
-  absl::StatusOr<ProxyOptions> Find(const Index& index) const {
-    ProxyOptions options;
-    NANN_ASSIGN_OR_RETURN(options.features, index.ItemTable(features));
-    NANN_ASSIGN_OR_RETURN(const Table* table, index.Vocabulary(samples));
-    options.samples = table->AsInt64();
-    options.noise = noise;
-    options.slack = slack;
-    options.survey = survey;
-    options.batch = batch;
-    NANN_RETURN_IF_ERROR(CheckProxyOptions(options, index.graph().num_base_items()));
-    return options;
-  }
-};
 
 // One run of the op: its inputs and outputs, shared and owned by the walkers that search for its rows. The
 // last walker that ends calls `done`; nothing touches `ctx` after that.
@@ -91,6 +55,8 @@ class SearchRun {
       return absl::InvalidArgumentError(absl::StrCat("exclude_ids: expected shape [batch = ", batch_,
                                                      ", ids], found ", exclude_ids_->shape().DebugString()));
     }
+    NANN_ASSIGN_OR_RETURN(filters_, FilterInput::Create(ctx_, *index_, batch_));
+    keeps_valid_rows_ = keeps_valid_rows;
     walk_ = walk;
     if (!proxy.features.empty()) {
       NANN_ASSIGN_OR_RETURN(proxy_, proxy.Find(*index_));
@@ -107,7 +73,8 @@ class SearchRun {
   const Index& index() const { return *index_; }
   const TileScorer::Ready& scorer() const { return scorer_; }
   const TileScorer::Ready& rescorer() const { return rescorer_; }
-  // Without what the row excludes.
+  const FilterInput& filters() const { return filters_; }
+  // Without the filter of a row, and what it excludes.
   const WalkOptions& walk() const { return walk_; }
   int64_t batch() const { return batch_; }
   absl::Span<const int32_t> level_topn(int64_t row) const { return level_topn_.BeamsOfRow(row); }
@@ -148,8 +115,17 @@ class SearchRun {
     failed_.store(true);
   }
 
-  // Writes the outputs of a row whose search is done.
-  void WriteRow(int64_t row, BeamSearch* search) {
+  // Pads a row whose filter is not valid, and fails the run if it is the only one or rows have no status.
+  void RefuseRow(int64_t row, const absl::Status& refusal) {
+    if (!keeps_valid_rows_) return Fail(refusal);
+    StatusOfRows()[row] = kRowInvalid;
+    PadRefusedRow(row);
+    absl::MutexLock lock(&mu_);
+    if (refusal_.ok()) refusal_ = refusal;
+  }
+
+  // Writes the outputs of a row whose search, with this filter, is done.
+  void WriteRow(int64_t row, const RowFilter* filter, BeamSearch* search) {
     const int64_t width = ids_->dim_size(1);
     const int64_t k = level_topn_.KOfRow(row);
     int64_t* ids = ids_->flat<int64_t>().data() + row * width;
@@ -160,7 +136,10 @@ class SearchRun {
     // A row with a smaller k than the largest is padded like one that found fewer than k items.
     PadRow(row, k);
     items_scored_->flat<int32_t>()(row) = static_cast<int32_t>(search->items_scored());
-    CountSearch({search->items_scored(), search->hops(), search->nan_items(), results < k});
+    passing_->flat<int64_t>()(row) = filter == nullptr ? index_->graph().num_items() : filter->passing();
+    exact_->flat<bool>()(row) = search->exact();
+    CountSearch(
+        {search->items_scored(), search->hops(), search->nan_items(), results < k, search->filter_path()});
   }
 
   // Called once, before the walkers start.
@@ -171,7 +150,9 @@ class SearchRun {
     if (walkers_left_.fetch_sub(1) != 1) return;
     {
       absl::MutexLock lock(&mu_);
-      ctx_->SetStatus(status_);
+      const absl::Span<const int32_t> statuses = StatusOfRows();
+      const bool answered = std::count(statuses.begin(), statuses.end(), kRowOk) > 0;
+      ctx_->SetStatus(status_.ok() && !answered ? refusal_ : status_);
     }
     index_.reset();  // An answered request holds no files, even when a thread still destroys its walker.
     done_();
@@ -186,7 +167,8 @@ class SearchRun {
     Tensor* applied_segment = nullptr;
     NANN_RETURN_IF_ERROR(ctx_->allocate_output("applied_segment", TensorShape({batch_}), &applied_segment));
     applied_segment->flat<int64_t>().setConstant(index_->applied_segment());
-    return absl::OkStatus();
+    NANN_RETURN_IF_ERROR(ctx_->allocate_output("passing", TensorShape({batch_}), &passing_));
+    return ctx_->allocate_output("exact", TensorShape({batch_}), &exact_);
   }
 
   absl::Span<int32_t> StatusOfRows() const {
@@ -204,10 +186,15 @@ class SearchRun {
 
   void PadRefusedRows() {
     for (int64_t row = 0; row < batch_; ++row) {
-      if (StatusOfRows()[row] == kRowOk) continue;
-      PadRow(row, 0);
-      items_scored_->flat<int32_t>()(row) = 0;
+      if (StatusOfRows()[row] != kRowOk) PadRefusedRow(row);
     }
+  }
+
+  void PadRefusedRow(int64_t row) {
+    PadRow(row, 0);
+    items_scored_->flat<int32_t>()(row) = 0;
+    passing_->flat<int64_t>()(row) = -1;
+    exact_->flat<bool>()(row) = false;
   }
 
   OpKernelContext* const ctx_;
@@ -216,22 +203,27 @@ class SearchRun {
 
   tensorflow::OpInputList user_state_;
   const Tensor* exclude_ids_ = nullptr;
+  FilterInput filters_;
   LevelTopn level_topn_;
   TileScorer::Ready scorer_;
   TileScorer::Ready rescorer_;
   WalkOptions walk_;
   ProxyOptions proxy_;  // What walk_ points at, where there is a proxy walk.
   int64_t batch_ = 0;
+  bool keeps_valid_rows_ = false;
   Tensor* ids_ = nullptr;
   Tensor* scores_ = nullptr;
   Tensor* items_scored_ = nullptr;
-  Tensor* row_status_ = nullptr;  // Complete before the walkers start.
+  Tensor* row_status_ = nullptr;  // A walker changes its own rows' only.
+  Tensor* passing_ = nullptr;
+  Tensor* exact_ = nullptr;
 
   std::atomic<int64_t> next_row_{0};
   std::atomic<int64_t> walkers_left_{0};
   std::atomic<bool> failed_{false};
   absl::Mutex mu_;
   absl::Status status_ ABSL_GUARDED_BY(mu_);
+  absl::Status refusal_ ABSL_GUARDED_BY(mu_);  // The first of a row whose filter is not valid.
 };
 
 // Searches for one row after the other, until none is left. Owned by the continuations of its AsyncLoop,
@@ -252,7 +244,7 @@ class Walker : public std::enable_shared_from_this<Walker> {
   bool Step(std::function<void()> next) {
     if (row_ >= 0 && search_->done()) {
       if (run_->rescorer().native != nullptr && !rescored_) return RescoreRow(std::move(next));
-      run_->WriteRow(row_, search_.get());
+      run_->WriteRow(row_, filter_.get(), search_.get());
       row_ = -1;
     }
     if (row_ < 0) return BeginRow(std::move(next));
@@ -310,6 +302,7 @@ class Walker : public std::enable_shared_from_this<Walker> {
     rescored_ = false;
     if (row_ < 0) {
       search_.reset();  // Back to the pool before `done`, after which the next request may start.
+      filter_.reset();  // It must not outlive the index.
       run_->EndWalker();
       return false;
     }
@@ -326,9 +319,17 @@ class Walker : public std::enable_shared_from_this<Walker> {
   }
 
   void StartRow() {
+    absl::StatusOr<std::shared_ptr<const RowFilter>> filter = run_->filters().OfRow(row_);
+    if (!filter.ok()) {
+      run_->RefuseRow(row_, filter.status());
+      row_ = -1;
+      return;
+    }
+    filter_ = *std::move(filter);
     excluded_ = run_->ExcludedPositions(row_);
     WalkOptions options = run_->walk();
     options.excluded = excluded_;
+    options.filter = filter_.get();
     search_->Start(run_->level_topn(row_), options);
   }
 
@@ -343,7 +344,8 @@ class Walker : public std::enable_shared_from_this<Walker> {
   int64_t row_ = -1;
   ScorerUser user_;
   bool rescored_ = false;
-  std::vector<int32_t> excluded_;  // Of the row.
+  std::shared_ptr<const RowFilter> filter_;  // Of the row; null lets every item pass.
+  std::vector<int32_t> excluded_;            // Of the row.
   std::vector<float> scores_;
 };
 
@@ -354,6 +356,7 @@ class BeamSearchOp : public tensorflow::AsyncOpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("keep_valid_rows", &keeps_valid_rows_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("expand", &walk_.expand));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("score_all", &walk_.score_all));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("proxy_only_filters", &walk_.proxy_only_filters));
     OP_REQUIRES_OK(ctx, proxy_.Read(ctx));
   }
 
