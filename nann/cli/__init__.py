@@ -20,7 +20,7 @@ _COMMANDS = {
     "data": "Prepare a data set for training.",
     "demo": "Run all steps from data to served answers on MovieLens-100K.",
     "embed": "Compute the embedding of every item.",
-    "evaluate": "Measure recall of an export, of brute force and of popularity.",
+    "evaluate": "Measure recall and NDCG of an export, of brute force and of popularity.",
     "export": "Write a SavedModel from a run: its model, embeddings and index.",
     "index": "Build, convert or import an HNSW index over item embeddings.",
     "items": "Show the items of an export and its segments.",
@@ -28,7 +28,7 @@ _COMMANDS = {
     "query": "Ask a running server for the top items of a user.",
     "serve": "Serve a model with TensorFlow Serving's protocol.",
     "serve-docker": "Serve a model in a container.",
-    "train": "Train the reference model.",
+    "train": "Train a model.",
     "verify": "Check an exported model: checksums and answers.",
 }
 

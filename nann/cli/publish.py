@@ -66,8 +66,8 @@ def command(
 ) -> None:
     """Publish item events as segments, which servers of the export apply while they serve (docs/live.md).
 
-    An event is {"id": 7, "embedding": [...]} or {"id": 7, "delete": true}. The command goes on where the last
-    segment ends, and runs until it gets SIGTERM or SIGINT.
+    An event is {"id": 7, "embedding": [...]}, {"id": 7, "features": {...}} or {"id": 7, "delete": true}. The
+    command goes on where the last segment ends, and runs until it gets SIGTERM or SIGINT.
     """
     if (source is None) == (rollback_to is None):
         raise click.UsageError("give --source, or --rollback-to.")

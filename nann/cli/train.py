@@ -50,32 +50,52 @@ def _size(text: str) -> tuple[str, Any]:
 @click.option("--parts", type=int, help="mixture: parts of each side.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other option of the model.")
 @click.option("--epochs", type=int, help=f"Most passes over the data. {_BY_DATA}")
-@click.option("--batch-size", type=int, help=f"Examples per step. {_BY_DATA}")
-@click.option("--negatives", type=int, help=f"Sampled items per step. {_BY_DATA}")
+@click.option("--batch-size", type=int, help="Examples per step.  [default: 512]")
+@click.option("--negatives", type=int, help="Sampled items per step.  [default: 2048]")
 @click.option(
     "--loss",
     type=click.Choice(["softmax", "bce", "in_batch"]),
     help="Sampled softmax or binary cross-entropy, both with log-expected-count correction; or softmax over "
     "the batch's own items.  [default: softmax]",
 )
-@click.option("--learning-rate", type=float, help="Highest learning rate.")
+@click.option("--learning-rate", type=float, help="Highest learning rate.  [default: 0.002]")
 @click.option(
-    "--schedule", type=click.Choice(["constant", "linear", "cosine"]), help="How the learning rate falls."
+    "--schedule",
+    type=click.Choice(["constant", "linear", "cosine"]),
+    help="How the learning rate falls.  [default: cosine]",
 )
-@click.option("--weight-decay", type=float, help="Decoupled weight decay.")
-@click.option("--clip-norm", type=float, help="Largest norm of a step's gradients; 0: no limit.")
+@click.option("--weight-decay", type=float, help="Decoupled weight decay.  [default: 0.0001]")
+@click.option(
+    "--clip-norm", type=float, help="Largest norm of a step's gradients; 0: no limit.  [default: 5]"
+)
 @click.option("--dropout", type=float, help=f"Share of values that is dropped. {_BY_DATA}")
 @click.option(
-    "--item-noise", type=float, help="Noise on item embeddings, as a share of their standard deviation."
+    "--item-noise",
+    type=float,
+    help="Noise on item embeddings, as a share of their standard deviation.  [default: 0]",
 )
-@click.option("--popularity-power", type=float, help="Negatives are drawn by popularity to this power.")
-@click.option("--adv-eps", type=float, help="Adversarial step on item embeddings, as a share of their size.")
-@click.option("--adv-weight", type=float, help="Weight of the adversarial term.")
-@click.option("--patience", type=int, help="Epochs without a better validation recall; 0: train all epochs.")
-@click.option("--keep", type=int, help="Last checkpoints to keep, besides the best.")
-@click.option("--seed", type=int, help="Seed of weights, order, negatives, dropout and noise.")
-@click.option("--checkpoint-steps", type=int, help="Steps between checkpoints.")
-@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="bfloat16: mixed precision.")
+@click.option(
+    "--popularity-power", type=float, help="Negatives are drawn by popularity to this power.  [default: 0]"
+)
+@click.option(
+    "--adv-eps",
+    type=float,
+    help="Adversarial step on item embeddings, as a share of their size.  [default: 0]",
+)
+@click.option("--adv-weight", type=float, help="Weight of the adversarial term.  [default: 1]")
+@click.option(
+    "--patience",
+    type=int,
+    help="Epochs without a better validation recall; 0: train all epochs.  [default: 10]",
+)
+@click.option("--keep", type=int, help="Last checkpoints to keep, besides the best.  [default: 2]")
+@click.option("--seed", type=int, help="Seed of weights, order, negatives, dropout and noise.  [default: 0]")
+@click.option("--checkpoint-steps", type=int, help="Steps between checkpoints.  [default: 1000]")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    help="bfloat16: mixed precision.  [default: float32]",
+)
 @click.option("--deterministic/--no-deterministic", default=None, help="Operations with one order of sums.")
 @json_option
 def command(
