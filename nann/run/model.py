@@ -67,13 +67,14 @@ def item_state_of(model: object) -> dict[str, tf.TensorSpec]:
     return getattr(model, "item_state", None) or {}
 
 
-def item_features_of(model: object) -> dict[str, tf.TensorSpec]:
+def item_features_of(model: object) -> Mapping[str, tf.TensorSpec]:
     """The optional `item_features` of a model: name -> TensorSpec of one item: `{"title": string []}`.
 
     With it an export keeps `embed_item`, and `nann publish` takes events with these features. An integer
     feature that has a `vocabulary/{feature}.npy` arrives as rows, as user features do.
     """
-    return getattr(model, "item_features", None) or {}
+    features = getattr(model, "item_features", None)
+    return features if isinstance(features, Mapping) else {}  # A model may use the name for something else.
 
 
 def scores_batches(model: object) -> bool:

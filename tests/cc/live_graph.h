@@ -16,24 +16,25 @@
 namespace nann {
 
 // Items on a ring, each linked to the one before and after it, and one table of a number per item: its id.
-// Item p has the id 10 p. There is room for as many new items.
+// Item p has the id 10 p. All levels have the same links.
 class LiveGraph {
  public:
-  explicit LiveGraph(int32_t items, int32_t room) : items_(items), capacity_(items + room) {
+  explicit LiveGraph(int32_t items, int32_t room, int levels = 1) : items_(items), capacity_(items + room) {
     std::vector<int64_t> ids;
     std::vector<std::vector<int32_t>> lists;
     for (int32_t p = 0; p < items; ++p) {
       ids.push_back(10 * p);
       lists.push_back({(p + items - 1) % items, (p + 1) % items});
     }
-    loaded_ = std::make_unique<LoadedGraph>(*LoadGraph(MakeIndex(ids, {0}, {lists}), {2}));
+    loaded_ = std::make_unique<LoadedGraph>(
+        *LoadGraph(MakeIndex(ids, {0}, std::vector(levels, lists)), std::vector<int32_t>(levels, 2)));
     ids_ = std::vector<int64_t>(capacity_);
     numbers_ = std::vector<float>(capacity_);
     std::copy(ids.begin(), ids.end(), ids_.begin());
     std::copy(ids.begin(), ids.end(), numbers_.begin());
     SegmentSchema schema;
     schema.export_id = kTestExport;
-    schema.num_levels = 1;
+    schema.num_levels = levels;
     schema.capacity = capacity_;
     schema.tables = {{"numbers", DType::kFloat32, 1}};
     const OverlayArrays arrays = {&loaded_->graph, ids_.data(), {reinterpret_cast<char*>(numbers_.data())}};

@@ -71,6 +71,14 @@ TEST(OverlayTest, ANewItemHasRowsLinksAndAPosition) {
   EXPECT_EQ(live.number(10), 25);
 }
 
+TEST(OverlayTest, ANewItemHasNoNeighborsOnALevelThatNoSegmentHasSet) {
+  LiveGraph live(10, 10, /*levels=*/2);
+  ASSERT_TRUE(live.Apply(Insert()).ok());
+  const Overlay::State state = live.overlay().state();
+  EXPECT_TRUE(state.graph.level(1).NeighborsOf(10).empty());
+  EXPECT_EQ(state.graph.level(1).NeighborsOf(2).size(), 2);
+}
+
 TEST(OverlayTest, AStateDoesNotSeeLaterSegments) {
   LiveGraph live(10, 10);
   const Overlay::State base = live.overlay().state();

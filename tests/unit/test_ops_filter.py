@@ -217,5 +217,6 @@ def test_filters_need_an_index_with_attributes_and_one_text_per_row() -> None:
             tf.errors.InvalidArgumentError, match=r"attributes, found none; .*attributes.parquet"
         ):
             nann.ops.beam_search(index, user, beams, nothing, tf.constant(["x < 5"]), **options)
-        every = nann.ops.beam_search(index, user, beams, nothing, tf.constant([""]), **options)
-        assert int(every.passing[0]) == len(case.corpus.item_ids)
+        for text in ("", " \n"):
+            every = nann.ops.beam_search(index, user, beams, nothing, tf.constant([text]), **options)
+            assert int(every.passing[0]) == len(case.corpus.item_ids)

@@ -32,9 +32,10 @@ class ListStore {
   // none will be made.
   void Recycle(uint32_t oldest);
 
-  // The lists as of `epoch`. Read-only until the first list is set.
-  ChangedLists View(uint32_t epoch) const {
-    if (!any_) return {};
+  // The lists as of `epoch`: none, which costs readers nothing, until the first list is set, unless
+  // `new_positions` exist, whose lists the base does not have.
+  ChangedLists View(uint32_t epoch, bool new_positions) const {
+    if (!any_ && !new_positions) return {};
     return {reinterpret_cast<const std::atomic<const ListVersion*>*>(newest_.data()), epoch};
   }
 

@@ -129,7 +129,9 @@ Graph Overlay::CurrentGraph() const {
   changes.item_ids = absl::MakeConstSpan(arrays_.item_ids, num_items_);
   if (new_items() > 0) changes.new_items = NewItemsView();
   if (num_deleted_ > 0) changes.deletions = {deletions(), segment_, num_deleted_};
-  for (const std::unique_ptr<ListStore>& lists : lists_) changes.levels.push_back(lists->View(segment_));
+  for (const std::unique_ptr<ListStore>& lists : lists_) {
+    changes.levels.push_back(lists->View(segment_, new_items() > 0));
+  }
   return arrays_.base->With(changes);
 }
 

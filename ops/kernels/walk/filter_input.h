@@ -10,6 +10,7 @@
 #include "../index/index_resource.h"
 #include "../metrics/metrics.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -41,13 +42,14 @@ class FilterInput {
   // The filter of a row; null where every item passes. InvalidArgument for a text that is not valid, and for
   // an index without attributes.
   absl::StatusOr<std::shared_ptr<const RowFilter>> OfRow(int64_t row) const {
-    if (texts_ == nullptr || texts_->flat<tensorflow::tstring>()(row).empty()) return nullptr;
+    if (texts_ == nullptr) return nullptr;
+    const tensorflow::tstring& text = texts_->flat<tensorflow::tstring>()(row);
+    if (absl::StripAsciiWhitespace(absl::string_view(text.data(), text.size())).empty()) return nullptr;
     if (cache_ == nullptr) {
       return absl::InvalidArgumentError(
           "filter: expected an index with attributes, found none; describe the items in "
           "RUN/attributes.parquet and export again");
     }
-    const tensorflow::tstring& text = texts_->flat<tensorflow::tstring>()(row);
     bool cached = false;
     absl::StatusOr<std::shared_ptr<const RowFilter>> filter =
         cache_->Get(absl::string_view(text.data(), text.size()), &cached);

@@ -16,6 +16,7 @@ from nann.export import ExportOptions, Tuning, export_model
 from nann.export import GraphIndex, Level, write_index
 from nann.ops import IndexMeta
 
+tf.config.threading.set_intra_op_parallelism_threads(2)  # Each thread has memory of its own.
 ITEMS, D, NEIGHBORS = 1_000_000, 64, 8
 folder = Path(sys.argv[1])
 random = np.random.default_rng(0)
