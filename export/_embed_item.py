@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -66,10 +65,3 @@ def link_item_vocabularies(folder: Path, run_dir: Path, model: RetrievalModel) -
         if cast(Any, spec).dtype.is_integer and source.exists():
             folder.mkdir(parents=True, exist_ok=True)
             link_or_copy(source, folder / source.name)
-
-
-def describe_features(features: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
-    """The manifest's entry."""
-    return {
-        name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in features.items()
-    }

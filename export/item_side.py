@@ -17,6 +17,7 @@ import tensorflow as tf
 from nann.errors import InvalidFileError
 from nann.export._embed_item import EMBEDDING, link_item_vocabularies, trace_embed_item
 from nann.export._model_specs import plain_names
+from nann.export._users import rows_of
 from nann.export.decomposition import decomposition_file, load_decomposition
 from nann.export.index.files import GraphIndex, Level, write_index
 from nann.export.item_rows import ItemRows
@@ -91,7 +92,8 @@ class ItemSide:
         function, inputs = self._module.embed_item, {}
         for name, plain in plain_names(features).items():
             values, path = features[name], self._folder / VOCABULARY / f"{name}.npy"
-            inputs[plain] = tf.constant(_rows_in(path, values) if path.exists() else values)
+            known = path.exists()
+            inputs[plain] = tf.constant(rows_of(values, np.load(path, mmap_mode="r")) if known else values)
         found = {name: tensor.numpy() for name, tensor in function(**inputs).items()}
         state = {name.removeprefix("state/"): values for name, values in found.items() if name != EMBEDDING}
         return found[EMBEDDING], state
@@ -163,13 +165,6 @@ class ItemSide:
             )
             found: npt.NDArray[np.float32] = scores.numpy().T
             return found
-
-
-def _rows_in(path: Path, ids: Array) -> Array:
-    """1 + the place of each id in a vocabulary, 0 where it lacks it; in the type of the ids."""
-    vocabulary = np.load(path, mmap_mode="r")
-    places = np.minimum(np.searchsorted(vocabulary, ids), vocabulary.size - 1)
-    return np.where(vocabulary[places] == ids, places + 1, 0).astype(ids.dtype)
 
 
 def _callable(function: Any) -> Any:

@@ -85,23 +85,27 @@ class EventReader:
 
     def _features(self, given: object) -> dict[str, npt.NDArray[Any]]:
         wanted = self._base.item_features
-        if not isinstance(given, dict) or set(given) != set(wanted):
-            found = sorted(given) if isinstance(given, dict) else given
-            raise InvalidInputError(f"features: expected {sorted(wanted)}, found {found}")
+        values = _named("features", given, wanted)
         return {
-            name: _feature(f"feature {name}", given[name], spec["shape"], spec["dtype"])
+            name: _feature(f"feature {name}", values[name], spec["shape"], spec["dtype"])
             for name, spec in wanted.items()
         }
 
     def _state(self, given: object) -> dict[str, npt.NDArray[Any]]:
         wanted = self._base.state
-        if not isinstance(given, dict) or set(given) != set(wanted):
-            found = sorted(given) if isinstance(given, dict) else given
-            raise InvalidInputError(f"item_state: expected {sorted(wanted)}, found {found}")
+        values = _named("item_state", given, wanted)
         return {
-            name: _array(f"item_state {name}", given[name], list(array.shape[1:]), array.dtype)
+            name: _array(f"item_state {name}", values[name], list(array.shape[1:]), array.dtype)
             for name, array in wanted.items()
         }
+
+
+def _named(what: str, given: object, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """`given`, an object with these names and no others."""
+    if not isinstance(given, dict) or set(given) != set(wanted):
+        found = sorted(given) if isinstance(given, dict) else given
+        raise InvalidInputError(f"{what}: expected {sorted(wanted)}, found {found}")
+    return given
 
 
 def _feature(name: str, value: object, shape: list[int], dtype: str) -> npt.NDArray[Any]:

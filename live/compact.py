@@ -91,7 +91,7 @@ def _check_out_dir(model_dir: Path, out_dir: Path) -> None:
 def _write_base(state: State, staged: Path, report: OnProgress) -> None:
     base, live = state.base, state.live
     export_id = uuid.uuid4().hex
-    _link_files(base.model_dir, staged)
+    _link_files(base, staged)
     _set_export_id(staged / "saved_model.pb", base.export_id, export_id)
     ids = state.ids(live)
     assets = staged / "assets"
@@ -109,13 +109,12 @@ def _write_base(state: State, staged: Path, report: OnProgress) -> None:
     write_manifest(staged, _manifest(state, staged, export_id), partial(report, "sum files"))
 
 
-def _link_files(model_dir: Path, staged: Path) -> None:
+def _link_files(base: Base, staged: Path) -> None:
     """Everything that does not depend on the items; the rest is written anew."""
-    tables = read_tables(model_dir)
-    anew = {MANIFEST, f"assets/{_ITEM_IDS}", f"assets/{_ITEM_ID_ORDER}", *tables}
-    anew |= {f"assets/{name}" for name in index_file_names(read_index(model_dir / "assets").meta)}
-    for path in sorted(model_dir.rglob("*")):
-        name = path.relative_to(model_dir).as_posix()
+    anew = {MANIFEST, f"assets/{_ITEM_IDS}", f"assets/{_ITEM_ID_ORDER}", *_tables_of_items(base)}
+    anew |= {f"assets/{name}" for name in index_file_names(base.graph.meta)}
+    for path in sorted(base.model_dir.rglob("*")):
+        name = path.relative_to(base.model_dir).as_posix()
         if path.is_file() and name not in anew:
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(path, staged / name)
@@ -124,9 +123,9 @@ def _link_files(model_dir: Path, staged: Path) -> None:
     (staged / "fingerprint.pb").unlink(missing_ok=True)
 
 
-def read_tables(model_dir: Path) -> set[str]:
+def _tables_of_items(base: Base) -> set[str]:
     """The files of an export that have a row for each item, or name positions."""
-    tables = open_base(model_dir).manifest["tables"]
+    tables = base.manifest["tables"]
     entries = [*tables["item"].values(), *tables.get("item_state", {}).values()]
     entries += [entry for name, entry in tables["user"].items() if name == SAMPLES]
     return {entry["file"] for entry in entries}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -17,7 +16,7 @@ import numpy.typing as npt
 
 from nann.errors import InvalidFileError, InvalidInputError
 from nann.export.item_side import ItemSide
-from nann.files import read_json, write_json
+from nann.files import only_process, read_json, write_json
 from nann.live._attributes import attribute_columns
 from nann.live._embedding import embedded
 from nann.live._events import Event, EventReader, newest
@@ -78,6 +77,8 @@ class Publisher:
         self._stack.enter_context(only_publisher(self._folder))
         try:
             _remove_half_segments(self._folder)
+            # Nobody else takes numbers while the lock is held.
+            self._last_number = last_number(self._folder)
             self.state = State(base)
             self._events = EventReader(base)
             self._items = ItemSide(base.model_dir, base.manifest)
@@ -172,7 +173,7 @@ class Publisher:
         }
 
     def _next_number(self) -> int:
-        number = max(self.state.applied, last_number(self._folder)) + 1
+        number = max(self.state.applied, self._last_number) + 1
         if number > MAX_NUMBER:
             raise InvalidFileError(
                 f"{self._folder}: expected segment numbers up to {MAX_NUMBER}, found all in use. Make a new "
@@ -236,16 +237,8 @@ def roll_back(model_dir: str | Path, number: int) -> list[int]:
 
 @contextlib.contextmanager
 def only_publisher(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder of segments; InvalidInputError when another process has it.
-
-    The lock goes with its process, however that ends.
-    """
+    """Hold the lock of a folder of segments; InvalidInputError when another process has it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InvalidInputError(
-                f"{folder}: expected no other publisher, found one that runs. Stop it first, or let it go on."
-            ) from None
+    found = f"{folder}: expected no other publisher, found one that runs. Stop it first, or let it go on."
+    with only_process(folder / _LOCK, otherwise=found):
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -38,6 +39,21 @@ _DAMAGED_NPY = (
     MemoryError,
     tokenize.TokenError,
 )
+
+
+@contextlib.contextmanager
+def only_process(lock: Path, *, otherwise: str) -> Iterator[None]:
+    """Hold the lock that the file `lock` stands for, which is created, while the block runs.
+
+    The lock goes with its process, however that ends. Raises InvalidInputError with the message `otherwise`
+    when another process has it.
+    """
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InvalidInputError(otherwise) from None
+        yield
 
 
 @contextlib.contextmanager

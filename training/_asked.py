@@ -28,8 +28,9 @@ def choose_users(dataset: Dataset, *, most: int, seed: int) -> tuple[Examples, i
     examples = dataset.split.test
     if 0 < most < len(examples):
         examples = _some(examples, np.sort(np.random.default_rng(seed).permutation(len(examples))[:most]))
-    pairs = zip(examples.users.tolist(), examples.cuts.tolist(), strict=True)
-    new = np.array([target_of(dataset, *pair) not in dataset.before(*pair) for pair in pairs], bool)
+    new = np.array(
+        [target_of(dataset, *pair) not in dataset.before(*pair) for pair in examples.pairs()], bool
+    )
     if not new.any():
         raise InvalidInputError(
             f"{dataset.source}: expected users whose held-out item is new to them, found none among "

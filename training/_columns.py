@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nann.errors import InvalidFileError
 from nann.files import load_array
+from nann.training._checks import PREPARE, check_files
 
 Array = npt.NDArray[Any]
 
@@ -26,7 +26,6 @@ COLUMN_TYPES: Mapping[str, np.dtype[Any]] = {
 
 WITH_VOCABULARY = ("id", "string")
 FOLDER = "columns"
-_PREPARE = "Run `nann data prepare` again."
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def read_column(described: Mapping[str, Any], folder: Path, rows: int) -> Column
     stem = folder / FOLDER / f"{described['of']}_{described['name']}"
 
     def load(ending: str) -> Array:
-        return load_array(stem.with_name(f"{stem.name}{ending}.npy"), next_step=_PREPARE).view(np.ndarray)
+        return load_array(stem.with_name(f"{stem.name}{ending}.npy"), next_step=PREPARE).view(np.ndarray)
 
     column = Column(
         name=described["name"],
@@ -126,6 +125,4 @@ def _check_column(column: Column, stem: Path, rows: int) -> None:
         or not len(column.values)
         or bool(column.values.min() >= 0 and column.values.max() <= len(column.vocabulary)),
     }
-    for expectation, holds in checks.items():
-        if not holds:
-            raise InvalidFileError(f"{stem}.npy: expected {expectation}, found otherwise. {_PREPARE}")
+    check_files(stem.with_name(f"{stem.name}.npy"), checks)

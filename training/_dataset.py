@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from nann.errors import InvalidFileError
 from nann.files import read_json
+from nann.training._checks import check_files
 from nann.training._columns import Column, read_column
 from nann.training._splits import MIN_EVENTS, Examples, Split
 
@@ -241,10 +242,11 @@ def _check_dataset(dataset: Dataset, folder: Path) -> None:
         f"events.npy: rows 1..{items}": _within(events, 1, items),
         f"train_splits.npy: {users + 1} values": len(split.train_splits) == users + 1,
     }
-    _raise_unless(checks, folder)
+    check_files(folder, checks)
     last_cut = split.first_target + np.diff(split.train_splits)
     trained = np.diff(split.train_splits) > 0
-    _raise_unless(
+    check_files(
+        folder,
         {
             "train_splits.npy: cuts inside the users' events": bool(
                 split.train_splits[0] == 0
@@ -255,16 +257,7 @@ def _check_dataset(dataset: Dataset, folder: Path) -> None:
             "validation_cuts.npy: cuts inside the users' events": _examples_fit(split.validation, dataset),
             "test_cuts.npy: cuts inside the users' events": _examples_fit(split.test, dataset),
         },
-        folder,
     )
-
-
-def _raise_unless(checks: Mapping[str, bool], folder: Path) -> None:
-    for expectation, holds in checks.items():
-        if not holds:
-            raise InvalidFileError(
-                f"{folder}: expected {expectation}, found otherwise. Run `nann data prepare` again."
-            )
 
 
 def _examples_fit(examples: Examples, dataset: Dataset) -> bool:

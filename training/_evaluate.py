@@ -161,8 +161,7 @@ def evaluate(
         beams = options.beams(read_meta(model_dir / "assets"), read_manifest(model_dir)["level_topn"])
         scores = scores_of_users(run_dir, model, dataset, examples) if options.brute_force else None
         lists = _Lists(dataset, options)
-        pairs = zip(examples.users.tolist(), examples.cuts.tolist(), strict=True)
-        for done, (user, cut) in enumerate(pairs, start=1):
+        for done, (user, cut) in enumerate(examples.pairs(), start=1):
             found = asked.search(user, cut, beams)
             lists.add(user, cut, found, None if scores is None else next(scores))
             report("evaluate", done, len(examples))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nann.errors import InvalidInputError
+from nann.training._checks import check_options
 from nann.training._dataset import Dataset
 
 # Users with this many events are dense data, as in MovieLens.
@@ -92,9 +92,7 @@ class TrainOptions:
             "keep of 1 and above": self.keep >= 1,
             "seed of 0 and above": self.seed >= 0,
         }
-        for expectation, holds in expectations.items():
-            if not holds:
-                raise InvalidInputError(f"training options: expected {expectation}, found {self}.")
+        check_options("training options", expectations, self)
 
     def resolved(self, dataset: Dataset) -> TrainOptions:
         """The same with every 0 and None replaced by what suits `dataset`."""

@@ -11,8 +11,6 @@ from nann.run import RUN_FILE, VOCABULARY, read_run
 from nann.training._attributes import carry_attributes
 from nann.training._dataset import Dataset, read_dataset
 
-REFERENCE_MODEL = "nann.training:ReferenceModel"
-
 
 def relative_data_path(run_dir: Path, data_dir: Path) -> str:
     """The data set's path as `run.json` keeps it: relative, so that both can be moved together."""

@@ -10,9 +10,6 @@ import numpy.typing as npt
 from nann.training._dataset import Dataset, IntArray, RowArray
 from nann.training.order import RandomOrder
 
-HELD_OUT = 2
-"""A user's last event is the test, the one before the validation; both are kept from training."""
-
 _ORDER, _NEGATIVES, _BLOCK = 1, 2, 3
 # Sequences of this many steps are sorted by length, so that a step pads its sequences little.
 _STEPS_PER_BLOCK = 16
@@ -72,10 +69,20 @@ class NegativeSampler:
         drawn = np.searchsorted(self._cumulative, uniform, side="right")
         return np.minimum(drawn, self._items).astype(np.int32)
 
-    def log_counts(self, rows: RowArray) -> Floats:
-        """float32, like `rows`: log of the number of times that each is expected among the negatives."""
-        counts: Floats = self._log_counts[rows]
-        return counts
+    def batch(
+        self, step: int, *, history: RowArray, places: RowArray, targets: RowArray, weights: Floats
+    ) -> Batch:
+        """These examples with the negatives of step number `step`."""
+        negatives = self.draw(step)
+        return Batch(
+            history=history,
+            places=places,
+            targets=targets,
+            weights=weights,
+            negatives=negatives,
+            target_log_counts=self._log_counts[targets],
+            negative_log_counts=self._log_counts[negatives],
+        )
 
 
 class BatchSampler:
@@ -125,17 +132,13 @@ class BatchSampler:
         chosen = order[start : start + self._batch_size]
         examples = self._dataset.train_examples(chosen)
         users, cuts = examples.users, examples.cuts
-        targets = self._dataset.event_at(users, cuts)
-        negatives = self._negatives.draw(step)
         length = self._sequence_length
-        return Batch(
+        return self._negatives.batch(
+            step,
             history=self._dataset.histories(users, cuts, length),
             places=(np.arange(1, len(users) + 1) * length - 1).astype(np.int32),
-            targets=targets,
+            targets=self._dataset.event_at(users, cuts),
             weights=np.ones(len(users), np.float32),
-            negatives=negatives,
-            target_log_counts=self._negatives.log_counts(targets),
-            negative_log_counts=self._negatives.log_counts(negatives),
         )
 
 
@@ -198,15 +201,12 @@ class SequenceSampler:
         places, targets = np.zeros(examples, np.int32), np.zeros(examples, np.int32)
         places[: len(sequence)] = sequence * length + length - 1 - back
         targets[: len(sequence)] = self._dataset.event_at(users[sequence], lasts[sequence] - back)
-        negatives = self._negatives.draw(step)
-        return Batch(
+        return self._negatives.batch(
+            step,
             history=history,
             places=places,
             targets=targets,
             weights=(np.arange(examples) < len(sequence)).astype(np.float32),
-            negatives=negatives,
-            target_log_counts=self._negatives.log_counts(targets),
-            negative_log_counts=self._negatives.log_counts(negatives),
         )
 
     def _windows(self, numbers: IntArray) -> tuple[IntArray, IntArray, IntArray]:

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nann.errors import InvalidInputError
 from nann.training._building import split_dataset
+from nann.training._checks import check_options
 from nann.training._dataset import Dataset
 from nann.training._splits import SplitOptions
 from nann.training._synthetic import parse_options
@@ -67,9 +67,7 @@ class SparseOptions:
             ),
             "seed of 0 and above": self.seed >= 0,
         }
-        for expectation, holds in expectations.items():
-            if not holds:
-                raise InvalidInputError(f"source synthetic-sparse: expected {expectation}, found {self}.")
+        check_options("source synthetic-sparse", expectations, self)
 
 
 def sparse_dataset(options: SparseOptions, *, split: SplitOptions | None = None) -> Dataset:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidInputError
+from nann.training._checks import check_options
 
 IntArray = npt.NDArray[np.int64]
 
@@ -60,9 +61,7 @@ class SplitOptions:
             "test_users of 0 and above": self.test_users >= 0,
             "seed of 0 and above": self.seed >= 0,
         }
-        for expectation, holds in expectations.items():
-            if not holds:
-                raise InvalidInputError(f"split: expected {expectation}, found {self}.")
+        check_options("split", expectations, self)
 
     @property
     def min_events(self) -> int:
@@ -84,6 +83,10 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """User and cut of each."""
+        return list(zip(self.users.tolist(), self.cuts.tolist(), strict=True))
 
 
 @dataclass(frozen=True)

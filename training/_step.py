@@ -14,7 +14,7 @@ from nann.training._losses import Loss, corrected, divergence, loss_of_examples
 from nann.training._optimizer import RowwiseAdamW
 from nann.training._options import TrainOptions
 from nann.training._sampling import Batch
-from nann.training._trainable import Scored, score_examples, values_of
+from nann.training._trainable import Scored, embedded_items, score_examples, values_of
 
 Tensors = Mapping[str, Any]
 # Numbers of the random streams of a step; layers take those below.
@@ -56,7 +56,7 @@ class TrainStep:
 
     def _step(self, batch: Tensors, rate: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            embs = _items_of(self._model, batch["items"])
+            embs = embedded_items(self._model, batch["items"])
             loss = self._loss(batch, self._noisy(embs, seed), seed)
         gradients = tape.gradient(loss, self._variables)
         self._optimizer.apply(gradients, rate)
@@ -126,12 +126,6 @@ class TrainStep:
 
 def _open(tensor: tf.Tensor) -> tf.TensorSpec:
     return tf.TensorSpec([None] * tensor.shape.rank, tensor.dtype)
-
-
-def _items_of(model: Any, features: Tensors) -> tf.Tensor:
-    """Item embeddings [n, D]; a model with item state also returns that, which training does not read."""
-    embedded = model.embed_item(features)
-    return embedded[0] if isinstance(embedded, tuple) else embedded
 
 
 def _weights(batch: Tensors, scored: Scored) -> tf.Tensor:

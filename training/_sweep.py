@@ -114,11 +114,6 @@ def sweep(
     return result
 
 
-def _pairs(examples: Examples) -> list[tuple[int, int]]:
-    """Users and cuts."""
-    return list(zip(examples.users.tolist(), examples.cuts.tolist(), strict=True))
-
-
 def _exports(run_dir: Path, options: EvaluateOptions) -> list[EvaluateOptions]:
     if options.model_dir is not None:
         return [options]
@@ -147,7 +142,7 @@ class _Truth:
         """The best k of each user by the scores of this export, the same for all exports of a run."""
         if not self._lists:
             scores = scores_of_users(self._run_dir, model, self._dataset, self._examples)
-            for pair, of_user in zip(_pairs(self._examples), scores, strict=True):
+            for pair, of_user in zip(self._examples.pairs(), scores, strict=True):
                 seen = seen_items(self._dataset, *pair)
                 self._lists.append(top_k(of_user, self._dataset.item_ids, self._k, seen))
                 self._report("score every item", len(self._lists), len(self._examples))
@@ -192,7 +187,7 @@ def _measure(
     expected: Sequence[IntArray],
     seed: int,
 ) -> SweepPoint:
-    pairs = _pairs(examples)
+    pairs = examples.pairs()
     asked.search(*pairs[0], level_topn)  # the first request of a kind is slower
     answers = [asked.search(*pair, level_topn) for pair in pairs]
     shares: npt.NDArray[np.float64] = np.array(

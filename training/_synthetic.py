@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from nann.errors import InvalidInputError
 from nann.training._building import split_dataset
+from nann.training._checks import check_options
 from nann.training._dataset import Dataset
 from nann.training._splits import SplitOptions
 
@@ -68,9 +69,7 @@ class SyntheticOptions:
             ),
             "seed of 0 and above": self.seed >= 0,
         }
-        for expectation, holds in expectations.items():
-            if not holds:
-                raise InvalidInputError(f"source synthetic: expected {expectation}, found {self}.")
+        check_options("source synthetic", expectations, self)
 
 
 def parse_options(kind: type[Options], text: str, *, source: str) -> Options:

@@ -86,6 +86,12 @@ def score_each(
     return tf.vectorized_map(of_user, (dict(user_state), own))
 
 
+def embedded_items(model: Any, features: Mapping[str, Any]) -> tf.Tensor:
+    """Item embeddings [n, D]; a model with item state also returns that, which training does not read."""
+    embedded = model.embed_item(features)
+    return embedded[0] if isinstance(embedded, tuple) else embedded
+
+
 def values_of(variables: Iterable[Any]) -> list[tf.Variable]:
     """The TensorFlow variables of Keras variables; those of a tf.Module are such already."""
     return [each if isinstance(each, tf.Variable) else each.value for each in variables]

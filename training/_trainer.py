@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -142,11 +142,12 @@ class _Training:
     def run_to_end(self, on_progress: OnProgress) -> Run:
         """Train from the newest checkpoint, or the start, to the last step."""
         first = self._checkpoints.restore_newest() or 0
-        self._history = [entry for entry in self._run.history if entry["step"] <= first]
+        reached = tuple(entry for entry in self._run.history if entry["step"] <= first)
+        self._run = replace(self._run, history=reached)
         on_progress("train", first, first if self._has_ended(first) else self._total)
         if not self._has_ended(first):
             self._take_steps(first, on_progress)
-        self._checkpoints.finish(_best(self._history)["step"])
+        self._checkpoints.finish(_best(self._run.history)["step"])
         return self._run
 
     def _take_steps(self, first: int, on_progress: OnProgress) -> None:
@@ -160,7 +161,7 @@ class _Training:
             if done % self._per_epoch == 0:
                 self._end_epoch(done, board)
             if done % self._per_epoch == 0 or done % self._options.checkpoint_steps == 0:
-                best = _best(self._history)["step"] if self._history else None
+                best = _best(self._run.history)["step"] if self._run.history else None
                 self._checkpoints.write(done, best=best)
             on_progress("train", done, done if self._has_ended(done) else self._total)
             if self._has_ended(done):
@@ -195,8 +196,7 @@ class _Training:
         self._loss_sum.assign(0.0)
         figures = {"loss": round(loss, 6), **self._validation.measure()}
         board.write(step, {f"epoch/{name.replace('_', ' ')}": value for name, value in figures.items()})
-        self._history.append({"step": step, **figures})
-        self._run = replace(self._run, history=tuple(self._history))
+        self._run = replace(self._run, history=(*self._run.history, {"step": step, **figures}))
         # First the entry, then the checkpoint: a stop between the two repeats the epoch's end, never loses
         # it, since entries after the checkpoint are dropped when training goes on.
         write_run(self._run_dir, self._run)
@@ -205,13 +205,13 @@ class _Training:
         """Whether all steps are taken, or no epoch was better for a while."""
         if step >= self._total:
             return True
-        if not self._history or not self._options.patience or step != self._history[-1]["step"]:
+        if not self._run.history or not self._options.patience or step != self._run.history[-1]["step"]:
             return False
-        behind = step - _best(self._history)["step"]
+        behind = step - _best(self._run.history)["step"]
         return bool(behind >= self._options.patience * self._per_epoch)
 
 
-def _best(history: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+def _best(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The epoch with the best validation recall, the first of equals."""
     return max(history, key=lambda entry: entry[BEST_BY])
 

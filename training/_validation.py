@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from nann.errors import InvalidInputError
 from nann.training._dataset import Dataset
-from nann.training._trainable import score_each
+from nann.training._trainable import embedded_items, score_each
 from nann.training.ranking import item_features
 
 # With 2,000 users the standard error of a recall of 0.2 is 0.009; that of the difference of two epochs,
@@ -48,7 +48,7 @@ class SampledRecall:
         self._targets = dataset.event_at(users, cuts)
         self._users, self._cuts = users, cuts
         self._length = int(model.user_features["item_ids"].shape[0])
-        self._items = tf.function(lambda features: _embs(model.embed_item(features)), reduce_retracing=True)
+        self._items = tf.function(lambda features: embedded_items(model, features), reduce_retracing=True)
         self._better = tf.function(self._count_better, reduce_retracing=True, autograph=False)
 
     def measure(self) -> dict[str, Any]:
@@ -86,7 +86,3 @@ class SampledRecall:
         # Not "greater": a model whose scores are all equal, or NaN, finds nothing.
         before = ~(scores[:, 1:] < scores[:, :1]) & ~left_out
         return tf.math.count_nonzero(before, axis=1)
-
-
-def _embs(embedded: Any) -> tf.Tensor:
-    return embedded[0] if isinstance(embedded, tuple) else embedded

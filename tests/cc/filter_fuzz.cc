@@ -4,12 +4,12 @@
 //
 //   filter_fuzz TEXTS [SEED]
 #include <cstdio>
-#include <cstdlib>
 #include <random>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "attributes.h"
+#include "fuzz_main.h"
 #include "ops/core/filter/bits.h"
 #include "ops/core/filter/filter_cache.h"
 #include "ops/core/filter/filter_compiler.h"
@@ -183,10 +183,4 @@ int Run(int64_t texts, uint32_t seed) {
 }  // namespace
 }  // namespace nann
 
-int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: filter_fuzz TEXTS [SEED]\n");
-    return 2;
-  }
-  return nann::Run(std::atoll(argv[1]), argc > 2 ? static_cast<uint32_t>(std::atoll(argv[2])) : 1);
-}
+int main(int argc, char** argv) { return nann::FuzzMain(argc, argv, "filter_fuzz TEXTS [SEED]", nann::Run); }

@@ -4,10 +4,10 @@
 //
 //   index_fuzz MUTATIONS [SEED]
 #include <cstdio>
-#include <cstdlib>
 #include <random>
 
 #include "arrays.h"
+#include "fuzz_main.h"
 #include "ops/core/walk/beam_search.h"
 
 namespace nann {
@@ -98,9 +98,5 @@ int Run(int64_t mutations, uint32_t seed) {
 }  // namespace nann
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: index_fuzz MUTATIONS [SEED]\n");
-    return 2;
-  }
-  return nann::Run(std::atoll(argv[1]), argc > 2 ? static_cast<uint32_t>(std::atoll(argv[2])) : 1);
+  return nann::FuzzMain(argc, argv, "index_fuzz MUTATIONS [SEED]", nann::Run);
 }

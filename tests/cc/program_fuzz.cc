@@ -4,13 +4,13 @@
 //
 //   program_fuzz MUTATIONS [SEED]
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <iterator>
 #include <memory>
 #include <random>
 
 #include "arrays.h"
+#include "fuzz_main.h"
 #include "ops/core/scorer/native_executor.h"
 #include "program_builder.h"
 
@@ -213,9 +213,5 @@ int Run(int64_t mutations, uint32_t seed) {
 }  // namespace nann
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: program_fuzz MUTATIONS [SEED]\n");
-    return 2;
-  }
-  return nann::Run(std::atoll(argv[1]), argc > 2 ? static_cast<uint32_t>(std::atoll(argv[2])) : 1);
+  return nann::FuzzMain(argc, argv, "program_fuzz MUTATIONS [SEED]", nann::Run);
 }

@@ -4,9 +4,9 @@
 //
 //   segment_fuzz MUTATIONS [SEED]
 #include <cstdio>
-#include <cstdlib>
 #include <random>
 
+#include "fuzz_main.h"
 #include "live_graph.h"
 #include "segment_builder.h"
 
@@ -88,9 +88,5 @@ int Run(int64_t mutations, uint32_t seed) {
 }  // namespace nann
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: segment_fuzz MUTATIONS [SEED]\n");
-    return 2;
-  }
-  return nann::Run(std::atoll(argv[1]), argc > 2 ? static_cast<uint32_t>(std::atoll(argv[2])) : 1);
+  return nann::FuzzMain(argc, argv, "segment_fuzz MUTATIONS [SEED]", nann::Run);
 }

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from nann.training import Dataset, load_source
-from nann.training._sampling import HELD_OUT, BatchSampler
+from nann.training._sampling import BatchSampler
+
+# A user's last event is the test, the one before the validation; both are kept from training.
+HELD_OUT = 2
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ partitions.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from nann.errors import InvalidFileError, InvalidInputError, NannError
-from nann.files import read_json, write_json
+from nann.files import only_process, read_json, write_json
 from nann.progress import OnProgress
 from nann.training._building import split_dataset
 from nann.training._columns import Column
@@ -50,7 +49,7 @@ TEXT, PARQUET, SEQUENCES = "text", "parquet", "sequences"
 
 # Part of the plan: a work folder of another version is not continued.
 _WORK_FORMAT = 1
-_PLAN = "plan.json"
+_PLAN, _LOCK = "plan.json", "lock"
 # Some two million rows of 30 bytes: a few hundred MB while a partition is sorted.
 _BYTES_PER_PARTITION = 2**26
 # Compressed text and Parquet hold about four times as much.
@@ -126,14 +125,8 @@ def prepared_events(
       InvalidInputError: too few users that have enough events, or `work` is in use.
     """
     work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InvalidInputError(
-                f"{work}: expected to be the only run that prepares this data set, found another. Wait "
-                "for it."
-            ) from None
+    found = f"{work}: expected to be the only run that prepares this data set, found another. Wait for it."
+    with only_process(work / _LOCK, otherwise=found):
         try:
             _clear_unless_planned(work, {**files.plan(), "min_events": split.min_events})
             yield _Run(files, work, split, on_progress).run()
@@ -151,7 +144,7 @@ def _clear_unless_planned(work: Path, plan: dict[str, Any]) -> None:
     except InvalidFileError:
         same = False
     for each in work.iterdir():
-        if each.name != "lock" and (not same or each.name.startswith(".")):
+        if each.name != _LOCK and (not same or each.name.startswith(".")):
             shutil.rmtree(each) if each.is_dir() else each.unlink()
     if not same:
         write_json(path, plan)
