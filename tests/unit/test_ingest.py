@@ -241,6 +241,7 @@ def test_unusual_lines_that_are_good_are_read(tmp_path: Path) -> None:
     ("write", "expected"),
     [
         (lambda path: path.write_bytes(b""), "empty file"),
+        (lambda path: path.write_bytes(gzip.compress(b"")), "empty file"),
         (lambda path: path.write_bytes(b"\n\n"), "found none: no lines"),
         (lambda path: path.write_bytes(b"\0" * 5000), "found none: 1 with NUL byte"),
         (lambda path: path.write_bytes(text_of(ROWS).encode("utf-16")), "found none"),
@@ -271,6 +272,9 @@ def test_parquet_of_other_columns_or_types_is_refused(tmp_path: Path) -> None:
     _write_parquet(tmp_path / "parts", ROWS, 1)
     (path,) = (tmp_path / "parts").iterdir()
     table = pyarrow.parquet.read_table(path)
+    pyarrow.parquet.write_table(table.slice(0, 0), path)
+    with pytest.raises(InvalidFileError, match="empty file"):
+        prepare_data(str(path), tmp_path / "out")
     pyarrow.parquet.write_table(table.drop_columns(["category"]), path)
     with pytest.raises(InvalidFileError, match=r"part-0\.parquet: expected columns user, item, category"):
         prepare_data(str(path), tmp_path / "out")

@@ -162,11 +162,11 @@ class _Run:
         self._partitions = self._count_partitions()
 
     def run(self) -> Prepared:
-        if not sum(self._sizes):
+        rows, bad = self._spill()
+        if not written_paths(self._work):
             raise InvalidFileError(
                 f"{self._files.name}: expected lines {self._expected_lines()}, found an empty file."
             )
-        rows, bad = self._spill()
         self._sort()
         return self._merge(rows, bad)
 
