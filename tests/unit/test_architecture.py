@@ -143,6 +143,15 @@ def test_cmake_and_bazel_list_every_source(package: str, cmake: str) -> None:
     assert {name for name in strings if name.endswith((".cc", ".h"))} == present
 
 
+def test_bazel_knows_every_label_of_abseil() -> None:
+    """Without Bazel: a label that WORKSPACE does not give fails the build in CI only."""
+    used = set()
+    for package in ("ops", "tests/cc"):
+        used |= set(re.findall(r'"@com_google_absl(//absl/[\w/:]+)"', (ROOT / package / "BUILD").read_text()))
+    given = set(re.findall(r'"(//absl/[\w/:]+)"', (ROOT / "WORKSPACE").read_text()))
+    assert {label if ":" in label else f"{label}:{label.rsplit('/')[-1]}" for label in used} == given
+
+
 def test_the_version_stands_in_one_file() -> None:
     version = re.search(r'"(.+)"', (ROOT / "nann" / "version.py").read_text())
     assert version is not None
