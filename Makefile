@@ -16,6 +16,8 @@ BUILDIFIER_WARNINGS := -warnings=-native-cc-binary,-native-cc-library,-native-cc
 CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
 CTEST := PATH="$(CURDIR)/$(BIN):$$PATH" ctest
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
+# A test waits for one core most of the time; four processes with TensorFlow fit into 8 GB. A file's tests share fixtures.
+IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 CC_TESTS := -G Ninja -DCMAKE_BUILD_TYPE=Debug -DNANN_BUILD_OPS=OFF -DNANN_BUILD_TESTS=ON
 
 .PHONY: help install peers messages lint format test test-py test-cc test-long arm64-test bazel-test docker-test image cross-version-test preload demo lock clean
@@ -76,7 +78,7 @@ test: test-cc test-py
 test-py: install
 	-tools/install_system_packages chromium-headless-shell  # without it, the test of the console skips
 	-tools/install_system_packages redis-server  # without it, its tests skip
-	$(BIN)/pytest -m 'not slow and not bazel and not docker'
+	$(BIN)/pytest $(IN_PARALLEL) -m 'not slow and not bazel and not docker'
 
 test-cc: install
 	$(CMAKE) -S . -B build/cc/plain $(CC_TESTS)

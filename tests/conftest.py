@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -19,6 +20,17 @@ _FIGURES = pytest.StashKey[list[str]]()
 def figure(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """Print a line after the tests."""
     return pytestconfig.stash.setdefault(_FIGURES, []).append
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over the lines of a process of pytest-xdist."""
+    node.config.stash.setdefault(_FIGURES, []).extend(getattr(node, "workeroutput", {}).get("figures", []))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # this is such a process
+        session.config.workeroutput["figures"] = session.config.stash.get(_FIGURES, [])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
