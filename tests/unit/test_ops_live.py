@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 import nann.ops
 from nann.export.index.filter_oracle import filtered_search
-from support.graphs import DIM, random_corpus
+from support.graphs import DIM
 from support.live_case import LiveCase, publish, segment_bytes
-from support.proxy_cases import SCORER, TILE_ROWS, numpy_score, proxy_of
+from support.live_ops import BEAMS, applied, make_case, search, wait_for, wait_for_segment
+from support.proxy_cases import SCORER, TILE_ROWS, numpy_score
 
 WALKS = ("fixed", "adaptive", "proxy", "all")
-BEAMS = np.array([3, 6, 6, 6, 6, 5], np.int32)
 
 
 def walk_options(walk: str, case: LiveCase) -> dict[str, Any]:
@@ -34,37 +34,8 @@ def walk_options(walk: str, case: LiveCase) -> dict[str, Any]:
     }
 
 
-def search(index, users, level_topn=BEAMS, exclude_ids=None, **options):
-    return nann.ops.beam_search(
-        index, [users], level_topn, exclude_ids, scorer=SCORER, tile_rows=TILE_ROWS, **options
-    )
-
-
-def make_case(folder: str | Path, seed: int, *, num_items: int = 60, proxy: bool = False) -> LiveCase:
-    rng = np.random.default_rng(seed)
-    corpus = random_corpus(seed, num_items=num_items)
-    options = {"survey": 2, "slack": 1.0}
-    tables = proxy_of(corpus, rng, good=0.5, **options) if proxy else None
-    return LiveCase(corpus, Path(folder), rng, capacity=num_items, proxy=tables)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Returns when the condition holds; the test's own timeout is the limit."""
-    ticks = threading.Event()
-    while not condition():
-        ticks.wait(0.01)
-
-
-def wait_for_segment(index, number: int) -> None:
-    wait_for(lambda: applied(index) == number)
-
-
 def count_threads() -> int:
     return len(os.listdir("/proc/self/task"))
-
-
-def applied(index) -> int:
-    return int(search(index, np.zeros((1, DIM), np.float32)).applied_segment[0])
 
 
 @settings(max_examples=60)

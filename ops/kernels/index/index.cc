@@ -22,9 +22,9 @@ absl::StatusOr<const Table*> Find(const std::map<std::string, Table>& tables, co
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Index>> Index::Load(tensorflow::Env* env, const IndexFiles& files,
-                                                         bool prefault) {
+                                                         bool prefault, const IsCancelled& cancelled) {
   std::shared_ptr<Index> index(new Index());
-  NANN_ASSIGN_OR_RETURN(index->data_, LoadIndexData(env, files, prefault));
+  NANN_ASSIGN_OR_RETURN(index->data_, LoadIndexData(env, files, prefault, cancelled));
   index->state_.graph = index->data_->base;
   index->item_tables_ = index->data_->item_tables;
   return index;

@@ -2,6 +2,7 @@
 #ifndef NANN_OPS_KERNELS_INDEX_INDEX_H_
 #define NANN_OPS_KERNELS_INDEX_INDEX_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -17,6 +18,9 @@
 #include "tensorflow/core/platform/env.h"
 
 namespace nann {
+
+// Whether whoever loads wants the load to end.
+using IsCancelled = std::function<bool()>;
 
 struct TableFile {
   std::string name;
@@ -47,9 +51,10 @@ class Index {
  public:
   // Maps and checks every file; the index is the base alone. With `prefault` every page is read once, so that
   // no request waits for the disk. An error names the path, what was expected, what was found, and the next
-  // step.
-  static absl::StatusOr<std::shared_ptr<const Index>> Load(tensorflow::Env* env, const IndexFiles& files,
-                                                           bool prefault);
+  // step. `cancelled` is asked before each file; Cancelled when it says so.
+  static absl::StatusOr<std::shared_ptr<const Index>> Load(
+      tensorflow::Env* env, const IndexFiles& files, bool prefault,
+      const IsCancelled& cancelled = [] { return false; });
 
   // An empty overlay over this index. There may be one at most, since it writes behind the tables.
   absl::StatusOr<std::shared_ptr<Overlay>> MakeOverlay() const;

@@ -31,8 +31,9 @@ absl::StatusOr<TableType> TypeOf(const TableFile& file) {
 // Fills an IndexData. Each step relies on those before it.
 class Loader {
  public:
-  Loader(tensorflow::Env* env, const IndexFiles& files, bool prefault, IndexData* data)
-      : env_(env), files_(files), prefault_(prefault), data_(data) {}
+  Loader(tensorflow::Env* env, const IndexFiles& files, bool prefault, const IsCancelled& cancelled,
+         IndexData* data)
+      : env_(env), files_(files), prefault_(prefault), cancelled_(cancelled), data_(data) {}
 
   absl::Status Load() {
     NANN_RETURN_IF_ERROR(MapGraph());
@@ -63,12 +64,14 @@ class Loader {
 
  private:
   absl::StatusOr<NpyArray> Map(const std::string& path) {
+    if (cancelled_()) return absl::CancelledError("the load was cancelled");
     return MapArray(env_, path, prefault_, &data_->files);
   }
 
   // As Map, with room behind the array for a row of each new item, where there is an overlay.
   absl::StatusOr<NpyArray> MapWithRoom(const std::string& path) {
     if (files_.overlay_capacity == 0) return Map(path);
+    if (cancelled_()) return absl::CancelledError("the load was cancelled");
     NANN_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(env_, path));
     if (prefault_) file.Prefault();
     NANN_ASSIGN_OR_RETURN(NpyArray array, ParseNpy(path, file.bytes()));
@@ -140,15 +143,16 @@ class Loader {
   tensorflow::Env* const env_;
   const IndexFiles& files_;
   const bool prefault_;
+  const IsCancelled& cancelled_;
   IndexData* const data_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const IndexData>> LoadIndexData(tensorflow::Env* env, const IndexFiles& files,
-                                                               bool prefault) {
+                                                               bool prefault, const IsCancelled& cancelled) {
   auto data = std::make_shared<IndexData>();
-  NANN_RETURN_IF_ERROR(Loader(env, files, prefault, data.get()).Load());
+  NANN_RETURN_IF_ERROR(Loader(env, files, prefault, cancelled, data.get()).Load());
   return data;
 }
 

@@ -33,7 +33,7 @@ struct IndexData {
 
 // As Index::Load.
 absl::StatusOr<std::shared_ptr<const IndexData>> LoadIndexData(tensorflow::Env* env, const IndexFiles& files,
-                                                               bool prefault);
+                                                               bool prefault, const IsCancelled& cancelled);
 
 }  // namespace nann
 

@@ -24,6 +24,9 @@ absl::StatusOr<std::unique_ptr<AlignedBuffer>> ReadWhole(tensorflow::Env* env, c
   std::unique_ptr<tensorflow::RandomAccessFile> file;
   NANN_RETURN_IF_ERROR(env->NewRandomAccessFile(path, &file));
   auto buffer = std::make_unique<AlignedBuffer>(*size);
+  if (buffer->data() == nullptr) {
+    return absl::ResourceExhaustedError(absl::StrCat("no memory for its ", *size, " bytes"));
+  }
   absl::string_view result;
   // This overload is the one that TensorFlow 2.20 and 2.21 share.
   NANN_RETURN_IF_ERROR(file->Read(0, *size, &result, buffer->data()));
@@ -35,7 +38,7 @@ absl::StatusOr<std::unique_ptr<AlignedBuffer>> ReadWhole(tensorflow::Env* env, c
 }  // namespace
 
 AlignedBuffer::AlignedBuffer(size_t size)
-    : data_(static_cast<char*>(::operator new(size, kBufferAlignment))) {}
+    : data_(static_cast<char*>(::operator new(size, kBufferAlignment, std::nothrow))) {}
 
 void AlignedBuffer::Free::operator()(char* data) const { ::operator delete(data, kBufferAlignment); }
 
@@ -47,6 +50,11 @@ absl::StatusOr<MappedFile> MappedFile::Open(tensorflow::Env* env, const std::str
     return file;
   }
   if (mapped.code() != absl::StatusCode::kUnimplemented) return AtPath(path, mapped);
+  return Read(env, path);
+}
+
+absl::StatusOr<MappedFile> MappedFile::Read(tensorflow::Env* env, const std::string& path) {
+  MappedFile file;
   uint64_t size = 0;
   absl::StatusOr<std::unique_ptr<AlignedBuffer>> buffer = ReadWhole(env, path, &size);
   if (!buffer.ok()) return AtPath(path, buffer.status());

@@ -16,7 +16,7 @@ namespace nann {
 // The alignment in bytes of data that is read in place: a cache line, and the widest vector register.
 inline constexpr size_t kDataAlignment = 64;
 
-// Memory aligned to kDataAlignment; its content is not set.
+// Memory aligned to kDataAlignment; its content is not set. data() is null where there is no memory.
 class AlignedBuffer {
  public:
   explicit AlignedBuffer(size_t size);
@@ -37,6 +37,9 @@ class MappedFile {
  public:
   // An error names the path and the next step.
   static absl::StatusOr<MappedFile> Open(tensorflow::Env* env, const std::string& path);
+
+  // As Open, but the file is read into memory of its own: it may change or vanish at any time.
+  static absl::StatusOr<MappedFile> Read(tensorflow::Env* env, const std::string& path);
 
   // A copy of `bytes` whose first byte is aligned to kDataAlignment.
   static MappedFile AlignedCopy(absl::string_view bytes);

@@ -69,7 +69,12 @@ FileIdentity SegmentFolder::IdentityOf(uint32_t number) const {
   return {0, remote.length, remote.mtime_nsec};
 }
 
-std::optional<std::vector<uint32_t>> SegmentFolder::ListIfChanged() {
+bool SegmentFolder::IsGone(uint32_t number) const {
+  tensorflow::FileStatistics status;
+  return absl::IsNotFound(env_->Stat(PathOf(number), &status));
+}
+
+std::optional<SegmentFolder::Listing> SegmentFolder::ListIfChanged() {
   tensorflow::FileStatistics status;
   if (!env_->Stat(path_, &status).ok()) return std::nullopt;
   const uint64_t now = env_->NowMicros();
@@ -82,12 +87,13 @@ std::optional<std::vector<uint32_t>> SegmentFolder::ListIfChanged() {
   listed_ = true;
   changed_nanos_ = status.mtime_nsec;
   listed_micros_ = now;
-  std::vector<uint32_t> numbers;
+  Listing listing;
+  listing.any_file = !names.empty();
   for (const std::string& name : names) {
-    if (const uint32_t number = NumberOf(name); number > 0) numbers.push_back(number);
+    if (const uint32_t number = NumberOf(name); number > 0) listing.numbers.push_back(number);
   }
-  std::sort(numbers.begin(), numbers.end());
-  return numbers;
+  std::sort(listing.numbers.begin(), listing.numbers.end());
+  return listing;
 }
 
 }  // namespace nann

@@ -31,9 +31,14 @@ class SegmentFolder {
   // it is MODELS/nann/updates/1.
   static std::string PathFor(const std::string& asset);
 
-  // The numbers of the segments, ascending. Nothing when the folder cannot be listed, as when it does not
-  // exist, or when its time of change says that it is as it was.
-  std::optional<std::vector<uint32_t>> ListIfChanged();
+  struct Listing {
+    std::vector<uint32_t> numbers;  // Of the segments, ascending.
+    bool any_file = false;          // Whether the folder has files, whatever their names.
+  };
+
+  // What the folder has. Nothing when it cannot be listed, as when it does not exist, or when its time of
+  // change says that it is as it was.
+  std::optional<Listing> ListIfChanged();
 
   // The next ListIfChanged lists the folder in any case.
   void Forget() { listed_ = false; }
@@ -41,6 +46,9 @@ class SegmentFolder {
   std::string PathOf(uint32_t number) const;
 
   FileIdentity IdentityOf(uint32_t number) const;
+
+  // Whether the file system says that there is no such file; false where it cannot tell.
+  bool IsGone(uint32_t number) const;
 
  private:
   tensorflow::Env* const env_;

@@ -29,8 +29,9 @@ absl::Duration SegmentWatcher::Interval() {
 }
 
 void SegmentWatcher::Run() {
+  const auto stopped = [this] { return stop_.HasBeenNotified(); };
   while (!stop_.WaitForNotificationWithTimeout(interval_)) {
-    while (!stop_.HasBeenNotified() && live_->Poll()) on_change_(live_->index());
+    while (live_->Poll(stopped)) on_change_(live_->index());
   }
 }
 

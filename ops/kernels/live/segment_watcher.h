@@ -14,7 +14,7 @@
 namespace nann {
 
 // Looks for segments from its construction to its destruction, which waits for the thread: not longer than
-// for one look. Thread-safe.
+// for one segment, or one file of the base that is loaded anew. Thread-safe.
 class SegmentWatcher {
  public:
   // `on_change` is called by the thread, with each new index.
