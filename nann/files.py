@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -64,18 +65,17 @@ def staged_directory(target: str | os.PathLike[str], *, replace: bool = True) ->
     is raised instead, unless it is an empty directory. When the block raises, the
     staged directory is deleted and `target` stays as it was. The staged name starts with a dot and
     is not a number, so no model server loads it as a version. A symbolic link `target` is kept; the
-    directory replaces the one that it points to.
+    directory replaces the one that it points to. What a killed writer of `target` has left is deleted.
     """
     target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile.mkdtemp: its folders are private, and a server often runs as another user.
-    staged = _sibling(target)
-    staged.mkdir()
-    try:
-        yield staged
-        _publish(staged, target, replace=replace)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    _delete_abandoned(target)
+    with _locked_sibling(target) as staged:
+        try:
+            yield staged
+            _publish(staged, target, replace=replace)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -248,6 +248,56 @@ def check_replaceable(folder: Path, *, overwrite: bool, marker: str) -> None:
 def _sibling(target: Path) -> Path:
     """A new name beside `target`, hidden, so that no reader takes it for anything."""
     return target.with_name(f".{target.name}.writing-{uuid.uuid4().hex}")
+
+
+@contextlib.contextmanager
+def _locked_sibling(target: Path) -> Iterator[Path]:
+    """Make a directory beside `target` whose lock says that its writer lives."""
+    while True:
+        # Not tempfile.mkdtemp: its folders are private, and a server often runs as another user.
+        staged = _sibling(target)
+        staged.mkdir()
+        with _locked(staged) as locked:
+            # Another writer may have taken the new directory for an abandoned one before it was locked.
+            if locked is not False and staged.exists():
+                yield staged
+                return
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[bool | None]:
+    """Hold the lock of `directory` while the block runs; False where another process has it.
+
+    None where the file system cannot lock a directory, as NFS: nothing is deleted there.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool | None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _delete_abandoned(target: Path) -> None:
+    """Delete the directories beside `target` that writers which were killed have left."""
+    for path in target.parent.glob(f"{glob.escape(f'.{target.name}.writing-')}{'[0-9a-f]' * 32}"):
+        if path.is_dir():
+            with _locked(path) as locked:
+                if locked:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def _publish(staged: Path, target: Path, *, replace: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,27 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
-from nann.files import staged_directory, staged_file, write_json
+from nann.files import link_or_copy, read_json, staged_directory, staged_file, write_json
 from nann.progress import OnProgress
-from nann.run import EMBEDDINGS, REQUESTS, TITLES, RetrievalModel, guarded, item_state_of, load_model
+from nann.run import (
+    EMBEDDINGS,
+    INDEX,
+    REQUESTS,
+    TITLES,
+    RetrievalModel,
+    class_name,
+    guarded,
+    item_state_of,
+    load_model,
+)
 from nann.training._dataset import Dataset
 from nann.training._run import read_run_dataset
+from nann.training._work_folder import work_folder
 from nann.training.ranking import item_features
 
 _CHUNK_ROWS = 65_536
+# The work that a later extraction goes on with, and how far it is.
+_WORK, _DONE = ".embeddings.extracting", "done.json"
 # Half of them choose an export's beams, half measure it, and as many again serve the proxy walk.
 _REQUESTS = 1024
 _DTYPES = ("float32", "float16")
@@ -33,15 +47,18 @@ def embed(
     """Write `RUN/embeddings`: `item_ids.npy` int64 [N], `item_embs.npy` `dtype` [N, D], and for each item
     state of the model `item_state_{name}.npy` [N, ...], all items.
 
-    The folder appears when it is complete; memory is that of one chunk. `RUN/requests.npz` has what some
-    users of the data set would send, by which `nann export` chooses its beams. `RUN/titles.json` has the
-    titles of the items that the data set knows.
+    The folder appears when it is complete; memory is that of one chunk. An extraction that was killed goes
+    on after the last whole chunk when it is run again, unless a file of the run has changed since; its work
+    lies in `RUN/.embeddings.extracting`. `RUN/requests.npz` has what some users of the data set would send,
+    by which `nann export` chooses its beams. `RUN/titles.json` has the titles of the items that the data set
+    knows.
 
     Returns:
       items, dim, dtype and the folder.
 
     Raises:
-      InvalidInputError: `dtype` is neither float32 nor float16, or an embedding does not fit it.
+      InvalidInputError: `dtype` is neither float32 nor float16, an embedding does not fit it, or another
+        process extracts the embeddings of this run.
       InvalidFileError: the run, its data set or its checkpoint is missing or damaged.
     """
     _check_options(dtype, chunk_rows)
@@ -49,15 +66,15 @@ def embed(
     model = guarded(load_model(run_dir), check_results=True)
     embed_item = tf.function(model.embed_item, reduce_retracing=True, autograph=False)  # as an export traces
     count = dataset.num_items
-    with staged_directory(run_dir / EMBEDDINGS) as folder:
-        np.save(folder / "item_ids.npy", dataset.item_ids)
-        files = _Files(folder, model, count, dtype)
-        for start in range(0, count, chunk_rows):
+    plan = _plan(run_dir, dataset, model, dtype=dtype, chunk_rows=chunk_rows)
+    with work_folder(run_dir / _WORK, plan, what="the only extraction of this run's embeddings") as work:
+        files = _Files(work, model, count, dtype)
+        for start in range(files.done, count, chunk_rows):
             rows = np.arange(start + 1, min(start + chunk_rows, count) + 1)
             files.write(start, embed_item(item_features(dataset, rows)))
             if on_progress is not None:
-                on_progress("embed", start + len(rows), count)
-        files.close()
+                on_progress("embed", files.done, count)
+        files.publish(run_dir / EMBEDDINGS, dataset)
     if dataset.titles:
         write_json(run_dir / TITLES, {str(item): title for item, title in dataset.titles.items()})
     if model.user_features.keys() == {"item_ids", "cate_ids"}:
@@ -77,18 +94,45 @@ def _check_options(dtype: str, chunk_rows: int) -> None:
         raise InvalidInputError(f"chunk_rows: expected 1 or more, found {chunk_rows}.")
 
 
-class _Files:
-    """`item_embs.npy` and an `item_state_{name}.npy` for each item state of the model, filled in parts."""
+def _plan(run_dir: Path, dataset: Dataset, model: RetrievalModel, **options: Any) -> dict[str, Any]:
+    """What must be the same for an extraction to go on: every file that an embedding may depend on."""
+    files = [path for path in run_dir.rglob("*") if path.is_file() and _may_matter(path.relative_to(run_dir))]
+    if dataset.folder is not None:
+        files += [path for path in dataset.folder.rglob("*") if path.is_file()]
+    code = getattr(sys.modules.get(class_name(model).partition(":")[0]), "__file__", None)
+    if code is not None:
+        files.append(Path(code))
+    stats = [(str(path), path.stat()) for path in sorted(files)]
+    return {**options, "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]}
 
-    def __init__(self, folder: Path, model: RetrievalModel, count: int, dtype: str) -> None:
+
+def _may_matter(path: Path) -> bool:
+    """Not what `nann embed` and `nann index` write, and nothing that Python or a writer leaves behind."""
+    return path.parts[0] not in (EMBEDDINGS, INDEX) and not any(
+        part.startswith(".") or part == "__pycache__" for part in path.parts
+    )
+
+
+class _Files:
+    """`item_embs.npy` and an `item_state_{name}.npy` for each item state of the model, filled in parts.
+
+    done: the number of items whose values are in the files.
+    """
+
+    def __init__(self, work: Path, model: RetrievalModel, count: int, dtype: str) -> None:
+        self._work = work
         self._state = item_state_of(model)
         self._width = int(model.embedding_dim)
+        self.done = self._done_before()
         shapes = {"item_embs": ([self._width], dtype)}
         for name, spec in self._state.items():
             shapes[f"item_state_{name}"] = (spec.shape.as_list(), spec.dtype.name)
         self._arrays = {
             name: np.lib.format.open_memmap(
-                folder / f"{name}.npy", mode="w+", dtype=np.dtype(kind), shape=(count, *shape)
+                work / f"{name}.npy",
+                mode="r+" if self.done else "w+",
+                dtype=np.dtype(kind),
+                shape=(count, *shape),
             )
             for name, (shape, kind) in shapes.items()
         }
@@ -100,12 +144,23 @@ class _Files:
         columns = {"item_embs": embs, **{f"item_state_{name}": state[name] for name in self._state}}
         for name, values in columns.items():
             self._arrays[name][start : start + len(values)] = values.numpy()
+            # On disk before the number that says so.
+            self._arrays[name].flush()
+        self.done = start + len(embs)
+        write_json(self._work / _DONE, {"items": self.done})
 
-    def close(self) -> None:
-        """Have all be on disk."""
-        for array in self._arrays.values():
-            array.flush()
+    def publish(self, folder: Path, dataset: Dataset) -> None:
+        """Make the files, all filled, those of `folder`."""
+        names = list(self._arrays)
         self._arrays.clear()
+        with staged_directory(folder) as staged:
+            np.save(staged / "item_ids.npy", dataset.item_ids)
+            for name in names:
+                link_or_copy(self._work / f"{name}.npy", staged / f"{name}.npy")
+
+    def _done_before(self) -> int:
+        path = self._work / _DONE
+        return int(read_json(path, what="a count", next_step="")["items"]) if path.exists() else 0
 
     def _check_finite(self, start: int, embs: npt.NDArray[Any]) -> None:
         dtype = self._arrays["item_embs"].dtype

@@ -86,3 +86,22 @@ def test_a_link_stays_a_link(tmp_path: Path, was_there: bool) -> None:
     assert _names(tmp_path) == ["7", "disk"]
     assert (tmp_path / "7").is_symlink()
     assert _names(tmp_path / "disk") == ["new"]
+
+
+def test_what_a_killed_writer_has_left_is_deleted(tmp_path: Path) -> None:
+    """And nothing of one that lives, of another name, or that holds an older folder during a swap."""
+    killed = tmp_path / f".7.writing-{'a' * 32}"
+    kept = [
+        tmp_path / f".77.writing-{'a' * 32}",
+        tmp_path / f".7.writing-{'a' * 32}-old",
+    ]
+    for path in (killed, *kept):
+        path.mkdir()
+        (path / "file").touch()
+    with staged_directory(tmp_path / "7") as living:
+        (living / "first").touch()
+        with staged_directory(tmp_path / "7") as second:
+            assert living.exists()
+            (second / "second").touch()
+        assert _names(living) == ["first"]
+    assert _names(tmp_path) == sorted([*(path.name for path in kept), "7"])

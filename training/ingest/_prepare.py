@@ -12,7 +12,6 @@ partitions.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,12 +23,12 @@ import numpy as np
 import pyarrow as pa
 
 from nann.errors import InvalidFileError, InvalidInputError, NannError
-from nann.files import only_process, read_json, write_json
 from nann.progress import OnProgress
 from nann.training._building import split_dataset
 from nann.training._columns import Column
 from nann.training._dataset import Dataset
 from nann.training._splits import SplitOptions
+from nann.training._work_folder import work_folder
 from nann.training.ingest import _lines, _parquet, _text
 from nann.training.ingest._blocks import BLOCK_BYTES, Position, read_blocks
 from nann.training.ingest._further import build_columns, item_table
@@ -49,7 +48,6 @@ TEXT, PARQUET, SEQUENCES = "text", "parquet", "sequences"
 
 # Part of the plan: a work folder of another version is not continued.
 _WORK_FORMAT = 1
-_PLAN, _LOCK = "plan.json", "lock"
 # Some two million rows of 30 bytes: a few hundred MB while a partition is sorted.
 _BYTES_PER_PARTITION = 2**26
 # Compressed text and Parquet hold about four times as much.
@@ -124,30 +122,9 @@ def prepared_events(
       InvalidFileError: a file cannot be read or has nothing to use; with `strict`, a row is malformed.
       InvalidInputError: too few users that have enough events, or `work` is in use.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    found = f"{work}: expected to be the only run that prepares this data set, found another. Wait for it."
-    with only_process(work / _LOCK, otherwise=found):
-        try:
-            _clear_unless_planned(work, {**files.plan(), "min_events": split.min_events})
-            yield _Run(files, work, split, on_progress).run()
-        except NannError:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
-    shutil.rmtree(work, ignore_errors=True)
-
-
-def _clear_unless_planned(work: Path, plan: dict[str, Any]) -> None:
-    """Delete what an earlier run left, except what this one can go on with."""
-    path = work / _PLAN
-    try:
-        same = path.exists() and read_json(path, what="a plan", next_step="") == plan
-    except InvalidFileError:
-        same = False
-    for each in work.iterdir():
-        if each.name != _LOCK and (not same or each.name.startswith(".")):
-            shutil.rmtree(each) if each.is_dir() else each.unlink()
-    if not same:
-        write_json(path, plan)
+    plan = {**files.plan(), "min_events": split.min_events}
+    with work_folder(work, plan, what="the only run that prepares this data set"):
+        yield _Run(files, work, split, on_progress).run()
 
 
 class _Run:
