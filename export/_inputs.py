@@ -19,7 +19,15 @@ from nann.export.index.reorder import reordered_run
 from nann.export.items import Items, items_of_model, read_items
 from nann.ops.index_meta import check_level_topn, default_level_topn
 from nann.progress import OnProgress
-from nann.run import RetrievalModel, class_name, guarded, item_state_of, load_model, read_run
+from nann.run import (
+    RetrievalModel,
+    check_given_model,
+    class_name,
+    guarded,
+    item_state_of,
+    load_model,
+    read_run,
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,12 @@ class Inputs:
 
 
 def named_model(run_dir: Path, model: RetrievalModel | None) -> NamedModel:
-    """`model` with its name; None is the model that run.json names."""
+    """`model` with its name; None is the model that run.json names.
+
+    Raises InvalidInputError for a `model` that is none, InvalidFileError for what run.json names.
+    """
+    if model is not None:
+        check_given_model(model)
     name = read_run(run_dir).model if model is None else class_name(model)
     found = guarded(load_model(run_dir) if model is None else model, check_results=True)
     return NamedModel(cast(RetrievalModel, found), name)

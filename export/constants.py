@@ -30,12 +30,24 @@ def freeze(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_B
         elif tensor.dtype in (tf.resource, tf.variant):
             raise InvalidInputError(
                 f"{what}: expected variables and constants only, found that it reads {name} "
-                f"({tensor.dtype.name}). Replace lookup tables and other resources by variables."
+                f"({tensor.dtype.name}). {_advice_of_resource(function)}"
             )
     check_constants(function, what=what, max_constant_bytes=max_constant_bytes)
     # It lists tables of other functions, which were made in the same process: TensorFlow would warn of them.
     function.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
     return convert_variables_to_constants_v2(function, lower_control_flow=False)
+
+
+def _advice_of_resource(function: Any) -> str:
+    graph_def = function.graph.as_graph_def()
+    for nodes in [graph_def.node, *(each.node_def for each in graph_def.library.function)]:
+        if any(node.op.startswith("LookupTable") for node in nodes):
+            return (
+                "A lookup table (StringLookup, IntegerLookup, tf.lookup) cannot run for each item. Of an "
+                "item: cut behind the lookup layer, and store its integer codes as item state "
+                "(docs/your-model.md#item-state). Of the user: look it up in embed_user."
+            )
+    return "Replace resources by variables."
 
 
 def check_constants(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_BYTES) -> None:

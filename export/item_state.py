@@ -29,7 +29,7 @@ def check_item_state(specs: Any) -> None:
         if spec.dtype.name not in _TYPES:
             raise InvalidInputError(
                 f"item_state {name}: expected one of {', '.join(_TYPES)}, found {spec.dtype.name}. Convert "
-                f"it; strings become rows of a vocabulary in embed_item."
+                f"it. Of strings, cut behind the lookup layer, and store its integer codes as item state."
             )
 
 

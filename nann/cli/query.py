@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from nann.cli._console import console, emit, json_option
+from nann.cli._named_inputs import inputs_named
 from nann.cli._numbers import NUMBERS, Parsed
 from nann.errors import InvalidFileError, InvalidInputError
 
@@ -154,7 +155,9 @@ def command(
     with _client_of(targets, model, allow_partial, hedge_after) as client:
         started = time.perf_counter()
         try:
-            result = _ask(client, rows, comm_seq, dict(states), call)
+            state_names = [name for name, _ in states] or ([] if comm_seq is None else ["comm_seq"])
+            with inputs_named(targets[0].split(",")[0], model, call, by_ids=rows, states=state_names):
+                result = _ask(client, rows, comm_seq, dict(states), call)
         except RequestRejectedError as error:
             if error.expected_beams is None:
                 raise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,12 @@ ITEM = "item"
 USER = "user"
 # Names that Keras makes up.
 _NO_NAME = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
+# What Keras warns of where a network was cut: the tensors' names are not the keys. Here the keys count.
+_OF_NAMES = "When providing `inputs` as a dict, all keys in the dict must match"
+_CUT = (
+    "Cut it at its layers into a user network, an item network and a scorer of their outputs "
+    "(docs/your-model.md#bring-your-ranking-model-keras)."
+)
 
 
 def from_keras(
@@ -75,7 +83,7 @@ def load_keras_files(files: Mapping[str, Path], where: Path) -> KerasModel:
             raise InvalidFileError(
                 f"{file}: expected a network of Keras, found no file. Save it by network.save({file.name!r})."
             )
-        with own_code(f"{file}", lambda: "keras.saving.load_model"):
+        with own_code(f"{file}", lambda: "keras.saving.load_model"), _names_known():
             networks[name] = keras.saving.load_model(file, compile=False)
     return from_keras(**networks)
 
@@ -100,6 +108,8 @@ class KerasModel:
         self._inputs = None if scorer is None else _named_inputs(scorer, "scorer")
         self.user_features = {} if user is None else _features(user, user_features)
         self.user_state = self._state()
+        if scorer is None:
+            self._check_vector()
         self.embedding_dim = self._width() if embedding_dim is None else embedding_dim
 
     def embed_user(self, features: Tensors) -> Tensors:
@@ -141,9 +151,32 @@ class KerasModel:
         if wanted is not None and set(wanted) != set(state):
             raise InvalidInputError(
                 f"scorer: expected inputs as the user network's outputs are called, {', '.join(state)}, and "
-                f'"{ITEM}", found {", ".join(self._inputs or [])}. Give both the same names.'
+                f'"{ITEM}", found {", ".join(self._inputs or [])}. {self._advice_of_names(wanted, state)}'
             )
         return {name: tf.TensorSpec(each.shape[1:], each.dtype) for name, each in state.items()}
+
+    def _check_vector(self) -> None:
+        """Raise InvalidInputError where the user network's output is nothing to multiply with an item."""
+        shapes = {name: spec.shape.as_list() for name, spec in self.user_state.items()}
+        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        expected = "user: expected one vector [D], for without a scorer the score is an inner product"
+        if list(shapes.values()) == [[1]]:
+            raise InvalidInputError(f"{expected}, found {found}, as a whole ranking network has it. {_CUT}")
+        if len(shapes) != 1 or len(next(iter(shapes.values()))) != 1:
+            raise InvalidInputError(f"{expected}, found {found}. Give from_keras a scorer.")
+
+    def _advice_of_names(self, wanted: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+        """What to do about a scorer that reads other tensors than the user network makes."""
+        extra = [name for name in wanted if name not in state]
+        if set(extra) & set(self.user_features):
+            return f"A scorer reads no features of the user. {_CUT}"
+        if not extra or len(extra) == len(wanted) == len(state):
+            return "Give both the same names."
+        return (
+            f"What describes the user is an output of the user network by that name. If {', '.join(extra)} "
+            f'describe the item, cut the network behind them, so that "{ITEM}" holds them, or write a class '
+            f"with item_state (docs/your-model.md#item-state)."
+        )
 
     def _state_of(self, outputs: Any) -> Tensors:
         return outputs if isinstance(outputs, Mapping) else {self._name: outputs}
@@ -166,12 +199,48 @@ class KerasModel:
 
 def _without_item(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs of a scorer that are the user's state."""
+    whole = [name for name, tensor in inputs.items() if name == ITEM and not _is_embedding(tensor)]
+    if ITEM not in inputs and any(_is_raw(tensor) for tensor in inputs.values()):
+        whole = list(inputs)
+    if whole:
+        raise InvalidInputError(
+            f'scorer: expected an input called "{ITEM}", the item embedding, float [B, D], found '
+            f"{', '.join(_described_input(name, inputs[name]) for name in whole)}, as a whole ranking "
+            f"network has. {_CUT}"
+        )
     if ITEM not in inputs:
         raise InvalidInputError(
             f'scorer: expected an input called "{ITEM}", the item embedding, found {", ".join(inputs)}. Name '
             f"it: keras.Input([D], name={ITEM!r})."
         )
     return {name: tensor for name, tensor in inputs.items() if name != ITEM}
+
+
+def _is_raw(tensor: Any) -> bool:
+    """Whether an input is a feature: an id, a code or a string."""
+    import tensorflow as tf
+
+    dtype = tf.as_dtype(tensor.dtype)
+    return not (dtype.is_floating or dtype.is_bool)
+
+
+def _is_embedding(tensor: Any) -> bool:
+    return not _is_raw(tensor) and len(tensor.shape) == 2
+
+
+def _described_input(name: str, tensor: Any) -> str:
+    import tensorflow as tf
+
+    sizes = ", ".join("?" if size is None else str(size) for size in tensor.shape)
+    return f"{name} {tf.as_dtype(tensor.dtype).name} [{sizes}]"
+
+
+@contextmanager
+def _names_known() -> Iterator[None]:
+    """Without Keras' warning of the names of a cut network, which its author has read when cutting it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", re.escape(_OF_NAMES))
+        yield
 
 
 def _state_of_scorer(inputs: Mapping[str, Any] | None) -> dict[str, tf.TensorSpec]:

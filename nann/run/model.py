@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from nann.errors import InvalidFileError
+from nann.errors import InvalidFileError, InvalidInputError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -85,13 +85,43 @@ def scores_batches(model: object) -> bool:
     return bool(getattr(model, "batch_score", False))
 
 
+def missing_members(model: object) -> list[str]:
+    """The members of `RetrievalModel` that `model` lacks."""
+    expected = ["user_features", "user_state", "embedding_dim", "embed_user", "embed_item", "score"]
+    return [name for name in expected if not hasattr(model, name)]
+
+
 def check_model(model: object) -> None:
     """Raise InvalidFileError that names the members of `RetrievalModel` that `model` lacks."""
-    expected = ["user_features", "user_state", "embedding_dim", "embed_user", "embed_item", "score"]
-    missing = [name for name in expected if not hasattr(model, name)]
+    missing = missing_members(model)
     if missing:
         raise InvalidFileError(
             f"{type(model).__module__}:{type(model).__qualname__}: expected a retrieval model, found no "
             f"{', '.join(missing)}. See nann.export.RetrievalModel, or give the Keras networks of your model "
             f"to nann.export.from_keras."
         )
+
+
+def check_given_model(model: object) -> None:
+    """Raise InvalidInputError where the argument `model` of an export is no `RetrievalModel`."""
+    kind = type(model)
+    if isinstance(model, type):
+        raise InvalidInputError(
+            f"model: expected a retrieval model, found the class {model.__qualname__}. Give an object: "
+            f"{model.__qualname__}(...)."
+        )
+    missing = missing_members(model)
+    if not missing:
+        return
+    found = f"model: expected a retrieval model, found {kind.__module__}.{kind.__qualname__}"
+    # By name: Keras 2 is a package of its own, tf_keras, which need not be installed.
+    if any(each.__name__ == "Model" and "keras" in each.__module__ for each in kind.__mro__):
+        raise InvalidInputError(
+            f"{found}. Give the networks of a Keras model to nann.export.from_keras: "
+            f"model=from_keras(user=..., item=..., scorer=...). docs/your-model.md says how one network is "
+            f"cut into these."
+        )
+    raise InvalidInputError(
+        f"{found} without {', '.join(missing)}. Give an object with the members of "
+        f"nann.export.RetrievalModel, or Keras networks by nann.export.from_keras."
+    )

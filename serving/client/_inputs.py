@@ -127,6 +127,16 @@ def _as_integers(array: NDArray[Any], dtype: np.dtype[Any], name: str) -> NDArra
     return array.astype(dtype)
 
 
+def one_value_each(values: Any, spec: TensorSpec | None) -> Any:
+    """Return one value per user as [B, 1] where the input has that shape; all others as they are.
+
+    `keras.Input([1])` declares a single number or string so, and callers think of it as one.
+    """
+    if spec is None or spec.shape is None or len(spec.shape) != 2 or spec.shape[1] != 1 or _depth(values) > 1:
+        return values
+    return [[value] for value in (values if _depth(values) else [values])]
+
+
 def as_feature(values: Any, spec: TensorSpec, *, name: str) -> NDArray[Any]:
     """Return the values in the type of the input, [B, ...]; those of one user get the batch dimension."""
     array = as_type(values, numpy_type(spec), name=name)

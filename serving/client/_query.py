@@ -88,9 +88,10 @@ def search_by_ids(
     beams = _inputs.as_level_topn(level_topn)
     if signature is None:
         signature = "retrieve_by_ids" if where is None else "retrieve_by_ids" + _WHERE
-    rows = {name: value for name, value in features.items() if value is not None}
-    if not rows:
+    given = {name: value for name, value in features.items() if value is not None}
+    if not given:
         raise InvalidInputError("top_k_by_ids: give at least one feature, such as item_ids=[[...]]")
+    rows = {name: _inputs.one_value_each(value, spec_of(signature, name)) for name, value in given.items()}
     inputs: dict[str, NDArray[Any]] = {}
     lengths: dict[str, int | None] = {}  # of rows of ids that are padded at the front
     for name, values in rows.items():

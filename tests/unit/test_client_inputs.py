@@ -170,6 +170,31 @@ def test_a_type_that_holds_the_values_is_taken(values: Any, dtype: str, expected
     assert (found.tolist(), found.dtype) == (expected, np.dtype({"float": "float32"}.get(dtype, dtype)))
 
 
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        ([7, 9, 0], "int64", [[7], [9], [0]]),
+        (7, "int64", [[7]]),
+        ([[7], [9]], "int32", [[7], [9]]),
+        (np.array([7, 9]), "int32", [[7], [9]]),
+        ([0.5, 2.0], "float", [[0.5], [2.0]]),
+        (["fr", ""], "string", [["fr"], [""]]),
+        ("fr", "string", [["fr"]]),
+        ([], "int64", [[0]]),
+    ],
+)
+def test_one_value_per_user_is_enough_for_inputs_of_one_column(
+    values: Any, dtype: str, expected: Any
+) -> None:
+    """`keras.Input([1], name="hour")` is [B, 1]."""
+    spec = TensorSpec(dtype, (-1, 1))
+    query = _query.search_by_ids(
+        {"hour": values}, [1, 2], exclude_ids=None, signature=None, spec_of=lambda signature, name: spec
+    )
+    assert query.inputs["hour"].tolist() == expected
+    assert query.users == len(expected)
+
+
 def test_features_of_equal_length_may_be_independent() -> None:
     specs = {name: TensorSpec("int64", (-1, 4)) for name in ("clicks", "cities", "item_ids", "cate_ids")}
 

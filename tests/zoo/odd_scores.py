@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -276,7 +277,7 @@ class ScoreReadsTable(Tiny):
         return self.dot(user_state, item_embs) + tf.gather(self.bias, bucket)
 
 
-@odd(answered(r"\bscore\b", "table|resource"))
+@odd(refused(r"\bscore\b", "table", "behind the lookup layer", "item state"))
 class ScoreReadsHashTable(Tiny):
     def build(self) -> None:
         keys = tf.range(10, dtype=tf.int64)
@@ -286,6 +287,32 @@ class ScoreReadsHashTable(Tiny):
     def score(self, user_state: Tensors, item_embs: Any) -> Any:
         bucket = tf.cast(tf.abs(item_embs[:, 0]) * 3, tf.int64)
         return self.dot(user_state, item_embs) + self.bias.lookup(bucket)
+
+
+@odd(refused(r"\bscore\b", "lookup table", "behind the lookup layer", "item state"))
+class ScoreLooksUpItsItemState(Tiny):
+    """A brand by its id: an IntegerLookup that runs for each item."""
+
+    item_state: ClassVar[Any] = {"brand": tf.TensorSpec([], tf.int64)}
+
+    def build(self) -> None:
+        self.lookup = layers.IntegerLookup(vocabulary=[300, 100, 200])
+        self.bias = tf.Variable(tf.range(4.0))
+
+    def score(self, user_state: Tensors, item_embs: Any, item_state: Any) -> Any:
+        return self.dot(user_state, item_embs) + tf.gather(self.bias, self.lookup(item_state["brand"]))
+
+    @classmethod
+    def prepare(cls, run: Path) -> None:
+        np.save(run / "embeddings/item_state_brand.npy", np.full(N, 200, np.int64))
+
+
+@odd(refused("item_state brand", "string", "behind the lookup layer"))
+class ItemStateIsString(Tiny):
+    item_state: ClassVar[Any] = {"brand": tf.TensorSpec([], tf.string)}
+
+    def score(self, user_state: Tensors, item_embs: Any, item_state: Any) -> Any:
+        return self.dot(user_state, item_embs)
 
 
 @odd(refused(r"\bscore\b", "--max-constant-bytes"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -188,51 +187,6 @@ def test_one_ranking_network_is_cut_at_its_layers(run: Path, tmp_path: Path) -> 
     one_user = [tf.constant([[5, 8]] * len(rows)), tf.constant(["fr"] * len(rows))]
     expected = ctr([*one_user, tf.constant(rows), tf.constant(prices[rows - 1])], training=False)
     np.testing.assert_allclose(found["scores"][0], expected[:, 0], rtol=1e-5)
-
-
-def _other_features() -> Any:
-    a, b = keras.Input([2], name="a"), keras.Input([2], name="b")
-    two = keras.Model([a, b], a + b)
-    return from_keras(user=two, user_features={"a": tf.TensorSpec([2]), "c": tf.TensorSpec([2])})
-
-
-def _unnamed() -> Any:
-    return from_keras(user=keras.Sequential([keras.Input([L]), layers.Dense(E)]))
-
-
-def _without_item() -> Any:
-    x = keras.Input([E], name="candidate")
-    return from_keras(scorer=keras.Model({"candidate": x}, layers.Dense(1)(x)))
-
-
-def _other_names() -> Any:
-    networks = _networks()
-    item, profile = keras.Input([E], name="item"), keras.Input([L, E], name="profile")
-    other = keras.Input([E], name="other")
-    score = layers.Dense(1)(item + ops.mean(profile, axis=1) + other)
-    return from_keras(user=networks["user"], scorer=keras.Model([item, profile, other], score))
-
-
-class _Subclassed(keras.Model):
-    def call(self, inputs: Any) -> Any:
-        return inputs
-
-
-@pytest.mark.parametrize(
-    ("make", "text"),
-    [
-        (_unnamed, "expected inputs with names"),
-        (_other_features, "user_features: expected the inputs of the user network, a, b, found a, c"),
-        (_without_item, 'expected an input called "item"'),
-        (_other_names, "expected inputs as the user network's outputs are called"),
-        (lambda: from_keras(user=_Subclassed()), "user_features="),
-        (lambda: from_keras(scorer=lambda x: x), "expected a keras.Model"),
-        (from_keras, "found neither"),
-    ],
-)
-def test_networks_that_do_not_fit_are_named(make: Callable[[], Any], text: str) -> None:
-    with pytest.raises(InvalidInputError, match=text):
-        make()
 
 
 class _Functions(tf.Module):

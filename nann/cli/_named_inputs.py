@@ -1,0 +1,80 @@
+"""What a refused query says of the names of its inputs, by what the model's signature takes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from nann.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from nann.serving.client import ModelMetadata
+
+# Filled in by the client, or options of their own.
+_NO_FEATURES = {"level_topn", "exclude_ids", "filter"}
+
+
+@contextmanager
+def inputs_named(
+    target: str, model: str, call: dict[str, Any], *, by_ids: Iterable[str], states: Iterable[str]
+) -> Iterator[None]:
+    """Within, a query that is refused for the names of its inputs ends in a list of those of the model.
+
+    target, model:  a server of the model, perhaps of one shard, and the model's name.
+    call:           the arguments of the query.
+    by_ids, states: the names that it sends, of features or of the user's state.
+    """
+    from nann.serving.client import NannClient, NannClientError, RequestRejectedError
+
+    try:
+        yield
+    except (RequestRejectedError, InvalidInputError) as error:
+        names = [*by_ids] or [*states]
+        signature = ("retrieve_by_ids" if [*by_ids] else "retrieve") + ("_where" if call["where"] else "")
+        try:
+            with NannClient(target, model=model) as client:
+                metadata = client.metadata(version=call["version"], timeout=call["timeout"])
+        except NannClientError:
+            raise error from None
+        _check_names(metadata, signature, names, "--feature" if [*by_ids] else "--state", error)
+        raise
+
+
+def _check_names(
+    metadata: ModelMetadata, signature: str, names: list[str], option: str, error: Exception
+) -> None:
+    """Raise InvalidInputError where `names` are not those of the signature."""
+    if signature not in metadata.signatures:
+        if not names or signature.endswith("_where"):
+            return
+        raise InvalidInputError(
+            f"{option}: expected a model that embeds its users, found no signature {signature}. Give the "
+            f"user by state (--comm-seq, --state)."
+        ) from error
+    inputs = metadata.signatures[signature].inputs
+    features = [
+        name
+        for name in inputs
+        if name not in _NO_FEATURES and name.removesuffix("_length") not in set(inputs) - {name}
+    ]
+    unknown = [name for name in names if name not in inputs]
+    missing = [name for name in features if name not in names]
+    if not unknown and (not missing or not names):
+        return
+    wrong = ", ".join(unknown) if unknown else f"no {', '.join(missing)}"
+    like = (unknown or missing)[0]
+    nearest = sorted(features, key=lambda name: -difflib.SequenceMatcher(None, like, name).ratio())
+    described = ", ".join(
+        f"{name} {inputs[name].dtype} {_shape(inputs[name].shape)}".rstrip() for name in nearest
+    )
+    raise InvalidInputError(
+        f"{option}: expected the inputs of the model's {signature}, found {wrong}. It takes {described}."
+    ) from error
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    """The shape of one user: "[20]", "[any length]", and nothing for one value."""
+    sizes = [] if shape is None else [str(size) if size >= 0 else "any length" for size in shape[1:]]
+    return f"[{', '.join(sizes)}]" if sizes else ""
