@@ -247,11 +247,25 @@ void BeamSearch::KeepEntryPoints() {
   candidates_.resize(kept);
 }
 
+void BeamSearch::MergeEntryPoints(int64_t width) {
+  const bool width_is_fixed = !filtering_ && !graph_->deletions().any();
+  if (width_is_fixed && width < static_cast<int64_t>(waiting_.size())) {
+    std::nth_element(waiting_.begin(), waiting_.begin() + width, waiting_.end(), Better{graph_->item_ids()});
+    candidates_.assign(waiting_.begin(), waiting_.begin() + width);
+    waiting_.erase(waiting_.begin(), waiting_.begin() + width);
+  } else {
+    candidates_.swap(waiting_);
+    waiting_.clear();
+  }
+  pool_.Merge(&candidates_);
+}
+
 void BeamSearch::EnterLevel(int level) {
   level_ = level;
   if (adaptive()) {
-    if (level == 0) pool_.Merge(&waiting_);
-    pool_.BeginLevel(WidestBeam(level, beam_ + 1));
+    const int64_t width = WidestBeam(level, beam_ + 1);
+    if (level == 0) MergeEntryPoints(width);
+    pool_.BeginLevel(width);
     beam_ += graph_->hops(level);
   } else {
     visited_.Clear();
@@ -327,7 +341,9 @@ void BeamSearch::KeepBest(int64_t k, std::vector<Candidate>* candidates) const {
 
 void BeamSearch::EndLevel() {
   if (adaptive()) {
-    if (level_ == 0) pool_.CopyTo(&results_);
+    if (level_ > 0) return;
+    pool_.Merge(&waiting_);
+    pool_.CopyTo(&results_);
   } else if (level_ > 0 && level_ < graph_->num_levels()) {
     // The beam of the last hop also bounds what the level below starts with.
     KeepBest(level_topn_[beam_], &results_);

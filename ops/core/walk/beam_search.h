@@ -158,6 +158,9 @@ class BeamSearch {
   void KeepBest(int64_t k, std::vector<Candidate>* candidates) const;
   // Ends the search: results_ are left, of which some may not be selected.
   void Finish();
+  // Moves entry points from waiting_ to the pool, as level 0 begins: those that may be expanded, which are
+  // among the best `width`. The others are merged when it ends, most of them then too bad to be sorted.
+  void MergeEntryPoints(int64_t width);
   // Sets candidates_ to what the next hop expands; false when the level has ended.
   bool BeginHop();
   // Sets frontier_ to the new neighbours of candidates_.

@@ -29,10 +29,34 @@ void CandidatePool::Merge(std::vector<Candidate>* candidates) {
   }
   if (candidates->empty()) return;
   if (deletions_.any()) {
-    KeepTopLive(size_, item_ids_, deletions_, candidates);
+    MergeLive(candidates);
   } else {
-    KeepTopSorted(size_, item_ids_, candidates);
+    MergeAll(candidates);
   }
+}
+
+void CandidatePool::MergeAll(std::vector<Candidate>* candidates) {
+  const Better better{item_ids_};
+  KeepTopSorted(size_, item_ids_, candidates);
+  // What is better than the best of the new ones stays where it is: late in a walk, nearly all.
+  const auto is_better = [&](const Entry& entry, const Candidate& c) { return better(entry.candidate, c); };
+  const auto first = std::lower_bound(entries_.begin(), entries_.end(), candidates->front(), is_better);
+  first_unexpanded_ = std::min(first_unexpanded_, static_cast<size_t>(first - entries_.begin()));
+  merged_.assign(first, entries_.end());
+  entries_.erase(first, entries_.end());
+  size_t old = 0, added = 0;
+  while (static_cast<int64_t>(entries_.size()) < size_ &&
+         (old < merged_.size() || added < candidates->size())) {
+    const bool take_old = added == candidates->size() ||
+                          (old < merged_.size() && is_better(merged_[old], (*candidates)[added]));
+    entries_.push_back(take_old ? merged_[old++] : NewEntry((*candidates)[added++]));
+  }
+  live_ = size();
+}
+
+void CandidatePool::MergeLive(std::vector<Candidate>* candidates) {
+  const Better better{item_ids_};
+  KeepTopLive(size_, item_ids_, deletions_, candidates);
   merged_.clear();
   size_t old = 0, added = 0;
   first_unexpanded_ = 0;

@@ -54,6 +54,10 @@ class CandidatePool {
     bool deleted;
   };
 
+  // Merge, where no item is deleted, and where some are.
+  void MergeAll(std::vector<Candidate>* candidates);
+  void MergeLive(std::vector<Candidate>* candidates);
+
   Entry NewEntry(const Candidate& candidate) const {
     return {candidate, false, deletions_.any() && deletions_.Contains(candidate.position)};
   }
