@@ -84,6 +84,12 @@ def filtered_search(
         return otherwise(*arguments)
 
     found = proxy_search(
-        *request, proxy=proxy, expand=expand, selected=selected, count=count, otherwise=instead
+        *request,
+        proxy=proxy,
+        expand=expand,
+        selected=selected,
+        count=count,
+        filtering=True,
+        otherwise=instead,
     )
     return *found, gave_up and fewer_than_walked

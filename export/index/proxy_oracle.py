@@ -31,12 +31,10 @@ Search = Callable[..., tuple[npt.NDArray[np.int64], Scores, int]]
 
 # Rules that count results count at least this many: with fewer, the walk stops before it has seen enough.
 LEAST_RULE_K = 200
-# The widest survey for selected items, in widths of that for all; and what it guesses for, per kept item.
-WIDEST_SURVEY, GUESSES_PER_KEPT = 16, 4
-# Items that such a survey keeps at most, unless the beams ask for more.
-MOST_SURVEYED = 65_536
-# Selected candidates per result that rules count.
-CANDIDATES_PER_RESULT = 4
+# The widest survey for selected items, in widths of that for all, and in items unless the beams ask for more.
+WIDEST_SURVEY, MOST_SURVEYED = 16, 65_536
+# What the survey guesses for, per kept item; and selected candidates per result that rules count.
+GUESSES_PER_KEPT, CANDIDATES_PER_RESULT = 4, 4
 # Rounds end where less than this part of a batch is a result: of all items, and of selected ones.
 LEAST_PART, LEAST_PART_OF_SELECTED = 2, 8
 # Candidates that a scan keeps at least.
@@ -77,6 +75,7 @@ def proxy_search(
     expand: int,
     selected: npt.NDArray[np.bool_] | None = None,
     count: int | None = None,
+    filtering: bool = False,
     otherwise: Search | None = None,
 ) -> tuple[npt.NDArray[np.int64], Scores, int]:
     """The proxy walk for one user.
@@ -85,6 +84,7 @@ def proxy_search(
                finite or all equal.
     selected:  bool [N], the items that a filter and `exclude_ids` leave; None: those that `exclude_ids` do.
     count:     how many of `selected` there are, where it is known.
+    filtering: whether `selected` leaves out so many that the walk has to look for the others.
     otherwise: what is searched in place of the adaptive or fixed walk.
 
     The other arguments, the results and the errors are those of `beam_search`.
@@ -95,11 +95,12 @@ def proxy_search(
     if selected is None:
         selected = ~np.isin(item_ids, np.asarray(exclude_ids, np.int64))
         count = int(selected.sum())
-    if count == graph.meta.num_items:
-        selected = None
+    selected = None if count == graph.meta.num_items else selected
     groups, positions = np.divmod(proxy.samples, proxy.base_items or graph.meta.num_items)
     anchors, *clusters = [positions[groups == group] for group in range(groups[-1] + 1)]
-    walk = _Walk(graph, item_ids, score_fn, proxy.walk, proxy.features, width, keep, selected, count)
+    walk = _Walk(
+        graph, item_ids, score_fn, proxy.walk, proxy.features, width, keep, selected, count, filtering
+    )
     if not walk.score_anchors(anchors.tolist()):
         walked = functools.partial(adaptive_search, expand=expand) if expand else beam_search
         found = (otherwise or walked)(graph, item_ids, score_fn, level_topn, exclude_ids)
@@ -125,6 +126,7 @@ class _Walk:
     keep: int
     selected: npt.NDArray[np.bool_] | None
     count: int | None
+    filtering: bool
     scored: list[int] = field(default_factory=list)
     scores: Scores = field(default_factory=lambda: np.zeros(0, np.float32))
     mean: float = 0.0
@@ -209,13 +211,22 @@ class _Walk:
     def candidates_wanted(self) -> int:
         """How many candidates the rounds start with."""
         width = self.width * self.proxy.survey
-        return width if self.selected is None else max(width, CANDIDATES_PER_RESULT * self.keep)
+        return max(width, CANDIDATES_PER_RESULT * self.keep) if self.filtering else width
+
+    @property
+    def widest_survey(self) -> int:
+        """How many items the survey keeps, so that as many are selected as there are to be candidates."""
+        width = self.candidates_wanted
+        widest = max(width, min(WIDEST_SURVEY * width, MOST_SURVEYED))
+        if self.count is None:
+            return widest
+        return min(widest, width + self.graph.meta.num_items - self.count)
 
     def candidates(self) -> list[int]:
         """Step 3: the best by the guess that nobody scored, of those that the survey meets or of all."""
         width, taken = self.candidates_wanted, set(self.scored)
         looked_at = GUESSES_PER_KEPT * width * self.graph.meta.num_items
-        if self.count is not None and self.selected is not None and self.count**2 <= looked_at:
+        if self.filtering and self.count is not None and self.count**2 <= looked_at:
             return self.scan()
         pool = self.survey()
         if self.selected is not None:
@@ -234,11 +245,8 @@ class _Walk:
 
     def survey(self) -> list[int]:
         """An adaptive walk by the guess alone. Returns the best that it met."""
-        level, width = self.graph.levels[0], self.candidates_wanted
-        size = width
-        if self.selected is not None:
-            size = max(width, min(WIDEST_SURVEY * width, MOST_SURVEYED))
-        wanted = width
+        level, wanted, size = self.graph.levels[0], self.candidates_wanted, self.widest_survey
+        width = wanted
         seen = dict.fromkeys(self.scored)
         pool = self.best(self.scored, self.guesses(self.scored), size)
         values = dict(zip(self.scored, self.guesses(self.scored), strict=True))
@@ -272,7 +280,7 @@ class _Walk:
             taken = set(chosen)
             candidates = [p for p in candidates if p not in taken]
             fresh = int((scores > kth).sum())
-            part = LEAST_PART if self.selected is None else LEAST_PART_OF_SELECTED
+            part = LEAST_PART_OF_SELECTED if self.filtering else LEAST_PART
             if len(self.scored) >= self.keep + batch and part * fresh < batch:
                 break
 
@@ -288,9 +296,8 @@ class _Walk:
         guess = dict(zip(self.scored, self.guesses(self.scored), strict=True))
         variance = self._first_variance()
         size = max(2 * self.keep, self.width)
-        selected = self.is_selected(self.scored)
-        known = [p for p, own in zip(self.scored, selected, strict=True) if own and not np.isnan(value[p])]
-        pool = self._best_scored(known, value, size)
+        known = ~np.isnan(self.scores) & self.is_selected(self.scored)
+        pool = self._best_scored(np.array(self.scored)[known].tolist(), value, size)
         expanded: set[int] = set()
         residuals: dict[int, list[float]] = {}  # pending: sum of the residuals around it, and their number
         while True:

@@ -85,6 +85,20 @@ def test_answers_are_the_oracles_on_base_and_overlay(data: st.DataObject) -> Non
         np.testing.assert_array_equal(scores[row], wanted)
 
 
+def test_one_deletion_costs_the_proxy_walk_what_none_costs(tmp_path: Path) -> None:
+    case = make_case(tmp_path, 1, num_items=2000, proxy=True)
+    assert case.proxy is not None
+    options = {"level_topn": np.array([9, 60, 60, 60, 60, 10], np.int32), **walk_options("proxy", case)}
+    index = nann.ops.IndexResource(**case.arguments())
+    users = np.array([[1, -2, 1]], np.float32)
+    without = search(index, users, **options)
+    case.add_random_segment(new=0, changed=0, deleted=1)
+    case.publish_all()
+    wait_for_segment(index, 1)
+    found = search(index, users, **options)
+    assert 0.9 <= int(found.items_scored[0]) / int(without.items_scored[0]) <= 1.1
+
+
 def test_a_segment_is_seen_while_it_serves_and_the_thread_ends_with_the_index(tmp_path: Path) -> None:
     case = make_case(tmp_path, 1)
     arguments = case.arguments()

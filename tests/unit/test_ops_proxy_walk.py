@@ -103,6 +103,21 @@ def test_good_features_find_the_best_for_few_scores() -> None:
     assert int(found.items_scored[0]) < 700
 
 
+@pytest.mark.parametrize(("rank", "least", "most"), [(-1, 1.0, 1.0), (0, 0.9, 1.1)], ids=["worst", "best"])
+def test_one_exclusion_costs_what_none_costs(rank: int, least: float, most: float) -> None:
+    corpus = random_corpus(1, num_items=6000, degree=12)
+    corpus.item_embs[:] = np.random.default_rng(0).integers(-99, 99, corpus.item_embs.shape)
+    proxy = proxy_of(corpus, np.random.default_rng(1), good=0.9, noise=0.1, survey=8, slack=1.0)
+    users = np.array([[1, -2, 1]], np.float32)
+    ranked = corpus.item_ids[np.argsort(-(corpus.item_embs @ users[0]), kind="stable")]
+    without = walk_all(corpus, proxy, users, BEAMS)
+    found = walk_all(corpus, proxy, users, BEAMS, ranked[[[rank]]])
+    assert_is_oracles(found, corpus, proxy, users, BEAMS, ranked[[[rank]]])
+    assert least <= int(found.items_scored[0]) / int(without.items_scored[0]) <= most
+    expected = [item for item in without.ids[0].numpy() if item != ranked[rank]]
+    np.testing.assert_array_equal(found.ids[0][: len(expected)], expected)
+
+
 @pytest.mark.parametrize("user", [[0, 0, 0], [0, 0, 9]], ids=["constant", "not finite"])
 def test_scores_that_say_nothing_are_walked_adaptively(user) -> None:
     corpus = random_corpus(2, num_items=400, degree=8)

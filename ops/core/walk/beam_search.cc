@@ -176,7 +176,7 @@ void BeamSearch::StartProxyWalk() {
   if (proxy_ == nullptr) proxy_ = std::make_unique<ProxyWalk>(capacity_);
   in_proxy_walk_ = true;
   proxy_->Start(graph_, *options_.proxy, WidthOfLevel0(), level_topn_.back(),
-                selector_.SelectsAll() ? nullptr : &selector_);
+                selector_.SelectsAll() ? nullptr : &selector_, filtering_);
   frontier_.assign(proxy_->frontier().begin(), proxy_->frontier().end());
 }
 

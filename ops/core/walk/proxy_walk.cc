@@ -68,10 +68,11 @@ absl::Status CheckProxyOptions(const ProxyOptions& options, int32_t num_items) {
 }
 
 void ProxyWalk::Start(const Graph* graph, const ProxyOptions& options, int64_t width, int64_t results,
-                      const ItemSelector* selector) {
+                      const ItemSelector* selector, bool filtering) {
   graph_ = graph;
   options_ = options;
   selector_ = selector;
+  filtering_ = filtering;
   width_ = width;
   keep_ = std::max(results, kLeastKeep);
   gave_up_ = scanned_ = false;
@@ -198,8 +199,7 @@ void ProxyWalk::Survey() {
   fresh.clear();
   for (const Candidate& candidate : scored_) fresh.push_back(candidate.position);
   const int64_t width = CandidatesWanted();
-  const int64_t widest = std::max(width, std::min(kWidestSurvey * width, kMostSurveyed));
-  pool_.Reset(selector_ == nullptr ? width : widest, graph_->item_ids());
+  pool_.Reset(WidestSurvey(width), graph_->item_ids());
   pool_.BeginLevel(width);
   MergeGuesses(fresh);
   while (selector_ == nullptr ? pool_.TakeUnexpanded(kSurveyExpand, &candidates_)
@@ -216,7 +216,14 @@ void ProxyWalk::Survey() {
 
 int64_t ProxyWalk::CandidatesWanted() const {
   const int64_t width = options_.survey * width_;
-  return selector_ == nullptr ? width : std::max(width, kCandidatesPerResult * keep_);
+  return filtering_ ? std::max(width, kCandidatesPerResult * keep_) : width;
+}
+
+int64_t ProxyWalk::WidestSurvey(int64_t width) const {
+  if (selector_ == nullptr) return width;
+  const int64_t widest = std::max(width, std::min(kWidestSurvey * width, kMostSurveyed));
+  if (selector_->count() == ItemSelector::kUnknown) return widest;
+  return std::min(widest, width + graph_->num_items() - selector_->count());
 }
 
 bool ProxyWalk::ScanCostsLess() const {
@@ -242,7 +249,7 @@ void ProxyWalk::Scan() {
 }
 
 void ProxyWalk::FindCandidates() {
-  if (selector_ != nullptr && ScanCostsLess()) return Scan();
+  if (filtering_ && ScanCostsLess()) return Scan();
   Survey();
   pool_.CopyTo(&candidates_);
   if (selector_ == nullptr) return;
@@ -286,7 +293,7 @@ void ProxyWalk::ChooseRound() {
 
 bool ProxyWalk::RoundsHaveEnded() const {
   const int64_t scored = static_cast<int64_t>(scored_.size());
-  const int64_t part = selector_ == nullptr ? kLeastPart : kLeastPartOfSelected;
+  const int64_t part = filtering_ ? kLeastPartOfSelected : kLeastPart;
   const bool finds_little = part * fresh_ < options_.batch;
   return (scored >= keep_ + options_.batch && finds_little) || scored >= kMostScored * keep_;
 }

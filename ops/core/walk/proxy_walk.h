@@ -54,8 +54,10 @@ class ProxyWalk {
 
   // `graph` must live until the walk is done. `width`: how many of the best are expanded by true scores.
   // `results`: how many the caller needs. `selector`: null selects all items; it must live as long.
+  // `filtering`: whether it leaves out so many that the walk has to look for the others. Where it leaves out
+  // few, the walk is that of all items, which scores and returns selected ones.
   void Start(const Graph* graph, const ProxyOptions& options, int64_t width, int64_t results,
-             const ItemSelector* selector = nullptr);
+             const ItemSelector* selector = nullptr, bool filtering = false);
 
   bool done() const { return step_ == Step::kDone; }
   // Whether the walk is done without results: another walk must answer.
@@ -86,9 +88,12 @@ class ProxyWalk {
   void FindCandidates();
   // How many candidates the rounds start with.
   int64_t CandidatesWanted() const;
+  // How many items the survey keeps, so that `width` of them are selected.
+  int64_t WidestSurvey(int64_t width) const;
   // Sets pool_ to the best items that the survey meets.
   void Survey();
-  // Whether to guess for every selected item costs less than to meet enough of them in the survey.
+  // With a selector: whether to guess for every selected item costs less than to meet enough of them in the
+  // survey.
   bool ScanCostsLess() const;
   // Sets pool_ to the best of all selected items.
   void Scan();
@@ -107,6 +112,7 @@ class ProxyWalk {
   const Graph* graph_ = nullptr;
   ProxyOptions options_;
   const ItemSelector* selector_ = nullptr;  // Null: all items are selected.
+  bool filtering_ = false;                  // False without a selector.
   int64_t width_ = 0;
   int64_t keep_ = 0;  // Rules that count results count this many.
   Step step_ = Step::kDone;
