@@ -14,6 +14,7 @@ from nann.lazy import lazy_names
 if TYPE_CHECKING:
     from nann.export._check import check_run as check_run
     from nann.export._export_model import export_model as export_model
+    from nann.export._options import TARGET_AGREEMENT as TARGET_AGREEMENT
     from nann.export._options import ExportOptions as ExportOptions
     from nann.export._options import Tuning as Tuning
     from nann.export._shards import export_shards as export_shards
@@ -43,7 +44,7 @@ __getattr__ = lazy_names(
     {
         "nann.export._check": ("check_run",),
         "nann.export._export_model": ("export_model",),
-        "nann.export._options": ("ExportOptions", "Tuning"),
+        "nann.export._options": ("TARGET_AGREEMENT", "ExportOptions", "Tuning"),
         "nann.export._shards": ("export_shards", "shard_dirs", "shard_level_topn", "shard_of_items"),
         "nann.export._vectors": ("export_faiss", "export_vectors"),
         "nann.export._verify_model": ("verify_model",),

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidInputError
+from nann.export import TARGET_AGREEMENT
 from nann.export.agreement import overlap, worst_share, worst_users
 from nann.export.loaded import loaded
 from nann.export.manifest import read_manifest
@@ -58,32 +59,54 @@ class SweepPoint:
     items_scored: float
     milliseconds: float
 
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
 
 @dataclass(frozen=True)
 class Sweep:
-    """The result: the points, walk after walk, each with the narrowest beams first."""
+    """The result.
+
+    Attributes:
+      k, items, users: length of the lists, size of the corpus, number of measured users.
+      model: the measured export; None for temporary ones.
+      target: the agreement that `recommended` reaches.
+      recommended: the fastest point whose agreement is at least `target`; None when no point reaches it.
+      points: walk after walk, each with the narrowest beams first.
+    """
 
     k: int
     items: int
     users: int
     model: str | None
+    target: float
+    recommended: SweepPoint | None
     points: tuple[SweepPoint, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        content = asdict(self)
-        for point in content["points"]:
-            point["level_topn"], point["worst_users"] = list(point["level_topn"]), list(point["worst_users"])
-        return {**content, "points": list(content["points"])}
+        recommended = None if self.recommended is None else self.recommended.to_json()
+        points = [point.to_json() for point in self.points]
+        return {**asdict(self), "recommended": recommended, "points": points}
+
+
+def cheapest(points: Sequence[SweepPoint], target: float) -> SweepPoint | None:
+    """The fastest point that reaches `target`; of equally fast ones that which scores fewer items."""
+    enough = [point for point in points if point.agreement >= target]
+    return min(enough, key=lambda point: (point.milliseconds, point.items_scored), default=None)
 
 
 def sweep(
     run_dir: Path,
     options: EvaluateOptions | None = None,
     *,
+    target: float = TARGET_AGREEMENT,
     on_progress: OnProgress | None = None,
 ) -> Sweep:
     """Measure walks and beams on the users of the run's data set, and write `RUN/sweep.json`.
+
+    The result recommends the fastest of them whose agreement is at least `target`, a share in (0, 1].
 
     With `options.model_dir` the beams of that export are swept; its walk is what it was exported with.
     Without it a temporary export is made for each walk, or for `options.walk` alone. All beams of level 0 get
@@ -99,17 +122,20 @@ def sweep(
         raise InvalidInputError(
             "level_topn: expected none for a sweep, which tries beams of its own. Leave it out."
         )
+    if not 0.0 < target <= 1.0:
+        raise InvalidInputError(f"target: expected a share in (0, 1], found {target}. Correct it.")
     report = on_progress or ignore_progress
     dataset = read_run_dataset(run_dir)
     examples, _ = choose_users(dataset, most=options.max_users, seed=options.seed)
     truth = _Truth(run_dir, dataset, examples, options, report)
-    points = [
+    points = tuple(
         point
         for each in _exports(run_dir, options)
         for point in _points_of_export(run_dir, dataset, examples, each, truth, report)
-    ]
+    )
     model = None if options.model_dir is None else str(options.model_dir)
-    result = Sweep(options.k, dataset.num_items, len(examples), model, tuple(points))
+    recommended = cheapest(points, target)
+    result = Sweep(options.k, dataset.num_items, len(examples), model, target, recommended, points)
     write_json(run_dir / SWEEP_FILE, result.to_json())
     return result
 

@@ -11,7 +11,7 @@ from nann.errors import MissingDependencyError
 from nann.files import staged_file
 
 if TYPE_CHECKING:
-    from nann.training import Sweep
+    from nann.training import Sweep, SweepPoint
 
 _SHOWN_USERS = 5
 
@@ -41,6 +41,25 @@ def sweep_table(found: Sweep) -> Table:
         f"{walk} {users}" for walk, users in widest.items()
     )
     return table
+
+
+def recommendation(found: Sweep) -> str:
+    """The fastest walk and beams that reach the target, as options of `nann export`."""
+    point = found.recommended
+    if point is None:
+        best = max(found.points, key=lambda each: each.agreement)
+        return (
+            f"None reaches an agreement of {found.target:g}; the best is {best.agreement:.3f}, of the "
+            f"{best.walk} walk with {_beams(best)}."
+        )
+    return (
+        f"Fastest with an agreement of {found.target:g} or more: the {point.walk} walk with {_beams(point)} "
+        f"({point.agreement:.3f}, {point.items_scored:,.0f} items scored, {point.milliseconds:.2f} ms)."
+    )
+
+
+def _beams(point: SweepPoint) -> str:
+    return f"--level-topn {','.join(map(str, point.level_topn))}"
 
 
 def plot_sweep(found: Sweep, path: Path) -> None:
@@ -73,6 +92,19 @@ def plot_sweep(found: Sweep, path: Path) -> None:
             axis.set_xscale("log")
             plain_log_ticks(axis.xaxis)
             axis.set_xlabel(label)
+            axis.axhline(found.target, color="grey", linewidth=0.8)
+            if found.recommended is not None:
+                point = found.recommended
+                axis.plot(
+                    getattr(point, cost),
+                    point.agreement,
+                    color="black",
+                    marker="o",
+                    markersize=12,
+                    fillstyle="none",
+                    linestyle="none",
+                    label=f"fastest with {found.target:g}",
+                )
         axes[0].set_ylabel(f"agreement@{found.k} with brute force")
         axes[1].legend(loc="lower right", fontsize=8)
         with staged_file(path) as staged:

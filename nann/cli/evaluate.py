@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from nann.cli._console import console, emit, import_tensorflow, json_option, progress
+from nann.cli._console import console, emit, import_tensorflow, json_option, print_text, progress
 from nann.cli._numbers import NUMBERS
-from nann.cli._sweep import plot_sweep, some_users, sweep_table
+from nann.cli._sweep import plot_sweep, recommendation, some_users, sweep_table
 
 if TYPE_CHECKING:
-    from nann.training import Evaluation
+    from nann.training import Evaluation, Sweep
 
 
 @click.command()
@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     "--sweep",
     is_flag=True,
     help="Measure agreement with brute force, items scored and milliseconds for several walks and beams: of "
-    "--model, or of a temporary export for each walk. Writes RUN/sweep.json and a plot.",
+    "--model, or of a temporary export for each walk; recommend the fastest that reaches --target. Writes "
+    "RUN/sweep.json and a plot.",
 )
+@click.option("--target", type=float, help="Agreement that the sweep's choice must reach.  [default: 0.98]")
 @click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -59,6 +61,7 @@ def command(
     users: int,
     seed: int,
     sweep: bool,
+    target: float | None,
     plot: Path | None,
     as_json: bool,
 ) -> None:
@@ -69,9 +72,11 @@ def command(
     """
     if walk is not None and model_dir is not None:
         raise click.UsageError("--walk is of a temporary export: leave out --model.")
-    if plot is not None and not sweep:
-        raise click.UsageError("--plot needs --sweep.")
+    for name, value in (("--plot", plot), ("--target", target)):
+        if value is not None and not sweep:
+            raise click.UsageError(f"{name} needs --sweep.")
     import_tensorflow()
+    from nann.export import TARGET_AGREEMENT
     from nann.training import EvaluateOptions, evaluate
     from nann.training import sweep as sweep_walks
 
@@ -86,13 +91,19 @@ def command(
     )
     if sweep:
         with progress(as_json) as on_progress:
-            points = sweep_walks(run_dir, options, on_progress=on_progress)
-        plot_sweep(points, plot or run_dir / "sweep.png")
-        emit(as_json, points.to_json(), lambda: console.print(sweep_table(points)))
+            wanted = TARGET_AGREEMENT if target is None else target
+            found = sweep_walks(run_dir, options, target=wanted, on_progress=on_progress)
+        plot_sweep(found, plot or run_dir / "sweep.png")
+        emit(as_json, found.to_json(), lambda: _render_sweep(found))
         return
     with progress(as_json) as on_progress:
         result = evaluate(run_dir, options, on_progress=on_progress)
     emit(as_json, result.to_json(), lambda: console.print(_table(result)))
+
+
+def _render_sweep(found: Sweep) -> None:
+    console.print(sweep_table(found))
+    print_text(recommendation(found))
 
 
 def _table(result: Evaluation) -> Table:

@@ -15,9 +15,14 @@ from click.testing import CliRunner
 
 from nann.cli import main
 from nann.export import GraphIndex, Level, write_index
+from nann.export.loaded import loaded
+from nann.export.manifest import read_manifest
 from nann.ops import IndexMeta
 from nann.run import load_model
-from nann.training import read_dataset
+from nann.training import SweepPoint, read_dataset
+from nann.training._asked import choose_users, scores_of_users
+from nann.training._sweep import cheapest
+from nann.training.ranking import ItemScorer, states_before
 from support.command import run_json
 
 # Each user stays in one of 20 clusters. A model that reads the history ranks the user's cluster first:
@@ -258,6 +263,20 @@ def test_an_export_is_measured_as_it_serves(folder: Path, tmp_path: Path) -> Non
     assert result["items_scored_mean"] == 400
 
 
+def test_brute_force_scores_every_item_as_the_model_does(folder: Path, tmp_path: Path) -> None:
+    """By the export's native executor, against the model's own function."""
+    run, model_dir = folder / "run", tmp_path / "1"
+    run_json("export", "--run", run, "--out", model_dir, "--walk", "fixed", "--level-topn", "30,1,7")
+    assert read_manifest(model_dir)["scorer"]["executor"] == "native"
+    dataset, model = read_dataset(folder / "data"), load_model(run)
+    examples, _ = choose_users(dataset, most=5, seed=0)
+    scorer = ItemScorer(model, np.load(run / "embeddings" / "item_embs.npy"))
+    expected = [scorer.scores(state, np.arange(400)) for state in states_before(model, dataset, examples)]
+    with loaded(model_dir) as exported:
+        found = list(scores_of_users(run, exported, dataset, examples))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_an_export_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
     run, models = _copied(folder, tmp_path), tmp_path / "models"
     run_json(
@@ -376,7 +395,37 @@ def test_a_sweep_measures_walks_and_beams(folder: Path, tmp_path: Path) -> None:
         assert point["agreement_worst_5_percent"] <= point["agreement"]
         assert len(point["worst_users"]) == -(-result["users"] // 20)
         assert users >= set(point["worst_users"])
+    enough = [point for point in points if point["agreement"] >= 0.98]
+    assert result["recommended"] == min(enough, key=lambda point: point["milliseconds"])
     people = CliRunner().invoke(main, ["evaluate", "--run", str(run), "--sweep", "--walk", "all"])
     assert people.exit_code == 0
     assert "Least served users" in people.stdout
+    assert "Fastest with an agreement of 0.98 or more: the all walk with --level-topn" in people.stdout
     assert "--plot needs --sweep" in _fail("evaluate", "--run", run, "--plot", tmp_path / "x.png")
+    assert "--target needs --sweep" in _fail("evaluate", "--run", run, "--target", "0.9")
+    assert "expected a share in (0, 1]" in _fail("evaluate", "--run", run, "--sweep", "--target", "1.5")
+
+
+def test_the_fastest_point_that_reaches_the_target_is_recommended() -> None:
+    def point(agreement: float, milliseconds: float, items_scored: float) -> SweepPoint:
+        return SweepPoint(
+            walk="fixed",
+            level_topn=(100, 50),
+            agreement=agreement,
+            agreement_low=0.0,
+            agreement_high=1.0,
+            agreement_worst_5_percent=0.0,
+            worst_users=(),
+            items_scored=items_scored,
+            milliseconds=milliseconds,
+        )
+
+    points = [
+        point(0.9, 1.0, 100.0),
+        point(0.98, 3.0, 300.0),
+        point(0.98, 3.0, 200.0),
+        point(1.0, 9.0, 400.0),
+    ]
+    assert cheapest(points, 0.98) == points[2]
+    assert cheapest(points, 0.5) == points[0]
+    assert cheapest(points[:1], 0.98) is None
