@@ -26,6 +26,8 @@ SOURCE = "recbole:ml-100k"
 # M = 4 one node in 16 is on level 2, which makes about a hundred entry points.
 M = 4
 EF_CONSTRUCTION = 200
+# A demo should be short: 6 epochs reach a recall@50 of 0.485, the default's 16 reach 0.521 in twice the time.
+EPOCHS = 6
 K = 50
 SHOWN_USERS = 3
 TIMED_REQUESTS = 200
@@ -89,11 +91,11 @@ def run_demo(run_dir: Path, on_progress: OnProgress) -> DemoResult:
     Writes `run_dir/demo.json`, and the export to `run_dir/models/nann/1`.
     """
     from nann.export import ExportOptions, Tuning, build_index, export_model, verify_model
-    from nann.training import EvaluateOptions, embed, evaluate, prepare_data, train
+    from nann.training import EvaluateOptions, TrainOptions, embed, evaluate, prepare_data, train
 
     data_dir, model_dir = run_dir / "data", run_dir / "models" / "nann" / "1"
     dataset = prepare_data(SOURCE, data_dir, overwrite=True)
-    train(data_dir, run_dir, on_progress=on_progress)
+    train(data_dir, run_dir, TrainOptions(epochs=EPOCHS), on_progress=on_progress)
     embed(run_dir, on_progress=on_progress)
     # One thread makes the same graph in every run.
     build_index(
