@@ -19,9 +19,8 @@ from nann.export.loaded import loaded
 from nann.export.manifest import read_manifest
 from nann.ops import IndexMeta
 from nann.run import load_model
-from nann.training import SweepPoint, read_dataset
+from nann.training import read_dataset
 from nann.training._asked import choose_users, scores_of_users
-from nann.training._sweep import cheapest
 from nann.training.ranking import ItemScorer, states_before
 from support.command import run_json
 
@@ -404,28 +403,3 @@ def test_a_sweep_measures_walks_and_beams(folder: Path, tmp_path: Path) -> None:
     assert "--plot needs --sweep" in _fail("evaluate", "--run", run, "--plot", tmp_path / "x.png")
     assert "--target needs --sweep" in _fail("evaluate", "--run", run, "--target", "0.9")
     assert "expected a share in (0, 1]" in _fail("evaluate", "--run", run, "--sweep", "--target", "1.5")
-
-
-def test_the_fastest_point_that_reaches_the_target_is_recommended() -> None:
-    def point(agreement: float, milliseconds: float, items_scored: float) -> SweepPoint:
-        return SweepPoint(
-            walk="fixed",
-            level_topn=(100, 50),
-            agreement=agreement,
-            agreement_low=0.0,
-            agreement_high=1.0,
-            agreement_worst_5_percent=0.0,
-            worst_users=(),
-            items_scored=items_scored,
-            milliseconds=milliseconds,
-        )
-
-    points = [
-        point(0.9, 1.0, 100.0),
-        point(0.98, 3.0, 300.0),
-        point(0.98, 3.0, 200.0),
-        point(1.0, 9.0, 400.0),
-    ]
-    assert cheapest(points, 0.98) == points[2]
-    assert cheapest(points, 0.5) == points[0]
-    assert cheapest(points[:1], 0.98) is None

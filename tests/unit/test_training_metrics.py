@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from nann.export.agreement import overlap
+from nann.training import SweepPoint
+from nann.training._sweep import cheapest
 from nann.training.metrics import ndcg, paired_ratio_interval, top_k
 
 IDS = np.array([40, 10, 30, 20], np.int64)
@@ -83,3 +85,28 @@ def test_no_hits_give_no_figures_and_none_below_give_infinity() -> None:
 def test_ndcg_of_one_item_falls_with_its_place() -> None:
     found = ndcg(np.array([0.0, 1.0, 6.0, np.inf]))
     assert found.tolist() == pytest.approx([1.0, 1 / np.log2(3), 1 / 3, 0.0])
+
+
+def test_the_fastest_point_that_reaches_the_target_is_recommended() -> None:
+    def point(agreement: float, milliseconds: float, items_scored: float) -> SweepPoint:
+        return SweepPoint(
+            walk="fixed",
+            level_topn=(100, 50),
+            agreement=agreement,
+            agreement_low=0.0,
+            agreement_high=1.0,
+            agreement_worst_5_percent=0.0,
+            worst_users=(),
+            items_scored=items_scored,
+            milliseconds=milliseconds,
+        )
+
+    points = [
+        point(0.9, 1.0, 100.0),
+        point(0.98, 3.0, 300.0),
+        point(0.98, 3.0, 200.0),
+        point(1.0, 9.0, 400.0),
+    ]
+    assert cheapest(points, 0.98) == points[2]
+    assert cheapest(points, 0.5) == points[0]
+    assert cheapest(points[:1], 0.98) is None
