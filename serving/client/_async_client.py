@@ -17,7 +17,7 @@ from nann.serving.client._asked_model import AskedModel
 from nann.serving.client._channel import MAX_MESSAGE_BYTES
 from nann.serving.client._connection import Deadline, OnCall, Version, connect, encode_inputs
 from nann.serving.client._errors import DeadlineExceededError
-from nann.serving.client._freshness import RETRY_SECONDS, must_ask_again, signature_for
+from nann.serving.client._freshness import RETRY_SECONDS, Freshness, signature_for
 from nann.serving.client._query import Features, Ids, Query, SpecOf, State, Where
 from nann.serving.client._results import ModelMetadata, TensorSpec, TopK, VersionStatus
 from nann.serving.client._rows import checked_rows
@@ -264,11 +264,12 @@ class AsyncNannClient(AskedModel):
         """Return the query that `build` makes, and the server's answer, which has `min_segment`."""
         version, deadline = self._options(version, timeout)
         query = await self._built(build, version, deadline)
+        freshness = Freshness(query, min_segment, deadline)
         while True:
-            with self._noticing_rejections():
+            with freshness.asking(), self._noticing_rejections():
                 call = self._connection.predict(query.signature, encode_inputs(query.inputs), version)
                 answer = await call.result_async(deadline)
-            if not must_ask_again(query, [answer], min_segment, deadline):
+            if not freshness.must_ask_again([answer]):
                 return query, answer
             await asyncio.sleep(RETRY_SECONDS)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from nann.serving.client._answer import Answer
 from nann.serving.client._connection import Deadline
-from nann.serving.client._errors import StaleReplicaError
+from nann.serving.client._errors import DeadlineExceededError, StaleReplicaError
 from nann.serving.client._query import Query
 
 RETRIEVE = "retrieve"
@@ -19,18 +20,38 @@ def signature_for(signature: str | None, min_segment: int | None, where: object)
     return RETRIEVE if signature is None and min_segment is not None and where is None else signature
 
 
-def must_ask_again(
-    query: Query, answers: Sequence[Answer], min_segment: int | None, deadline: Deadline
-) -> bool:
-    """Whether an answer is of an earlier segment; StaleReplicaError when no time is left to ask again."""
-    if min_segment is None:
-        return False
-    found = min(answer.applied_segment(query) for answer in answers)
-    if found >= min_segment:
-        return False
-    if deadline.remaining() > RETRY_SECONDS:
-        return True
-    raise StaleReplicaError(
-        f"expected an answer that has segment {min_segment}, found {found} until the deadline; is the "
-        f"segment in the server's folder, and did the server apply it? Its log tells."
-    )
+class Freshness:
+    """The wait of one call for answers that have its `min_segment`."""
+
+    def __init__(self, query: Query, min_segment: int | None, deadline: Deadline) -> None:
+        self._query = query
+        self._min_segment = min_segment
+        self._deadline = deadline
+        self._found: int | None = None  # the segment of the last answers
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Ask once: after a stale answer, a deadline that ends the wait is the replica's staleness."""
+        try:
+            yield
+        except DeadlineExceededError as error:
+            if self._found is None:
+                raise
+            raise self._stale() from error
+
+    def must_ask_again(self, answers: Sequence[Answer]) -> bool:
+        """Whether an answer is of an earlier segment; StaleReplicaError when no time is left to ask again."""
+        if self._min_segment is None:
+            return False
+        self._found = min(answer.applied_segment(self._query) for answer in answers)
+        if self._found >= self._min_segment:
+            return False
+        if self._deadline.remaining() > RETRY_SECONDS:
+            return True
+        raise self._stale()
+
+    def _stale(self) -> StaleReplicaError:
+        return StaleReplicaError(
+            f"expected an answer that has segment {self._min_segment}, found {self._found} until the "
+            f"deadline; is the segment in the server's folder, and did the server apply it? Its log tells."
+        )

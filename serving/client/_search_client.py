@@ -15,7 +15,7 @@ from nann.serving.client import _query
 from nann.serving.client._answer import Answer
 from nann.serving.client._asked_model import AskedModel
 from nann.serving.client._connection import Deadline, Version
-from nann.serving.client._freshness import RETRY_SECONDS, must_ask_again, signature_for
+from nann.serving.client._freshness import RETRY_SECONDS, Freshness, signature_for
 from nann.serving.client._query import Features, Ids, Query, State, Where
 from nann.serving.client._results import MissingShard, ModelMetadata, TopK
 
@@ -217,10 +217,11 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
         min_segment: int | None,
     ) -> tuple[list[Answer], tuple[MissingShard, ...]]:
         """`_ask`, until all answers have `min_segment`."""
+        freshness = Freshness(query, min_segment, deadline)
         while True:
-            with self._noticing_rejections():
+            with freshness.asking(), self._noticing_rejections():
                 answers, missing = self._ask(query, version, deadline, allow_partial=allow_partial)
-            if not must_ask_again(query, answers, min_segment, deadline):
+            if not freshness.must_ask_again(answers):
                 return answers, missing
             time.sleep(RETRY_SECONDS)
 

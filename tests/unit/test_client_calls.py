@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 
 from nann.errors import InvalidInputError, NannError
 from nann.serving.client import (
+    AsyncNannClient,
     DeadlineExceededError,
     NannClient,
     NannClientError,
     RequestRejectedError,
     ResponseError,
+    StaleReplicaError,
     UnavailableError,
 )
 from nann.serving.protocol import messages, tensors
@@ -173,6 +176,32 @@ def test_deadline() -> None:
         release.set()
     assert isinstance(error.value, DeadlineExceededError)
     assert error.value.code == "DEADLINE_EXCEEDED"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_deadline_after_a_stale_answer_is_staleness(asynchronous: bool) -> None:
+    """Whichever ends the wait: the client's own clock, or a last request that is not answered in time."""
+    release, answers = (
+        threading.Event(),
+        iter([predict_answer(top_k=_IDS, scores=_SCORES, applied_segment=[3])]),
+    )
+
+    def handler(method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
+        answer = next(answers, None)
+        if answer is None:
+            release.wait(60)
+        return answer or b""
+
+    state, options = np.ones((1, 2, 3), np.float32), {"level_topn": [4, 2], "min_segment": 4, "timeout": 2}
+
+    async def ask(target: str) -> None:
+        async with AsyncNannClient(target) as client:
+            await client.top_k(state, **options)
+
+    with scripted_server(handler) as target, NannClient(target) as client:
+        with pytest.raises(StaleReplicaError, match="expected an answer that has segment 4, found 3"):
+            asyncio.run(ask(target)) if asynchronous else client.top_k(state, **options)
+        release.set()
 
 
 def test_answer_over_the_limit_names_the_option() -> None:
