@@ -49,12 +49,18 @@ class Assets:
 
 
 def gather_assets(
-    folder: Path, inputs: Inputs, tables: Mapping[str, Any], *, of_part: bool = False
+    folder: Path,
+    inputs: Inputs,
+    tables: Mapping[str, Any],
+    *,
+    of_part: bool = False,
+    is_live: bool = False,
 ) -> Assets:
     """Fill `folder` with corpus, index, vocabularies and attributes of RUN and the model's user tables.
 
     tables:  name -> the variable or tensor [rows, width] that becomes a user table.
     of_part: the items are those of one shard, and the attributes those of all.
+    is_live: segments may change the items.
 
     Raises InvalidFileError when a vocabulary is missing or damaged, or attributes do not fit the items.
     """
@@ -72,7 +78,7 @@ def gather_assets(
         assets.item_state[name] = folder / file
         link_array(items.embs_path.with_name(f"item_state_{name}.npy"), folder / file)
     assets.item_tables["item_embs"] = folder / ITEM_EMBS
-    assets.attributes = write_attributes(folder, run_dir, items.ids, of_part=of_part)
+    assets.attributes = write_attributes(folder, run_dir, items.ids, of_part=of_part, always_valid=is_live)
     np.save(folder / ITEM_ID_ORDER, np.argsort(items.ids).astype(np.int32))
     for feature, source in vocabulary_files(inputs.folder, inputs.model.model).items():
         check_vocabulary(source)

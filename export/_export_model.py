@@ -166,7 +166,9 @@ def _parts_of_model(
     original, scorer = _freeze_and_split(inputs, options)
     user_side = _user_side(inputs, options)
     tables = {} if user_side is None else user_side.tables
-    assets = gather_assets(staged / "assets", inputs, tables, of_part=of_part)
+    assets = gather_assets(
+        staged / "assets", inputs, tables, of_part=of_part, is_live=options.overlay_share > 0
+    )
     add_item_table(assets, inputs.items, scorer, partial(on_progress, "compute item table"))
     model, vocabularies = inputs.model.model, assets.open_vocabularies()
     parts = _Parts(model, original, scorer, user_side, assets, vocabularies)

@@ -34,11 +34,18 @@ _ADVICE = {
 
 
 def write_attributes(
-    folder: Path, run_dir: Path, item_ids: npt.NDArray[np.int64], *, of_part: bool = False
+    folder: Path,
+    run_dir: Path,
+    item_ids: npt.NDArray[np.int64],
+    *,
+    of_part: bool = False,
+    always_valid: bool = False,
 ) -> list[AttributeFiles]:
     """Write `attribute_{name}*.npy` into `folder`, one row for each of `item_ids`, in their order.
 
-    of_part: the file may have rows of other items: `item_ids` are those of one shard.
+    of_part:      the file may have rows of other items: `item_ids` are those of one shard.
+    always_valid: write the part `valid` also where no item is NULL. A compaction keeps the graph of the
+                  export, which names the files, and its items may be NULL.
 
     An item without a row is NULL in all attributes. A run without RUN/attributes.parquet has none. Raises
     InvalidFileError for columns that cannot be attributes, for items that the run lacks, and for items with
@@ -55,7 +62,7 @@ def write_attributes(
         return []
     parquet = _open(path)
     rows = _rows_of_items(path, _read_ids(path, parquet), item_ids, of_part=of_part)
-    writer = _Writer(folder, path, rows)
+    writer = _Writer(folder, path, rows, always_valid)
     return [writer.write(field.name, parquet.read(columns=[field.name])) for field in _fields(path, parquet)]
 
 
@@ -188,14 +195,35 @@ def _scalar_type(kind: Any) -> tuple[str, Any]:
     return "", None
 
 
+def attribute_parts(column: Any, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an attribute with the values `column[rows]`, by their part; `valid` is always there.
+
+    column: pyarrow.ChunkedArray of a type that attributes have.
+
+    Example:
+      >>> attribute_parts(pa.chunked_array([pa.array([5, 6], pa.int64())]), np.array([1]))
+      {'values': array([6]), 'valid': array([1], dtype=uint64)}
+    """
+    import pyarrow as pa
+
+    return _Writer(Path(), Path(), rows, always_valid=True).arrays("", pa.table({"": column}))[1]
+
+
 class _Writer:
     """Writes the columns of one table, row `rows[p]` at position p; NULL where that is -1."""
 
-    def __init__(self, folder: Path, path: Path, rows: npt.NDArray[np.int64]) -> None:
-        self._folder, self._path, self._rows = folder, path, rows
+    def __init__(
+        self, folder: Path, path: Path, rows: npt.NDArray[np.int64], always_valid: bool = False
+    ) -> None:
+        self._folder, self._path, self._rows, self._always_valid = folder, path, rows, always_valid
         self._taken: set[str] = set()
 
     def write(self, name: str, table: Any) -> AttributeFiles:
+        kind, arrays = self.arrays(name, table)
+        return AttributeFiles(name, kind, self._save(name, arrays))
+
+    def arrays(self, name: str, table: Any) -> tuple[str, dict[str, npt.NDArray[Any]]]:
+        """The type of a column of the table, and its parts."""
         import pyarrow as pa
 
         kind, target = _type_of(self._path, table.schema.field(name))
@@ -213,8 +241,8 @@ class _Writer:
         else:
             values = column
         arrays |= self._values(name, values)
-        arrays |= {"valid": _valid_bits(column)} if column.null_count else {}
-        return AttributeFiles(name, kind, self._save(name, arrays))
+        arrays |= {"valid": _valid_bits(column)} if column.null_count or self._always_valid else {}
+        return kind, arrays
 
     def _values(self, name: str, values: Any) -> dict[str, npt.NDArray[Any]]:
         import pyarrow as pa
@@ -254,8 +282,11 @@ class _Writer:
 
 
 def _valid_bits(values: Any) -> npt.NDArray[np.uint64]:
+    return valid_bits(values.is_valid().to_numpy(zero_copy_only=False))
+
+
+def valid_bits(valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
     """One bit per value, set where it is not NULL, in whole words."""
-    valid = values.is_valid().to_numpy(zero_copy_only=False)
     packed = np.packbits(valid, bitorder="little")
     padded = np.zeros(-(-valid.size // 64) * 8, np.uint8)
     padded[: packed.size] = packed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,54 @@ def attribute_columns(rows: Sequence[Values], types: Mapping[str, str]) -> dict[
             parts["nulls"] = missing
         columns.update({f"attribute/{name}/{part}": array for part, array in parts.items()})
     return columns
+
+
+def attribute_column_names(types: Mapping[str, str]) -> set[str]:
+    """The names that columns of these attributes may have."""
+    names = set()
+    for name, kind in types.items():
+        parts = ["values", "nulls"]
+        parts += ["row_splits"] if kind.startswith(_LIST) else []
+        parts += ["string_splits"] if kind.removeprefix(_LIST).rstrip(">") == "string" else []
+        names |= {f"attribute/{name}/{part}" for part in parts}
+    return names
+
+
+def check_attribute_columns(
+    columns: Mapping[str, npt.NDArray[Any]],
+    types: Mapping[str, str],
+    num_new: int,
+    expect: Callable[[bool, str, object], None],
+) -> None:
+    """Check the columns `attribute/...` of `num_new` items.
+
+    expect: called with whether something holds, what was expected, and what was found.
+    """
+
+    def read(name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        column = columns.get(name, np.zeros(0, dtype))
+        fits = column.ndim == 1 and column.dtype == np.dtype(dtype)
+        expect(fits, f"{name} as {np.dtype(dtype).str} of width 1", column.dtype.str)
+        return column
+
+    def splits(name: str, count: int) -> int:
+        found = read(name, np.int64)
+        ascend = found.size == count + 1 and found[0] == 0 and not (np.diff(found) < 0).any()
+        expect(ascend, f"{name} with {count + 1} ascending offsets from 0 on", "others")
+        return int(found[-1])
+
+    for name, kind in types.items():
+        prefix, element = f"attribute/{name}", kind.removeprefix(_LIST).rstrip(">")
+        count = splits(f"{prefix}/row_splits", num_new) if kind.startswith(_LIST) else num_new
+        if element == "string":
+            count = splits(f"{prefix}/string_splits", count)
+        values = read(f"{prefix}/values", _TYPES.get(element, np.uint8))
+        expect(values.size == count, f"{prefix}/values with {count} values", values.size)
+        expect(element != "bool" or not (values > 1).any(), f"{prefix}/values of 0 or 1", "others")
+        if f"{prefix}/nulls" in columns:
+            nulls = read(f"{prefix}/nulls", np.uint8)
+            fits = nulls.size == num_new and not (nulls > 1).any()
+            expect(fits, f"{prefix}/nulls with {num_new} values of 0 or 1", "others")
 
 
 def _is_a(value: object, kind: str) -> bool:

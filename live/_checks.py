@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError
+from nann.live._attributes import attribute_column_names, check_attribute_columns
 from nann.live.base import Base
 from nann.live.segment import Segment, stored_type
 
 Array = npt.NDArray[Any]
 _NEXT_STEP = "Roll back to the segment before it: nann publish --rollback-to."
 # Checked by those who read them.
-_SKIPPED = re.compile(r"publisher/.+|attribute/.+")
+_SKIPPED = re.compile(r"publisher/.+")
 
 
 class Applied(Protocol):
@@ -79,6 +80,8 @@ class SegmentChecker:
             for level in range(base.num_levels)
             for part in ("positions", "row_splits", "values")
         }
+        if self._segment.num_new:
+            known |= attribute_column_names(base.attributes)
         for name in self._segment.columns:
             self._expect(name in known or bool(_SKIPPED.fullmatch(name)), "columns of this export", name)
 
@@ -119,6 +122,9 @@ class SegmentChecker:
                     f"{prefix}{name} {dtype} [{new}, {width}]",
                     f"{rows.dtype} {list(rows.shape)}",
                 )
+
+        if new:
+            check_attribute_columns(self._segment.columns, state.base.attributes, new, self._expect)
 
     def _check_links(self, level: int) -> None:
         segment = self._segment

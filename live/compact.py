@@ -17,11 +17,13 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from nann.errors import InvalidInputError
 from nann.export import build_index, read_index, verify_model
+from nann.export.attributes import attribute_parts, valid_bits
 from nann.export.index.build import DEFAULT_EF_CONSTRUCTION, DEFAULT_SEED
 from nann.export.items import CHUNK_ROWS
 from nann.export.manifest import MANIFEST, write_manifest
 from nann.export.proxy_samples import SAMPLES, proxy_samples
 from nann.files import link_or_copy, staged_directory, write_array_in_chunks
+from nann.live._attribute_values import attribute_values
 from nann.live._links import Links
 from nann.live.base import Base, open_base
 from nann.live.publisher import remember_number
@@ -57,11 +59,6 @@ def compact(
     model_dir, out_dir, report = Path(model_dir), Path(out_dir), on_progress or ignore_progress
     _check_out_dir(model_dir, out_dir)
     state = State(open_base(model_dir))
-    if state.base.attributes:
-        raise InvalidInputError(
-            f"{model_dir}: expected an export without attributes, found {', '.join(state.base.attributes)}, "
-            f"which compaction does not carry over yet. Export again from a new snapshot."
-        )
     for segment in replay(state, updates_dir(model_dir)):
         report("replay segments", segment.number, segment.number)
     with staged_directory(out_dir, replace=False) as staged:
@@ -101,6 +98,8 @@ def _write_base(state: State, staged: Path, report: OnProgress) -> None:
         _write_rows(staged / entry["file"], base.tables[name], partial(state.rows, name), live)
     for name, entry in base.manifest["tables"].get("item_state", {}).items():
         _write_rows(staged / entry["file"], base.state[name], partial(state.state_rows, name), live)
+    for name in base.attributes:
+        _write_attribute(state, name, live, staged)
     _write_graph(base, assets, report)
     samples = base.manifest["tables"]["user"].get(SAMPLES)
     if samples is not None:
@@ -128,7 +127,10 @@ def _tables_of_items(base: Base) -> set[str]:
     tables = base.manifest["tables"]
     entries = [*tables["item"].values(), *tables.get("item_state", {}).values()]
     entries += [entry for name, entry in tables["user"].items() if name == SAMPLES]
-    return {entry["file"] for entry in entries}
+    attributes = base.manifest.get("attributes", {}).values()
+    return {entry["file"] for entry in entries} | {
+        file for entry in attributes for file in entry["files"].values()
+    }
 
 
 def _set_export_id(path: Path, old: str, new: str) -> None:
@@ -151,6 +153,22 @@ def _write_rows(path: Path, of_base: Array, rows: Any, live: npt.NDArray[np.int6
             yield rows(live[start : start + CHUNK_ROWS])
 
     write_array_in_chunks(path, chunks(), dtype=of_base.dtype, shape=(live.size, *of_base.shape[1:]))
+
+
+def _write_attribute(state: State, name: str, live: npt.NDArray[np.int64], staged: Path) -> None:
+    """Write the files of an attribute, those that the graph names: no other, and none less."""
+    values = attribute_values(state, name)
+    parts = attribute_parts(values, live)
+    files = state.base.manifest["attributes"][name]["files"]
+    if "valid" not in files and values.take(live).null_count:
+        raise InvalidInputError(
+            f"{state.base.model_dir}: expected an export that can have NULL in the attribute {name}, found "
+            f"one of an earlier version of nann. Export again from a new snapshot."
+        )
+    if "element_valid" in files and "element_valid" not in parts:
+        parts["element_valid"] = valid_bits(np.ones(parts["values"].size, np.bool_))
+    for part, file in files.items():
+        np.save(staged / file, parts[part])
 
 
 def _write_graph(base: Base, assets: Path, report: OnProgress) -> None:

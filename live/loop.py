@@ -56,12 +56,14 @@ def publish_events(
     once: bool = False,
     stop: Callable[[], bool] = lambda: False,
     on_segment: Callable[[Totals], None] = lambda totals: None,
+    totals: Totals | None = None,
 ) -> Totals:
     """Publish the events of `source` until `stop()`, or with `once` those that were there at the beginning.
 
     segment_items: events per segment at most.
     max_delay:     seconds that an event waits for others at most.
     on_segment:    called with the totals after each segment.
+    totals:        what was done before, to which this is added.
 
     Raises what `Publisher.publish` and the source raise.
 
@@ -76,7 +78,7 @@ def publish_events(
             f"expected segment_items of at least 1 and max_delay of at least 0, found {segment_items} and "
             f"{max_delay}. Correct them."
         )
-    totals = Totals()
+    totals = Totals() if totals is None else totals
     while not stop() and not (once and source.at_end()):
         events = _gather(source, segment_items, max_delay, stop)
         if not events:

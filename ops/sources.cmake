@@ -1,6 +1,7 @@
 # The sources of the ops, listed once for CMake; ops/BUILD lists the same and a test compares the two.
 set(NANN_CORE_SOURCES
   core/filter/attribute_columns.cc
+  core/filter/attribute_rows.cc
   core/filter/attribute_sample.cc
   core/filter/filter_cache.cc
   core/filter/filter_compiler.cc
@@ -11,6 +12,7 @@ set(NANN_CORE_SOURCES
   core/filter/number.cc
   core/filter/predicate.cc
   core/filter/row_filter.cc
+  core/filter/row_filter_parts.cc
   core/index/float16.cc
   core/index/graph.cc
   core/index/npy.cc
@@ -21,7 +23,10 @@ set(NANN_CORE_SOURCES
   core/live/link_builder.cc
   core/live/list_store.cc
   core/live/overlay.cc
+  core/live/overlay_attributes.cc
   core/live/segment.cc
+  core/live/segment_attributes.cc
+  core/live/segment_columns.cc
   core/scorer/executor_layout.cc
   core/scorer/matrix_layouts.cc
   core/scorer/native_executor.cc

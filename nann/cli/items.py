@@ -60,11 +60,20 @@ def _item(state: State, item_id: int) -> dict[str, Any]:
         "segment": state.segment_of(position),
         "embedding": state.rows("item_embs", at)[0].astype(float).tolist(),
         "item_state": {name: state.state_rows(name, at)[0].tolist() for name in state.base.state},
+        "attributes": _attributes(state, position),
         "neighbors": {
             str(level): state.ids(state.neighbors(level, position).astype(np.int64)).tolist()
             for level in range(state.base.num_levels)
         },
     }
+
+
+def _attributes(state: State, position: int) -> dict[str, Any]:
+    if not state.base.attributes:
+        return {}
+    from nann.live._attribute_values import attribute_values
+
+    return {name: attribute_values(state, name)[position].as_py() for name in state.base.attributes}
 
 
 def _text(result: dict[str, Any]) -> str:

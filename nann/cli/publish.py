@@ -14,6 +14,7 @@ from nann.files import write_text
 
 if TYPE_CHECKING:
     from nann.live.loop import Totals
+    from nann.live.state import State
 
 
 @click.command(name="publish")
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     help="Events: a file of JSON lines, a folder of such files, kafka://BROKER/TOPIC or redis://HOST/STREAM.",
 )
 @click.option("--once", is_flag=True, help="End when the events that are there now are published.")
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Go on with the next version, which a compaction or an export makes, as soon as it is there.",
+)
 @click.option(
     "--segment-items",
     default=1000,
@@ -58,6 +64,7 @@ def command(
     model_dir: Path,
     source: str | None,
     once: bool,
+    follow: bool,
     segment_items: int,
     max_delay: float,
     metrics_file: Path | None,
@@ -75,35 +82,38 @@ def command(
     if rollback_to is not None:
         _roll_back(model_dir, rollback_to, as_json)
         return
-    from nann.live import Publisher
-    from nann.live.loop import prometheus_text, publish_events
-    from nann.live.sources import open_source
+    from nann.live.follow import publish_versions
+    from nann.live.loop import prometheus_text
 
     assert source is not None
     stopped = threading.Event()
-    with progress(as_json) as on_progress, Publisher(model_dir, on_progress=on_progress) as publisher:
+
+    def on_start() -> None:
         # Only now: whoever waits for the replay can still interrupt it.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
-        events = open_source(source, publisher.offset)
-        room = publisher.state.base.capacity
 
-        def on_segment(totals: Totals) -> None:
-            on_progress("room for new items used", room - publisher.state.room, room)
+    with progress(as_json) as on_progress:
+
+        def on_segment(totals: Totals, state: State) -> None:
+            room = state.base.capacity
+            on_progress("room for new items used", room - state.room, room)
             if metrics_file is not None:
-                write_text(metrics_file, prometheus_text(totals, publisher.state))
+                write_text(metrics_file, prometheus_text(totals, state))
 
-        totals = publish_events(
-            publisher,
-            events,
+        totals, state = publish_versions(
+            model_dir,
+            source,
+            follow=follow,
+            stop=stopped.is_set,
+            on_progress=on_progress,
+            on_start=on_start,
+            on_segment=on_segment,
             segment_items=segment_items,
             max_delay=max_delay,
             once=once,
-            stop=stopped.is_set,
-            on_segment=on_segment,
         )
-        events.close()
-        result = _result(totals, publisher.state.applied, publisher.state.room)
+    result = {"model": str(state.base.model_dir), **_result(totals, state.applied, state.room)}
     emit(as_json, result, lambda: _render(result))
 
 

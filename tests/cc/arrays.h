@@ -25,6 +25,10 @@ template <>
 inline constexpr const char* kDescr<int32_t> = "<i4";
 template <>
 inline constexpr const char* kDescr<int64_t> = "<i8";
+template <>
+inline constexpr const char* kDescr<uint64_t> = "<u8";
+template <>
+inline constexpr const char* kDescr<uint8_t> = "|u1";
 
 // The bytes that numpy.save would write.
 template <typename T>

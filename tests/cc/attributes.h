@@ -16,11 +16,6 @@
 
 namespace nann {
 
-template <>
-inline constexpr const char* kDescr<uint64_t> = "<u8";
-template <>
-inline constexpr const char* kDescr<uint8_t> = "|u1";
-
 // The files of one attribute: what tests damage.
 struct AttributeBytes {
   std::string name;

@@ -19,7 +19,9 @@ namespace nann {
 // Item p has the id 10 p. All levels have the same links.
 class LiveGraph {
  public:
-  explicit LiveGraph(int32_t items, int32_t room, int levels = 1) : items_(items), capacity_(items + room) {
+  explicit LiveGraph(int32_t items, int32_t room, int levels = 1,
+                     std::vector<SegmentSchema::Attribute> attributes = {})
+      : items_(items), capacity_(items + room) {
     std::vector<int64_t> ids;
     std::vector<std::vector<int32_t>> lists;
     for (int32_t p = 0; p < items; ++p) {
@@ -37,6 +39,7 @@ class LiveGraph {
     schema.num_levels = levels;
     schema.capacity = capacity_;
     schema.tables = {{"numbers", DType::kFloat32, 1}};
+    schema.attributes = std::move(attributes);
     const OverlayArrays arrays = {&loaded_->graph, ids_.data(), {reinterpret_cast<char*>(numbers_.data())}};
     overlay_ = *Overlay::Create(schema, arrays);
   }

@@ -20,6 +20,11 @@ std::string Good() {
   segment.Ids({7, 30, 8}).Column<int32_t>("deleted", {3, 5}).Column<float>("table/numbers", {1, 2, 3});
   segment.Links(0, {{2, {20, 1}}, {4, {}}, {20, {2, 21}}, {21, {20, 3, 22}}, {22, {}}});
   segment.Column<int64_t>("publisher/offset", {12});
+  segment.Column<float>("attribute/price/values", {1, 2, 3})
+      .Column<uint8_t>("attribute/price/nulls", {0, 1, 0});
+  segment.Column<int64_t>("attribute/tags/row_splits", {0, 2, 2, 3});
+  segment.Column<int64_t>("attribute/tags/string_splits", {0, 2, 3, 6});
+  segment.Column<uint8_t>("attribute/tags/values", {'a', 'b', 'b', 'a', 'b', 'c'});
   return segment.Build();
 }
 
@@ -28,7 +33,7 @@ std::string Mutated(std::mt19937* random, std::string file) {
   const int damages = 1 + static_cast<int>((*random)() % 3);
   for (int i = 0; i < damages; ++i) {
     // Header and directory hold what other parts are read by: they are hit as often as all else.
-    const size_t size = (*random)() % 2 == 0 ? std::min<size_t>(file.size(), 1280) : file.size();
+    const size_t size = (*random)() % 2 == 0 ? std::min<size_t>(file.size(), 1920) : file.size();
     if (size == 0) break;
     const size_t at = (*random)() % size;
     switch ((*random)() % 5) {
@@ -67,12 +72,20 @@ bool StaysInside(const Graph& graph) {
 int Run(int64_t mutations, uint32_t seed) {
   std::mt19937 random(seed);
   const std::string good = Good();
+  const std::vector<SegmentSchema::Attribute> attributes = {{"price", {ValueType::kFloat32}},
+                                                            {"tags", {ValueType::kString, true}}};
   int64_t accepted = 0;
   for (int64_t i = 0; i < mutations; ++i) {
-    LiveGraph live(kItems, kRoom);
+    LiveGraph live(kItems, kRoom, 1, attributes);
     const AlignedBytes bytes(Mutated(&random, good));
     const absl::Status applied = live.overlay().Apply("SEGMENT", bytes.view());
     if (applied.ok()) ++accepted;
+    // Filters read the attributes of what was accepted.
+    for (const auto& chunk : live.overlay().state().attributes) {
+      for (const char* text : {"price < 2 OR price IS NULL", "'ab' = ANY(tags) OR 'c' = ANY(tags)"}) {
+        if (!chunk->filters().Get(text).ok()) return 1;
+      }
+    }
     const bool named = applied.ok() || applied.message().find("SEGMENT: ") == 0;
     if (!named || !StaysInside(live.overlay().state().graph)) {
       std::fprintf(stderr, "mutation %ld: %s\n", static_cast<long>(i), applied.ToString().c_str());

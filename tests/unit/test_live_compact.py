@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -117,14 +116,6 @@ def test_nothing_is_left_of_a_compaction_that_fails(model_dir: Path, monkeypatch
     with pytest.raises(OSError, match="no space"):
         compact(model_dir, model_dir.with_name("2"))
     assert sorted(path.name for path in model_dir.parent.iterdir()) == ["1"]
-
-
-def test_an_export_with_attributes_is_refused(model_dir: Path) -> None:
-    path = model_dir / "assets.extra/nann_manifest.json"
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "attributes": {"price": {"type": "int64", "files": {}}}}))
-    with pytest.raises(InvalidInputError, match="expected an export without attributes, found price"):
-        compact(model_dir, model_dir.with_name("2"))
 
 
 def test_places_that_are_taken_are_refused(model_dir: Path, tmp_path: Path) -> None:

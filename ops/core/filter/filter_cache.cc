@@ -1,9 +1,11 @@
 #include "filter_cache.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "../base/status_macros.h"
 #include "absl/strings/ascii.h"
+#include "attribute_sample.h"
 #include "filter_compiler.h"
 #include "filter_parser.h"
 #include "predicate.h"
@@ -18,16 +20,51 @@ constexpr int64_t kLeastSampled = 32;
 // characters or more.
 constexpr int64_t kBytesPerCharacter = 32;
 
+// Evaluates filters over columns. Thread-safe: it never changes.
+class ColumnEvaluator {
+ public:
+  ColumnEvaluator(const AttributeColumns* columns, int64_t many_passing)
+      : columns_(columns), many_passing_(many_passing) {
+    if (columns->num_rows() >= std::max(kSampleRows, many_passing)) {
+      sample_ = std::make_unique<AttributeSample>(*columns);
+    }
+  }
+
+  absl::StatusOr<RowFilter> Evaluate(absl::string_view text) const {
+    const int64_t num_rows = columns_->num_rows();
+    NANN_ASSIGN_OR_RETURN(const FilterNode filter, ParseFilter(text));
+    NANN_ASSIGN_OR_RETURN(std::shared_ptr<const Predicate> predicate, CompileFilter(filter, *columns_));
+    if (sample_ != nullptr) {
+      NANN_ASSIGN_OR_RETURN(const PredicatePtr on_sample, CompileFilter(filter, sample_->columns()));
+      const RowFilter sampled(EvaluateRows(*on_sample, kSampleRows), kSampleRows);
+      const bool many = sampled.share() * static_cast<double>(num_rows) >= many_passing_;
+      if (many && sampled.passing() >= kLeastSampled) {
+        return RowFilter(std::move(predicate), num_rows, sampled.share());
+      }
+    }
+    return RowFilter(EvaluateRows(*predicate, num_rows), num_rows);
+  }
+
+ private:
+  const AttributeColumns* const columns_;
+  const int64_t many_passing_;
+  std::unique_ptr<const AttributeSample> sample_;  // Null where a bitmap always pays.
+};
+
+FilterCache::Evaluate EvaluatorOf(const AttributeColumns* columns, int64_t many_passing) {
+  auto evaluator = std::make_shared<const ColumnEvaluator>(columns, many_passing);
+  return [evaluator](absl::string_view text) { return evaluator->Evaluate(text); };
+}
+
 }  // namespace
 
 FilterCache::FilterCache(const AttributeColumns* columns, const FilterCacheOptions& options)
-    : columns_(columns),
-      options_(options),
-      all_(std::make_shared<const RowFilter>(RowFilter::All(columns->num_rows()))) {
-  if (columns->num_rows() >= std::max(kSampleRows, options.many_passing)) {
-    sample_ = std::make_unique<AttributeSample>(*columns);
-  }
-}
+    : FilterCache(columns->num_rows(), EvaluatorOf(columns, options.many_passing), options.max_bytes) {}
+
+FilterCache::FilterCache(int64_t num_rows, Evaluate evaluate, int64_t max_bytes)
+    : evaluate_(std::move(evaluate)),
+      max_bytes_(max_bytes),
+      all_(std::make_shared<const RowFilter>(RowFilter::All(num_rows))) {}
 
 absl::StatusOr<std::shared_ptr<const RowFilter>> FilterCache::Get(absl::string_view text, bool* cached) {
   if (absl::StripAsciiWhitespace(text).empty()) {
@@ -37,28 +74,13 @@ absl::StatusOr<std::shared_ptr<const RowFilter>> FilterCache::Get(absl::string_v
   std::shared_ptr<const RowFilter> filter = Find(text);
   if (cached != nullptr) *cached = filter != nullptr;
   if (filter != nullptr) return filter;
-  NANN_ASSIGN_OR_RETURN(RowFilter evaluated, Evaluate(text));
+  NANN_ASSIGN_OR_RETURN(RowFilter evaluated, evaluate_(text));
   return Keep(text, std::make_shared<const RowFilter>(std::move(evaluated)));
 }
 
 int64_t FilterCache::bytes() const {
   std::lock_guard<std::mutex> lock(mutex_);
   return bytes_;
-}
-
-absl::StatusOr<RowFilter> FilterCache::Evaluate(absl::string_view text) const {
-  const int64_t num_rows = columns_->num_rows();
-  NANN_ASSIGN_OR_RETURN(const FilterNode filter, ParseFilter(text));
-  NANN_ASSIGN_OR_RETURN(std::shared_ptr<const Predicate> predicate, CompileFilter(filter, *columns_));
-  if (sample_ != nullptr) {
-    NANN_ASSIGN_OR_RETURN(const PredicatePtr on_sample, CompileFilter(filter, sample_->columns()));
-    const RowFilter sampled(EvaluateRows(*on_sample, kSampleRows), kSampleRows);
-    const bool many = sampled.share() * static_cast<double>(num_rows) >= options_.many_passing;
-    if (many && sampled.passing() >= kLeastSampled) {
-      return RowFilter(std::move(predicate), num_rows, sampled.share());
-    }
-  }
-  return RowFilter(EvaluateRows(*predicate, num_rows), num_rows);
 }
 
 std::shared_ptr<const RowFilter> FilterCache::Find(absl::string_view text) {
@@ -76,8 +98,8 @@ std::shared_ptr<const RowFilter> FilterCache::Keep(absl::string_view text,
   std::lock_guard<std::mutex> lock(mutex_);
   const auto found = by_text_.find(text);
   if (found != by_text_.end()) return found->second->filter;
-  if (bytes > options_.max_bytes) return filter;
-  while (bytes_ + bytes > options_.max_bytes) {
+  if (bytes > max_bytes_) return filter;
+  while (bytes_ + bytes > max_bytes_) {
     bytes_ -= entries_.back().bytes;
     by_text_.erase(entries_.back().text);
     evicted.splice(evicted.begin(), entries_, std::prev(entries_.end()));

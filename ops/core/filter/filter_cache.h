@@ -3,6 +3,7 @@
 #define NANN_OPS_CORE_FILTER_FILTER_CACHE_H_
 
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
@@ -12,7 +13,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "attribute_columns.h"
-#include "attribute_sample.h"
 #include "row_filter.h"
 
 namespace nann {
@@ -25,13 +25,18 @@ struct FilterCacheOptions {
   int64_t many_passing = 50'000;
 };
 
-// The filters over the columns of one loaded export. Which filters have a bitmap depends on their text and
-// the columns alone, so that answers do not depend on what was asked before. Thread-safe: the list of filters
-// is guarded by a mutex, and evaluation runs outside of it. The columns must outlive the cache and the
-// filters.
+// The filters over some rows. Which filters have a bitmap depends on their text and the rows alone, so that
+// answers do not depend on what was asked before. Thread-safe: the list of filters is guarded by a mutex, and
+// evaluation runs outside of it.
 class FilterCache {
  public:
+  // The filter of a text that is not blank.
+  using Evaluate = std::function<absl::StatusOr<RowFilter>(absl::string_view text)>;
+
+  // Over the rows of columns, which must outlive the cache and the filters.
   explicit FilterCache(const AttributeColumns* columns, const FilterCacheOptions& options = {});
+  // Over `num_rows` rows. Keeps up to `max_bytes` of filters.
+  FilterCache(int64_t num_rows, Evaluate evaluate, int64_t max_bytes = FilterCacheOptions().max_bytes);
 
   // The filter of a text in the language of docs/filters.md; an empty or blank text lets all rows pass.
   // Parses it, tests 4,096 rows, and unless these show that many pass, all of them. Least recently used
@@ -44,7 +49,6 @@ class FilterCache {
   int64_t bytes() const;
 
  private:
-  absl::StatusOr<RowFilter> Evaluate(absl::string_view text) const;
   std::shared_ptr<const RowFilter> Find(absl::string_view text);
   // Keeps the filter, unless another thread was faster; returns the one that is kept.
   std::shared_ptr<const RowFilter> Keep(absl::string_view text, std::shared_ptr<const RowFilter> filter);
@@ -55,10 +59,9 @@ class FilterCache {
     int64_t bytes;
   };
 
-  const AttributeColumns* const columns_;
-  const FilterCacheOptions options_;
-  std::unique_ptr<const AttributeSample> sample_;  // Null where a bitmap always pays.
-  const std::shared_ptr<const RowFilter> all_;     // Of blank texts.
+  const Evaluate evaluate_;
+  const int64_t max_bytes_;
+  const std::shared_ptr<const RowFilter> all_;  // Of blank texts.
   mutable std::mutex mutex_;
   std::list<Entry> entries_;                                         // The most recently used first.
   std::map<absl::string_view, std::list<Entry>::iterator> by_text_;  // Keys live in entries_.

@@ -39,6 +39,7 @@ absl::Status Overlay::Apply(const std::string& path, absl::string_view bytes) {
   for (const std::unique_ptr<ListStore>& lists : lists_) lists->Recycle(oldest);
   WriteItems(segment);
   WriteLists(segment);
+  attributes_.Append(segment.attributes, static_cast<int64_t>(segment.ids.size()));
   num_items_ = segment.positions_after();
   segment_ = segment.number;
   published_micros_ = segment.published_micros;
@@ -139,6 +140,7 @@ Overlay::State Overlay::state() {
   State state;
   state.graph = CurrentGraph();
   state.segment = segment_;
+  state.attributes = attributes_.chunks();
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     held_.insert(segment_);

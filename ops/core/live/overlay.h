@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "extended_array.h"
 #include "list_store.h"
+#include "overlay_attributes.h"
 #include "segment.h"
 
 namespace nann {
@@ -37,6 +38,7 @@ class Overlay : public std::enable_shared_from_this<Overlay> {
   struct State {
     Graph graph;
     uint32_t segment = 0;              // The last one that it has; 0: the base alone.
+    AttributeChunks attributes;        // Of the new items.
     std::shared_ptr<const void> hold;  // Keeps the overlay, and what the state sees, as they are.
   };
 
@@ -85,6 +87,7 @@ class Overlay : public std::enable_shared_from_this<Overlay> {
   ExtendedArray before_;                           // Of NewItems.
   ExtendedArray deletions_;                        // Of Deletions.
   std::vector<std::unique_ptr<ListStore>> lists_;  // By level.
+  OverlayAttributes attributes_;
 
   int32_t num_items_ = 0;
   uint32_t segment_ = 0;

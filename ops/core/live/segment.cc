@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "crc32.h"
+#include "segment_columns.h"
 
 namespace nann {
 namespace {
@@ -17,9 +18,6 @@ constexpr absl::string_view kSegmentMagic("NANNSEG\0", 8);
 constexpr uint32_t kFormatVersion = 1;
 // The checksum covers everything behind itself.
 constexpr size_t kChecksumBegin = 16;
-constexpr size_t kAlignment = 64;
-// Far more than any export has tables; it bounds the directory.
-constexpr uint64_t kMostColumns = 4096;
 
 // The file begins with this, in the machine's own byte order: little-endian.
 struct Header {
@@ -38,57 +36,23 @@ struct Header {
 };
 static_assert(sizeof(Header) == 128);
 
-struct DirectoryEntry {
-  char name[96];
-  char type[8];
-  uint64_t rows;
-  uint64_t width;
-  uint64_t offset;
-};
-static_assert(sizeof(DirectoryEntry) == 128);
-
-struct Column {
-  std::string name;
-  std::string type;
-  uint64_t rows = 0;
-  uint64_t width = 0;
-  const char* data = nullptr;
-
-  template <typename T>
-  absl::Span<const T> Elements() const {
-    return absl::Span<const T>(reinterpret_cast<const T*>(data), rows * width);
-  }
-};
-
-// NumPy's name of a type in files, and its size; 0 for an unknown one.
-uint64_t SizeOfType(absl::string_view type) {
-  constexpr absl::string_view kTypes[] = {"|u1", "|i1", "|b1", "<u2", "<i2", "<f2",
-                                          "<u4", "<i4", "<f4", "<u8", "<i8", "<f8"};
-  const bool known = std::find(std::begin(kTypes), std::end(kTypes), type) != std::end(kTypes);
-  return known ? type[2] - '0' : 0;
-}
-
-// The characters before the first zero byte; nothing where there is none.
-absl::string_view Padded(const char* field, size_t size) {
-  const void* end = std::memchr(field, 0, size);
-  return absl::string_view(field, end == nullptr ? 0 : static_cast<const char*>(end) - field);
-}
-
 // Reads one file. Its parts are checked in the order of Parse; each step relies on those before it.
 class Reader {
  public:
   Reader(const std::string& path, absl::string_view bytes, const SegmentSchema& schema)
-      : path_(path), bytes_(bytes), schema_(schema) {}
+      : path_(path), bytes_(bytes), schema_(schema), columns_(path, bytes) {}
 
   absl::StatusOr<Segment> Parse() {
     NANN_RETURN_IF_ERROR(ReadHeader());
     NANN_RETURN_IF_ERROR(CheckIdentity());
-    NANN_RETURN_IF_ERROR(ReadDirectory());
+    NANN_RETURN_IF_ERROR(columns_.ReadDirectory(sizeof(Header), header_.columns));
     NANN_RETURN_IF_ERROR(ReadItems());
     NANN_RETURN_IF_ERROR(ReadTables());
     segment_.levels.resize(schema_.num_levels);
     for (int32_t level = 0; level < schema_.num_levels; ++level) NANN_RETURN_IF_ERROR(ReadLevel(level));
     NANN_RETURN_IF_ERROR(CheckLevelZero());
+    NANN_ASSIGN_OR_RETURN(segment_.attributes,
+                          ReadAttributes(schema_.attributes, segment_.ids.size(), &columns_));
     NANN_RETURN_IF_ERROR(CheckAllUsed());
     return std::move(segment_);
   }
@@ -96,8 +60,7 @@ class Reader {
  private:
   template <typename... Parts>
   absl::Status Damaged(const Parts&... parts) const {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path_, ": ", parts..., "; the file is damaged: copy or publish the segment again"));
+    return columns_.Damaged(parts...);
   }
 
   absl::Status ReadHeader() {
@@ -126,9 +89,9 @@ class Reader {
   absl::Status CheckIdentity() {
     const absl::string_view export_id(header_.export_id, sizeof(header_.export_id));
     if (export_id != schema_.export_id) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          path_, ": expected a segment of export ", schema_.export_id, ", found one of ",
-          absl::string_view(export_id.data(), Printable(export_id)), "; publish for this export"));
+      return absl::FailedPreconditionError(absl::StrCat(path_, ": expected a segment of export ",
+                                                        schema_.export_id, ", found one of ",
+                                                        Printable(export_id), "; publish for this export"));
     }
     constexpr uint64_t kMostNumber = std::numeric_limits<uint32_t>::max();
     if (header_.number < 1 || header_.number > kMostNumber || header_.follows >= header_.number) {
@@ -149,87 +112,12 @@ class Reader {
     return absl::OkStatus();
   }
 
-  // How much of a text is printable ASCII.
-  static size_t Printable(absl::string_view text) {
-    const auto printable = [](char c) { return c > ' ' && c <= '~'; };
-    return std::find_if_not(text.begin(), text.end(), printable) - text.begin();
-  }
-
-  absl::Status ReadDirectory() {
-    const uint64_t room = (bytes_.size() - sizeof(Header)) / sizeof(DirectoryEntry);
-    if (header_.columns > std::min(room, kMostColumns)) {
-      return Damaged("expected at most ", std::min(room, kMostColumns), " columns, found ", header_.columns);
-    }
-    for (uint64_t i = 0; i < header_.columns; ++i) {
-      DirectoryEntry entry;
-      std::memcpy(&entry, bytes_.data() + sizeof(Header) + i * sizeof(entry), sizeof(entry));
-      NANN_ASSIGN_OR_RETURN(Column column, ReadEntry(i, entry));
-      columns_.push_back(std::move(column));
-    }
-    std::sort(columns_.begin(), columns_.end(),
-              [](const Column& a, const Column& b) { return a.name < b.name; });
-    const auto twice = std::adjacent_find(columns_.begin(), columns_.end(),
-                                          [](const Column& a, const Column& b) { return a.name == b.name; });
-    if (twice != columns_.end()) return Damaged("expected each column once, found ", twice->name, " twice");
-    used_.assign(columns_.size(), false);
-    return absl::OkStatus();
-  }
-
-  absl::StatusOr<Column> ReadEntry(uint64_t i, const DirectoryEntry& entry) const {
-    Column column;
-    column.name = std::string(Padded(entry.name, sizeof(entry.name)));
-    column.type = std::string(Padded(entry.type, sizeof(entry.type)));
-    column.rows = entry.rows;
-    column.width = entry.width;
-    const uint64_t size = SizeOfType(column.type);
-    if (column.name.empty() || Printable(column.type) != column.type.size() || size == 0) {
-      return Damaged("expected a name and a type of NumPy in entry ", i, " of the directory, found others");
-    }
-    const uint64_t most = bytes_.size() / size;
-    const bool counts_fit = column.width == 0 || column.rows <= most / column.width;
-    const uint64_t length = counts_fit ? column.rows * column.width * size : 0;
-    if (!counts_fit || entry.offset % kAlignment != 0 || entry.offset > bytes_.size() ||
-        length > bytes_.size() - entry.offset) {
-      return Damaged("column ", i, ": expected it at a multiple of ", kAlignment, " and inside of ",
-                     bytes_.size(), " bytes, found ", column.rows, " x ", column.width, " of ", column.type,
-                     " at ", entry.offset);
-    }
-    column.data = bytes_.data() + entry.offset;
-    return column;
-  }
-
-  // The column of a name, null where there is none.
-  const Column* Find(absl::string_view name) {
-    const auto at =
-        std::lower_bound(columns_.begin(), columns_.end(), name,
-                         [](const Column& column, absl::string_view n) { return column.name < n; });
-    if (at == columns_.end() || at->name != name) return nullptr;
-    used_[at - columns_.begin()] = true;
-    return &*at;
-  }
-
-  absl::Status CheckShape(const Column& column, absl::string_view type, uint64_t rows, uint64_t width) const {
-    if (column.type == type && column.rows == rows && column.width == width) return absl::OkStatus();
-    return Damaged(column.name, ": expected ", rows, " x ", width, " of ", type, ", found ", column.rows,
-                   " x ", column.width, " of ", column.type);
-  }
-
-  // Sets `values` to a vector; it stays empty where the column is absent and none is needed.
-  template <typename T>
-  absl::Status ReadVector(const std::string& name, const char* type, absl::Span<const T>* values) {
-    const Column* column = Find(name);
-    if (column == nullptr) return absl::OkStatus();
-    NANN_RETURN_IF_ERROR(CheckShape(*column, type, column->rows, 1));
-    *values = column->Elements<T>();
-    return absl::OkStatus();
-  }
-
   absl::Status ReadItems() {
-    NANN_RETURN_IF_ERROR(ReadVector("ids", "<i8", &segment_.ids));
+    NANN_RETURN_IF_ERROR(columns_.ReadVector("ids", "<i8", &segment_.ids));
     if (segment_.ids.size() != header_.new_items) {
       return Damaged("ids: expected ", header_.new_items, " values, found ", segment_.ids.size());
     }
-    NANN_RETURN_IF_ERROR(ReadVector("deleted", "<i4", &segment_.deleted));
+    NANN_RETURN_IF_ERROR(columns_.ReadVector("deleted", "<i4", &segment_.deleted));
     return CheckPositions("deleted", segment_.deleted, segment_.positions_before);
   }
 
@@ -250,12 +138,13 @@ class Reader {
   absl::Status ReadTables() {
     for (const SegmentSchema::ItemTable& table : schema_.tables) {
       const std::string name = absl::StrCat("table/", table.name);
-      const Column* column = Find(name);
+      const SegmentColumns::Column* column = columns_.Find(name);
       if (column == nullptr && !segment_.ids.empty()) {
         return Damaged(name, ": expected rows of the new items, found no such column");
       }
       if (column != nullptr) {
-        NANN_RETURN_IF_ERROR(CheckShape(*column, DTypeInFile(table.dtype), segment_.ids.size(), table.width));
+        NANN_RETURN_IF_ERROR(
+            columns_.CheckShape(*column, DTypeInFile(table.dtype), segment_.ids.size(), table.width));
       }
       segment_.tables.push_back(column == nullptr ? nullptr : column->data);
     }
@@ -265,9 +154,9 @@ class Reader {
   absl::Status ReadLevel(int32_t level) {
     const std::string name = absl::StrCat("links/", level, "/");
     Segment::Lists& lists = segment_.levels[level];
-    NANN_RETURN_IF_ERROR(ReadVector(name + "positions", "<i4", &lists.positions));
-    NANN_RETURN_IF_ERROR(ReadVector(name + "row_splits", "<i8", &lists.row_splits));
-    NANN_RETURN_IF_ERROR(ReadVector(name + "values", "<i4", &lists.values));
+    NANN_RETURN_IF_ERROR(columns_.ReadVector(name + "positions", "<i4", &lists.positions));
+    NANN_RETURN_IF_ERROR(columns_.ReadVector(name + "row_splits", "<i8", &lists.row_splits));
+    NANN_RETURN_IF_ERROR(columns_.ReadVector(name + "values", "<i4", &lists.values));
     const int32_t end = segment_.positions_after();
     NANN_RETURN_IF_ERROR(CheckPositions(name + "positions", lists.positions, end));
     if (lists.positions.empty() && lists.row_splits.empty() && lists.values.empty()) return absl::OkStatus();
@@ -301,14 +190,9 @@ class Reader {
 
   // A column that nobody reads is of another export, or misspelt: its changes would be lost.
   absl::Status CheckAllUsed() const {
-    for (size_t i = 0; i < columns_.size(); ++i) {
-      const std::string& name = columns_[i].name;
-      const bool skipped = absl::StartsWith(name, "state/") || absl::StartsWith(name, "attribute/") ||
-                           absl::StartsWith(name, "publisher/");
-      if (!used_[i] && !skipped) {
-        return Damaged("expected columns of docs/live.md for this export, found another: ",
-                       absl::string_view(name.data(), Printable(name)));
-      }
+    for (const std::string& name : columns_.Unused()) {
+      if (absl::StartsWith(name, "state/") || absl::StartsWith(name, "publisher/")) continue;
+      return Damaged("expected columns of docs/live.md for this export, found another: ", Printable(name));
     }
     return absl::OkStatus();
   }
@@ -317,8 +201,7 @@ class Reader {
   const absl::string_view bytes_;
   const SegmentSchema& schema_;
   Header header_{};
-  std::vector<Column> columns_;  // By name.
-  std::vector<bool> used_;       // Of columns_.
+  SegmentColumns columns_;
   Segment segment_;
 };
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "../filter/attribute_rows.h"
 #include "../index/npy.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -21,10 +22,16 @@ struct SegmentSchema {
     int64_t width = 0;
   };
 
+  struct Attribute {
+    std::string name;
+    AttributeType type;
+  };
+
   std::string export_id;
   int32_t num_levels = 0;
   int32_t capacity = 0;  // Positions of base and overlay.
   std::vector<ItemTable> tables;
+  std::vector<Attribute> attributes;
 };
 
 // A checked segment. A view: the bytes that it was parsed from must outlive it.
@@ -54,6 +61,8 @@ struct Segment {
   absl::Span<const int32_t> deleted;
   std::vector<const char*> tables;  // Rows of the new items in the schema's tables, in its order.
   std::vector<Lists> levels;        // Level 0 first.
+  // Of the new items, in the schema's order; nothing where there are no new items.
+  std::vector<AttributePart> attributes;
 
   int32_t positions_after() const { return positions_before + static_cast<int32_t>(ids.size()); }
 

@@ -21,8 +21,8 @@ class ItemSelector {
   // For graphs of up to `capacity` positions.
   explicit ItemSelector(int32_t capacity) : capacity_(capacity) {}
 
-  // `graph` and `filter` must live until the next Reset. `filter`: null lets every item pass; another one
-  // knows items of the base alone, and lets no new item pass. Arrays of the base alone have
+  // `graph` and `filter` must live until the next Reset. `filter`: null lets every item pass.
+  // Arrays of the base alone have
   // graph->num_base_items() rows: positions behind them are new items. `excluded`: positions of live items
   // that are not selected; one may stand there twice.
   void Reset(const Graph* graph, const RowFilter* filter, absl::Span<const int32_t> excluded);
@@ -38,8 +38,7 @@ class ItemSelector {
 
   // How many items are excluded.
   int64_t excluded() const { return excluded_ == nullptr ? 0 : excluded_->size(); }
-  // How many items are selected; kUnknown where nobody has counted them. With a filter, deleted items that
-  // pass count as well: nobody knows how many those are.
+  // How many items are selected; kUnknown where nobody has counted them.
   int64_t count() const { return count_; }
   static constexpr int64_t kUnknown = -1;
 

@@ -38,6 +38,10 @@ std::shared_ptr<const Index> Index::WithState(Overlay::State state) const {
   std::shared_ptr<Index> index(new Index());
   index->data_ = data_;
   index->state_ = std::move(state);
+  const Overlay::State& of = index->state_;
+  if (data_->attributes != nullptr && (!of.attributes.empty() || of.graph.deletions().any())) {
+    index->filters_ = MakeStateFilters(&data_->attributes->filters(), of.attributes, of.graph);
+  }
   for (const auto& [name, table] : data_->item_tables) {
     index->item_tables_.emplace(name, table.WithRows(index->graph().num_items()));
   }
@@ -45,6 +49,7 @@ std::shared_ptr<const Index> Index::WithState(Overlay::State state) const {
 }
 
 FilterCache* Index::filters() const {
+  if (filters_ != nullptr) return filters_.get();
   return data_->attributes == nullptr ? nullptr : &data_->attributes->filters();
 }
 

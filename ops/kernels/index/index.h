@@ -73,8 +73,8 @@ class Index {
   absl::StatusOr<const Table*> FloatTable(const std::string& name) const;  // Of users or items.
   absl::StatusOr<const Table*> Vocabulary(const std::string& name) const;  // int64, ascending.
 
-  // The filters over the attributes of the base; nullptr where it has none. Filters must not outlive the
-  // index.
+  // The filters over the attributes of this state: deleted items pass none that has a bitmap. nullptr where
+  // there are no attributes. Filters must not outlive the index.
   FilterCache* filters() const;
 
   // A search over graph() with its scratch memory: 1 bit per position, as many again where it makes proxy
@@ -92,6 +92,7 @@ class Index {
   std::shared_ptr<const IndexData> data_;  // The first member, so that it outlives the state.
   Overlay::State state_;
   std::map<std::string, Table> item_tables_;
+  std::unique_ptr<FilterCache> filters_;  // Of this state; null where the filters of the base are right.
 };
 
 }  // namespace nann

@@ -52,6 +52,10 @@ class Loader {
       NANN_ASSIGN_OR_RETURN(data_->attributes,
                             MappedAttributes::Open(env_, files_.attributes, num_items, prefault_));
     }
+    for (const AttributeFiles& attribute : files_.attributes) {
+      NANN_ASSIGN_OR_RETURN(const AttributeType type, AttributeType::Parse(attribute.type));
+      data_->schema.attributes.push_back({attribute.name, type});
+    }
     data_->schema.export_id = files_.export_id;
     data_->schema.num_levels = data_->base.num_levels();
     data_->schema.capacity = static_cast<int32_t>(num_items + files_.overlay_capacity);

@@ -136,7 +136,9 @@ class SearchRun {
     // A row with a smaller k than the largest is padded like one that found fewer than k items.
     PadRow(row, k);
     items_scored_->flat<int32_t>()(row) = static_cast<int32_t>(search->items_scored());
-    passing_->flat<int64_t>()(row) = filter == nullptr ? index_->graph().num_items() : filter->passing();
+    const Graph& graph = index_->graph();
+    const int32_t live = graph.num_items() - graph.deletions().count;
+    passing_->flat<int64_t>()(row) = filter == nullptr ? live : filter->passing();
     exact_->flat<bool>()(row) = search->exact();
     CountSearch(
         {search->items_scored(), search->hops(), search->nan_items(), results < k, search->filter_path()});
