@@ -23,8 +23,8 @@ from nann.export.items import CHUNK_ROWS
 from nann.export.manifest import MANIFEST, write_manifest
 from nann.export.proxy_samples import SAMPLES, proxy_samples
 from nann.files import link_or_copy, staged_directory, write_array_in_chunks
-from nann.live._attribute_values import attribute_values
 from nann.live._links import Links
+from nann.live.attribute_values import attribute_values
 from nann.live.base import Base, open_base
 from nann.live.publisher import remember_number
 from nann.live.segment import Segment, read_segment, segment_numbers, segment_path, updates_dir, write_segment

@@ -42,7 +42,7 @@ ALL = 4 * ITEMS
 # Between events, so that there are some for as long as the kills take.
 EVENT_SECONDS = 0.1
 # From one kill to the next: processes take some seconds to start, and are killed then as well as later.
-LONGEST_PAUSE_SECONDS = 4.0
+LONGEST_PAUSE_SECONDS = 6.0
 # A compaction that is never finished moves nothing: after each it rests, and runs at most one time in two.
 COMPACTION_REST_SECONDS = 10.0
 
@@ -186,8 +186,8 @@ class Producer(threading.Thread):
                 self.items.add(item)
 
     def stop(self) -> None:
+        """Let it end after the event that it adds."""
         self._stopped.set()
-        self.join()
 
     def _add(self, number: int, event: dict[str, Any]) -> None:
         """Until it is acknowledged. The id is given, so that what is added again is refused."""
@@ -270,6 +270,9 @@ def run(folder: Path, kills: int, seed: int) -> dict[str, Any]:
                 answers += check_answer(server, models)
             chance.choice(roles).kill()
         producer.stop()
+        while producer.is_alive():
+            store.keep_running()
+            time.sleep(0.02)
         roles[-1].stop()
         _read_to_the_end(store, publisher, server, models, producer)
         check_end(models, producer)

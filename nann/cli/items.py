@@ -71,7 +71,7 @@ def _item(state: State, item_id: int) -> dict[str, Any]:
 def _attributes(state: State, position: int) -> dict[str, Any]:
     if not state.base.attributes:
         return {}
-    from nann.live._attribute_values import attribute_values
+    from nann.live.attribute_values import attribute_values
 
     return {name: attribute_values(state, name)[position].as_py() for name in state.base.attributes}
 

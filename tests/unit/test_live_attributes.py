@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from nann.errors import InvalidFileError, InvalidInputError
 from nann.live import Publisher, open_base, read_segment, segment_path, updates_dir, write_segment
-from nann.live._attribute_values import attribute_values
+from nann.live.attribute_values import attribute_values
 from nann.live.compact import compact
 from nann.ops import load_library
 from support.command import run_json

@@ -18,6 +18,7 @@ from nann.live.state import State
 from nann.progress import ignore_progress
 from support.command import run_json
 from support.live import expected_items, items_of, random_events, upsert, write_export, write_lines
+from support.live_ops import wait_for
 
 D = 8
 
@@ -92,9 +93,8 @@ def test_it_goes_on_with_the_version_that_a_compaction_makes(
     out = model_dir.with_name("2")
     assert compact(model_dir, out)["carried"] >= 1
     add([upsert(1, np.ones(D))])
-    seen.wait_for("2", 4)
-    while items_of(out) != expected_items(base, [*events, upsert(1, np.ones(D))]):
-        pass
+    seen.wait_for("2", 3)
+    wait_for(lambda: items_of(out) == expected_items(base, [*events, upsert(1, np.ones(D))]))
     stopped.set()
     publisher.join()
     totals, state = results[0]

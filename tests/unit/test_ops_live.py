@@ -102,6 +102,7 @@ def test_one_deletion_costs_the_proxy_walk_what_none_costs(tmp_path: Path) -> No
 def test_a_segment_is_seen_while_it_serves_and_the_thread_ends_with_the_index(tmp_path: Path) -> None:
     case = make_case(tmp_path, 1)
     arguments = case.arguments()
+    gc.collect()  # The threads of what other tests have left end.
     static = nann.ops.IndexResource(**{**arguments, "overlay_capacity": 0})
     assert applied(static) == 0  # TensorFlow has its threads now.
     threads = count_threads()
