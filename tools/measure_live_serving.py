@@ -9,6 +9,8 @@ load:    p99 at half of saturation in an open loop, without changes and with 200
 restart: seconds from the start of the program until it is ready: with the base alone, with segments of a
          tenth of the items, and after a compaction of these. Items per second that a running server applies,
          to which the segments are given at once.
+idle:    latency in this process of an export that takes segments, and has none, as a multiple of that of one
+         that takes none: the median over interleaved rounds, which begin with one and the other in turn.
 
 Prints one JSON object.
 """
@@ -24,23 +26,28 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 from measure_live import BATCH, BEAMS, DIM, clustered
 
 from nann.bench.load import BenchOptions, run_bench
 from nann.export import ExportOptions, Tuning, export_vectors
 from nann.live import Publisher
 from nann.live.compact import compact
+from nann.ops import load_library
 from nann.serving.client import NannClient
 
 Vectors = npt.NDArray[np.float32]
 SEGMENTS, CHANGES_PER_SECOND, STAGE_SECONDS = 20, 200, 15.0
+IDLE_ROUNDS, IDLE_CALLS = 60, 200
 # Between answers that are asked for, so that waiting takes no processor that the server needs.
 ASK_SECONDS = 0.002
 
@@ -206,9 +213,40 @@ def restart(model_dir: Path, items: int, random: np.random.Generator) -> dict[st
     return found
 
 
+def idle(vectors: Path, folder: Path, options: ExportOptions) -> dict[str, float]:
+    load_library()
+    loaded, asks = [], []
+    for share in (0.0, options.overlay_share):
+        model_dir = folder / str(share) / "1"
+        export_vectors(vectors, model_dir, replace(options, overlay_share=share), metric="l2")
+        exported = tf.saved_model.load(str(model_dir))
+        inputs = {
+            "query_emb": tf.constant(clustered(1, np.random.default_rng(1))),
+            "level_topn": tf.constant([BEAMS]),
+            "exclude_ids": tf.constant([[-1]], tf.int64),
+        }
+        loaded.append(exported)  # A signature does not keep what it is of.
+        asks.append(partial(exported.signatures["retrieve"], **inputs))
+    ratios = []
+    for number in range(IDLE_ROUNDS):
+        order = (0, 1) if number % 2 == 0 else (1, 0)
+        seconds = {each: _median_seconds(asks[each]) for each in order}
+        ratios.append(seconds[1] / seconds[0])
+    return {"idle_latency_ratio": statistics.median(ratios)}
+
+
+def _median_seconds(ask: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(IDLE_CALLS):
+        began = time.perf_counter()
+        ask()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=["visible", "load", "restart"])
+    parser.add_argument("parts", nargs="+", choices=["visible", "load", "restart", "idle"])
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
@@ -219,6 +257,9 @@ def main() -> None:
         np.save(folder / "base.npy", clustered(arguments.items, random))
         result: dict[str, Any] = {"items": arguments.items}
         for part in arguments.parts:
+            if part == "idle":
+                result |= idle(folder / "base.npy", folder / part, options)
+                continue
             model_dir = folder / part / "nann" / "1"
             export_vectors(folder / "base.npy", model_dir, options, metric="l2")
             if part == "visible":
