@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from nann.training._trainable import Sequential as Sequential
     from nann.training._trainer import train as train
     from nann.training._two_tower import TwoTower as TwoTower
+    from nann.training._workers import LostWorkerError as LostWorkerError
+    from nann.training._workers import Strategy as Strategy
     from nann.training.trained import TrainedModel as TrainedModel
 
 __getattr__ = lazy_names(
@@ -50,6 +52,7 @@ __getattr__ = lazy_names(
         "nann.training._trainable": ("Scored", "Sequential"),
         "nann.training._trainer": ("train",),
         "nann.training._two_tower": ("TwoTower",),
+        "nann.training._workers": ("LostWorkerError", "Strategy"),
         "nann.training.trained": ("TrainedModel",),
     },
 )

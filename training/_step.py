@@ -15,6 +15,7 @@ from nann.training._optimizer import RowwiseAdamW
 from nann.training._options import TrainOptions
 from nann.training._sampling import Batch
 from nann.training._trainable import Scored, embedded_items, score_examples, values_of
+from nann.training._workers import Workers
 
 Tensors = Mapping[str, Any]
 # Numbers of the random streams of a step; layers take those below.
@@ -35,9 +36,13 @@ class TrainStep:
     """Loss, gradients and update of a model, traced once.
 
     model: what `score_examples` takes.
+    workers: whose gradients are averaged; None: this process alone.
     """
 
-    def __init__(self, model: Any, optimizer: RowwiseAdamW, options: TrainOptions) -> None:
+    def __init__(
+        self, model: Any, optimizer: RowwiseAdamW, options: TrainOptions, workers: Workers | None = None
+    ) -> None:
+        self._workers = workers or Workers("one")
         self._model = model
         self._optimizer = optimizer
         self._options = options
@@ -51,14 +56,18 @@ class TrainStep:
             # Of open sizes from the start: each step has other numbers of sequences and examples.
             specs = tf.nest.map_structure(_open, batch)
             signature = [specs, tf.TensorSpec([], tf.float32), tf.TensorSpec([2], tf.int64)]
-            self._traced = tf.function(self._step, input_signature=signature, autograph=False)
+            self._traced = tf.function(
+                lambda *inputs: self._workers.run(self._step, *inputs),
+                input_signature=signature,
+                autograph=False,
+            )
         return self._traced(batch, tf.constant(rate, tf.float32), seed)
 
     def _step(self, batch: Tensors, rate: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             embs = embedded_items(self._model, batch["items"])
             loss = self._loss(batch, self._noisy(embs, seed), seed)
-        gradients = tape.gradient(loss, self._variables)
+        gradients = self._workers.mean(tape.gradient(loss, self._variables))
         self._optimizer.apply(gradients, rate)
         return loss
 

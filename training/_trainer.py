@@ -26,6 +26,7 @@ from nann.training._sampling import BatchSampler, SequenceSampler
 from nann.training._step import TrainStep, tensors_of
 from nann.training._trainable import Sequential, checkpointed
 from nann.training._validation import BEST_BY, SampledRecall
+from nann.training._workers import Strategy, Workers
 
 # The share of the steps in which the learning rate rises.
 _WARM_UP = 0.05
@@ -38,6 +39,7 @@ def train(
     *,
     model: str = ATTENTION,
     sizes: Mapping[str, Any] | None = None,
+    strategy: Strategy = "one",
     on_progress: OnProgress | None = None,
 ) -> Run:
     """Train a model on the data set in `data_dir`; write or continue the run in `run_dir`.
@@ -50,6 +52,8 @@ def train(
     Args:
       model: one of the shipped models (attention, two-tower, mixture), or `module:Class` of your own.
       sizes: options of the model, for example {"blocks": 1}.
+      strategy: "one" process, or "multi_worker": the processes that the environment variable TF_CONFIG names,
+        each of which calls this with the same arguments. Every step then takes a batch of each.
 
     Returns:
       the content of `run.json`.
@@ -57,19 +61,23 @@ def train(
     Raises:
       InvalidInputError: an option is out of range, or `run_dir` holds a run with other options or data.
       InvalidFileError: the data set or the run is damaged.
+      LostWorkerError: another worker has ended.
 
     Example: `train(Path("DATA"), Path("RUN"), TrainOptions(epochs=3)).history[-1]["loss"]`.
     """
     options = options or TrainOptions()
     options.check()
+    workers = Workers(strategy)
     dataset = read_dataset(data_dir)
     options = options.resolved(dataset)
     _set_numerics(options)
     chosen = choose_model(model, dataset, sizes or {})
-    run = _open_run(run_dir, data_dir, dataset, options, chosen)
-    write_vocabulary(run_dir, dataset)
-    with without_patterns(run_dir) as folder:
-        training = _Training(dataset, folder, run, options, chosen.create(options.seed))
+    run = _described(run_dir, data_dir, dataset, options, chosen)
+    if workers.is_chief:
+        run = _open_run(run_dir, run)
+        write_vocabulary(run_dir, dataset)
+    with without_patterns(run_dir) as folder, workers.together():
+        training = _Training(dataset, folder, run, options, chosen.create(options.seed), workers)
         return training.run_to_end(on_progress or ignore_progress)
 
 
@@ -81,15 +89,19 @@ def _set_numerics(options: TrainOptions) -> None:
         tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
 
 
-def _open_run(
+def _described(
     run_dir: Path, data_dir: Path, dataset: Dataset, options: TrainOptions, chosen: ChosenModel
 ) -> Run:
-    run = Run(
+    return Run(
         model=chosen.name,
         data=relative_data_path(run_dir, data_dir),
         model_config=chosen.config,
         training={**asdict(options), "data": dataset.summary()},
     )
+
+
+def _open_run(run_dir: Path, run: Run) -> Run:
+    """The run that is there, which must have been asked for in the same way, or a new one."""
     if not (run_dir / RUN_FILE).exists():
         write_run(run_dir, run)
         return run
@@ -115,70 +127,93 @@ def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
 class _Training:
     """Model, optimizer and everything else that a checkpoint holds."""
 
-    def __init__(self, dataset: Dataset, run_dir: Path, run: Run, options: TrainOptions, model: Any) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        run_dir: Path,
+        run: Run,
+        options: TrainOptions,
+        model: Any,
+        workers: Workers,
+    ) -> None:
         self._dataset = dataset
         self._run_dir = run_dir
         self._run = run
         self._options = options
         self._sampler = _make_sampler(dataset, options, model)
-        self._per_epoch = self._sampler.steps_per_epoch
+        self._workers = workers
+        self._per_epoch = self._sampler.steps_per_epoch // workers.count
+        if not self._per_epoch:
+            raise InvalidInputError(
+                f"{dataset.source}: expected a batch for each of {workers.count} workers, found "
+                f"{self._sampler.steps_per_epoch}. Start fewer workers, or lower batch_size."
+            )
         self._total = options.epochs * self._per_epoch
         optimizer = RowwiseAdamW(
             model.trainable_variables, weight_decay=options.weight_decay, clip_norm=options.clip_norm
         )
-        self._step = TrainStep(model, optimizer, options)
+        self._step = TrainStep(model, optimizer, options, workers)
         self._loss_sum = tf.Variable(0.0, dtype=tf.float64)
-        self._checkpoints = Checkpoints(
-            run_dir,
-            {
-                "model": checkpointed(model.variables),
-                "optimizer": optimizer.checkpointed(),
-                "loss_sum": self._loss_sum,
-            },
-            keep=options.keep,
-        )
+        of_model, of_optimizer = checkpointed(model.variables), optimizer.checkpointed()
+        state = {"model": of_model, "optimizer": of_optimizer, "loss_sum": self._loss_sum}
+        self._checkpoints = Checkpoints(run_dir, state, keep=options.keep)
+        self._state = [*of_model.values(), *of_optimizer.values(), self._loss_sum]
         self._validation = SampledRecall(model, dataset, seed=options.seed)
 
     def run_to_end(self, on_progress: OnProgress) -> Run:
         """Train from the newest checkpoint, or the start, to the last step."""
-        first = self._checkpoints.restore_newest() or 0
+        chief = self._workers.is_chief
+        first = self._workers.agreed((self._checkpoints.restore_newest() or 0) if chief else 0)
+        self._workers.take_from_chief(self._state)
         reached = tuple(entry for entry in self._run.history if entry["step"] <= first)
         self._run = replace(self._run, history=reached)
-        on_progress("train", first, first if self._has_ended(first) else self._total)
-        if not self._has_ended(first):
+        ended = self._has_ended(first)
+        on_progress("train", first, first if ended else self._total)
+        if not ended:
             self._take_steps(first, on_progress)
-        self._checkpoints.finish(_best(self._run.history)["step"])
+        if chief:
+            self._checkpoints.finish(_best(self._run.history)["step"])
         return self._run
 
     def _take_steps(self, first: int, on_progress: OnProgress) -> None:
-        board = Board(self._run_dir, batch_size=self._sampler.batch_size)
+        board = Board(self._run_dir, batch_size=self._sampler.batch_size) if self._workers.is_chief else None
         for step, batch in enumerate(self._batches(first, board), start=first):
             rate = self._learning_rate(step)
-            loss = self._step(batch, rate=rate, step=step)
+            loss = self._step(batch, rate=rate, step=step * self._workers.count + self._workers.index)
             self._loss_sum.assign_add(tf.cast(loss, tf.float64))
             done = step + 1
-            board.step(done, loss, rate)
-            if done % self._per_epoch == 0:
-                self._end_epoch(done, board)
-            if done % self._per_epoch == 0 or done % self._options.checkpoint_steps == 0:
-                best = _best(self._run.history)["step"] if self._run.history else None
-                self._checkpoints.write(done, best=best)
-            on_progress("train", done, done if self._has_ended(done) else self._total)
-            if self._has_ended(done):
+            if board is not None:
+                board.step(done, loss, rate)
+                self._keep(done, board)
+            ended = self._has_ended(done) if done % self._per_epoch == 0 else False
+            on_progress("train", done, done if ended else self._total)
+            if ended:
                 return
 
-    def _batches(self, first: int, board: Board) -> Iterator[dict[str, Any]]:
+    def _keep(self, done: int, board: Board) -> None:
+        """Measure and write what belongs after this step."""
+        if done % self._per_epoch == 0:
+            self._end_epoch(done, board)
+        if done % self._per_epoch == 0 or done % self._options.checkpoint_steps == 0:
+            best = _best(self._run.history)["step"] if self._run.history else None
+            self._checkpoints.write(done, best=best)
+
+    def _batches(self, first: int, board: Board | None) -> Iterator[dict[str, Any]]:
         """The batches from step number `first` on; while a step runs, the next batch is made."""
 
         def make(step: int) -> dict[str, Any]:
-            return tensors_of(self._dataset, self._sampler.batch(step))
+            epoch, place = divmod(step, self._per_epoch)
+            mine = place * self._workers.count + self._workers.index
+            number = epoch * self._sampler.steps_per_epoch + mine
+            return tensors_of(self._dataset, self._sampler.batch(number))
 
         with ThreadPoolExecutor(1, "nann-batches") as maker:
             coming = maker.submit(make, first)
             for step in range(first, self._total):
                 started = time.perf_counter()
                 batch = coming.result()
-                board.waited(time.perf_counter() - started)
+                if board is not None:
+                    board.waited(time.perf_counter() - started)
                 if step + 1 < self._total:
                     coming = maker.submit(make, step + 1)
                 yield batch
@@ -202,6 +237,10 @@ class _Training:
         write_run(self._run_dir, self._run)
 
     def _has_ended(self, step: int) -> bool:
+        """Whether training ends after this step; of several workers the chief knows."""
+        return bool(self._workers.agreed(self._ends_after(step)))
+
+    def _ends_after(self, step: int) -> bool:
         """Whether all steps are taken, or no epoch was better for a while."""
         if step >= self._total:
             return True

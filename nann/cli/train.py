@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from nann.cli._console import emit, import_tensorflow, json_option, print_text, progress, shell_command
 from nann.cli._numbers import NUMBERS
+
+if TYPE_CHECKING:
+    from nann.training import LostWorkerError, Strategy
 
 _BY_DATA = "[default: depends on the data]"
 # Options of the model, not of the training.
@@ -26,6 +31,15 @@ def _size(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
+
+
+def _start_again(error: LostWorkerError) -> NoReturn:
+    """Become a new process of the same command, which waits for the worker that is gone to come back.
+
+    TensorFlow cannot join a cluster twice in one process.
+    """
+    click.echo(f"{error} This worker starts again, and waits for the others.", err=True)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 @click.command()
@@ -97,22 +111,45 @@ def _size(text: str) -> tuple[str, Any]:
     help="bfloat16: mixed precision.  [default: float32]",
 )
 @click.option("--deterministic/--no-deterministic", default=None, help="Operations with one order of sums.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["one", "multi_worker"]),
+    default="one",
+    show_default=True,
+    help="multi_worker: the processes that the environment variable TF_CONFIG names, each started with this "
+    "command.",
+)
 @json_option
 def command(
-    data: Path, out: Path, model: str, settings: tuple[str, ...], as_json: bool, **options: Any
+    data: Path,
+    out: Path,
+    model: str,
+    settings: tuple[str, ...],
+    strategy: Strategy,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Train a model; a training that was stopped continues when it is run again.
 
     The epoch with the best validation recall is kept. `tensorboard --logdir RUN/logs` shows the curves.
     """
     import_tensorflow()
-    from nann.training import TrainOptions, train
+    from nann.training import LostWorkerError, TrainOptions, train
 
     given = {name: value for name, value in options.items() if value is not None}
     sizes = {name: given.pop(name) for name in _SIZES if name in given}
     sizes |= dict(_size(text) for text in settings)
-    with progress(as_json) as on_progress:
-        run = train(data, out, TrainOptions(**given), model=model, sizes=sizes, on_progress=on_progress)
+    try:
+        with progress(as_json) as on_progress:
+            run = train(
+                *(data, out, TrainOptions(**given)),
+                model=model,
+                sizes=sizes,
+                strategy=strategy,
+                on_progress=on_progress,
+            )
+    except LostWorkerError as error:
+        _start_again(error)
     result = {"run": str(out), "training": dict(run.training), "history": [dict(e) for e in run.history]}
 
     def render() -> None:

@@ -1,0 +1,104 @@
+"""Two real processes train one model, and a worker that is killed and comes back does not lose the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nann.errors import InvalidInputError
+from nann.training import ReferenceModel, TrainOptions, prepare_data, train
+
+# Three epochs of five steps of two batches; checkpoints inside and at the end of epochs.
+OPTIONS = ("--epochs", "3", "--batch-size", "64", "--negatives", "16", "--checkpoint-steps", "4")
+# Two interpreters with TensorFlow start and train; much more than that takes even on a busy machine.
+TIMEOUT_SECONDS = 540.0
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("workers") / "data"
+    prepare_data("synthetic:items=300,users=40,events=24,seed=1", folder)
+    return folder
+
+
+def _free_addresses(count: int) -> list[str]:
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    addresses = [f"localhost:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    return addresses
+
+
+def _start(data: Path, run: Path, addresses: list[str], index: int) -> subprocess.Popen[str]:
+    config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+    command = [sys.executable, "-c", "from nann.cli import main; main()", "train", "--data", str(data)]
+    return subprocess.Popen(
+        [*command, "--out", str(run), "--strategy", "multi_worker", "--json", *OPTIONS],
+        env={**os.environ, "TF_CONFIG": json.dumps(config)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _finish(workers: list[subprocess.Popen[str]]) -> str:
+    """What all of them wrote on standard error."""
+    ended = [worker.communicate(timeout=TIMEOUT_SECONDS) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * len(workers), ended
+    return "".join(errors for _, errors in ended)
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path) -> Path:
+    """A run of two workers that were never stopped."""
+    run, addresses = data.parent / "whole", _free_addresses(2)
+    _finish([_start(data, run, addresses, index) for index in range(2)])
+    return run
+
+
+def test_two_workers_train_one_model(data: Path, whole: Path) -> None:
+    history = json.loads((whole / "run.json").read_text())["history"]
+    # Of the 11 batches of an epoch each takes 5.
+    assert [entry["step"] for entry in history] == [5, 10, 15]
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert len(list((whole / "checkpoints").glob("ckpt-15.index"))) == 1
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_and_comes_back(data: Path, whole: Path) -> None:
+    """The other one notices, starts itself again, and both go on from the newest checkpoint."""
+    run, addresses = data.parent / "killed", _free_addresses(2)
+    chief, other = (_start(data, run, addresses, index) for index in range(2))
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not (run / "checkpoints" / "ckpt-4.index").exists():
+        assert chief.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    other.send_signal(signal.SIGKILL)
+    other.communicate()
+    assert "starts again" in _finish([chief, _start(data, run, addresses, 1)])
+    assert (run / "run.json").read_text() == (whole / "run.json").read_text()
+    pairs = zip(ReferenceModel.from_run(run).variables, ReferenceModel.from_run(whole).variables, strict=True)
+    for mine, expected in pairs:
+        assert np.array_equal(mine.numpy(), expected.numpy()), mine.path
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}']
+)
+def test_a_wrong_description_of_the_cluster_is_named(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(InvalidInputError, match="TF_CONFIG: expected"):
+        train(data, tmp_path / "run", TrainOptions(), strategy="multi_worker")
+    assert not (tmp_path / "run").exists()
