@@ -49,7 +49,7 @@ class CalibrationReport:
     target:           the agreement that was looked for; `reached`: whether these users have it.
     agreement:        share of brute force's top k that is found, mean over users, for the k found least.
     worst_5_percent:  the same, mean over the worst 5 % of users.
-    by_k:             both, for each k that was measured.
+    by_k:             both, and the least user's, for each k that was measured.
     items_scored:     per request, mean over users.
     milliseconds:     per request of one user, median; brute_force_milliseconds: of scoring every item.
     users, tuned_on:  how many users it was measured on, and how many others it was chosen by.
@@ -302,7 +302,11 @@ class _Choice:
             "agreement": measured.mean,
             "worst_5_percent": measured.worst,
             "by_k": {
-                str(k): {"agreement": float(shares.mean()), "worst_5_percent": worst_share(shares)}
+                str(k): {
+                    "agreement": float(shares.mean()),
+                    "worst_5_percent": worst_share(shares),
+                    "least": float(shares.min()),
+                }
                 for k, shares in sorted(measured.shares.items())
             },
             "items_scored": measured.items_scored,

@@ -22,7 +22,8 @@ from keras import layers, ops
 Tensors = Mapping[str, Any]
 Arrays = dict[str, npt.NDArray[Any]]
 
-N = 2_000  # Items of every corpus: indexed and exported in seconds.
+# Items of every corpus: indexed and exported in seconds, unless walks are measured (zoo.walks).
+N = int(os.environ.get("ZOO_ITEMS", "2000"))
 ITEM_IDS = (100_000 + 3 * np.arange(N)).astype(np.int64)
 _NETWORKS = ("user_net", "item_net", "pair_net")
 

@@ -42,6 +42,8 @@ def test_an_export_without_options_reaches_the_target(large_run: Path, tmp_path:
     assert found["considered"]["all"]["agreement"] == 1.0
     assert found["considered"]["all"]["items_scored"] == 3000
     assert set(found["by_k"]) == {"10", "50", "200"}
+    for of_k in found["by_k"].values():
+        assert of_k["least"] <= of_k["worst_5_percent"] <= of_k["agreement"]
     assert found["reached"] == (found["agreement"] >= 0.98 and found["worst_5_percent"] >= 0.9)
     assert found["agreement"] >= 0.97
     assert result["level_topn"] == found["level_topn"]
