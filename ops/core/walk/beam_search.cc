@@ -240,17 +240,21 @@ void BeamSearch::KeepEntryPoints() {
   if (graph_->deletions().any()) {
     return KeepTopLive(level_topn_[0], graph_->item_ids(), graph_->deletions(), &candidates_, &waiting_);
   }
+  // First those that a hop may expand, in one pass over all; then the entry beam among these few.
+  const auto begin = candidates_.begin();
   const size_t kept = std::min(candidates_.size(), static_cast<size_t>(level_topn_[0]));
-  std::nth_element(candidates_.begin(), candidates_.begin() + kept, candidates_.end(),
-                   Better{graph_->item_ids()});
-  waiting_.assign(candidates_.begin() + kept, candidates_.end());
+  const size_t expandable = std::min(candidates_.size(), kept + static_cast<size_t>(WidthOfLevel0()));
+  const Better better{graph_->item_ids()};
+  std::nth_element(begin, begin + expandable, candidates_.end(), better);
+  std::nth_element(begin, begin + kept, begin + expandable, better);
+  waiting_.assign(begin + kept, candidates_.end());
   candidates_.resize(kept);
 }
 
-void BeamSearch::MergeEntryPoints(int64_t width) {
+void BeamSearch::MergeEntryPoints() {
+  const int64_t width = WidthOfLevel0();
   const bool width_is_fixed = !filtering_ && !graph_->deletions().any();
   if (width_is_fixed && width < static_cast<int64_t>(waiting_.size())) {
-    std::nth_element(waiting_.begin(), waiting_.begin() + width, waiting_.end(), Better{graph_->item_ids()});
     candidates_.assign(waiting_.begin(), waiting_.begin() + width);
     waiting_.erase(waiting_.begin(), waiting_.begin() + width);
   } else {
@@ -263,9 +267,8 @@ void BeamSearch::MergeEntryPoints(int64_t width) {
 void BeamSearch::EnterLevel(int level) {
   level_ = level;
   if (adaptive()) {
-    const int64_t width = WidestBeam(level, beam_ + 1);
-    if (level == 0) MergeEntryPoints(width);
-    pool_.BeginLevel(width);
+    if (level == 0) MergeEntryPoints();
+    pool_.BeginLevel(WidestBeam(level, beam_ + 1));
     beam_ += graph_->hops(level);
   } else {
     visited_.Clear();

@@ -152,15 +152,16 @@ class BeamSearch {
   void EnterLevel(int level);
   // Empties the pool of an adaptive walk.
   void ResetPool();
-  // Moves the entry points beyond the entry beam from candidates_ to waiting_. All of them are visited.
+  // Moves the entry points beyond the entry beam from candidates_ to waiting_, which begins with the best of
+  // them, as many as level 0 is wide, unless items are deleted. All entry points are visited.
   void KeepEntryPoints();
   // Keeps the best `k` of `candidates`, in any order.
   void KeepBest(int64_t k, std::vector<Candidate>* candidates) const;
   // Ends the search: results_ are left, of which some may not be selected.
   void Finish();
-  // Moves entry points from waiting_ to the pool, as level 0 begins: those that may be expanded, which are
-  // among the best `width`. The others are merged when it ends, most of them then too bad to be sorted.
-  void MergeEntryPoints(int64_t width);
+  // Moves entry points from waiting_ to the pool, as level 0 begins: the best, which may be expanded. The
+  // others are merged when it ends, most of them then too bad to be sorted.
+  void MergeEntryPoints();
   // Sets candidates_ to what the next hop expands; false when the level has ended.
   bool BeginHop();
   // Sets frontier_ to the new neighbours of candidates_.
