@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from nann.export._inputs import check_dimension, named_model
 from nann.export._model_checks import check_scores, check_user_side
 from nann.export._model_specs import check_model_specs
 from nann.export._options import ExportOptions
+from nann.export._raw_rows import raw_id_warnings
 from nann.export._samples import Sample, sample_from_model
-from nann.export._user_side import rewrite_user_side
+from nann.export._user_side import UserSide, rewrite_user_side
 from nann.export.attributes import check_attributes
 from nann.export.items import Items, items_of_model, read_items
 from nann.export.scorer import Scorer, choose_executor, freeze_scorer, split_scorer
@@ -47,9 +47,9 @@ def check_run(
 ) -> dict[str, Any]:
     """What `export_model` would do with the model of a run; the run needs no index.
 
-    Returns `accepted` and, where it is False, `reason`; else the user, the item and the tile part with their
-    shapes and FLOPs, who runs the scorer and why, and the microseconds that an item takes on one core: of the
-    native executor by its cost model, of TensorFlow measured.
+    Returns `accepted` and, where it is False, `reason`; else `warnings`, the user, the item and the tile part
+    with their shapes and FLOPs, who runs the scorer and why, and the microseconds that an item takes on one
+    core: of the native executor by its cost model, of TensorFlow measured.
 
     Example:
 
@@ -73,11 +73,11 @@ def _checked(run_dir: Path, options: ExportOptions, given: RetrievalModel | None
     items = items_of_model(items, item_state_of(model))
     check_attributes(run_dir, items.ids)
     frozen = freeze_scorer(model, tile_rows=options.tile_rows, max_constant_bytes=options.max_constant_bytes)
-    tables: dict[str, Any] = {}
+    user_side = None
     if model.user_features:
-        tables = rewrite_user_side(
+        user_side = rewrite_user_side(
             model, table_bytes=options.table_bytes, max_constant_bytes=options.max_constant_bytes
-        ).tables
+        )
     vocabularies = _vocabularies(model, run_dir)
 
     def sample_users(users: int) -> Sample:
@@ -96,7 +96,7 @@ def _checked(run_dir: Path, options: ExportOptions, given: RetrievalModel | None
         for name, spec in model.user_features.items()
         if spec.dtype.is_integer and name not in vocabularies
     ]
-    return _report(model, chosen, frozen, sample, items, tables, raw_integers)
+    return _report(model, chosen, frozen, sample, items, user_side, raw_integers)
 
 
 def _vocabularies(model: RetrievalModel, run_dir: Path) -> dict[str, npt.NDArray[np.int64]]:
@@ -112,18 +112,21 @@ def _report(
     frozen: Scorer,
     sample: Sample,
     items: Items,
-    tables: Mapping[str, Any],
+    user_side: UserSide | None,
     raw_integers: list[str],
 ) -> dict[str, Any]:
     split = scorer.report
     assert split is not None
     native = scorer.executor == "native"
+    tables, rows = ({}, {}) if user_side is None else (user_side.tables, user_side.raw_rows)
     flops, width = split.flops_per_item, split.bytes_per_item
     return {
+        "warnings": raw_id_warnings(rows, raw_integers, items.ids),
         "num_items": items.num_items,
         "user": {
             "features": {name: _spec(spec) for name, spec in model.user_features.items()},
             "raw_integers": raw_integers,
+            "raw_rows": rows,
             "mapped_tables": {name: each.shape.as_list() for name, each in tables.items()},
             "state": {name: _spec(spec) for name, spec in model.user_state.items()},
             "tensors": split.user_tensors,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nann.errors import InvalidInputError
+from nann.errors import InvalidInputError, NannWarning
 from nann.export._apart import start_process
 from nann.export._assets import Assets, gather_assets, link_titles
 from nann.export._description import describe, summarize
@@ -21,6 +22,7 @@ from nann.export._inputs import Inputs, NamedModel, check_work, named_model, rea
 from nann.export._item_table import add_item_table, check_split
 from nann.export._model_checks import check_scores, check_user_side
 from nann.export._options import ExportOptions
+from nann.export._raw_rows import raw_id_warnings
 from nann.export._samples import Sample, sample_from_model
 from nann.export._savedmodel import write_savedmodel
 from nann.export._tuning import Tuned, tune
@@ -56,7 +58,8 @@ def export_model(
     The export is written beside `out_dir`, its answers are compared with a reference search in NumPy that is
     scored by the original model, and then it is renamed to `out_dir`.
 
-    Returns a summary. Raises InvalidFileError for a damaged or incomplete run, InvalidInputError for a model
+    Returns a summary. Its "warnings", such as of ids that are taken for rows, are also given as NannWarning.
+    Raises InvalidFileError for a damaged or incomplete run, InvalidInputError for a model
     or options that cannot be exported, VerificationError when the answers differ.
 
     Example:
@@ -69,7 +72,7 @@ def export_model(
     """
     run_dir, out_dir = Path(run_dir), Path(out_dir)
     check_out_dir(out_dir, overwrite)
-    return export_run(
+    result = export_run(
         run_dir,
         out_dir,
         named_model(run_dir, model),
@@ -77,6 +80,14 @@ def export_model(
         overwrite=overwrite,
         on_progress=on_progress or ignore_progress,
     )
+    warn_of(result)
+    return result
+
+
+def warn_of(result: Mapping[str, Any]) -> None:
+    """Warn the caller of the public function that calls this of what an export's summary warns of."""
+    for text in result["warnings"]:
+        warnings.warn(text, NannWarning, stacklevel=3)
 
 
 def export_run(
@@ -127,7 +138,10 @@ def export_run(
             content["overlay"] = {**overlay.to_json(), "stream_offset": options.stream_offset}
             write_item_side(staged, tuned.scorer, model.model, inputs.folder)
         write_manifest(staged, content, partial(on_progress, "sum files"))
-    return {"model": str(out_dir), **summarize(content), "verified": verified}
+    summary = summarize(content)
+    rows = {} if parts.user_side is None else parts.user_side.raw_rows
+    found = raw_id_warnings(rows, summary["raw_integers"], inputs.items.ids)
+    return {"model": str(out_dir), **summary, "raw_rows": rows, "warnings": found, "verified": verified}
 
 
 def check_out_dir(out_dir: Path, overwrite: bool) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.errors import InvalidFileError, InvalidInputError
-from nann.export._export_model import export_run
+from nann.export._export_model import export_run, warn_of
 from nann.export._inputs import NamedModel, named_model
 from nann.export._options import ExportOptions
 from nann.export.attributes import check_attributes
@@ -143,7 +143,9 @@ def export_shards(
             if shard > 0:
                 _share_user_tables(staged[0], staged[shard])
     report("export shards", shards, shards)
-    return _summary(targets, items, export_id, summaries)
+    summary = _summary(targets, items, export_id, summaries)
+    warn_of(summary)
+    return summary
 
 
 @dataclass(frozen=True)
@@ -251,5 +253,6 @@ def _summary(
         "level_topn": np.max([summary["level_topn"] for summary in summaries], axis=0).tolist(),
         "user_tables": summaries[0]["user_tables"],
         "export_id": export_id,
+        "warnings": summaries[0]["warnings"],
         "verified": {**summaries[0]["verified"], "largest_relative_difference": worst},
     }

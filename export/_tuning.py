@@ -31,6 +31,8 @@ _EXPAND_IN_PLACE, _EXPAND = 8, 32
 _LEAST_PROXY_ITEMS = 1_000
 # Times within one twentieth are equal: then the walk that scores fewer items is taken.
 _EQUAL_TIMES = 1.05
+# A walk that saves less than this share of the items, and no time, is not worth what it may miss.
+_LEAST_SAVED = 0.5
 # What helps where a walk's widest beams agree too little, by walk.
 _ADVICE = {
     "fixed": "Take another walk (--walk auto or adaptive), whose hops do not end before the best candidates "
@@ -52,6 +54,7 @@ class CalibrationReport:
     by_k:             both, and the least user's, for each k that was measured.
     items_scored:     per request, mean over users.
     milliseconds:     per request of one user, median; brute_force_milliseconds: of scoring every item.
+    brute_force_is_cheaper: whether scoring every item takes less time, beyond what a measurement may err.
     users, tuned_on:  how many users it was measured on, and how many others it was chosen by.
     source:           the file that the users come from; None where they are made up.
     considered:       every walk that was tried, by name, with the same figures.
@@ -67,6 +70,7 @@ class CalibrationReport:
     items_scored: float
     milliseconds: float
     brute_force_milliseconds: float
+    brute_force_is_cheaper: bool
     users: int
     tuned_on: int
     source: str | None
@@ -238,6 +242,7 @@ class _Choice:
         report = CalibrationReport(
             target=self._target,
             brute_force_milliseconds=times[_BRUTE_FORCE],
+            brute_force_is_cheaper=_EQUAL_TIMES * times[_BRUTE_FORCE] < times[name],
             users=self._held_out.users,
             tuned_on=self._tuned_on.users,
             source=None if source is None else source.name,
@@ -318,6 +323,15 @@ class _Choice:
 
 
 def _fastest(times: Mapping[str, float], measured: Mapping[str, Agreement]) -> str:
-    """The walk of the least time; of those as good as equal, the one that scores the fewest items."""
+    """The walk of the least time; of those as good as equal, the one that scores the fewest items.
+
+    Scoring every item misses nothing: it is taken where it is as good as equal and the walk scores most of
+    them.
+    """
     limit = _EQUAL_TIMES * min(times.values())
-    return min((name for name in times if times[name] <= limit), key=lambda name: measured[name].items_scored)
+    equal = [name for name in times if times[name] <= limit]
+    fewest = min(equal, key=lambda name: measured[name].items_scored)
+    if _BRUTE_FORCE in equal:
+        of_all = measured[_BRUTE_FORCE].items_scored
+        return fewest if measured[fewest].items_scored <= (1 - _LEAST_SAVED) * of_all else _BRUTE_FORCE
+    return fewest

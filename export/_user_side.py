@@ -16,6 +16,7 @@ from nann.errors import InvalidInputError
 from nann.export._model_specs import plain_names
 from nann.export._operations import check_operations
 from nann.export._options import TABLE_BYTES
+from nann.export._raw_rows import RawRows, node_name, raw_rows
 from nann.export.constants import MAX_CONSTANT_BYTES, captured, check_constants
 from nann.ops import load_library
 from nann.run import RetrievalModel, guarded
@@ -36,11 +37,13 @@ class UserSide:
     tables:    name of each mapped table -> the variable or tensor [rows, width] that it holds.
     resources: variables, lookup tables and other resources, which the SavedModel must own so that any server
                restores and initialises them.
+    raw_rows:  the tables that values of the features are rows of.
     """
 
     function: Any
     tables: dict[str, Any]
     resources: list[Any]
+    raw_rows: RawRows
 
 
 def rewrite_user_side(
@@ -55,13 +58,25 @@ def rewrite_user_side(
     traced = _trace(model)
     check_operations(traced, what="embed_user")
     sources = list(captured(traced))
-    rewriter = _GatherRewriter(_inlined(traced))
+    inlined = _inlined(traced)
+    rows = _raw_rows(model, traced, inlined, sources)
+    rewriter = _GatherRewriter(inlined)
     tables = _map_tables(traced, sources, rewriter, table_bytes)
     # Without a table the function is left as it was traced: loops, asserts and nested functions too.
     graph_def = rewriter.pruned(_names(traced.outputs)) if tables else traced.graph.as_graph_def()
     function = _reimport(traced, graph_def, sources)
     check_constants(function, what="embed_user", max_constant_bytes=max_constant_bytes)
-    return UserSide(function, tables, resources_of(function, what="embed_user"))
+    return UserSide(function, tables, resources_of(function, what="embed_user"), rows)
+
+
+def _raw_rows(model: RetrievalModel, traced: Any, inlined: Any, sources: list[tuple[str, Any]]) -> RawRows:
+    features = zip(model.user_features, traced.inputs, strict=False)  # captures follow the features
+    captures = zip(traced.graph.captures, sources, strict=True)
+    return raw_rows(
+        inlined,
+        {name: tensor.op.name for name, tensor in features},
+        {placeholder.op.name: source for (_, placeholder), source in captures},
+    )
 
 
 def resources_of(function: Any, *, what: str) -> list[Any]:
@@ -163,7 +178,7 @@ class _GatherRewriter:
         self._consumers: dict[str, list[tuple[Any, int]]] = {}
         for node in graph_def.node:
             for position, source in enumerate(node.input):
-                self._consumers.setdefault(_node_name(source), []).append((node, position))
+                self._consumers.setdefault(node_name(source), []).append((node, position))
         self._dropped: set[str] = set()
         self._new: list[Any] = []
 
@@ -203,7 +218,7 @@ class _GatherRewriter:
         nodes = {node.name: node for node in [*self._graph_def.node, *self._new, handle]}
         gone = {f"^{name}" for name in self._dropped}
         graph_def = graph_pb2.GraphDef(versions=self._graph_def.versions, library=self._graph_def.library)
-        pending = [_node_name(name) for name in outputs]
+        pending = [node_name(name) for name in outputs]
         seen = set(pending)
         while pending:
             node = graph_def.node.add()
@@ -212,7 +227,7 @@ class _GatherRewriter:
             kept = [source for source in node.input if source not in gone]
             del node.input[:]
             node.input.extend(kept)
-            needed = {_node_name(source) for source in kept} - seen
+            needed = {node_name(source) for source in kept} - seen
             seen |= needed
             pending += needed
         return graph_def
@@ -223,9 +238,9 @@ class _GatherRewriter:
             return False
         if node.op == "ResourceGather":
             return True
-        axis = self._nodes[_node_name(node.input[2])]
+        axis = self._nodes[node_name(node.input[2])]
         while axis.op == "Identity":
-            axis = self._nodes[_node_name(axis.input[0])]
+            axis = self._nodes[node_name(axis.input[0])]
         return axis.op == "Const" and int(tf.make_ndarray(axis.attr["value"].tensor)) == 0
 
     def _rewrite(self, node: Any, table: str) -> None:
@@ -265,7 +280,7 @@ def _reimport(traced: Any, graph_def: Any, sources: list[tuple[str, Any]]) -> An
                 input_map[placeholder.name] = graph.capture(source.handle)
             else:
                 input_map[placeholder.name] = graph.capture(source)
-        used = {name: tensor for name, tensor in input_map.items() if _node_name(name) in names}
+        used = {name: tensor for name, tensor in input_map.items() if node_name(name) in names}
         outputs: list[tf.Tensor] = tf.graph_util.import_graph_def(
             graph_def, input_map=used, return_elements=_names(traced.outputs), name=""
         )
@@ -279,11 +294,6 @@ def _reimport(traced: Any, graph_def: Any, sources: list[tuple[str, Any]]) -> An
 
 def _names(tensors: list[Any]) -> list[str]:
     return [tensor.name for tensor in tensors]
-
-
-def _node_name(source: str) -> str:
-    """The node that the input `source` ("node", "node:1" or "^node") comes from."""
-    return source.lstrip("^").split(":")[0]
 
 
 def _bytes_of(source: Any) -> int:

@@ -20,5 +20,9 @@ class VerificationError(NannError):
     """A written model does not answer as the reference implementation does."""
 
 
+class NannWarning(UserWarning):
+    """What was asked for was done, and may not be what was meant."""
+
+
 class MissingDependencyError(NannError, ImportError):
     """An optional dependency is not installed; the message names the extra that holds it."""

@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -36,14 +36,26 @@ def print_text(text: str) -> None:
     console.print(text, soft_wrap=True, highlight=False)
 
 
-def raw_integers_text(names: Sequence[str]) -> str:
-    """A line on integer features without a vocabulary, or nothing: a file may have been forgotten."""
+def raw_integers_text(
+    names: Sequence[str], rows: Mapping[str, Mapping[str, int]], warnings: Sequence[str]
+) -> str:
+    """A line on integer features without a vocabulary, or nothing: a file may have been forgotten.
+
+    rows:     the tables that their values are rows of, with their numbers of rows.
+    warnings: what is probably wrong; a line for each.
+    """
     if not names:
         return ""
-    return (
+
+    def described(name: str) -> str:
+        tables = ", ".join(f"row of {table}, {size:,} rows" for table, size in rows.get(name, {}).items())
+        return f"{name} ({tables})" if tables else name
+
+    line = (
         f"Integers that arrive in embed_user as they are sent, for RUN/vocabulary has no file of them: "
-        f"{', '.join(names)}.\n"
+        f"{', '.join(map(described, names))}."
     )
+    return "\n".join([line, *(f"Warning: {text}" for text in warnings), ""])
 
 
 def json_option(function: Function) -> Function:

@@ -44,7 +44,7 @@ def _render(result: dict[str, Any]) -> None:
     item = result["item"]
     lines = [
         f"Accepted: {result['num_items']:,} items of {item['dim']} values.",
-        *_user_lines(result["user"]),
+        *_user_lines(result["user"], result["warnings"]),
     ]
     columns = ", ".join(f"{each['name']} [{each['width']}]" for each in item["columns"])
     mebibytes = item["table_bytes"] / 2**20
@@ -62,12 +62,12 @@ def _render(result: dict[str, Any]) -> None:
     print_text("\n".join(lines))
 
 
-def _user_lines(user: dict[str, Any]) -> list[str]:
+def _user_lines(user: dict[str, Any], warnings: list[str]) -> list[str]:
     features = ", ".join(f"{name} {spec}" for name, spec in user["features"].items())
     state = ", ".join(f"{name} {spec}" for name, spec in user["state"].items())
     lines = [f"User part, once per request: {features or 'no features'} -> {state}"]
-    if user["raw_integers"]:
-        lines.append(f"  {raw_integers_text(user['raw_integers'])}".rstrip())
+    text = raw_integers_text(user["raw_integers"], user["raw_rows"], warnings)
+    lines += [f"  {line}" for line in text.splitlines()]
     for name, shape in user["mapped_tables"].items():
         lines.append(f"  table {name} {shape} is a mapped file")
     for tensor in user["tensors"]:

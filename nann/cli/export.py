@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from nann.cli._console import (
 )
 from nann.cli._numbers import JSON_OBJECT, NUMBERS
 from nann.cli._ways import WayIn, ways_in
+from nann.errors import NannWarning
 
 
 @click.command(name="export")
@@ -222,7 +224,8 @@ def command(
             users=sample_users,
         ),
     )
-    with progress(as_json) as on_progress:
+    with progress(as_json) as on_progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NannWarning)  # printed with the result
         of_call: dict[str, Any] = {"overwrite": overwrite, "on_progress": on_progress}
         if shards is None:
             result = way.export(out_dir, options, of_call)
@@ -240,9 +243,13 @@ def _render(result: dict[str, Any]) -> None:
         f"{result['model']}: {result['num_items']:,} items, signatures {', '.join(verified['signatures'])}. "
         f"The answers are those of the reference search, scores within "
         f"{verified['largest_relative_difference']:.0e}{_tolerance_text(result)}.\n"
-        f"{raw_integers_text(result['raw_integers'])}{_split_text(result)}{_tuning_text(result)}"
+        f"{_raw_integers(result)}{_split_text(result)}{_tuning_text(result)}"
         f"Next: {_serve_command(Path(result['model']))}"
     )
+
+
+def _raw_integers(result: dict[str, Any]) -> str:
+    return raw_integers_text(result["raw_integers"], result["raw_rows"], result["warnings"])
 
 
 def _tolerance_text(result: dict[str, Any]) -> str:
@@ -303,7 +310,7 @@ def _calibration_text(found: dict[str, Any], num_items: int) -> str:
             f"Walk {found['walk']}, level_topn {','.join(map(str, found['level_topn']))}: it "
             f"{_walk_text(found)}. Scoring every item ({num_items:,}) takes {brute}.\n"
         )
-        if found["brute_force_milliseconds"] < found["milliseconds"]:
+        if found["brute_force_is_cheaper"]:
             text += "  Scoring every item is cheaper: --walk all.\n"
     if not found["reached"]:
         text += (
@@ -332,6 +339,8 @@ def _render_shards(result: dict[str, Any]) -> None:
     models = [Path(model) for model in result["models"]]
     for model, items in zip(models, result["items_of_shard"], strict=True):
         print_text(f"{model}: {items:,} items")
+    for text in result["warnings"]:
+        print_text(f"Warning: {text}")
     print_text(
         f"{len(models)} shards of {result['num_items']:,} items. Each answers as the reference search over "
         f"its own, scores within {result['verified']['largest_relative_difference']:.0e}.\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 from nann.cli import main
-from nann.export import check_run, export_model
-from support.tiny_model import D, L, TinyModel
+from nann.errors import NannWarning
+from nann.export import ExportOptions, check_run, export_model
+from support.tiny_model import D, E, L, TinyModel
+from support.tiny_run import N
 
 
 def _asked(run: Path) -> tuple[int, dict[str, Any]]:
@@ -50,13 +53,46 @@ def test_the_text_names_parts_and_next_step(run: Path) -> None:
 
 
 def test_integers_without_a_vocabulary_are_named(run: Path, tmp_path: Path) -> None:
-    line = "as they are sent, for RUN/vocabulary has no file of them: cate_ids."
+    line = "as they are sent, for RUN/vocabulary has no file of them: cate_ids (row of cates, 8 rows)."
     check, export = ["check", "--run", str(run)], ["export", "--run", str(run), "--out"]
     assert "as they are sent" not in CliRunner().invoke(main, check).stdout
     assert "as they are sent" not in CliRunner().invoke(main, [*export, str(tmp_path / "models/1")]).stdout
     (run / "vocabulary/cate_ids.npy").unlink()
-    assert line in CliRunner().invoke(main, check).stdout
-    assert line in CliRunner().invoke(main, [*export, str(tmp_path / "models/2")]).stdout
+    for command in (check, [*export, str(tmp_path / "models/2")]):
+        printed = CliRunner().invoke(main, command).stdout
+        assert line in printed
+        assert "Warning" not in printed, "a table of 8 rows is none of 500 items"
+
+
+class OneRowAnItem(TinyModel):
+    """Its table has a row for each item of the corpus, and one for missing ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items = tf.Variable(tf.random.normal([N + 1, E // 2]), name="items")
+
+
+@pytest.mark.filterwarnings("error::UserWarning:nann")
+def test_item_ids_that_are_taken_for_rows_are_warned_of(run: Path, tmp_path: Path) -> None:
+    """Of 500 ids, 3 to 3,496, some are rows of the table: each would silently be another item."""
+    options = ExportOptions(level_topn=(20, 40, 40, 40, 40, 10))
+    assert check_run(run, model=OneRowAnItem())["warnings"] == []
+    (run / "vocabulary/item_ids.npy").unlink()
+    text = (
+        r"item_ids: its values are rows of items \(501 rows\) as they are sent, .* Item ids go from 3 to "
+        r"3,496: if item_ids holds item ids, 72 of 500 are taken for another item's row, .* Write RUN/voc"
+    )
+    found = check_run(run, model=OneRowAnItem())
+    assert found["accepted"]
+    (warning,) = found["warnings"]
+    assert re.match(text, warning)
+    with pytest.warns(NannWarning, match=text):
+        exported = export_model(run, tmp_path / "models/1", options, model=OneRowAnItem())
+    assert exported["warnings"] == [warning]
+    assert exported["raw_rows"]["item_ids"] == {"items": 501}
+    # Ids that are rows of the table may be meant as rows.
+    np.save(run / "embeddings/item_ids.npy", np.arange(1, N + 1))
+    assert check_run(run, model=OneRowAnItem())["warnings"] == []
 
 
 class Sorting(TinyModel):

@@ -135,3 +135,12 @@ def test_of_equal_times_the_walk_that_scores_fewer_items_is_taken() -> None:
     }
     assert _fastest({"all": 1.0, "adaptive": 1.02, "proxy": 1.2}, measured) == "adaptive"
     assert _fastest({"all": 1.0, "adaptive": 1.3, "proxy": 1.2}, measured) == "all"
+
+
+def test_scoring_every_item_is_taken_where_a_walk_saves_nothing() -> None:
+    """300 items: the walk scored 269 of them in the same time, and found 98 %."""
+    found = {"all": 300.0, "adaptive": 269.0, "adaptive 8": 265.0}
+    measured = {name: Agreement([1], {10: np.ones(2)}, scored) for name, scored in found.items()}
+    assert _fastest({"all": 0.23, "adaptive": 0.235, "adaptive 8": 0.25}, measured) == "all"
+    assert _fastest({"all": 0.235, "adaptive": 0.23, "adaptive 8": 0.25}, measured) == "all"
+    assert _fastest({"all": 0.25, "adaptive": 0.23, "adaptive 8": 0.25}, measured) == "adaptive"
