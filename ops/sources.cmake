@@ -1,6 +1,7 @@
 # The sources of the ops, listed once for CMake; ops/BUILD lists the same and a test compares the two.
 set(NANN_CORE_SOURCES
   core/filter/attribute_columns.cc
+  core/filter/attribute_comparison.cc
   core/filter/attribute_rows.cc
   core/filter/attribute_sample.cc
   core/filter/filter_cache.cc

@@ -3,9 +3,9 @@
 
     .venv/bin/python tools/filter_quality.py --run RUN --out MODELS
 
-RUN is a run of `nann train`, `nann embed` and `nann index`, with RUN/requests.npz. Gives its items attributes
-(RUN/attributes.parquet, where there are none), exports it to MODELS/1 (used again if it is there), and
-searches for users of the requests with filters that 50 % to 0.01 % of the items pass.
+RUN is a run of `nann train`, `nann embed` and `nann index`, with RUN/requests.npz. Makes a run MODELS/run of
+links to its files, with attributes of its own in place of RUN's, exports it to MODELS/1 (both are used again
+if they are there), and searches for users of the requests with filters that 50 % to 0.01 % of the items pass.
 """
 
 from __future__ import annotations
@@ -22,16 +22,24 @@ import pyarrow.parquet as pq
 
 from nann.export import ExportOptions, Tuning, export_model
 from nann.export.loaded import LoadedModel, loaded
-from nann.run import load_model
+from nann.run import ATTRIBUTES, load_model
 
 SHARES = (0.5, 0.1, 0.01, 0.001, 0.0001)
 # Directions in which the embeddings differ most: a filter on one of them is correlated with taste.
 AXES, CATEGORIES = 8, 1000
 
 
+def link_run(run: Path, folder: Path) -> None:
+    """Make `folder` a run of links to what `run` has, without its attributes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in run.iterdir():
+        if path.name != ATTRIBUTES and not (folder / path.name).exists():
+            (folder / path.name).symlink_to(path.resolve())
+
+
 def write_attributes(run: Path) -> dict[str, np.ndarray[Any, Any]]:
     """Columns by name: a random number, a category (a cluster of embeddings), and principal components."""
-    path = run / "attributes.parquet"
+    path = run / ATTRIBUTES
     if path.exists():
         table = pq.read_table(path)
         return {name: table[name].to_numpy() for name in table.column_names}
@@ -123,9 +131,11 @@ def measure(
 @click.option("--walk", type=click.Choice(["auto", "fixed", "adaptive", "proxy"]), default="auto")
 def main(*, run: Path, out: Path, users: int, walk: Any) -> None:
     """Print the table as Markdown."""
-    columns, version = write_attributes(run), out / "1"
+    version = out / "1"
+    link_run(run, out / "run")
+    columns = write_attributes(out / "run")
     if not version.exists():
-        export_model(run, version, ExportOptions(tuning=Tuning(walk=walk)))
+        export_model(out / "run", version, ExportOptions(tuning=Tuning(walk=walk)))
     manifest = json.loads((version / "assets.extra/nann_manifest.json").read_text())
     beams = np.array(manifest["level_topn"], np.int32)
     item_ids = np.load(version / "assets/item_ids.npy")

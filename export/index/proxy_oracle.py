@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from nann.export.index.cholesky import Doubles, solve
 from nann.export.index.files import GraphIndex, Level
 from nann.export.index.oracle import (
     Positions,
@@ -26,7 +27,6 @@ from nann.export.index.oracle import (
 from nann.ops import ProxyWalk
 from nann.ops.index_meta import check_level_topn
 
-Doubles = npt.NDArray[np.float64]
 Search = Callable[..., tuple[npt.NDArray[np.int64], Scores, int]]
 
 # Rules that count results count at least this many: with fewer, the walk stops before it has seen enough.
@@ -37,14 +37,13 @@ WIDEST_SURVEY, MOST_SURVEYED = 16, 65_536
 GUESSES_PER_KEPT, CANDIDATES_PER_RESULT = 4, 4
 # Rounds end where less than this part of a batch is a result: of all items, and of selected ones.
 LEAST_PART, LEAST_PART_OF_SELECTED = 2, 8
-# Candidates that a scan keeps at least.
-SCAN_KEPT = 4096
+# Selected candidates that rounds and probes choose from at least, and rounds of probes.
+KEPT, PROBE_ROUNDS = 4096, 3
 # Candidates per hop of the survey, and of the gated walk.
 SURVEY_EXPAND, GATED_EXPAND = 64, 32
-# Rounds end after this many times K scored items, whatever they found.
-MOST_SCORED = 20
-# Share of a new item's mean residual around it that its guess takes over.
-RESIDUAL_SHARE = 0.7
+# Rounds end after this many times K scored items, whatever they found. Share of a new item's mean residual
+# around it that its guess takes over.
+MOST_SCORED, RESIDUAL_SHARE = 20, 0.7
 # The gate's variance: how much more it is at first, and how much one item changes it.
 FIRST_VARIANCE, VARIANCE_DECAY = 1.5, 0.99
 # Prior of the intercept: next to none.
@@ -106,7 +105,9 @@ def proxy_search(
         found = (otherwise or walked)(graph, item_ids, score_fn, level_topn, exclude_ids)
         return found[0], found[1], found[2] + anchors.size
     walk.score_cluster_tops(clusters)
-    walk.score_rounds(walk.candidates())
+    left = walk.score_rounds(walk.candidates())
+    if filtering:
+        walk.score_probes(left)
     walk.walk_by_scores()
     known = ~np.isnan(walk.scores) & walk.is_selected(walk.scored)
     found_positions, found_scores = np.array(walk.scored, np.int32)[known], walk.scores[known]
@@ -233,13 +234,14 @@ class _Walk:
             pool = [p for p in pool if self.selected[p]]
             if len(pool) < width:
                 return self.scan()
-        return [p for p in pool[:width] if p not in taken]
+        kept = max(KEPT, width) if self.filtering else width
+        return [p for p in pool[:kept] if p not in taken]
 
     def scan(self) -> list[int]:
         """The best by the guess of all selected items."""
         assert self.selected is not None
         every = np.flatnonzero(self.selected).tolist()
-        kept = self.best(every, self.guesses(every), max(SCAN_KEPT, self.candidates_wanted))
+        kept = self.best(every, self.guesses(every), max(KEPT, self.candidates_wanted))
         taken = set(self.scored)
         return [p for p in kept if p not in taken]
 
@@ -269,8 +271,8 @@ class _Walk:
             values.update(zip(new, self.guesses(new), strict=True))
             pool = self.best([*pool, *new], np.array([values[p] for p in [*pool, *new]]), size)
 
-    def score_rounds(self, candidates: list[int]) -> None:
-        """Step 4: score the best by the guess and fit again, while this finds results."""
+    def score_rounds(self, candidates: list[int]) -> list[int]:
+        """Step 4: score the best by the guess and fit again, while this finds results. Returns the others."""
         batch = self.proxy.batch
         while candidates and len(self.scored) < MOST_SCORED * self.keep:
             chosen = self.best(candidates, self.guesses(candidates), batch)
@@ -283,6 +285,23 @@ class _Walk:
             part = LEAST_PART_OF_SELECTED if self.filtering else LEAST_PART
             if len(self.scored) >= self.keep + batch and part * fresh < batch:
                 break
+        return candidates
+
+    def score_probes(self, candidates: list[int]) -> None:
+        """Step 5: score the best by the guess that are not near what was scored."""
+
+        def around(p: int) -> set[int]:
+            return {p, *_neighbors(self.graph.levels[0], p).tolist()}
+
+        marked = {v for p in self.scored for v in around(p)}
+        for _ in range(PROBE_ROUNDS):
+            chosen: list[int] = []
+            for p in self.best(candidates, self.guesses(candidates), len(candidates)):
+                if len(chosen) < self.proxy.batch and not marked & around(p):
+                    marked |= around(p)
+                    chosen.append(p)
+            if chosen:
+                self.fit(chosen, self.score(chosen))
 
     def kth_score(self) -> float:
         """The score of the K-th best so far, -inf where there are fewer."""
@@ -290,7 +309,7 @@ class _Walk:
         return float(known[self.keep - 1]) if known.size >= self.keep else -np.inf
 
     def walk_by_scores(self) -> None:
-        """Step 5: the gated walk, by true scores; only neighbours that are worth it are scored."""
+        """Step 6: the gated walk, by true scores; only neighbours that are worth it are scored."""
         level = self.graph.levels[0]
         value = dict(zip(self.scored, self.scores, strict=True))
         guess = dict(zip(self.scored, self.guesses(self.scored), strict=True))
@@ -375,24 +394,6 @@ class _Walk:
         refined = np.array([guess[v] for v in pending], np.float64) + RESIDUAL_SHARE * sums / counts
         values: Doubles = np.where(np.isnan(refined), -np.inf, refined)
         return values
-
-
-def solve(normal: Doubles, right: Doubles) -> Doubles:
-    """The solution of `normal` x = `right`, by Cholesky's decomposition, column by column."""
-    left: Doubles = normal.copy()
-    x: Doubles = right.copy()
-    size = len(x)
-    for j in range(size):
-        left[j, j] = np.sqrt(left[j, j])
-        left[j + 1 :, j] = left[j + 1 :, j] / left[j, j]
-        left[j + 1 :, j + 1 :] -= np.outer(left[j + 1 :, j], left[j + 1 :, j])
-    for j in range(size):
-        x[j] = x[j] / left[j, j]
-        x[j + 1 :] -= left[j + 1 :, j] * x[j]
-    for j in reversed(range(size)):
-        x[j] = x[j] / left[j, j]
-        x[:j] -= left[j, :j] * x[j]
-    return x
 
 
 def _neighbors(level: Level, node: int) -> Positions:

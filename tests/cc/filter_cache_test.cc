@@ -6,7 +6,9 @@
 #include <random>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "attributes.h"
+#include "ops/core/filter/filter_parser.h"
 #include "ops/core/filter/match_kernels.h"
 
 namespace nann {
@@ -55,6 +57,7 @@ TEST_F(FilterCacheTest, SampledFiltersTestTheSameRowsAsBitmaps) {
   never.many_passing = kRows + 1;
   FilterCacheOptions always;
   always.many_passing = 1;
+  always.least_share = 0;
   FilterCache bitmaps(&attributes_->columns, never), sampled(&attributes_->columns, always);
   for (const char* text : kTexts) {
     const auto with = bitmaps.Get(text), without = sampled.Get(text);
@@ -78,6 +81,67 @@ TEST_F(FilterCacheTest, FewPassingRowsAreCounted) {
   EXPECT_TRUE((*many)->bitmap().empty());
   EXPECT_EQ((*all)->passing(), kRows);
   EXPECT_TRUE((*all)->Passes(kRows - 1));
+}
+
+TEST_F(FilterCacheTest, RowsAreCountedWhereASearchWouldLookAtAllOfThem) {
+  FilterCacheOptions options;
+  options.many_passing = 5'000;
+  FilterCache cache(&attributes_->columns, options);
+  const auto tenth = cache.Get("price < 10"), fifth = cache.Get("price < 20");
+  ASSERT_TRUE(tenth.ok() && fifth.ok());
+  EXPECT_FALSE((*tenth)->bitmap().empty());
+  EXPECT_TRUE((*fifth)->bitmap().empty());
+}
+
+TEST_F(FilterCacheTest, RowsOfAWordAreThoseThatPass) {
+  FilterCacheOptions always;
+  always.many_passing = 1;
+  FilterCache bitmaps(&attributes_->columns), sampled(&attributes_->columns, always);
+  for (const char* text : {"", "price < 60"}) {
+    const auto filter = sampled.Get(text);
+    ASSERT_TRUE(filter.ok());
+    ASSERT_TRUE((*filter)->bitmap().empty());
+    for (int64_t row = 0; row < (kRows + 63) / 64 * 64; ++row) {
+      const bool passes = row < kRows && (*filter)->Passes(static_cast<int32_t>(row));
+      ASSERT_EQ((*filter)->PassesOf(row / 64) >> (row % 64) & 1, passes) << text << row;
+    }
+  }
+}
+
+// 64 KB of comparisons of two columns: seconds for a million rows, if nothing stopped it.
+std::string ManyComparisons() {
+  std::string text = "price < category";
+  while (text.size() < kMaxFilterBytes - 100) text += " OR price < category";
+  return text;
+}
+
+TEST_F(FilterCacheTest, AFilterThatCostsTooMuchIsRefused) {
+  FilterCacheOptions options;
+  options.most_cost = 1e6;
+  FilterCache cache(&attributes_->columns, options);
+  const auto filter = cache.Get(ManyComparisons());
+  EXPECT_EQ(filter.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(absl::StrContains(filter.status().message(),
+                                "filter, column 1: expected conditions that cost at most 639"))
+      << filter.status();
+  EXPECT_TRUE(cache.Get("price < category").ok());
+}
+
+TEST_F(FilterCacheTest, AFilterThatCostsMuchPerRowHasABitmap) {
+  FilterCache cache(&attributes_->columns);
+  std::string text = "price < 90";
+  EXPECT_TRUE((*cache.Get(text))->bitmap().empty());
+  for (int i = 0; i < 100; ++i) text += " OR price < 90";
+  EXPECT_FALSE((*cache.Get(text))->bitmap().empty());
+}
+
+TEST_F(FilterCacheTest, StopsWhereTheRequestIsCancelled) {
+  FilterCache cache(&attributes_->columns);
+  int looks = 0;
+  const auto filter = cache.Get(ManyComparisons(), nullptr, [&looks] { return ++looks == 3; });
+  EXPECT_EQ(filter.status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(looks, 3);
+  EXPECT_EQ(cache.bytes(), 0);
 }
 
 TEST_F(FilterCacheTest, KeepsTheLatestUpToItsBound) {

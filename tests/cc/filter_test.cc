@@ -93,6 +93,24 @@ TEST_F(FilterTest, ComparesFloatsAsTheLiteralsTypeSays) {
   EXPECT_EQ(Passing("price < -1e300"), (Ints{4}));
 }
 
+TEST_F(FilterTest, NumbersMayHaveMoreDigitsThanADecimal) {
+  const std::string zeros(45, '0');
+  for (const std::string sign : {"", "-"}) {
+    EXPECT_EQ(Passing(sign + zeros + "1 = category"), sign.empty() ? (Ints{0}) : (Ints{4}));
+    EXPECT_EQ(Passing("price < " + sign + zeros + "19"), sign.empty() ? (Ints{0, 4, 5}) : (Ints{4}));
+  }
+  const auto large = LoadAttributes({MakeAttribute<float>("x", {1e37f, 1e38f, 3e38f, kInfinity, -3e38f})}, 5);
+  ASSERT_TRUE(large.ok()) << large.status();
+  FilterCache cache(&large->columns);
+  const auto passing = [&](const std::string& text) { return PassingRows(**cache.Get(text)); };
+  EXPECT_EQ(passing("x = 1" + std::string(38, '0')), (Ints{1}));
+  EXPECT_EQ(passing("x < 1" + std::string(38, '0')), (Ints{0, 4}));
+  EXPECT_EQ(passing("x = 3" + std::string(38, '0')), (Ints{2}));
+  EXPECT_EQ(passing("x >= 3" + std::string(38, '0')), (Ints{2, 3}));
+  EXPECT_EQ(passing("x < 1" + zeros), (Ints{0, 1, 2, 4}));
+  EXPECT_EQ(passing("x > -1" + zeros), (Ints{0, 1, 2, 3, 4}));
+}
+
 TEST_F(FilterTest, NanIsEqualToItselfAndTheGreatest) {
   EXPECT_EQ(Passing("price > 5"), (Ints{1, 3}));
   EXPECT_EQ(Passing("NOT price <= 5"), (Ints{1, 3}));

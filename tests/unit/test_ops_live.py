@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import nann.ops
 from nann.export.index.filter_oracle import filtered_search
+from nann.ops import AttributeFiles
 from support.graphs import DIM
 from support.live_case import LiveCase, publish, segment_bytes
 from support.live_ops import BEAMS, applied, make_case, search, wait_for, wait_for_segment
@@ -97,6 +98,51 @@ def test_one_deletion_costs_the_proxy_walk_what_none_costs(tmp_path: Path) -> No
     wait_for_segment(index, 1)
     found = search(index, users, **options)
     assert 0.9 <= int(found.items_scored[0]) / int(without.items_scored[0]) <= 1.1
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_filters_count_and_find_live_items(data: st.DataObject) -> None:
+    walk = data.draw(st.sampled_from(WALKS))
+    with tempfile.TemporaryDirectory() as folder:
+        case = make_case(
+            folder,
+            data.draw(st.integers(0, 2**32)),
+            num_items=data.draw(st.sampled_from([60, 900, 3000])),
+            proxy=walk == "proxy",
+        )
+        x = case.rng.integers(0, 10, case.item_ids.size)
+        np.save(Path(folder) / "x.npy", x)
+        attributes = [AttributeFiles("x", "int64", {"values": Path(folder) / "x.npy"})]
+        # Many are deleted: a search that counted them would choose another path.
+        case.add_random_segment(new=5, changed=3, deleted=data.draw(st.sampled_from([1, x.size // 3])))
+        arguments = case.arguments()
+        case.publish_all()
+        index = nann.ops.IndexResource(**arguments, attributes=attributes)
+        user = case.rng.integers(-2, 3, (1, DIM)).astype(np.float32)
+        level_topn = case.rng.integers(1, 12, 6).astype(np.int32)
+        most = data.draw(st.sampled_from([1, 5, 9, 10]))
+        text = tf.constant([f"x < {most}" if most < 10 else ""])
+        found = search(index, user, level_topn, filters=text, **walk_options(walk, case))
+    state, proxy = case.state(), case.state_proxy()
+    passes = np.zeros(state.item_ids.size, np.bool_)
+    passes[: x.size] = x < most
+    expected = filtered_search(
+        state.graph,
+        state.item_ids,
+        numpy_score(state, user[0]),
+        level_topn,
+        passes=passes if most < 10 else None,
+        everything=walk == "all",
+        expand=0 if walk == "fixed" else 3,
+        proxy=proxy,
+        deleted=case.deleted,
+    )
+    np.testing.assert_array_equal(found.ids[0], expected[0])
+    np.testing.assert_array_equal(found.scores[0], expected[1])
+    assert (int(found.items_scored[0]), bool(found.exact[0])) == expected[2:]
+    live = passes if most < 10 else np.ones(passes.shape, np.bool_)
+    assert int(found.passing[0]) == (live & ~case.deleted).sum()
 
 
 def test_a_segment_is_seen_while_it_serves_and_the_thread_ends_with_the_index(tmp_path: Path) -> None:

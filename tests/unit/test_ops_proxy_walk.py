@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nann.ops
+from nann.export.index.cholesky import solve
 from nann.export.index.oracle import adaptive_search
-from nann.export.index.proxy_oracle import ProxyTables, proxy_search, solve
+from nann.export.index.proxy_oracle import ProxyTables, proxy_search
 from nann.ops import ProxyWalk
 from support.graphs import DIM, Corpus, random_corpus
 from support.proxy_cases import SCORER, TILE_ROWS, index_of, numpy_score, proxy_of

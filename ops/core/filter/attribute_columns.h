@@ -57,6 +57,11 @@ struct AttributeColumn {
   const char* dictionary = nullptr;
   absl::Span<const int64_t> dictionary_offsets;
 
+  // Of lists, the mean number of elements; else 0.
+  double mean_length() const {
+    const auto rows = static_cast<double>(offsets.size()) - 1;
+    return rows > 0 ? static_cast<double>(offsets.back()) / rows : 0;
+  }
   int64_t num_strings() const { return static_cast<int64_t>(dictionary_offsets.size()) - 1; }
   absl::string_view String(int32_t code) const {
     return absl::string_view(dictionary + dictionary_offsets[code],

@@ -4,9 +4,11 @@
 #include <utility>
 
 #include "../base/status_macros.h"
-#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "attribute_sample.h"
+#include "bits.h"
 #include "filter_compiler.h"
+#include "filter_lexer.h"
 #include "filter_parser.h"
 #include "predicate.h"
 
@@ -23,58 +25,76 @@ constexpr int64_t kBytesPerCharacter = 32;
 // Evaluates filters over columns. Thread-safe: it never changes.
 class ColumnEvaluator {
  public:
-  ColumnEvaluator(const AttributeColumns* columns, int64_t many_passing)
-      : columns_(columns), many_passing_(many_passing) {
-    if (columns->num_rows() >= std::max(kSampleRows, many_passing)) {
+  ColumnEvaluator(const AttributeColumns* columns, const FilterCacheOptions& options)
+      : columns_(columns), options_(options) {
+    if (columns->num_rows() >= std::max(kSampleRows, options.many_passing)) {
       sample_ = std::make_unique<AttributeSample>(*columns);
     }
   }
 
-  absl::StatusOr<RowFilter> Evaluate(absl::string_view text) const {
+  absl::StatusOr<RowFilter> Evaluate(absl::string_view text, const IsCancelled& is_cancelled) const {
     const int64_t num_rows = columns_->num_rows();
     NANN_ASSIGN_OR_RETURN(const FilterNode filter, ParseFilter(text));
     NANN_ASSIGN_OR_RETURN(std::shared_ptr<const Predicate> predicate, CompileFilter(filter, *columns_));
-    if (sample_ != nullptr) {
+    NANN_RETURN_IF_ERROR(CheckCost(*predicate));
+    if (sample_ != nullptr && predicate->Cost() <= options_.most_cost_of_row) {
       NANN_ASSIGN_OR_RETURN(const PredicatePtr on_sample, CompileFilter(filter, sample_->columns()));
-      const RowFilter sampled(EvaluateRows(*on_sample, kSampleRows), kSampleRows);
-      const bool many = sampled.share() * static_cast<double>(num_rows) >= many_passing_;
+      NANN_ASSIGN_OR_RETURN(std::vector<uint64_t> passing, EvaluateRows(*on_sample, kSampleRows));
+      const RowFilter sampled(std::move(passing), kSampleRows);
+      const bool many = sampled.share() * static_cast<double>(num_rows) >= options_.many_passing &&
+                        sampled.share() >= options_.least_share;
       if (many && sampled.passing() >= kLeastSampled) {
         return RowFilter(std::move(predicate), num_rows, sampled.share());
       }
     }
-    return RowFilter(EvaluateRows(*predicate, num_rows), num_rows);
+    NANN_ASSIGN_OR_RETURN(std::vector<uint64_t> bitmap, EvaluateRows(*predicate, num_rows, is_cancelled));
+    return RowFilter(std::move(bitmap), num_rows);
   }
 
  private:
+  absl::Status CheckCost(const Predicate& predicate) const {
+    const double most = options_.most_cost / static_cast<double>(NumWords(columns_->num_rows()));
+    if (predicate.Cost() <= most) return absl::OkStatus();
+    return FilterError(
+        1, absl::StrCat("expected conditions that cost at most ", static_cast<int64_t>(most),
+                        " comparisons with a literal per item, for ", columns_->num_rows(), " items, found ",
+                        static_cast<int64_t>(predicate.Cost()),
+                        "; shorten the filter, write IN in place of many OR, compare fewer pairs of "
+                        "attributes, or make an attribute of what it tests"));
+  }
+
   const AttributeColumns* const columns_;
-  const int64_t many_passing_;
+  const FilterCacheOptions options_;
   std::unique_ptr<const AttributeSample> sample_;  // Null where a bitmap always pays.
 };
 
-FilterCache::Evaluate EvaluatorOf(const AttributeColumns* columns, int64_t many_passing) {
-  auto evaluator = std::make_shared<const ColumnEvaluator>(columns, many_passing);
-  return [evaluator](absl::string_view text) { return evaluator->Evaluate(text); };
+FilterCache::Evaluate EvaluatorOf(const AttributeColumns* columns, const FilterCacheOptions& options) {
+  auto evaluator = std::make_shared<const ColumnEvaluator>(columns, options);
+  return [evaluator](absl::string_view text, const IsCancelled& is_cancelled) {
+    return evaluator->Evaluate(text, is_cancelled);
+  };
 }
 
 }  // namespace
 
 FilterCache::FilterCache(const AttributeColumns* columns, const FilterCacheOptions& options)
-    : FilterCache(columns->num_rows(), EvaluatorOf(columns, options.many_passing), options.max_bytes) {}
+    : FilterCache(columns->num_rows(), EvaluatorOf(columns, options), options.max_bytes) {}
 
 FilterCache::FilterCache(int64_t num_rows, Evaluate evaluate, int64_t max_bytes)
     : evaluate_(std::move(evaluate)),
       max_bytes_(max_bytes),
       all_(std::make_shared<const RowFilter>(RowFilter::All(num_rows))) {}
 
-absl::StatusOr<std::shared_ptr<const RowFilter>> FilterCache::Get(absl::string_view text, bool* cached) {
-  if (absl::StripAsciiWhitespace(text).empty()) {
+absl::StatusOr<std::shared_ptr<const RowFilter>> FilterCache::Get(absl::string_view text, bool* cached,
+                                                                  const IsCancelled& is_cancelled) {
+  if (IsBlankFilter(text)) {
     if (cached != nullptr) *cached = true;
     return all_;
   }
   std::shared_ptr<const RowFilter> filter = Find(text);
   if (cached != nullptr) *cached = filter != nullptr;
   if (filter != nullptr) return filter;
-  NANN_ASSIGN_OR_RETURN(RowFilter evaluated, evaluate_(text));
+  NANN_ASSIGN_OR_RETURN(RowFilter evaluated, evaluate_(text, is_cancelled));
   return Keep(text, std::make_shared<const RowFilter>(std::move(evaluated)));
 }
 

@@ -20,9 +20,16 @@ namespace nann {
 struct FilterCacheOptions {
   // Of all filters that are kept. 64 MiB are 500 bitmaps over a million rows.
   int64_t max_bytes = int64_t{64} << 20;
-  // Where a sample shows that at least so many rows pass, there is no bitmap. A search looks at fewer rows
-  // than this, so that testing those is cheaper than testing all.
+  // Where a sample shows that at least so many rows pass, and such a share of all, there is no bitmap. A
+  // search looks at fewer rows than this, so that testing those is cheaper than testing all, and it finds
+  // enough of them without going through all rows: twice those of its widest survey, a sixteenth.
   int64_t many_passing = 50'000;
+  double least_share = 1.0 / 8;
+  // Of a filter without a bitmap, by Predicate::Cost. A row that is tested alone costs as much as 64, so that
+  // 50,000 of them take 50 ms.
+  double most_cost_of_row = 64;
+  // Of testing all rows, likewise: 4 seconds. Filters that take more are refused.
+  double most_cost = 1 << 28;
 };
 
 // The filters over some rows. Which filters have a bitmap depends on their text and the rows alone, so that
@@ -31,7 +38,8 @@ struct FilterCacheOptions {
 class FilterCache {
  public:
   // The filter of a text that is not blank.
-  using Evaluate = std::function<absl::StatusOr<RowFilter>(absl::string_view text)>;
+  using Evaluate =
+      std::function<absl::StatusOr<RowFilter>(absl::string_view text, const IsCancelled& is_cancelled)>;
 
   // Over the rows of columns, which must outlive the cache and the filters.
   explicit FilterCache(const AttributeColumns* columns, const FilterCacheOptions& options = {});
@@ -42,8 +50,10 @@ class FilterCache {
   // Parses it, tests 4,096 rows, and unless these show that many pass, all of them. Least recently used
   // filters go where the bound is reached; one that is larger than the bound is not kept. `cached` is set to
   // whether the filter was kept before. InvalidArgument names the column of the text, what was expected and
-  // what was found.
-  absl::StatusOr<std::shared_ptr<const RowFilter>> Get(absl::string_view text, bool* cached = nullptr);
+  // what was found; also for a filter that costs more than `most_cost`. Cancelled when `is_cancelled` says so
+  // before all rows are tested.
+  absl::StatusOr<std::shared_ptr<const RowFilter>> Get(absl::string_view text, bool* cached = nullptr,
+                                                       const IsCancelled& is_cancelled = {});
 
   // Of the filters that are kept now, at most max_bytes.
   int64_t bytes() const;

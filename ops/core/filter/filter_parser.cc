@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "../base/status_macros.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "filter_lexer.h"
 
@@ -269,6 +270,8 @@ class Parser {
 };
 
 }  // namespace
+
+bool IsBlankFilter(absl::string_view text) { return absl::StripAsciiWhitespace(text).empty(); }
 
 absl::StatusOr<FilterNode> ParseFilter(absl::string_view text) {
   if (text.size() > kMaxFilterBytes) {

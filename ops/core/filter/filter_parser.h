@@ -17,6 +17,9 @@ inline constexpr size_t kMaxFilterBytes = 65'536;
 inline constexpr int kMaxFilterNodes = 16'384;
 inline constexpr int kMaxFilterDepth = 64;  // Of parentheses; bounds the stack.
 
+// Whether a text has nothing but white space, so that every item passes.
+bool IsBlankFilter(absl::string_view text);
+
 // A node of the syntax tree. Types are not checked yet.
 struct FilterNode {
   enum class Kind {

@@ -1,5 +1,6 @@
 #include "number.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -12,11 +13,19 @@ namespace {
 // Of SQL's decimals; a literal with a point and more digits is a float64.
 constexpr size_t kDecimalDigits = 38;
 
-// Digits as an integer; all that is beyond kDecimalDigits digits is larger than any attribute and stays so.
+// An integer with more digits is larger than any attribute of type int64, and so are its first
+// kDecimalDigits.
 __int128 Integer(absl::string_view digits) {
   __int128 value = 0;
   for (char digit : digits.substr(0, kDecimalDigits)) value = value * 10 + (digit - '0');
   return value;
+}
+
+// What a float32 is compared with in place of an integer of more than kDecimalDigits digits: as SQL's engines
+// do it, a float32 up to what 128 bits hold, and a larger one as it is.
+double LargeAsFloat32(double integer) {
+  constexpr double kInt128s = 340282366920938463463374607431768211456.0;  // 2^128.
+  return integer < kInt128s ? static_cast<double>(static_cast<float>(integer)) : integer;
 }
 
 // The value nearest to that of a decimal as SQL's engines cast it: digits divided by a power of ten, in parts
@@ -91,11 +100,13 @@ bool Number::Parse(absl::string_view digits, bool negative, Number* number) {
   absl::string_view whole = digits.substr(0, point);
   absl::string_view fraction = point == absl::string_view::npos ? "" : digits.substr(point + 1);
   const bool decimal = point != absl::string_view::npos;
+  if (!decimal) whole.remove_prefix(std::min(whole.find_first_not_of('0'), whole.size()));
   if (digits.find_first_of("eE") != absl::string_view::npos ||
       (decimal && whole.size() + fraction.size() > kDecimalDigits)) {
     number->domain_ = NumberDomain::kFloat64;
   } else {
-    number->float32_ = DecimalAsFloat32(whole, fraction);
+    const bool large = whole.size() > kDecimalDigits;
+    number->float32_ = large ? LargeAsFloat32(number->float64_) : DecimalAsFloat32(whole, fraction);
     while (!whole.empty() && whole.front() == '0') whole.remove_prefix(1);
     while (!fraction.empty() && fraction.back() == '0') fraction.remove_suffix(1);
     number->whole_ = std::string(whole);

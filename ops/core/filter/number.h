@@ -64,9 +64,8 @@ class Number {
   NumberDomain domain_ = NumberDomain::kExact;
   std::string whole_;     // Digits before the point, without leading zeros.
   std::string fraction_;  // Digits after it, without trailing zeros.
-  int scale_ = 0;         // Digits after the point as they were written.
   double float64_ = 0.0;
-  float float32_ = 0.0f;
+  double float32_ = 0.0;  // What is compared with a float32: a float32 itself, unless it is too large.
 };
 
 }  // namespace nann

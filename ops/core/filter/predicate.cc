@@ -1,9 +1,6 @@
 #include "predicate.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <limits>
 #include <utility>
 
 #include "bits.h"
@@ -17,10 +14,17 @@ class Constant : public Predicate {
   Truth Test(int64_t, int count) const override {
     return {truth_.yes & LowBits(count), truth_.no & LowBits(count)};
   }
+  double Cost() const override { return 1; }
 
  private:
   const Truth truth_;
 };
+
+double CostOfAll(const std::vector<PredicatePtr>& children) {
+  double cost = 1;
+  for (const PredicatePtr& child : children) cost += child->Cost();
+  return cost;
+}
 
 class Not : public Predicate {
  public:
@@ -29,6 +33,7 @@ class Not : public Predicate {
     const Truth truth = child_->Test(begin, count);
     return {truth.no, truth.yes};
   }
+  double Cost() const override { return child_->Cost(); }
 
  private:
   const PredicatePtr child_;
@@ -48,6 +53,7 @@ class And : public Predicate {
     }
     return all;
   }
+  double Cost() const override { return CostOfAll(children_); }
 
  private:
   const std::vector<PredicatePtr> children_;
@@ -66,6 +72,7 @@ class Or : public Predicate {
     }
     return any;
   }
+  double Cost() const override { return CostOfAll(children_); }
 
  private:
   const std::vector<PredicatePtr> children_;
@@ -79,10 +86,14 @@ class IsUnknown : public Predicate {
     const uint64_t known = truth.yes | truth.no;
     return {LowBits(count) & ~known, known};
   }
+  double Cost() const override { return 1 + child_->Cost(); }
 
  private:
   const PredicatePtr child_;
 };
+
+// Of Predicate::Cost: to find 64 values in a set, and to go through 64 lists or as many elements.
+constexpr double kCostOfSet = 20, kCostOfList = 4;
 
 uint64_t ValidAt(const uint64_t* valid, int64_t begin, int count) {
   return valid == nullptr ? LowBits(count) : BitsAt(valid, begin, count);
@@ -95,6 +106,7 @@ class IsNull : public Predicate {
     const uint64_t valid = ValidAt(valid_, begin, count);
     return {LowBits(count) & ~valid, valid};
   }
+  double Cost() const override { return 1; }
 
  private:
   const uint64_t* const valid_;
@@ -148,6 +160,7 @@ class Match : public Predicate {
     const uint64_t match = MatchValues(values_ + begin, count, interval_);
     return {match & valid, ~match & valid};
   }
+  double Cost() const override { return 1; }
 
  private:
   const T* const values_;
@@ -170,6 +183,7 @@ class Member : public Predicate {
     }
     return {match & valid, ~match & valid};
   }
+  double Cost() const override { return kCostOfSet; }
 
  private:
   static int64_t KeyOf(T x) {
@@ -212,7 +226,8 @@ class MatchAny : public Predicate {
         offsets_(column.offsets.data()),
         valid_(column.valid),
         element_valid_(column.element_valid),
-        interval_(interval) {}
+        interval_(interval),
+        length_(column.mean_length()) {}
   Truth Test(int64_t begin, int count) const override {
     RowsOfElements matching(offsets_ + begin), unknown(offsets_ + begin);
     const int64_t end = offsets_[begin + count];
@@ -226,6 +241,7 @@ class MatchAny : public Predicate {
     const uint64_t yes = matching.rows() & valid;
     return {yes, LowBits(count) & ~yes & ~(unknown.rows() & valid)};
   }
+  double Cost() const override { return kCostOfList * (1 + length_); }
 
  private:
   const T* const values_;
@@ -233,6 +249,7 @@ class MatchAny : public Predicate {
   const uint64_t* const valid_;
   const uint64_t* const element_valid_;
   const Interval<T> interval_;
+  const double length_;
 };
 
 class NullEqualsAny : public Predicate {
@@ -246,103 +263,11 @@ class NullEqualsAny : public Predicate {
     }
     return {0, LowBits(count) & ~(filled & ValidAt(valid_, begin, count))};
   }
+  double Cost() const override { return kCostOfList; }
 
  private:
   const int64_t* const offsets_;
   const uint64_t* const valid_;
-};
-
-// A value of an attribute, for comparisons of two attributes. Which member counts follows from type and
-// domain.
-struct Value {
-  int64_t integer = 0;  // Also a float32, as its place in the order of these.
-  double real = 0.0;
-  absl::string_view text;
-};
-
-// -0 is 0, and NaN the greatest.
-int64_t PlaceOfFloat(float x) {
-  int32_t bits;
-  std::memcpy(&bits, &x, sizeof(bits));
-  return IsNanBits(bits) ? std::numeric_limits<int64_t>::max() : KeyOfFloat(x);
-}
-
-Value ValueAt(const AttributeColumn& column, int64_t i, NumberDomain domain) {
-  switch (column.type.value) {
-    case ValueType::kInt64: {
-      const int64_t x = column.int64s[i];
-      const bool exact = domain == NumberDomain::kExact;
-      return {exact ? x : PlaceOfFloat(static_cast<float>(x)), static_cast<double>(x), {}};
-    }
-    case ValueType::kFloat32:
-      return {PlaceOfFloat(column.floats[i]), static_cast<double>(column.floats[i]), {}};
-    case ValueType::kBool:
-      return {column.bools[i], 0.0, {}};
-    case ValueType::kString:
-      return {0, 0.0, column.String(column.codes[i])};
-  }
-  return {};
-}
-
-template <typename T>
-int ThreeWay(const T& a, const T& b) {
-  return a < b ? -1 : b < a ? 1 : 0;
-}
-
-int CompareReals(double a, double b) {
-  if (std::isnan(a) || std::isnan(b)) return static_cast<int>(std::isnan(a)) - std::isnan(b);
-  return ThreeWay(a, b);
-}
-
-class Compare : public Predicate {
- public:
-  Compare(const AttributeColumn& left, CompareOp op, const AttributeColumn& right, NumberDomain domain)
-      : left_(left), right_(right), op_(op), domain_(domain) {}
-  Truth Test(int64_t begin, int count) const override {
-    Truth truth = {0, 0};
-    for (int i = 0; i < count; ++i) {
-      const Truth one = right_.type.is_list ? TestAny(begin + i) : TestRow(begin + i);
-      truth.yes |= one.yes << i;
-      truth.no |= one.no << i;
-    }
-    return truth;
-  }
-
- private:
-  // Truths of one row, in the lowest bit.
-  Truth TestRow(int64_t row) const {
-    if (!IsValid(left_.valid, row) || !IsValid(right_.valid, row)) return {0, 0};
-    const bool accepted = Accepts(op_, Order(ValueAt(left_, row, domain_), ValueAt(right_, row, domain_)));
-    return {accepted, !accepted};
-  }
-
-  Truth TestAny(int64_t row) const {
-    const int64_t begin = right_.offsets[row], end = right_.offsets[row + 1];
-    if (begin == end || !IsValid(right_.valid, row)) return {0, 1};
-    if (!IsValid(left_.valid, row)) return {0, 0};
-    const Value left = ValueAt(left_, row, domain_);
-    bool unknown = false;
-    for (int64_t e = begin; e < end; ++e) {
-      if (!IsValid(right_.element_valid, e)) {
-        unknown = true;
-      } else if (Order(left, ValueAt(right_, e, domain_)) == 0) {
-        return {1, 0};
-      }
-    }
-    return {0, !unknown};
-  }
-
-  static bool IsValid(const uint64_t* valid, int64_t i) { return valid == nullptr || TestBit(valid, i); }
-
-  int Order(const Value& a, const Value& b) const {
-    if (left_.type.value == ValueType::kString) return ThreeWay(a.text, b.text);
-    return domain_ == NumberDomain::kFloat64 ? CompareReals(a.real, b.real) : ThreeWay(a.integer, b.integer);
-  }
-
-  const AttributeColumn& left_;
-  const AttributeColumn& right_;
-  const CompareOp op_;
-  const NumberDomain domain_;
 };
 
 }  // namespace
@@ -379,11 +304,6 @@ template PredicatePtr MakeMember<float>(const AttributeColumn&, ValueSet);
 
 PredicatePtr MakeNullEqualsAny(const AttributeColumn& column) {
   return std::make_unique<NullEqualsAny>(column);
-}
-
-PredicatePtr MakeCompare(const AttributeColumn& left, CompareOp op, const AttributeColumn& right,
-                         NumberDomain domain) {
-  return std::make_unique<Compare>(left, op, right, domain);
 }
 
 }  // namespace nann

@@ -3,9 +3,11 @@
 #define NANN_OPS_CORE_FILTER_ROW_FILTER_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 
 namespace nann {
@@ -27,6 +29,10 @@ class RowFilter {
   // Whether the row passes; `position` is in [0, num_rows()).
   bool Passes(int32_t position) const;
 
+  // Whether each of 64 rows passes: bit i is row 64 x `word` + i, 0 behind the last row. Of a filter without
+  // a bitmap, a row costs much less than by Passes.
+  uint64_t PassesOf(int64_t word) const;
+
   // Bit i % 64 of word i / 64 is set where row i passes; bits after the last row are 0. Empty where the
   // filter was not evaluated into a bitmap.
   absl::Span<const uint64_t> bitmap() const { return bitmap_; }
@@ -47,8 +53,14 @@ class RowFilter {
   double share_ = 0.0;
 };
 
-// The bitmap of the rows for which a predicate is TRUE.
-std::vector<uint64_t> EvaluateRows(const Predicate& predicate, int64_t num_rows);
+// Whether whoever waits for a result has given up. Called from the thread that computes it, every millisecond
+// or so.
+using IsCancelled = std::function<bool()>;
+
+// The bitmap of the rows for which a predicate is TRUE. Cancelled as soon as `is_cancelled` says so; empty:
+// never.
+absl::StatusOr<std::vector<uint64_t>> EvaluateRows(const Predicate& predicate, int64_t num_rows,
+                                                   const IsCancelled& is_cancelled = {});
 
 }  // namespace nann
 

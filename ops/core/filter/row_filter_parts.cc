@@ -25,6 +25,9 @@ class InParts : public Predicate {
     return {yes, LowBits(count) & ~yes};
   }
 
+  // Of the part that costs most; a new item's is a look into a bitmap.
+  double Cost() const override { return 1; }
+
  private:
   bool Passes(int64_t row) const {
     const size_t part = std::upper_bound(ends_.begin(), ends_.end(), row) - ends_.begin();

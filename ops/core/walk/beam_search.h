@@ -129,6 +129,8 @@ class BeamSearch {
   int64_t nan_items() const { return nan_items_; }
   int64_t hops() const { return hops_; }
 
+  // How many live items the filter passes, excluded ones too; -1 where they were not counted.
+  int64_t passing() const { return selector_.passing(); }
   // How the search has filtered; of a search that is done.
   FilterPath filter_path() const { return path_; }
   // Whether every selected item was scored, so that no better one exists.

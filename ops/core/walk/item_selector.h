@@ -30,15 +30,13 @@ class ItemSelector {
   // Whether there is a filter that not every item is known to pass.
   bool filters() const { return filter_ != nullptr; }
   bool SelectsAll() const { return filter_ == nullptr && excluded() == 0 && !deletions_.any(); }
-  bool Selects(int32_t position) const {
-    if (!Passes(position)) return false;
-    if (deletions_.any() && deletions_.Contains(position)) return false;
-    return excluded() == 0 || !excluded_->Contains(position);
-  }
+  bool Selects(int32_t position) const { return Passes(position) && IsLeftIn(position); }
 
   // How many items are excluded.
   int64_t excluded() const { return excluded_ == nullptr ? 0 : excluded_->size(); }
-  // How many items are selected; kUnknown where nobody has counted them.
+  // How many live items the filter passes, excluded ones too; kUnknown where nobody has counted them.
+  int64_t passing() const { return passing_; }
+  // How many items are selected; kUnknown where `passing` is.
   int64_t count() const { return count_; }
   static constexpr int64_t kUnknown = -1;
 
@@ -49,7 +47,14 @@ class ItemSelector {
   void Append(int32_t begin, int32_t end, std::vector<int32_t>* positions) const;
 
  private:
-  void AppendFromBitmap(int32_t begin, int32_t end, std::vector<int32_t>* positions) const;
+  // Of live items, which the filter's count is not about.
+  int64_t CountPassing(int64_t num_items) const;
+  void AppendPassing(int32_t begin, int32_t end, std::vector<int32_t>* positions) const;
+  // Whether the item is neither deleted nor excluded.
+  bool IsLeftIn(int32_t position) const {
+    if (deletions_.any() && deletions_.Contains(position)) return false;
+    return excluded() == 0 || !excluded_->Contains(position);
+  }
   bool Passes(int32_t position) const {
     if (filter_ == nullptr) return true;
     if (position >= filter_->num_rows()) return false;
@@ -61,6 +66,7 @@ class ItemSelector {
   const RowFilter* filter_ = nullptr;  // Null: every item passes.
   absl::Span<const uint64_t> bitmap_;  // Of the filter; empty where it has none.
   Deletions deletions_;
+  int64_t passing_ = 0;
   int64_t count_ = 0;
   std::unique_ptr<VisitedSet> excluded_;  // Made by the first search that excludes items.
 };

@@ -34,7 +34,7 @@ struct ProxyOptions {
 // InvalidArgument, naming what was expected and found, when the tables are not as ProxyOptions says.
 absl::Status CheckProxyOptions(const ProxyOptions& options, int32_t num_items);
 
-// One search in five steps:
+// One search in six steps:
 //   1. The anchors are scored, their scores standardized and fitted. When they say nothing (one is not
 //   finite,
 //      or all are equal), the walk gives up.
@@ -42,7 +42,11 @@ absl::Status CheckProxyOptions(const ProxyOptions& options, int32_t num_items);
 //   3. The survey walks level 0 by the guess alone. The best that it meets become candidates.
 //   Where few items are selected, or the survey meets too few of them, a scan guesses for each in its place.
 //   4. In rounds the best candidates are scored and the guess is fitted again, while this finds results.
-//   5. The gated walk goes on from the best, by true scores.
+//   5. With a filter, the best candidates of which no neighbour, nor a neighbour of one, was
+//   scored
+//      are scored: a region that the guess takes for bad is seen once. The results of a filter are ordinary
+//      items, so that a region where the guess errs is among them more often than among the best of all.
+//   6. The gated walk goes on from the best, by true scores.
 // Steps 1 and 2 score items whether they are selected or not; the others score selected items only.
 //
 // Driven by its caller as BeamSearch is: Start, then Advance with the scores of frontier() until done().
@@ -77,7 +81,7 @@ class ProxyWalk {
   absl::Span<const Candidate> scored() const { return scored_; }
 
  private:
-  enum class Step { kAnchors, kClusters, kRounds, kGated, kDone };
+  enum class Step { kAnchors, kClusters, kRounds, kProbes, kGated, kDone };
 
   // Sets the scale of the scores by those of the anchors; false when they say nothing.
   bool SetScale(absl::Span<const float> scores);
@@ -90,6 +94,8 @@ class ProxyWalk {
   int64_t CandidatesWanted() const;
   // How many items the survey keeps, so that `width` of them are selected.
   int64_t WidestSurvey(int64_t width) const;
+  // How many of those that the survey has found are kept.
+  int64_t CandidatesKept() const;
   // Sets pool_ to the best items that the survey meets.
   void Survey();
   // With a selector: whether to guess for every selected item costs less than to meet enough of them in the
@@ -101,6 +107,15 @@ class ProxyWalk {
   // Sets frontier_ to the best candidates, or goes on to the gated walk when there are none.
   void ChooseRound();
   bool RoundsHaveEnded() const;
+  // Sets candidates_ to those in left_, with new guesses.
+  void GuessLeft();
+  void StartProbes();
+  // Sets frontier_ to the next probes, or goes on to the gated walk when there are none.
+  void ChooseProbes();
+  // Marks an item that is scored, and its neighbours, in visited_.
+  void MarkAround(int32_t position);
+  // Whether the item or a neighbour of it is marked.
+  bool IsNearMarked(int32_t position) const;
   void StartGatedWalk();
   // Sets guesses_ to the guesses for `positions`.
   void Guess(absl::Span<const int32_t> positions);
@@ -120,7 +135,7 @@ class ProxyWalk {
   bool scanned_ = false;
   ScoreScale scale_;
   ProxyModel model_;
-  VisitedSet visited_;  // Of the survey; its seeds are in it.
+  VisitedSet visited_;  // Of the survey; its seeds are in it. Of the probes: see MarkAround.
   CandidatePool pool_;  // Of the survey.
   GatedWalk gated_;
   std::vector<Candidate> scored_;
@@ -129,6 +144,7 @@ class ProxyWalk {
   std::vector<int32_t> left_;     // Candidates of the rounds; kTaken in place of those that are scored.
   std::vector<float> left_rows_;  // Their features.
   float kth_ = 0;                 // KthScore before the round.
+  int64_t probe_rounds_ = 0;      // Of probes, still to come.
   int64_t fresh_ = 0;             // How many scores of the last round are above it.
   std::vector<Candidate> candidates_;
   std::vector<float> rows_;

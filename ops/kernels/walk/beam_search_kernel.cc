@@ -124,8 +124,8 @@ class SearchRun {
     if (refusal_.ok()) refusal_ = refusal;
   }
 
-  // Writes the outputs of a row whose search, with this filter, is done.
-  void WriteRow(int64_t row, const RowFilter* filter, BeamSearch* search) {
+  // Writes the outputs of a row whose search is done.
+  void WriteRow(int64_t row, BeamSearch* search) {
     const int64_t width = ids_->dim_size(1);
     const int64_t k = level_topn_.KOfRow(row);
     int64_t* ids = ids_->flat<int64_t>().data() + row * width;
@@ -136,9 +136,7 @@ class SearchRun {
     // A row with a smaller k than the largest is padded like one that found fewer than k items.
     PadRow(row, k);
     items_scored_->flat<int32_t>()(row) = static_cast<int32_t>(search->items_scored());
-    const Graph& graph = index_->graph();
-    const int32_t live = graph.num_items() - graph.deletions().count;
-    passing_->flat<int64_t>()(row) = filter == nullptr ? live : filter->passing();
+    passing_->flat<int64_t>()(row) = search->passing();
     exact_->flat<bool>()(row) = search->exact();
     CountSearch(
         {search->items_scored(), search->hops(), search->nan_items(), results < k, search->filter_path()});
@@ -246,7 +244,7 @@ class Walker : public std::enable_shared_from_this<Walker> {
   bool Step(std::function<void()> next) {
     if (row_ >= 0 && search_->done()) {
       if (run_->rescorer().native != nullptr && !rescored_) return RescoreRow(std::move(next));
-      run_->WriteRow(row_, filter_.get(), search_.get());
+      run_->WriteRow(row_, search_.get());
       row_ = -1;
     }
     if (row_ < 0) return BeginRow(std::move(next));
@@ -322,6 +320,7 @@ class Walker : public std::enable_shared_from_this<Walker> {
 
   void StartRow() {
     absl::StatusOr<std::shared_ptr<const RowFilter>> filter = run_->filters().OfRow(row_);
+    if (absl::IsCancelled(filter.status())) return GiveUp(filter.status());
     if (!filter.ok()) {
       run_->RefuseRow(row_, filter.status());
       row_ = -1;

@@ -6,13 +6,14 @@
 #include <memory>
 
 #include "../../core/base/status_macros.h"
+#include "../../core/filter/filter_parser.h"
 #include "../../core/filter/row_filter.h"
 #include "../index/index_resource.h"
 #include "../metrics/metrics.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
 namespace nann {
@@ -31,6 +32,7 @@ class FilterInput {
     FilterInput filters;
     if (inputs.size() == 0) return filters;
     filters.cache_ = index.filters();
+    filters.cancellation_ = ctx->cancellation_manager();
     filters.texts_ = &inputs[0];
     const tensorflow::TensorShape& shape = inputs[0].shape();
     if (inputs.size() == 1 && shape.dims() == 1 && shape.dim_size(0) == batch) return filters;
@@ -40,26 +42,27 @@ class FilterInput {
   }
 
   // The filter of a row; null where every item passes. InvalidArgument for a text that is not valid, and for
-  // an index without attributes.
+  // an index without attributes. Cancelled when the request is, while the filter is evaluated.
   absl::StatusOr<std::shared_ptr<const RowFilter>> OfRow(int64_t row) const {
     if (texts_ == nullptr) return nullptr;
-    const tensorflow::tstring& text = texts_->flat<tensorflow::tstring>()(row);
-    if (absl::StripAsciiWhitespace(absl::string_view(text.data(), text.size())).empty()) return nullptr;
+    const absl::string_view text = texts_->flat<tensorflow::tstring>()(row);
+    if (IsBlankFilter(text)) return nullptr;
     if (cache_ == nullptr) {
       return absl::InvalidArgumentError(
           "filter: expected an index with attributes, found none; describe the items in "
           "RUN/attributes.parquet and export again");
     }
     bool cached = false;
-    absl::StatusOr<std::shared_ptr<const RowFilter>> filter =
-        cache_->Get(absl::string_view(text.data(), text.size()), &cached);
+    absl::StatusOr<std::shared_ptr<const RowFilter>> filter = cache_->Get(
+        text, &cached, [this] { return cancellation_ != nullptr && cancellation_->IsCancelled(); });
     if (filter.ok()) CountFilter((*filter)->share(), cached);
     return filter;
   }
 
  private:
-  const tensorflow::Tensor* texts_ = nullptr;  // Null: the request has no filters.
-  FilterCache* cache_ = nullptr;               // Null: the index has no attributes.
+  const tensorflow::Tensor* texts_ = nullptr;                // Null: the request has no filters.
+  FilterCache* cache_ = nullptr;                             // Null: the index has no attributes.
+  tensorflow::CancellationManager* cancellation_ = nullptr;  // Null: the request cannot be cancelled.
 };
 
 }  // namespace nann
