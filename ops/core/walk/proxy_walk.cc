@@ -43,7 +43,7 @@ constexpr int64_t kGuessesPerKept = 4;
 // of these find no more.
 constexpr int64_t kKept = 4096;
 
-// Rounds of probes. With three, 64 users of 100,000 items get 0.93 or more of the best for filters of every
+// Rounds of probes. With three, 64 users of 100,000 items get 0.94 or more of the best for filters of every
 // kind; with two, 0.83, and without, as little as 0.09 (docs/quality.md, "Filters").
 constexpr int64_t kProbeRounds = 3;
 
