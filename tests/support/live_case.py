@@ -114,8 +114,18 @@ class LiveCase:
         for number, content in enumerate(self.segments, 1):
             publish(self.updates, number, content)
 
-    def add_random_segment(self, *, new: int, changed: int, deleted: int) -> None:
-        """Insert, change and delete items, with random links to and from them."""
+    def add_random_segment(
+        self,
+        *,
+        new: int,
+        changed: int,
+        deleted: int,
+        attributes: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> None:
+        """Insert, change and delete items, with random links to and from them.
+
+        `attributes` are values [new + changed] by name, in the order of the new positions.
+        """
         rng, before = self.rng, self.item_ids.size
         live = rng.permutation(np.flatnonzero(~self.deleted))
         gone = np.sort(live[: changed + deleted]).astype(np.int32)
@@ -128,6 +138,7 @@ class LiveCase:
         if self.features is not None:
             columns["table/f"] = rng.normal(size=(ids.size, self.features.shape[1])).astype(np.float16)
             self.features = np.concatenate([self.features, columns["table/f"]])
+        columns.update({f"attribute/{name}/values": x for name, x in (attributes or {}).items()})
         for level in range(len(self.lists)):
             columns.update(links_columns(level, self._random_links(level, before, ids.size)))
         self.segments.append(segment_bytes(len(self.segments) + 1, len(self.segments), before, columns))

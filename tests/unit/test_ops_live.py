@@ -115,7 +115,8 @@ def test_filters_count_and_find_live_items(data: st.DataObject) -> None:
         np.save(Path(folder) / "x.npy", x)
         attributes = [AttributeFiles("x", "int64", {"values": Path(folder) / "x.npy"})]
         # Many are deleted: a search that counted them would choose another path.
-        case.add_random_segment(new=5, changed=3, deleted=data.draw(st.sampled_from([1, x.size // 3])))
+        deleted, new_x = data.draw(st.sampled_from([1, x.size // 3])), case.rng.integers(0, 10, 8)
+        case.add_random_segment(new=5, changed=3, deleted=deleted, attributes={"x": new_x})
         arguments = case.arguments()
         case.publish_all()
         index = nann.ops.IndexResource(**arguments, attributes=attributes)
@@ -125,8 +126,7 @@ def test_filters_count_and_find_live_items(data: st.DataObject) -> None:
         text = tf.constant([f"x < {most}" if most < 10 else ""])
         found = search(index, user, level_topn, filters=text, **walk_options(walk, case))
     state, proxy = case.state(), case.state_proxy()
-    passes = np.zeros(state.item_ids.size, np.bool_)
-    passes[: x.size] = x < most
+    passes = np.concatenate([x, new_x]) < most
     expected = filtered_search(
         state.graph,
         state.item_ids,
@@ -141,8 +141,7 @@ def test_filters_count_and_find_live_items(data: st.DataObject) -> None:
     np.testing.assert_array_equal(found.ids[0], expected[0])
     np.testing.assert_array_equal(found.scores[0], expected[1])
     assert (int(found.items_scored[0]), bool(found.exact[0])) == expected[2:]
-    live = passes if most < 10 else np.ones(passes.shape, np.bool_)
-    assert int(found.passing[0]) == (live & ~case.deleted).sum()
+    assert int(found.passing[0]) == (passes & ~case.deleted).sum()
 
 
 def test_a_segment_is_seen_while_it_serves_and_the_thread_ends_with_the_index(tmp_path: Path) -> None:

@@ -42,9 +42,9 @@ void OverlayAttributes::Append(absl::Span<const AttributePart> parts, int64_t nu
 }
 
 std::unique_ptr<FilterCache> MakeStateFilters(FilterCache* base, AttributeChunks chunks, const Graph& graph) {
-  const auto evaluate = [base, chunks = std::move(chunks),
-                         deletions = graph.deletions()](absl::string_view text,
-                         const IsCancelled& is_cancelled) -> absl::StatusOr<RowFilter> {
+  const auto evaluate = [base, chunks = std::move(chunks), deletions = graph.deletions()](
+                            absl::string_view text,
+                            const IsCancelled& is_cancelled) -> absl::StatusOr<RowFilter> {
     std::vector<std::shared_ptr<const RowFilter>> parts(1);
     NANN_ASSIGN_OR_RETURN(parts[0], base->Get(text, nullptr, is_cancelled));
     for (const std::shared_ptr<const AttributeChunk>& chunk : chunks) {
