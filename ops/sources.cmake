@@ -28,7 +28,10 @@ set(NANN_CORE_SOURCES
   core/live/segment.cc
   core/live/segment_attributes.cc
   core/live/segment_columns.cc
+  core/scorer/axis_spans.cc
   core/scorer/executor_layout.cc
+  core/scorer/mask_proof.cc
+  core/scorer/masked_axis.cc
   core/scorer/matrix_layouts.cc
   core/scorer/native_executor.cc
   core/scorer/scorer_program.cc
@@ -36,6 +39,7 @@ set(NANN_CORE_SOURCES
   core/scorer/tile_kernels_avx2.cc
   core/scorer/tile_kernels_avx512.cc
   core/scorer/tile_kernels_generic.cc
+  core/scorer/user_executors.cc
   core/walk/beam_search.cc
   core/walk/candidate_pool.cc
   core/walk/gated_walk.cc

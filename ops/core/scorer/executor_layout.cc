@@ -15,8 +15,9 @@ namespace nann {
 // Pack.
 class ExecutorLayout {
  public:
-  explicit ExecutorLayout(NativeExecutor* executor)
-      : executor_(*executor), instructions_(executor->program_->instructions()) {}
+  // `whole`: an executor whose constants are taken, or null.
+  ExecutorLayout(NativeExecutor* executor, const NativeExecutor* whole)
+      : executor_(*executor), whole_(whole), instructions_(executor->program_->instructions()) {}
 
   void Lay() {
     const int count = static_cast<int>(instructions_.size());
@@ -73,6 +74,10 @@ class ExecutorLayout {
     if (LaidAsView(value)) return;
     switch (instruction.opcode) {
       case Opcode::kConstant:
+        if (whole_ != nullptr) {
+          executor_.places_[value] = whole_->places_[value];
+          return;
+        }
         executor_.places_[value] = {Place::kConstant, constant_floats_, PaddedWidth(shape.columns)};
         if (constant_rows_[value]) constant_floats_ += Aligned(shape.Floats());
         return;
@@ -289,7 +294,9 @@ class ExecutorLayout {
   // What several products multiply with is packed once.
   Place PackedOnce(int value, bool transposed, bool constant, bool for_tiles) {
     const auto key = std::make_tuple(value, transposed, for_tiles);
-    const auto [known, is_new] = packed_once_.try_emplace(key);
+    if (constant && whole_ != nullptr) return whole_->packed_constants_.at(key);
+    auto& packed_once = constant ? executor_.packed_constants_ : packed_once_;
+    const auto [known, is_new] = packed_once.try_emplace(key);
     if (!is_new) return known->second;
     int64_t& end = constant ? constant_floats_ : executor_.packed_floats_;
     known->second = {constant ? Place::kConstant : Place::kPacked, end, 0};
@@ -302,6 +309,10 @@ class ExecutorLayout {
   }
 
   void PackConstants() {
+    if (whole_ != nullptr) {
+      executor_.constants_ = whole_->constants_;
+      return;
+    }
     auto constants = std::make_shared<AlignedFloats>(constant_floats_);
     for (size_t value = 0; value < instructions_.size(); ++value) {
       if (instructions_[value].opcode != Opcode::kConstant || !constant_rows_[value]) continue;
@@ -312,9 +323,8 @@ class ExecutorLayout {
                     constants->data() + place.offset + row * place.stride);
       }
     }
-    for (const auto& [key, place] : packed_once_) {
+    for (const auto& [key, place] : executor_.packed_constants_) {
       const auto [value, transposed, for_tiles] = key;
-      if (place.space != Place::kConstant) continue;
       executor_.PackMatrix(ConstantRows(value), instructions_[value].shape, transposed,
                            for_tiles && executor_.options_.bfloat16, constants->data() + place.offset);
     }
@@ -359,12 +369,13 @@ class ExecutorLayout {
   }
 
   NativeExecutor& executor_;
+  const NativeExecutor* const whole_;
   const std::vector<Instruction>& instructions_;
   std::vector<Buffer> buffers_;
   std::vector<int> buffers_of_;  // Per value; -1 of constants.
   std::vector<bool> constant_rows_;
   std::vector<std::pair<Place*, int>> packed_buffers_;
-  std::map<std::tuple<int, bool, bool>, Place> packed_once_;
+  std::map<std::tuple<int, bool, bool>, Place> packed_once_;  // Matrices of the user.
   int64_t constant_floats_ = 0;
   int64_t narrow_floats_ = 0;
 };
@@ -372,7 +383,12 @@ class ExecutorLayout {
 NativeExecutor::NativeExecutor(std::shared_ptr<const ScorerProgram> program, const Options& options)
     : program_(std::move(program)), options_(options) {
   native_bfloat16_ = options_.bfloat16 && options_.kernels->gemm_bfloat16 != nullptr;
-  ExecutorLayout(this).Lay();
+  ExecutorLayout(this, nullptr).Lay();
+}
+
+NativeExecutor::NativeExecutor(std::shared_ptr<const ScorerProgram> program, const NativeExecutor& whole)
+    : program_(std::move(program)), options_(whole.options_), native_bfloat16_(whole.native_bfloat16_) {
+  ExecutorLayout(this, &whole).Lay();
 }
 
 }  // namespace nann

@@ -3,8 +3,10 @@
 #define NANN_OPS_CORE_SCORER_NATIVE_EXECUTOR_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
+#include <tuple>
 #include <vector>
 
 #include "../index/table.h"
@@ -35,6 +37,9 @@ class NativeExecutor {
 
   NativeExecutor(std::shared_ptr<const ScorerProgram> program, const Options& options);
 
+  // With the options and the constants of `whole`, whose program has the same constants at the same numbers.
+  NativeExecutor(std::shared_ptr<const ScorerProgram> program, const NativeExecutor& whole);
+
   const ScorerProgram& program() const { return *program_; }
   int64_t tile_rows() const { return options_.tile_rows; }
 
@@ -46,6 +51,20 @@ class NativeExecutor {
   // Runs the user section. `tensors[i]` holds the floats of input tensor i, row by row. What it computes does
   // not depend on the options: executors of one program share it.
   void RunUser(absl::Span<const float* const> tensors, AlignedFloats* user) const;
+
+  // A value of the user that items are computed from; of constants, those that lie there in rows.
+  RowsView UserValue(int value, const AlignedFloats& user) const {
+    Memory memory;
+    memory.constants = constants_->data();
+    memory.user = user.data();
+    return View(value, memory);
+  }
+  // Where such a value of an input lies, and the floats from row to row.
+  float* UserRows(int value, AlignedFloats* user) const { return user->data() + places_[value].offset; }
+  int64_t UserStride(int value) const { return places_[value].stride; }
+
+  // Whether scratch memory of the other is enough for this one.
+  bool FitsInto(const NativeExecutor& other) const { return scratch_floats_ <= other.scratch_floats_; }
 
   // Lays out the user's matrices that tiles are multiplied with.
   void Pack(const AlignedFloats& user, AlignedFloats* packed) const;
@@ -134,6 +153,8 @@ class NativeExecutor {
   std::vector<int> user_section_, tile_section_, tables_, inputs_;  // Values.
   std::vector<Packing> packings_;
   std::shared_ptr<const AlignedFloats> constants_;
+  // By the number of the constant, whether it is transposed, and whether tiles are multiplied with it.
+  std::map<std::tuple<int, bool, bool>, Place> packed_constants_;
   int64_t user_floats_ = 0, packed_floats_ = 0, scratch_floats_ = 0;
   int64_t narrow_offset_ = 0;  // bfloat16 copies of left sides, behind the tile's values.
   std::optional<Similarity> similarity_;

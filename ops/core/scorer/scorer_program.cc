@@ -90,8 +90,8 @@ class ProgramReader {
     if (score.rows != 1 || score.columns != 1) {
       return Invalid(absl::StrCat("scores of shape ", score.DebugString(), ", expected [tile, 1, 1]"));
     }
-    if (constants_read_ != static_cast<int64_t>(program_.constants_.size())) {
-      return Invalid(absl::StrCat(program_.constants_.size(), " floats of constants, expected ",
+    if (constants_read_ != static_cast<int64_t>(program_.constants_->size())) {
+      return Invalid(absl::StrCat(program_.constants_->size(), " floats of constants, expected ",
                                   constants_read_, " as the instructions have them"));
     }
     return std::move(program_);
@@ -117,7 +117,9 @@ class ProgramReader {
     }
     program_.after_user_function_ = flags != 0;
     Take(bytes.substr(kHeader, words * sizeof(uint32_t)), &words_);
-    Take(bytes.substr(kHeader + words * sizeof(uint32_t)), &program_.constants_);
+    auto constants = std::make_shared<std::vector<float>>();
+    Take(bytes.substr(kHeader + words * sizeof(uint32_t)), constants.get());
+    program_.constants_ = std::move(constants);
     return absl::OkStatus();
   }
 
@@ -241,7 +243,7 @@ class ProgramReader {
   absl::StatusOr<ValueShape> ConstantShape() const {
     const ValueShape shape{false, now_.parameters[0], now_.parameters[1]};
     NANN_RETURN_IF_ERROR(CheckSides(shape));
-    if (shape.rows * shape.columns > static_cast<int64_t>(program_.constants_.size()) - constants_read_) {
+    if (shape.rows * shape.columns > static_cast<int64_t>(program_.constants_->size()) - constants_read_) {
       return Invalid(absl::StrCat(shape.DebugString(), " is more than the floats that are left"));
     }
     return shape;

@@ -6,7 +6,9 @@
 #define NANN_OPS_CORE_SCORER_SCORER_PROGRAM_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -107,7 +109,14 @@ class ScorerProgram {
   // The last value: the score, [1, 1].
   int output() const { return static_cast<int>(instructions_.size()) - 1; }
   // The floats of a kConstant, row by row.
-  const float* ConstantOf(int value) const { return constants_.data() + constant_begins_[value]; }
+  const float* ConstantOf(int value) const { return constants_->data() + constant_begins_[value]; }
+
+  // The same constants at the same numbers, and other instructions: the caller has them right.
+  ScorerProgram WithInstructions(std::vector<Instruction> instructions) const {
+    ScorerProgram program = *this;
+    program.instructions_ = std::move(instructions);
+    return program;
+  }
 
  private:
   friend class ProgramReader;
@@ -115,7 +124,7 @@ class ScorerProgram {
   bool after_user_function_ = false;
   std::vector<Instruction> instructions_;
   std::vector<int64_t> constant_begins_;  // Per instruction.
-  std::vector<float> constants_;
+  std::shared_ptr<const std::vector<float>> constants_;
 };
 
 }  // namespace nann

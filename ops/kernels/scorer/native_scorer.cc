@@ -87,13 +87,13 @@ const float* FloatsOf(const Tensor& tensor, std::vector<float>* room) {
 }  // namespace
 
 NativeScorer::NativeScorer(std::shared_ptr<const ScorerProgram> program, int64_t tile_rows, bool bfloat16)
-    : executor_(std::move(program), OptionsOf(tile_rows, bfloat16)),
-      users_(kIdle, [this] { return std::make_unique<AlignedFloats>(executor_.MakeUser()); }),
-      packed_(kIdle, [this] { return std::make_unique<AlignedFloats>(executor_.MakePacked()); }),
-      scratch_(kIdle, [this] { return std::make_unique<AlignedFloats>(executor_.MakeScratch()); }) {}
+    : executors_(std::move(program), OptionsOf(tile_rows, bfloat16)),
+      users_(kIdle, [this] { return std::make_unique<AlignedFloats>(executor().MakeUser()); }),
+      packed_(kIdle, [this] { return std::make_unique<AlignedFloats>(executor().MakePacked()); }),
+      scratch_(kIdle, [this] { return std::make_unique<AlignedFloats>(executor().MakeScratch()); }) {}
 
 int64_t NativeScorer::WidthOfTable(size_t number) const {
-  for (const Instruction& instruction : executor_.program().instructions()) {
+  for (const Instruction& instruction : executor().program().instructions()) {
     if (instruction.opcode == Opcode::kTable && instruction.parameters[0] == number) {
       return instruction.shape.columns;
     }
@@ -103,7 +103,7 @@ int64_t NativeScorer::WidthOfTable(size_t number) const {
 
 absl::Status NativeScorer::CheckTables(const std::vector<const Table*>& tables,
                                        int64_t computed_width) const {
-  for (const Instruction& instruction : executor_.program().instructions()) {
+  for (const Instruction& instruction : executor().program().instructions()) {
     if (instruction.opcode != Opcode::kTable) continue;
     const size_t index = instruction.parameters[0];
     if (index < tables.size() && tables[index]->width() == instruction.shape.columns) continue;
@@ -119,7 +119,7 @@ absl::Status NativeScorer::CheckTables(const std::vector<const Table*>& tables,
 absl::Status NativeScorer::RunUser(const std::vector<Tensor>& tensors, Memory* user) const {
   std::vector<const float*> floats(tensors.size(), nullptr);
   std::vector<std::vector<float>> converted(tensors.size());
-  for (const Instruction& instruction : executor_.program().instructions()) {
+  for (const Instruction& instruction : executor().program().instructions()) {
     if (instruction.opcode != Opcode::kInput) continue;
     const size_t index = instruction.parameters[0];
     const absl::Span<const uint32_t> dims = absl::MakeConstSpan(instruction.parameters).subspan(1);
@@ -136,14 +136,25 @@ absl::Status NativeScorer::RunUser(const std::vector<Tensor>& tensors, Memory* u
     }
   }
   *user = users_.Borrow();
-  executor_.RunUser(floats, user->get());
+  executor().RunUser(floats, user->get());
   return absl::OkStatus();
 }
 
-NativeScorer::Memory NativeScorer::Pack(const AlignedFloats& user) const {
-  Memory packed = packed_.Borrow();
-  executor_.Pack(user, packed.get());
-  return packed;
+NativeScorer::ForUser NativeScorer::Bind(const AlignedFloats& user) const {
+  const UserExecutors::Choice choice = executors_.Choose(user);
+  ForUser bound;
+  bound.executor = choice.executor;
+  if (choice.executor == &executor()) {
+    bound.packed = packed_.Borrow();
+    executor().Pack(user, bound.packed.get());
+    return bound;
+  }
+  bound.shorter = std::make_unique<AlignedFloats>(choice.executor->MakeUser());
+  executors_.TakeUser(choice, user, bound.shorter.get());
+  auto packed = std::make_unique<AlignedFloats>(choice.executor->MakePacked());
+  choice.executor->Pack(*bound.shorter, packed.get());
+  bound.packed = Memory(packed.release(), std::default_delete<AlignedFloats>());
+  return bound;
 }
 
 }  // namespace nann

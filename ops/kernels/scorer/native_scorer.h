@@ -6,13 +6,13 @@
 #include <vector>
 
 #include "../../core/base/object_pool.h"
-#include "../../core/scorer/native_executor.h"
+#include "../../core/scorer/user_executors.h"
 #include "absl/status/status.h"
 #include "tensorflow/core/framework/tensor.h"
 
 namespace nann {
 
-// Thread-safe: the executor is immutable, pools guard themselves.
+// Thread-safe: executors are immutable, UserExecutors and the pools guard themselves.
 class NativeScorer {
  public:
   using Memory = ObjectPool<AlignedFloats>::Loan;
@@ -20,7 +20,17 @@ class NativeScorer {
   // Scores tiles of at most `tile_rows` rows.
   NativeScorer(std::shared_ptr<const ScorerProgram> program, int64_t tile_rows, bool bfloat16);
 
-  const NativeExecutor& executor() const { return executor_; }
+  // What scores the items of one user, and the memory that it reads.
+  struct ForUser {
+    const NativeExecutor* executor = nullptr;
+    std::unique_ptr<AlignedFloats> shorter;  // Null where the values are those of RunUser.
+    Memory packed;
+
+    const AlignedFloats& ValuesOr(const Memory& user) const { return shorter != nullptr ? *shorter : *user; }
+  };
+
+  // Runs the user section. One user's items may be scored by a shorter one.
+  const NativeExecutor& executor() const { return executors_.whole(); }
   Memory BorrowScratch() const { return scratch_.Borrow(); }
 
   // InvalidArgument when a table that the program reads is missing or of another width. One table beyond the
@@ -34,11 +44,12 @@ class NativeScorer {
   // another type or shape.
   absl::Status RunUser(const std::vector<tensorflow::Tensor>& tensors, Memory* user) const;
 
-  // Lays out the user's matrices. `user` may be of another scorer that was made from the same program.
-  Memory Pack(const AlignedFloats& user) const;
+  // Chooses the executor and lays out the user's matrices. `user` may be of another scorer that was made from
+  // the same program.
+  ForUser Bind(const AlignedFloats& user) const;
 
  private:
-  const NativeExecutor executor_;
+  const UserExecutors executors_;
   mutable ObjectPool<AlignedFloats> users_, packed_, scratch_;
 };
 

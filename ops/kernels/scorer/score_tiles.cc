@@ -90,7 +90,8 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
   // The native executor never waits for anything.
   void RunNativeLane() {
     {
-      const NativeExecutor& executor = scorer_.native->executor();
+      const NativeExecutor& executor = *user_.bound.executor;
+      const AlignedFloats& values = user_.bound.ValuesOr(user_.native);
       const bool in_place = executor.ScoresInPlace(scorer_.tables);
       const NativeScorer::Memory scratch = scorer_.native->BorrowScratch();
       PartTimes times;
@@ -105,7 +106,7 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
         }
         times.Spend(Part::kGather, [&] { executor.Gather(scorer_.tables, tile, scratch.get()); });
         times.Spend(Part::kScorer,
-                    [&] { executor.Score(*user_.native, *user_.packed, rows, scratch.get(), scores); });
+                    [&] { executor.Score(values, *user_.bound.packed, rows, scratch.get(), scores); });
       }
     }
     EndLane();
@@ -185,13 +186,13 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
 
   // Scores a tile by the program, from what the function computed of it.
   void GoOn(RowsView computed, const Lane& lane, int64_t begin, int64_t rows) {
-    const NativeExecutor& executor = scorer_.native->executor();
+    const NativeExecutor& executor = *user_.bound.executor;
     PartTimes().Spend(Part::kScorer, [&] {
       for (int64_t done = 0; done < rows; done += executor.tile_rows()) {
         const int64_t count = std::min(executor.tile_rows(), rows - done);
         executor.Gather(scorer_.tables, positions_.subspan(begin + done, count), lane.scratch.get(),
                         {computed.data + done * computed.stride, computed.stride});
-        executor.Score(*user_.native, *user_.packed, count, lane.scratch.get(),
+        executor.Score(user_.bound.ValuesOr(user_.native), *user_.bound.packed, count, lane.scratch.get(),
                        scores_.data() + begin + done);
       }
     });

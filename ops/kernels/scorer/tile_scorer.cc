@@ -116,7 +116,7 @@ namespace {
 absl::Status RunNativeUser(const TileScorer::Ready& scorer, ScorerUser* user) {
   if (scorer.native == nullptr) return absl::OkStatus();
   NANN_RETURN_IF_ERROR(scorer.native->RunUser(user->tensors, &user->native));
-  user->packed = scorer.native->Pack(*user->native);
+  user->bound = scorer.native->Bind(*user->native);
   return absl::OkStatus();
 }
 

@@ -62,11 +62,11 @@ class TileScorer {
 };
 
 // What a scorer knows of one user. The memory is the native executor's: what its user section computed, and
-// matrices as tiles are multiplied with them.
+// what its tiles read.
 struct ScorerUser {
   std::vector<tensorflow::Tensor> tensors;
   NativeScorer::Memory native;
-  NativeScorer::Memory packed;
+  NativeScorer::ForUser bound;
 };
 
 // Makes `user` from one user's tensors, given without batch dimension: runs the user function, and the user

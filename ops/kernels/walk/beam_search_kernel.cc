@@ -259,7 +259,7 @@ class Walker : public std::enable_shared_from_this<Walker> {
 
   bool RescoreRow(std::function<void()> next) {
     rescored_ = true;
-    user_.packed = run_->rescorer().native->Pack(*user_.native);
+    user_.bound = run_->rescorer().native->Bind(*user_.native);
     const absl::Span<const int32_t> positions = search_->KeepResults(run_->RescoreCount(row_));
     return Score(run_->rescorer(), positions, &BeamSearch::Rescore, std::move(next));
   }
