@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from nann.cli._console import shell_command
 from nann.errors import MissingDependencyError
 from nann.files import staged_file
 
@@ -59,7 +60,7 @@ def recommendation(found: Sweep) -> str:
 
 
 def _beams(point: SweepPoint) -> str:
-    return f"--level-topn {','.join(map(str, point.level_topn))}"
+    return shell_command("--level-topn", ",".join(map(str, point.level_topn)))
 
 
 def plot_sweep(found: Sweep, path: Path) -> None:
