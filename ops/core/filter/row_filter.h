@@ -3,10 +3,10 @@
 #define NANN_OPS_CORE_FILTER_ROW_FILTER_H_
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <vector>
 
+#include "../base/is_cancelled.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 
@@ -53,12 +53,8 @@ class RowFilter {
   double share_ = 0.0;
 };
 
-// Whether whoever waits for a result has given up. Called from the thread that computes it, every millisecond
-// or so.
-using IsCancelled = std::function<bool()>;
-
-// The bitmap of the rows for which a predicate is TRUE. Cancelled as soon as `is_cancelled` says so; empty:
-// never.
+// The bitmap of the rows for which a predicate is TRUE. Cancelled as soon as `is_cancelled`, which is asked
+// every millisecond or so, says so; empty: never.
 absl::StatusOr<std::vector<uint64_t>> EvaluateRows(const Predicate& predicate, int64_t num_rows,
                                                    const IsCancelled& is_cancelled = {});
 

@@ -29,47 +29,31 @@ void CandidatePool::Merge(std::vector<Candidate>* candidates) {
   }
   if (candidates->empty()) return;
   if (deletions_.any()) {
-    MergeLive(candidates);
+    KeepTopLive(size_, item_ids_, deletions_, candidates);
   } else {
-    MergeAll(candidates);
+    KeepTopSorted(size_, item_ids_, candidates);
   }
-}
-
-void CandidatePool::MergeAll(std::vector<Candidate>* candidates) {
-  const Better better{item_ids_};
-  KeepTopSorted(size_, item_ids_, candidates);
   // What is better than the best of the new ones stays where it is: late in a walk, nearly all.
   const auto is_better = [&](const Entry& entry, const Candidate& c) { return better(entry.candidate, c); };
   const auto first = std::lower_bound(entries_.begin(), entries_.end(), candidates->front(), is_better);
   first_unexpanded_ = std::min(first_unexpanded_, static_cast<size_t>(first - entries_.begin()));
   merged_.assign(first, entries_.end());
   entries_.erase(first, entries_.end());
+  live_ = LiveEntries();
+  LiveCount count(size_, live_, size() - live_);
   size_t old = 0, added = 0;
-  while (static_cast<int64_t>(entries_.size()) < size_ &&
-         (old < merged_.size() || added < candidates->size())) {
+  while (live_ < size_ && (old < merged_.size() || added < candidates->size())) {
     const bool take_old = added == candidates->size() ||
                           (old < merged_.size() && is_better(merged_[old], (*candidates)[added]));
-    entries_.push_back(take_old ? merged_[old++] : NewEntry((*candidates)[added++]));
-  }
-  live_ = size();
-}
-
-void CandidatePool::MergeLive(std::vector<Candidate>* candidates) {
-  const Better better{item_ids_};
-  KeepTopLive(size_, item_ids_, deletions_, candidates);
-  merged_.clear();
-  size_t old = 0, added = 0;
-  first_unexpanded_ = 0;
-  live_ = 0;
-  LiveCount count(size_);
-  while (live_ < size_ && (old < entries_.size() || added < candidates->size())) {
-    const bool take_old = added == candidates->size() ||
-                          (old < entries_.size() && better(entries_[old].candidate, (*candidates)[added]));
-    const Entry entry = take_old ? entries_[old++] : NewEntry((*candidates)[added++]);
-    if (count.Takes(entry.deleted)) merged_.push_back(entry);
+    const Entry entry = take_old ? merged_[old++] : NewEntry((*candidates)[added++]);
+    if (count.Takes(entry.deleted)) entries_.push_back(entry);
     live_ += entry.deleted ? 0 : 1;
   }
-  std::swap(entries_, merged_);
+}
+
+int64_t CandidatePool::LiveEntries() const {
+  if (!deletions_.any()) return size();
+  return std::count_if(entries_.begin(), entries_.end(), [](const Entry& entry) { return !entry.deleted; });
 }
 
 size_t CandidatePool::EntriesOfWidth() const {

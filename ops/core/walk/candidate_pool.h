@@ -54,13 +54,10 @@ class CandidatePool {
     bool deleted;
   };
 
-  // Merge, where no item is deleted, and where some are.
-  void MergeAll(std::vector<Candidate>* candidates);
-  void MergeLive(std::vector<Candidate>* candidates);
-
   Entry NewEntry(const Candidate& candidate) const {
     return {candidate, false, deletions_.any() && deletions_.Contains(candidate.position)};
   }
+  int64_t LiveEntries() const;
   // The number of entries from the best on that have the best `width_` live ones.
   size_t EntriesOfWidth() const;
 

@@ -8,25 +8,13 @@ void ItemSelector::Reset(const Graph* graph, const RowFilter* filter, absl::Span
   deletions_ = graph->deletions();
   filter_ = filter != nullptr && filter->passing() == graph->num_items() ? nullptr : filter;
   bitmap_ = filter_ == nullptr ? absl::Span<const uint64_t>() : filter_->bitmap();
-  count_ = passing_ = CountPassing(graph->num_items());
+  count_ = passing_ = filter_ == nullptr ? graph->num_items() - deletions_.count : filter_->passing();
   if (excluded_ != nullptr) excluded_->Clear();
   if (!excluded.empty() && excluded_ == nullptr) excluded_ = std::make_unique<VisitedSet>(capacity_);
   for (int32_t position : excluded) {
     const bool is_new = excluded_->Insert(position);
     if (count_ != kUnknown && is_new && Passes(position)) --count_;
   }
-}
-
-int64_t ItemSelector::CountPassing(int64_t num_items) const {
-  if (filter_ == nullptr) return num_items - deletions_.count;
-  if (!deletions_.any() || filter_->passing() < 0) return filter_->passing();
-  int64_t deleted = 0;
-  for (int64_t word = 0; word < (filter_->num_rows() + 63) >> 6; ++word) {
-    for (uint64_t bits = filter_->PassesOf(word); bits != 0; bits &= bits - 1) {
-      deleted += deletions_.Contains(static_cast<int32_t>(word << 6) + __builtin_ctzll(bits)) ? 1 : 0;
-    }
-  }
-  return filter_->passing() - deleted;
 }
 
 void ItemSelector::Keep(std::vector<Candidate>* candidates) const {

@@ -21,10 +21,9 @@ class ItemSelector {
   // For graphs of up to `capacity` positions.
   explicit ItemSelector(int32_t capacity) : capacity_(capacity) {}
 
-  // `graph` and `filter` must live until the next Reset. `filter`: null lets every item pass.
-  // Arrays of the base alone have
-  // graph->num_base_items() rows: positions behind them are new items. `excluded`: positions of live items
-  // that are not selected; one may stand there twice.
+  // `graph` and `filter` must live until the next Reset. `filter`: null lets every item pass; deleted items
+  // pass none that has a bitmap, as MakeStateFilters makes them. `excluded`: positions of live items that are
+  // not selected; one may stand there twice.
   void Reset(const Graph* graph, const RowFilter* filter, absl::Span<const int32_t> excluded);
 
   // Whether there is a filter that not every item is known to pass.
@@ -47,8 +46,6 @@ class ItemSelector {
   void Append(int32_t begin, int32_t end, std::vector<int32_t>* positions) const;
 
  private:
-  // Of live items, which the filter's count is not about.
-  int64_t CountPassing(int64_t num_items) const;
   void AppendPassing(int32_t begin, int32_t end, std::vector<int32_t>* positions) const;
   // Whether the item is neither deleted nor excluded.
   bool IsLeftIn(int32_t position) const {

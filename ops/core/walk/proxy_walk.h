@@ -35,17 +35,15 @@ struct ProxyOptions {
 absl::Status CheckProxyOptions(const ProxyOptions& options, int32_t num_items);
 
 // One search in six steps:
-//   1. The anchors are scored, their scores standardized and fitted. When they say nothing (one is not
-//   finite,
-//      or all are equal), the walk gives up.
+//   1. The anchors are scored, their scores standardized and fitted. When they say nothing, the walk gives
+//      up: one is not finite, or all are equal.
 //   2. The best item of each cluster, by the guess, is scored, so that no region is overlooked.
 //   3. The survey walks level 0 by the guess alone. The best that it meets become candidates.
 //   Where few items are selected, or the survey meets too few of them, a scan guesses for each in its place.
 //   4. In rounds the best candidates are scored and the guess is fitted again, while this finds results.
-//   5. With a filter, the best candidates of which no neighbour, nor a neighbour of one, was
-//   scored
-//      are scored: a region that the guess takes for bad is seen once. The results of a filter are ordinary
-//      items, so that a region where the guess errs is among them more often than among the best of all.
+//   5. With a filter, the best candidates that are not near a scored item are scored: a region that the
+//      guess takes for bad is seen once. Near is a neighbour, and a neighbour of one. The results of a filter
+//      are ordinary items, so a region where the guess errs is among them more often.
 //   6. The gated walk goes on from the best, by true scores.
 // Steps 1 and 2 score items whether they are selected or not; the others score selected items only.
 //

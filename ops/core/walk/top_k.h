@@ -40,7 +40,9 @@ void KeepTopSorted(int64_t k, absl::Span<const int64_t> item_ids, std::vector<Ca
 // these, at most k. Not thread-safe.
 class LiveCount {
  public:
-  explicit LiveCount(int64_t k) : k_(k) {}
+  // After `live` and `deleted` candidates that were taken.
+  explicit LiveCount(int64_t k, int64_t live = 0, int64_t deleted = 0)
+      : k_(k), live_(live), deleted_(deleted) {}
 
   // Whether the next candidate is among them.
   bool Takes(bool deleted) {
@@ -52,8 +54,8 @@ class LiveCount {
 
  private:
   const int64_t k_;
-  int64_t live_ = 0;
-  int64_t deleted_ = 0;
+  int64_t live_;
+  int64_t deleted_;
 };
 
 // As KeepTopSorted, of a walk over deleted items: keeps `k` candidates as LiveCount defines them. Where

@@ -2,12 +2,12 @@
 #ifndef NANN_OPS_KERNELS_INDEX_INDEX_H_
 #define NANN_OPS_KERNELS_INDEX_INDEX_H_
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "../../core/base/is_cancelled.h"
 #include "../../core/base/object_pool.h"
 #include "../../core/index/graph.h"
 #include "../../core/index/table.h"
@@ -18,9 +18,6 @@
 #include "tensorflow/core/platform/env.h"
 
 namespace nann {
-
-// Whether whoever loads wants the load to end.
-using IsCancelled = std::function<bool()>;
 
 struct TableFile {
   std::string name;
