@@ -31,14 +31,15 @@ def inputs_named(
     try:
         yield
     except (RequestRejectedError, InvalidInputError) as error:
-        names = [*by_ids] or [*states]
-        signature = ("retrieve_by_ids" if [*by_ids] else "retrieve") + ("_where" if call["where"] else "")
+        features = [*by_ids]
+        names = features or [*states]
+        signature = ("retrieve_by_ids" if features else "retrieve") + ("_where" if call["where"] else "")
         try:
             with NannClient(target, model=model) as client:
                 metadata = client.metadata(version=call["version"], timeout=call["timeout"])
         except NannClientError:
             raise error from None
-        _check_names(metadata, signature, names, "--feature" if [*by_ids] else "--state", error)
+        _check_names(metadata, signature, names, "--feature" if features else "--state", error)
         raise
 
 

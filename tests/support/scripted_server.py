@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -47,4 +47,18 @@ def predict_answer(*, version: int | None = None, **outputs: Any) -> bytes:
         response.model_spec.version.value = version
     for name, array in outputs.items():
         tensors.encode(np.asarray(array), response.outputs[name])
+    return bytes(response.SerializeToString())
+
+
+def metadata_answer(signatures: Mapping[str, Mapping[str, tuple[int, Sequence[int]]]]) -> bytes:
+    """A serialized GetModelMetadataResponse: signature -> input -> (type, shape)."""
+    found = messages.SignatureDefMap()
+    for signature, inputs in signatures.items():
+        for name, (dtype, shape) in inputs.items():
+            info = found.signature_def[signature].inputs[name]
+            info.dtype = dtype
+            for size in shape:
+                info.tensor_shape.dim.add(size=size)
+    response = messages.GetModelMetadataResponse()
+    response.metadata["signature_def"].value = found.SerializeToString()
     return bytes(response.SerializeToString())

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from nann.cli import main
 from nann.serving.protocol import messages
-from support.scripted_server import predict_answer, scripted_server
+from support.scripted_server import metadata_answer, predict_answer, scripted_server
 
 _TYPES = messages.DataType
 _OF_ALL = {"level_topn": (_TYPES.INT32, [-1, -1]), "exclude_ids": (_TYPES.INT64, [-1, -1])}
@@ -24,20 +24,10 @@ _FEATURES = {
     "clicked_ids_length": (_TYPES.INT32, [-1]),
     "hour": (_TYPES.INT64, [-1, 1]),
 }
-_SIGNATURES = {"retrieve_by_ids": _FEATURES, "retrieve": {"profile": (_TYPES.FLOAT, [-1, 6])}}
-
-
-def _metadata() -> bytes:
-    signatures = messages.SignatureDefMap()
-    for signature, inputs in _SIGNATURES.items():
-        for name, (dtype, shape) in {**inputs, **_OF_ALL}.items():
-            info = signatures.signature_def[signature].inputs[name]
-            info.dtype = dtype
-            for size in shape:
-                info.tensor_shape.dim.add(size=size)
-    answer = messages.GetModelMetadataResponse()
-    answer.metadata["signature_def"].value = signatures.SerializeToString()
-    return bytes(answer.SerializeToString())
+_SIGNATURES = {
+    "retrieve_by_ids": {**_FEATURES, **_OF_ALL},
+    "retrieve": {"profile": (_TYPES.FLOAT, [-1, 6]), **_OF_ALL},
+}
 
 
 @pytest.fixture
@@ -46,7 +36,7 @@ def target() -> Iterator[str]:
 
     def handler(method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
         if method == "GetModelMetadata":
-            return _metadata()
+            return metadata_answer(_SIGNATURES)
         sent = messages.PredictRequest.FromString(request)
         known = _SIGNATURES.get(sent.model_spec.signature_name, {})
         if set(sent.inputs) != {*known, *_OF_ALL}:

@@ -23,7 +23,7 @@ from nann.serving.client import (
     UnavailableError,
 )
 from nann.serving.protocol import messages
-from support.scripted_server import Handler, predict_answer, scripted_server
+from support.scripted_server import Handler, metadata_answer, predict_answer, scripted_server
 
 _IDS, _SCORES = np.array([[1, 2]]), np.array([[2, 1]], np.float32)
 _ANSWER = predict_answer(top_k=_IDS, scores=_SCORES, version=7)
@@ -73,15 +73,7 @@ def test_many_calls_run_at_once() -> None:
     assert len(_ask(handler, ask)) == 8
 
 
-def _metadata_answer() -> bytes:
-    signatures = messages.SignatureDefMap()
-    inputs = signatures.signature_def["retrieve_by_ids"].inputs
-    inputs["item_ids"].dtype = messages.DataType.INT64
-    for size in (-1, 3):
-        inputs["item_ids"].tensor_shape.dim.add(size=size)
-    response = messages.GetModelMetadataResponse()
-    response.metadata["signature_def"].value = signatures.SerializeToString()
-    return bytes(response.SerializeToString())
+_METADATA = metadata_answer({"retrieve_by_ids": {"item_ids": (messages.DataType.INT64, (-1, 3))}})
 
 
 def test_the_signatures_are_fetched_once_and_again_after_a_rejection() -> None:
@@ -90,7 +82,7 @@ def test_the_signatures_are_fetched_once_and_again_after_a_rejection() -> None:
     def handler(method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
         seen.append(method)
         if method == "GetModelMetadata":
-            return _metadata_answer()
+            return _METADATA
         item_ids = messages.PredictRequest.FromString(request).inputs["item_ids"]
         assert [dim.size for dim in item_ids.tensor_shape.dim] == [1, 3]
         if seen.count("Predict") == 2:

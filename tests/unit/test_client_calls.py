@@ -22,7 +22,7 @@ from nann.serving.client import (
     UnavailableError,
 )
 from nann.serving.protocol import messages, tensors
-from support.scripted_server import Handler, predict_answer, scripted_server
+from support.scripted_server import Handler, metadata_answer, predict_answer, scripted_server
 
 
 def _top_k(target: str, **options: Any) -> Any:
@@ -89,24 +89,11 @@ def test_request_on_the_wire() -> None:
     assert [dim.size for dim in single.inputs["exclude_ids"].tensor_shape.dim] == [1, 2]
 
 
-def _metadata(**inputs: tuple[int, list[int]]) -> bytes:
-    """Of a model whose signatures have these inputs: type and shape of each."""
-    signatures = messages.SignatureDefMap()
-    for signature in ("retrieve", "score"):
-        for name, (dtype, shape) in inputs.items():
-            info = signatures.signature_def[signature].inputs[name]
-            info.dtype = dtype
-            for size in shape:
-                info.tensor_shape.dim.add(size=size)
-    answer = messages.GetModelMetadataResponse()
-    answer.metadata["signature_def"].value = signatures.SerializeToString()
-    return bytes(answer.SerializeToString())
-
-
 def test_a_state_by_name_is_sent_flat_and_in_the_model_s_types() -> None:
     seen = []
     types = messages.DataType
-    known = _metadata(taste=(types.FLOAT, [-1, 6]), mood=(types.INT32, [-1, 1]), age=(types.FLOAT, [-1, 1]))
+    inputs = {"taste": (types.FLOAT, [-1, 6]), "mood": (types.INT32, [-1, 1]), "age": (types.FLOAT, [-1, 1])}
+    known = metadata_answer({"retrieve": inputs, "score": inputs})
 
     def handler(method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
         if method == "GetModelMetadata":
