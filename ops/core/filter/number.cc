@@ -21,6 +21,13 @@ __int128 Integer(absl::string_view digits) {
   return value;
 }
 
+// Exact: `exponent` is at most kDecimalDigits. In place of std::pow, since the library links without libm.
+__int128 PowerOfTen(size_t exponent) {
+  __int128 power = 1;
+  for (size_t i = 0; i < exponent; ++i) power *= 10;
+  return power;
+}
+
 // What a float32 is compared with in place of an integer of more than kDecimalDigits digits: as SQL's engines
 // do it, a float32 up to what 128 bits hold, and a larger one as it is.
 double LargeAsFloat32(double integer) {
@@ -32,7 +39,7 @@ double LargeAsFloat32(double integer) {
 // where the digits do not fit a float32.
 float DecimalAsFloat32(absl::string_view whole, absl::string_view fraction) {
   constexpr __int128 kExactIntegers = 1 << 24;
-  const float power = static_cast<float>(std::pow(10.0, static_cast<double>(fraction.size())));
+  const float power = static_cast<float>(static_cast<double>(PowerOfTen(fraction.size())));
   const __int128 digits = Integer(absl::StrCat(whole, fraction));
   if (fraction.empty() || digits <= kExactIntegers) return static_cast<float>(digits) / power;
   return static_cast<float>(Integer(whole)) + static_cast<float>(Integer(fraction)) / power;

@@ -1,7 +1,6 @@
 #include "metrics.h"
 
 #include <atomic>
-#include <cmath>
 
 #include "tensorflow/core/lib/monitoring/counter.h"
 #include "tensorflow/core/lib/monitoring/gauge.h"
@@ -113,7 +112,7 @@ void CountFilter(double share, bool cached) {
   Counters& counters = TheCounters();
   counters.filters.Add(1);
   if (cached) counters.filter_cache_hits.Add(1);
-  counters.filter_share_ppm.Add(std::llround(1e6 * share));
+  counters.filter_share_ppm.Add(static_cast<int64_t>(1e6 * share + 0.5));  // Rounded without libm.
 }
 
 void CountTile() { TheCounters().tiles.Add(1); }
