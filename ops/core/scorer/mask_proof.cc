@@ -76,16 +76,18 @@ class MaskProof {
     Require(known.is_zero ? known : other.is_zero ? other : Of(left, left_side));
   }
 
+  void RequireTerms(const Instruction& gemm) {
+    for (int t = 0; t < gemm.num_terms(); ++t) {
+      RequireContraction(gemm.left(t), kColumns, gemm.matrix(t), gemm.transposed(t) ? kColumns : kRows);
+    }
+  }
+
   void Follow(int value) {
     const Instruction& instruction = At(value);
     const int first = instruction.operands.empty() ? -1 : instruction.operands[0];
     switch (instruction.opcode) {
       case Opcode::kGemm:
-        for (int t = 0; t < instruction.num_terms(); ++t) {
-          RequireContraction(instruction.left(t), kColumns, instruction.matrix(t),
-                             instruction.transposed(t) ? kColumns : kRows);
-        }
-        return;
+        return RequireTerms(instruction);
       case Opcode::kProduct: {
         const int right = instruction.operands[1];
         const ProductLayout layout =
