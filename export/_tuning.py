@@ -33,6 +33,9 @@ _LEAST_PROXY_ITEMS = 1_000
 _EQUAL_TIMES = 1.05
 # A walk that saves less than this share of the items, and no time, is not worth what it may miss.
 _LEAST_SAVED = 0.5
+# A walk that saves less than this share of the items takes longer than scoring all: it reads the graph too.
+# Where the clock says otherwise, another process disturbed the measurement.
+_SAVES_NOTHING = 0.05
 # What helps where a walk's widest beams agree too little, by walk.
 _ADVICE = {
     "fixed": "Take another walk (--walk auto or adaptive), whose hops do not end before the best candidates "
@@ -326,8 +329,15 @@ def _fastest(times: Mapping[str, float], measured: Mapping[str, Agreement]) -> s
     """The walk of the least time; of those as good as equal, the one that scores the fewest items.
 
     Scoring every item misses nothing: it is taken where it is as good as equal and the walk scores most of
-    them.
+    them, and, whatever the times are, where the walk scores all but a few.
     """
+    if _BRUTE_FORCE in times:
+        most = (1 - _SAVES_NOTHING) * measured[_BRUTE_FORCE].items_scored
+        times = {
+            name: time
+            for name, time in times.items()
+            if name == _BRUTE_FORCE or measured[name].items_scored <= most
+        }
     limit = _EQUAL_TIMES * min(times.values())
     equal = [name for name in times if times[name] <= limit]
     fewest = min(equal, key=lambda name: measured[name].items_scored)

@@ -76,7 +76,8 @@ def test_the_scores_are_those_of_tensorflow(score: Callable[..., tf.Tensor]) -> 
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
     order = np.random.default_rng(1).permutation(ITEMS)
     moved = scores_of(result, state, scorer.program, order, function=scorer.unknown_function)
-    np.testing.assert_array_equal(moved, found[:, order])
+    # Not equal to the last bit: a row at the edge of a tile may be computed by other instructions.
+    np.testing.assert_allclose(moved, found[:, order], rtol=1e-6, atol=1e-6 * np.abs(expected).max())
 
 
 def test_the_export_says_what_tensorflow_computes_and_what_it_costs() -> None:

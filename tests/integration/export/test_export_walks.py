@@ -144,3 +144,11 @@ def test_scoring_every_item_is_taken_where_a_walk_saves_nothing() -> None:
     assert _fastest({"all": 0.23, "adaptive": 0.235, "adaptive 8": 0.25}, measured) == "all"
     assert _fastest({"all": 0.235, "adaptive": 0.23, "adaptive 8": 0.25}, measured) == "all"
     assert _fastest({"all": 0.25, "adaptive": 0.23, "adaptive 8": 0.25}, measured) == "adaptive"
+
+
+def test_a_disturbed_clock_does_not_choose_a_walk_that_scores_every_item() -> None:
+    found = {"all": 3000.0, "adaptive": 2994.0, "proxy": 1200.0}
+    measured = {name: Agreement([1], {10: np.ones(2)}, scored) for name, scored in found.items()}
+    assert _fastest({"all": 3.1, "adaptive": 1.7}, measured) == "all"
+    assert _fastest({"all": 3.1, "adaptive": 1.7, "proxy": 1.8}, measured) == "proxy"
+    assert _fastest({"adaptive": 1.7, "proxy": 1.8}, measured) == "adaptive"

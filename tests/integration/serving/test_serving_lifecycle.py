@@ -87,7 +87,9 @@ def test_sigterm_lets_requests_under_way_end_and_waits_for_no_expired_one(
     """The server may drain for ten minutes, more than this test waits: what it ends early has ended."""
     publish(small_models[0], tmp_path / "m", 1)
     flags = ("--model_name", "m", "--model_base_path", str(tmp_path / "m"), "--drain_seconds", "600")
-    server = serve(*flags, as_json=False).wait_ready()
+    # Each request that is held holds a thread, and TensorFlow makes one per core.
+    threads = ("--tensorflow_inter_op_parallelism", "4")
+    server = serve(*flags, *threads, as_json=False).wait_ready()
     never = {"started": str(tmp_path / "no_pipe"), "go": str(tmp_path / "never")}
     with NannClient(server.grpc, model="m") as client, pytest.raises(DeadlineExceededError, match="timeout"):
         client.predict(never, signature="hold", timeout=0.3)
