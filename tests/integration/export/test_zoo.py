@@ -113,7 +113,7 @@ def test_saved_models_hold_their_functions(name: str, tmp_path: Path) -> None:
     if saved.signatures:
         state = saved.signatures["embed_user"](**features)
         one = {name: value[0] for name, value in state.items()}
-        found = saved.signatures["score"](**one, item_embs=items)["scores"]
+        (found,) = saved.signatures["score"](**one, item_embs=items).values()  # Keras names it output_0.
     else:
         one = {name: value[0] for name, value in saved.embed_user(features).items()}
         found = saved.score(one, items)
