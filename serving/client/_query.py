@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,13 +100,33 @@ def search_by_ids(
         if spec is not None and length not in rows and spec_of(signature, length) is not None:
             inputs[name], inputs[length] = _inputs.open_rows(values, spec, name=name)
         elif spec is None or _inputs.is_row_of_ids(spec):
-            inputs[name], lengths[name] = _padded(values, spec, name)
+            with _naming_unknown(name, signature, spec_of):
+                inputs[name], lengths[name] = _padded(values, spec, name)
         else:
             inputs[name] = _inputs.as_feature(values, spec, name=name)
     # These two describe the same events. Other features of equal length may be independent of each other.
     events = {name: length for name, length in lengths.items() if name in ("item_ids", "cate_ids")}
     _inputs.check_parallel({name: rows[name] for name in events}, events)
     return _search(signature, inputs, beams, exclude_ids, where, spec_of)
+
+
+@contextmanager
+def _naming_unknown(name: str, signature: str, spec_of: SpecOf) -> Iterator[None]:
+    """Within, values are taken for ids where the signature has no such input: if they are none, say so."""
+    try:
+        yield
+    except InvalidInputError as error:
+        if spec_of(signature, name) is not None:
+            raise
+        if spec_of(signature, "level_topn") is None:
+            needs = "; a filter needs an export with attributes" if signature.endswith(_WHERE) else ""
+            raise InvalidInputError(
+                f"{signature}: expected a signature of the model, found none of this name{needs} "
+                f"(compare with `metadata()`)"
+            ) from error
+        raise InvalidInputError(
+            f"{name}: expected an input of {signature}, found none of this name (compare with `metadata()`)"
+        ) from error
 
 
 def _padded(values: Features, spec: TensorSpec | None, name: str) -> tuple[NDArray[Any], int | None]:

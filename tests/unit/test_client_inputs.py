@@ -210,6 +210,33 @@ def test_features_of_equal_length_may_be_independent() -> None:
         ask(item_ids=[1, 2], cate_ids=[3])
 
 
+@pytest.mark.parametrize(
+    ("features", "where", "message"),
+    [
+        ({"citty": ["oslo"]}, None, r"^citty: expected an input of retrieve_by_ids, found none of this name"),
+        ({"city": ["oslo"]}, "a = 1", r"^retrieve_by_ids_where: expected a signature .* with attributes"),
+        ({"city": [5]}, None, r"^city: expected strings, got 5$"),
+        ({"clicks": [[0.5]]}, None, r"^clicks: expected integers, got dtype float64"),
+    ],
+)
+def test_values_that_are_no_ids_need_an_input_of_their_name(features: Any, where: Any, message: str) -> None:
+    """Such values were once refused as ids, which names neither the misspelled input nor the signature."""
+    known = {
+        ("retrieve_by_ids", "city"): TensorSpec("string", (-1,)),
+        ("retrieve_by_ids", "clicks"): TensorSpec("int64", (-1, 4)),
+        ("retrieve_by_ids", "level_topn"): TensorSpec("int32", (-1, 2)),
+    }
+    with pytest.raises(InvalidInputError, match=message):
+        _query.search_by_ids(
+            features,
+            [1, 2],
+            exclude_ids=None,
+            where=where,
+            signature=None,
+            spec_of=lambda signature, name: known.get((signature, name)),
+        )
+
+
 @pytest.mark.parametrize("seconds", [None, np.inf, 9e9, np.float32(9e9)])
 def test_time_limits_that_nobody_reaches(seconds: Any) -> None:
     assert Deadline(seconds).remaining() > 1e7
