@@ -145,10 +145,11 @@ def freeze_scorer(
         item_state = state_from_columns(rows[:, model.embedding_dim :], state)
         scores = scores_of(model, dict(zip(names, tensors[:-1], strict=True)), item_embs, item_state)
         if not scores.shape.is_compatible_with([tile_rows]):
+            of_pairs = "; a score written for a batch of pairs says batch_score = True"
             raise InvalidInputError(
                 f"score: expected scores float32 [n] for n = {tile_rows} items, found "
                 f"{scores.dtype.name} {scores.shape}. Squeeze or reshape the model's "
-                f"output; a score written for a batch of pairs says batch_score = True."
+                f"output{'' if scores_batches(model) else of_pairs}."
             )
         return tf.ensure_shape(tf.cast(scores, tf.float32), [tile_rows])
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from nann.errors import InvalidInputError, NannError
-from nann.run.model import item_state_of
+from nann.run.model import item_state_of, scores_batches
 
 # Lines of these are not the user's to correct: a message names the last line that lies elsewhere.
 _LIBRARIES = {"keras", "nann", "numpy", "optree", "tensorflow", "tf_keras", *sys.stdlib_module_names}
@@ -30,18 +30,23 @@ _ADVICE = {
     "or the constructor: tracing may make none.",
     r"No module named|cannot import name": "Put the module into RUN, install its package, or put its folder "
     "on PYTHONPATH.",
-    r"incompatible with the layer|is incompatible with": "Give the network the shapes that it was built for; "
-    "a score that is written for a batch of pairs says so by batch_score = True.",
+    r"incompatible with the layer|is incompatible with": "Give the network the shapes that it was built for.",
     r"^KeyError": "Use the names that user_features and user_state declare.",
 }
 _CORRECT = "Correct the model's code."
+# What TensorFlow and Keras say of tensors with a dimension too few or too many.
+_WRONG_RANK = re.compile(r"\b[Rr]anks?\b|incompatible with")
+_OF_PAIRS = " A score that is written for a batch of pairs says so by batch_score = True."
 
 
 @contextmanager
-def own_code(function: str, called_with: Callable[[], str] | None = None) -> Iterator[None]:
+def own_code(
+    function: str, called_with: Callable[[], str] | None = None, *, may_be_of_pairs: bool = False
+) -> Iterator[None]:
     """Within, an exception of the model's code becomes an InvalidInputError that names `function`.
 
-    called_with: describes the arguments; called only when something breaks.
+    called_with:     describes the arguments; called only when something breaks.
+    may_be_of_pairs: whether to mention `batch_score` where a tensor has the wrong number of dimensions.
 
     Errors of this project pass as they are.
     """
@@ -53,7 +58,7 @@ def own_code(function: str, called_with: Callable[[], str] | None = None) -> Ite
         arguments = "" if called_with is None else f" It was called with {called_with()}."
         raise InvalidInputError(
             f"{function}: expected code that runs, found {said(error)}{_where(error)}."
-            f"{arguments} {_advice(error)}"
+            f"{arguments} {_advice(error)}{_OF_PAIRS if may_be_of_pairs and _has_wrong_rank(error) else ''}"
         ) from error
 
 
@@ -90,7 +95,8 @@ class GuardedModel:
         function, check = getattr(self.unguarded, name), _RESULTS[name]
 
         def call(*arguments: Any, **options: Any) -> Any:
-            with own_code(name, lambda: _described_arguments(arguments)):
+            may_be_of_pairs = name == "score" and not scores_batches(self.unguarded)
+            with own_code(name, lambda: _described_arguments(arguments), may_be_of_pairs=may_be_of_pairs):
                 result = function(*arguments, **options)
                 if self._check_results:
                     check(self.unguarded, result)
@@ -124,7 +130,19 @@ def _check_user_state(model: Any, result: Any) -> None:
             raise InvalidInputError(
                 f"embed_user: expected {name} as {_tensor(spec.dtype, ['B', *expected[1:]])}, a row for each "
                 f"user, found {described(found)}. Correct embed_user, or the shape in user_state."
+                f"{_too_deep(model, found, len(expected))}"
             )
+
+
+def _too_deep(model: Any, found: Any, rank: int) -> str:
+    """What to say of a dimension too many: features may be declared with a batch, [None, L] and not [L]."""
+    if not _is_tensor(found) or (found.shape.rank or 0) <= rank:
+        return ""
+    shapes = {name: getattr(spec, "shape", None) for name, spec in model.user_features.items()}
+    names = [name for name, shape in shapes.items() if shape is not None and shape.rank and shape[0] is None]
+    if not names:
+        return ""
+    return f" user_features has no batch dimension: the None of {', '.join(names)} is any number of values."
 
 
 def _check_scores(model: Any, result: Any) -> None:
@@ -247,3 +265,7 @@ def _own_frames(trace: TracebackType | None) -> Iterator[tuple[str, int]]:
 def _advice(error: BaseException) -> str:
     text = f"{type(error).__name__}: {error}"
     return next((advice for words, advice in _ADVICE.items() if re.search(words, text)), _CORRECT)
+
+
+def _has_wrong_rank(error: BaseException) -> bool:
+    return _WRONG_RANK.search(str(error)) is not None

@@ -64,3 +64,10 @@ def test_nothing_is_guessed() -> None:
     model.score = lambda user_state, item_embs: tf.matmul(item_embs, tf.ones([D, 1]))  # type: ignore[method-assign]
     with pytest.raises(InvalidInputError, match=r"score: expected scores .* \(7, 1\).*batch_score"):
         freeze_scorer(model, tile_rows=TILE)
+
+
+def test_a_score_of_pairs_is_not_told_to_say_so_again() -> None:
+    model = _Batch()
+    model.score = lambda user_state, item_embs: item_embs[:, :2]  # type: ignore[method-assign]
+    with pytest.raises(InvalidInputError, match=r"score: expected scores .* \(7, 2\).*model's output\.$"):
+        freeze_scorer(model, tile_rows=TILE)

@@ -73,6 +73,40 @@ def test_the_line_is_the_users_and_not_kerass() -> None:
     assert "\x1b" not in str(error)
 
 
+@pytest.mark.parametrize("batch_score", [False, True])
+@pytest.mark.parametrize(
+    "score",
+    [
+        lambda state, items: tf.einsum("be,be->b", state["user"], items),
+        lambda state, items: tf.concat([state["user"], items], -1),
+        lambda state, items: keras.layers.Dense(1)(state["user"]),
+    ],
+)
+def test_a_dimension_too_few_may_be_a_score_of_pairs(score: Callable[..., Any], batch_score: bool) -> None:
+    """It is the first slip of who brings a ranking network. A model that says batch_score knows of it."""
+    model = Scorer(score)
+    model.batch_score = batch_score  # type: ignore[attr-defined]
+    traced = tf.function(guarded(model).score, autograph=False)
+    with pytest.raises(InvalidInputError) as raised:
+        traced.get_concrete_function(
+            {"user": tf.TensorSpec([4], tf.float32)}, tf.TensorSpec([3, 4], tf.float32)
+        )
+    assert str(raised.value).endswith("of pairs says so by batch_score = True.") is not batch_score
+
+
+def test_features_declared_with_a_batch_are_named() -> None:
+    class Batched:
+        user_features = {"clicks": tf.TensorSpec([None, 5], tf.int64), "hour": tf.TensorSpec([], tf.int64)}  # noqa: RUF012
+        user_state = {"history": tf.TensorSpec([5, 4], tf.float32)}  # noqa: RUF012
+
+        def embed_user(self, features: Any) -> Any:
+            return {"history": tf.zeros([*features["clicks"].shape, 4])}
+
+    model = guarded(Batched(), check_results=True)
+    with pytest.raises(InvalidInputError, match=r"no batch dimension: the None of clicks is any number"):
+        model.embed_user({"clicks": tf.zeros([2, 3, 5], tf.int64)})
+
+
 def test_errors_of_ours_pass() -> None:
     def score(state: Any, items: Any) -> Any:
         raise InvalidFileError("prices.npy: expected prices, found none. Write them.")
