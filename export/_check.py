@@ -17,7 +17,7 @@ from nann.export._inputs import check_dimension, named_model
 from nann.export._model_checks import check_scores, check_user_side
 from nann.export._model_specs import check_model_specs
 from nann.export._options import ExportOptions
-from nann.export._raw_rows import raw_id_warnings
+from nann.export._raw_rows import raw_id_warnings, short_vocabulary_warnings
 from nann.export._samples import Sample, sample_from_model
 from nann.export._user_side import UserSide, rewrite_user_side
 from nann.export.attributes import check_attributes
@@ -96,7 +96,7 @@ def _checked(run_dir: Path, options: ExportOptions, given: RetrievalModel | None
         for name, spec in model.user_features.items()
         if spec.dtype.is_integer and name not in vocabularies
     ]
-    return _report(model, chosen, frozen, sample, items, user_side, raw_integers)
+    return _report(model, chosen, frozen, sample, items, user_side, raw_integers, vocabularies)
 
 
 def _vocabularies(model: RetrievalModel, run_dir: Path) -> dict[str, npt.NDArray[np.int64]]:
@@ -114,6 +114,7 @@ def _report(
     items: Items,
     user_side: UserSide | None,
     raw_integers: list[str],
+    vocabularies: dict[str, npt.NDArray[np.int64]],
 ) -> dict[str, Any]:
     split = scorer.report
     assert split is not None
@@ -121,7 +122,10 @@ def _report(
     tables, rows = ({}, {}) if user_side is None else (user_side.tables, user_side.raw_rows)
     flops, width = split.flops_per_item, split.bytes_per_item
     return {
-        "warnings": raw_id_warnings(rows, raw_integers, items.ids),
+        "warnings": [
+            *raw_id_warnings(rows, raw_integers, items.ids),
+            *short_vocabulary_warnings(rows, vocabularies, items.ids),
+        ],
         "num_items": items.num_items,
         "user": {
             "features": {name: _spec(spec) for name, spec in model.user_features.items()},

@@ -57,6 +57,31 @@ def raw_id_warnings(
     return texts
 
 
+def short_vocabulary_warnings(
+    rows: Mapping[str, Mapping[str, int]],
+    vocabularies: Mapping[str, npt.NDArray[np.int64]],
+    ids: npt.NDArray[np.int64],
+) -> list[str]:
+    """A sentence on each vocabulary of items that lacks some, where the table has rows for them.
+
+    ids: int64 [N] of the items. A table may have rows to spare: then its vocabulary has every item.
+    """
+    texts = []
+    for feature, vocabulary in vocabularies.items():
+        missing = np.setdiff1d(ids, vocabulary)
+        for table, size in rows.get(feature, {}).items():
+            spare = size - 1 - len(vocabulary)
+            if not 0 < len(missing) <= spare or 2 * len(missing) > len(ids):
+                continue
+            texts.append(
+                f"{feature}: RUN/vocabulary/{feature}.npy has {len(vocabulary):,} ids, which are rows 1 to "
+                f"{len(vocabulary):,} of {table} ({size:,} rows). It lacks {len(missing):,} of {len(ids):,} "
+                f"items, such as {int(missing[0])}: if training knew them, greater ids are taken for another "
+                f"item's row. Write the vocabulary that the model was trained with."
+            )
+    return texts
+
+
 class _Graph:
     def __init__(self, graph_def: Any, tables: Mapping[str, tuple[str, Any]]) -> None:
         self._nodes = {node.name: node for node in graph_def.node}

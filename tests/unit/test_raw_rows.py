@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from nann.export._raw_rows import raw_id_warnings
+from nann.export._raw_rows import raw_id_warnings, short_vocabulary_warnings
 from nann.export._user_side import rewrite_user_side
 
 R, E = 50, 4
@@ -110,3 +110,23 @@ def test_only_ids_that_are_no_rows_are_warned_of(ids: Any, warned: bool) -> None
     rows = {"ids": {"table": R}, "hour": {"hours": 24}}
     assert len(raw_id_warnings(rows, ["ids", "hour"], ids)) == warned
     assert raw_id_warnings(rows, ["hour"], ids) == []
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "size", "warned"),
+    [
+        (range(10, 40), 31, 0),  # as it should be
+        (range(10, 40), 64, 0),  # rows to spare, and every item is known
+        (range(10, 39), 31, 1),  # one id short at the end
+        (range(11, 40), 31, 1),  # and at the front, where it shifts all rows
+        (range(10, 39), 30, 0),  # an item that training did not know
+        (range(100, 105), 64, 0),  # ids of other things than items
+    ],
+)
+def test_a_vocabulary_with_fewer_ids_than_its_table_has_rows(vocabulary: Any, size: int, warned: int) -> None:
+    ids = np.random.default_rng(0).permutation(np.arange(10, 40))
+    found = short_vocabulary_warnings({"ids": {"table": size}}, {"ids": np.array(vocabulary)}, ids)
+    assert len(found) == warned
+    assert all(
+        "29 ids, which are rows 1 to 29 of table (31 rows). It lacks 1 of 30" in each for each in found
+    )

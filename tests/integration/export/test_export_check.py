@@ -95,6 +95,21 @@ def test_item_ids_that_are_taken_for_rows_are_warned_of(run: Path, tmp_path: Pat
     assert check_run(run, model=OneRowAnItem())["warnings"] == []
 
 
+def test_a_vocabulary_one_id_short_is_warned_of(run: Path, tmp_path: Path) -> None:
+    """Without its first id all others are rows of the items before them."""
+    ids = np.sort(np.load(run / "embeddings/item_ids.npy"))
+    np.save(run / "vocabulary/item_ids.npy", ids)
+    assert check_run(run, model=OneRowAnItem())["warnings"] == []
+    np.save(run / "vocabulary/item_ids.npy", ids[1:])
+    text = r"item_ids: RUN/vocabulary/item_ids\.npy has 499 ids, .* \(501 rows\)\. It lacks 1 of 500 items, "
+    (warning,) = check_run(run, model=OneRowAnItem())["warnings"]
+    assert re.match(text, warning)
+    options = ExportOptions(level_topn=(20, 40, 40, 40, 40, 10))
+    with pytest.warns(NannWarning, match=text):
+        exported = export_model(run, tmp_path / "models/1", options, model=OneRowAnItem())
+    assert exported["warnings"] == [warning]
+
+
 class Sorting(TinyModel):
     """Its scorer has an operation that the native executor lacks."""
 
