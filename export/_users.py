@@ -14,7 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from nann.errors import InvalidFileError
+from nann.errors import InvalidFileError, InvalidInputError
 from nann.export._model_specs import EXCLUDE_IDS, LEVEL_TOPN, length_of, open_features
 from nann.export._samples import Arrays, Sample, embedded, sample_from_model
 from nann.export._warmup import prediction_log_type
@@ -80,7 +80,14 @@ def gather_users(
         for name, value in inputs.items()
     }
     features = {**inputs, **{length_of(name): value for name, value in lengths.items()}}
-    return Users(Sample(features, embedded(model, rows, lengths)), requests)
+    try:
+        state = embedded(model, rows, lengths)
+    except InvalidInputError as error:
+        raise InvalidFileError(
+            f"{requests}: expected users that the model takes; an integer without a vocabulary is a row of "
+            f"its table. Found: {error}"
+        ) from error
+    return Users(Sample(features, state), requests)
 
 
 def rows_of(ids: npt.NDArray[Any], vocabulary: npt.NDArray[np.int64]) -> npt.NDArray[Any]:

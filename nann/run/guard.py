@@ -14,7 +14,7 @@ from nann.errors import InvalidInputError, NannError
 from nann.run.model import item_state_of, scores_batches
 
 # Lines of these are not the user's to correct: a message names the last line that lies elsewhere.
-_LIBRARIES = {"keras", "nann", "numpy", "optree", "tensorflow", "tf_keras", *sys.stdlib_module_names}
+_LIBRARIES = {"h5py", "keras", "nann", "numpy", "optree", "tensorflow", "tf_keras", *sys.stdlib_module_names}
 # Characters of another library's message: a sentence or two. The original is the cause of ours.
 _LONGEST = 200
 # What TensorFlow writes around a message: colours, the node with its attributes, the operation.
@@ -31,6 +31,9 @@ _ADVICE = {
     r"No module named|cannot import name": "Put the module into RUN, install its package, or put its folder "
     "on PYTHONPATH.",
     r"incompatible with the layer|is incompatible with": "Give the network the shapes that it was built for.",
+    r"FileNotFoundError|No such file": "Put the file where the code looks for it, or correct the path.",
+    r"positional arguments? but": "The functions are embed_user(features) and score(user_state, item_embs), "
+    "with item_state as a third argument where the model declares it.",
     r"^KeyError": "Use the names that user_features and user_state declare.",
 }
 _CORRECT = "Correct the model's code."

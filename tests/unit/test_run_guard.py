@@ -73,6 +73,21 @@ def test_the_line_is_the_users_and_not_kerass() -> None:
     assert "\x1b" not in str(error)
 
 
+def test_a_file_that_is_missing_is_put_there_and_not_the_code_corrected(tmp_path: Path) -> None:
+    network = keras.Sequential([keras.Input([8]), keras.layers.Dense(1)])
+    with pytest.raises(InvalidInputError) as raised, own_code("from_run"):
+        network.load_weights(tmp_path / "none.weights.h5")
+    assert "none.weights.h5" in str(raised.value)
+    assert "(test_run_guard.py, line " in str(raised.value)
+    assert str(raised.value).endswith("Put the file where the code looks for it, or correct the path.")
+
+
+def test_a_score_without_the_item_state_is_told_where_it_is_passed() -> None:
+    model: Any = guarded(Scorer(lambda state, items: items[:, 0]))
+    with pytest.raises(InvalidInputError, match=r"takes 2 positional .* item_state as a third argument"):
+        model.score({"user": tf.zeros([4])}, tf.zeros([3, 4]), {"price": tf.zeros([3])})
+
+
 @pytest.mark.parametrize("batch_score", [False, True])
 @pytest.mark.parametrize(
     "score",

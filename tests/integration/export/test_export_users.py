@@ -15,6 +15,7 @@ from nann.export import ExportOptions, Tuning, export_model, export_vectors
 from nann.export._samples import Sample
 from nann.export._users import Users, gather_users, rows_of
 from nann.export._warmup import write_warmup
+from nann.run.guard import guarded
 from support.tiny_model import CATES, ITEMS, E, L, TinyModel
 from support.tiny_run import write_run
 
@@ -119,6 +120,14 @@ def test_files_that_hold_no_users_are_refused(tmp_path: Path, content: Any, mess
         np.savez(path, **content)
     with pytest.raises(InvalidFileError, match=message):
         gathered(path)
+
+
+def test_users_whose_rows_the_model_does_not_have_are_refused_with_their_file(tmp_path: Path) -> None:
+    """Without a vocabulary an integer is the row itself, and the table ends before 99."""
+    np.savez(tmp_path / "requests.npz", **{**features(4), "cate_ids": np.full((4, L), 99)})
+    vocabularies = {"item_ids": VOCABULARIES["item_ids"]}
+    with pytest.raises(InvalidFileError, match=r"requests\.npz: expected users .* 99 is not in \[0, 8\)"):
+        gather_users(guarded(TinyModel()), vocabularies, tmp_path / "requests.npz", count=4)
 
 
 def test_an_export_says_whose_requests_it_was_tuned_by(tmp_path: Path) -> None:
