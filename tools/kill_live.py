@@ -25,7 +25,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
@@ -164,19 +164,22 @@ class Compaction(Role):
 
 
 class Producer(threading.Thread):
-    """Adds events until it is stopped: new items, and deletions of items of the base, each item once."""
+    """Adds events until it is stopped: a new item and the deletion of the oldest one in turn, each item once.
+
+    So there are always as many items, however long the kills take, and an answer holds all of them.
+    """
 
     def __init__(self, port: int, base_ids: list[int], chance: random.Random) -> None:
         super().__init__(daemon=True)
         self.items, self.events = set(base_ids), 0
-        self._port, self._to_delete, self._chance = port, base_ids[: ITEMS // 2], chance
+        self._port, self._to_delete, self._chance = port, deque(base_ids), chance
         self._stopped = threading.Event()
 
     def run(self) -> None:
         while not self._stopped.wait(EVENT_SECONDS):
             self.events += 1
-            if self._to_delete and self.events % 2 == 0:
-                item = self._to_delete.pop()
+            if self.events % 2 == 0:
+                item = self._to_delete.popleft()
                 self._add(self.events, {"id": item, "delete": True})
                 self.items.discard(item)
             else:
@@ -184,6 +187,7 @@ class Producer(threading.Thread):
                 vector = [self._chance.gauss(0, 1) for _ in range(DIM)]
                 self._add(self.events, {"id": item, "embedding": vector})
                 self.items.add(item)
+                self._to_delete.append(item)
 
     def stop(self) -> None:
         """Let it end after the event that it adds."""

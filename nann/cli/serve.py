@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import signal
 import threading
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +14,7 @@ import click
 
 from nann.cli._console import import_tensorflow, json_option
 from nann.cli._serve_flags import channel_arguments, check_refused, server_flags
+from nann.cli._signals import on_termination
 from nann.errors import InvalidInputError, MissingDependencyError
 from nann.version import __version__
 
@@ -92,14 +92,11 @@ def command(
     server = Server(models, _options(flags, model_config_file))
     stop = threading.Event()
 
-    def on_signal(number: int, frame: object) -> None:
-        # A second signal ends the process at once.
-        signal.signal(number, signal.SIG_DFL)
+    def end() -> None:
         stop.set()
         server.interrupt()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+    on_termination(end)
     ports = server.start()
     if ports is None:
         return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import signal
 import threading
 import urllib.error
 import urllib.request
@@ -16,7 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nann.serving.client import DeadlineExceededError, NannClient
+from nann.serving.client import DeadlineExceededError, NannClient, UnavailableError
 
 _USER = np.array([1, 2, 3, 4, 5, 6], np.float16)
 _BEAMS = [9, 3]
@@ -108,6 +110,39 @@ def test_sigterm_lets_requests_under_way_end_and_waits_for_no_expired_one(
         assert "turns" in answers[0].result()
         assert "outputs" in answers[1].result()
     assert server.wait() == 0
+
+
+def test_sigterm_ends_the_server_whichever_of_its_threads_gets_it(
+    serve: Callable[..., Any], publish: Any, small_models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The kernel may give it to any thread; Python runs handlers in the main thread, which then sleeps on."""
+    publish(small_models[0], tmp_path / "m", 1)
+    server = serve("--model_name", "m", "--model_base_path", str(tmp_path / "m")).wait_ready()
+    tasks = Path(f"/proc/{server.pid}/task").iterdir()
+    thread = next(
+        int(task.name) for task in tasks if (task / "comm").read_text() == "event_engine\n"
+    )  # gRPC's
+    tgkill = 234  # Of x86-64; Python has no function for the thread of another process.
+    assert ctypes.CDLL(None).syscall(tgkill, server.pid, thread, signal.SIGTERM) == 0
+    assert server.wait() == 0
+
+
+def test_a_second_sigterm_ends_a_server_that_waits_for_its_requests(
+    serve: Callable[..., Any], publish: Any, small_models: tuple[Path, Path], tmp_path: Path, hold: Any
+) -> None:
+    publish(small_models[0], tmp_path / "m", 1)
+    flags = ("--model_name", "m", "--model_base_path", str(tmp_path / "m"), "--drain_seconds", "600")
+    server = serve(*flags).wait_ready()
+    held = hold(tmp_path / "hold")
+    with NannClient(server.grpc, model="m") as client, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.predict, held.inputs, signature="hold", timeout=60)
+        held.wait_started()
+        server.terminate()
+        server.wait_for_log("stopping")
+        server.terminate()
+        with pytest.raises(UnavailableError):
+            answer.result()
+    assert server.wait() == 128 + signal.SIGTERM
 
 
 def _post(address: str, body: Any) -> Any:
