@@ -110,7 +110,8 @@ def check_scores(scorer: Scorer, sample: Sample, items: Items) -> None:
     if not numbers:
         raise InvalidInputError(
             f"score: expected numbers, found NaN or infinity for all of {scorer.tile_rows} items and "
-            f"{sample.users} sample users. Look for a logarithm, a square root or a division that has none."
+            f"{sample.users} sample users. Look for a logarithm, a square root or a division that has none, "
+            f"and for NaN in the item state, if the model has one."
         )
 
 

@@ -168,9 +168,13 @@ def load_array(path: str | os.PathLike[str], *, next_step: str) -> npt.NDArray[A
 
 
 def describe_array(array: npt.NDArray[Any]) -> str:
-    """Type and shape for messages: "float32 of shape [500, 8]", "big-endian int64 of shape [60]"."""
+    """Type and shape for messages: "float32 of shape [500, 8]", "big-endian int64 of shape [60]".
+
+    Strings are said to be such: NumPy calls those of up to 21 characters str672.
+    """
     order = "" if array.dtype.isnative else "big-endian "
-    return f"{order}{array.dtype.name} of shape {list(array.shape)}"
+    name = {"U": "strings", "S": "bytes"}.get(array.dtype.kind, array.dtype.name)
+    return f"{order}{name} of shape {list(array.shape)}"
 
 
 def write_array_in_chunks(

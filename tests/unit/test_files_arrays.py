@@ -80,3 +80,4 @@ def test_chunks_become_one_array(tmp_path: Path) -> None:
 def test_messages_name_the_byte_order() -> None:
     assert describe_array(_EMBS) == "float32 of shape [10, 7]"
     assert describe_array(np.arange(3, dtype=">i8")) == "big-endian int64 of shape [3]"
+    assert describe_array(np.array(["a", "twenty-one characters"])) == "strings of shape [2]"
