@@ -17,7 +17,7 @@ from nann.export._inputs import check_dimension, named_model
 from nann.export._model_checks import check_scores, check_user_side
 from nann.export._model_specs import check_model_specs
 from nann.export._options import ExportOptions
-from nann.export._raw_rows import raw_id_warnings, short_vocabulary_warnings
+from nann.export._raw_rows import row_warnings
 from nann.export._samples import Sample, sample_from_model
 from nann.export._user_side import UserSide, rewrite_user_side
 from nann.export.attributes import check_attributes
@@ -122,10 +122,7 @@ def _report(
     tables, rows = ({}, {}) if user_side is None else (user_side.tables, user_side.raw_rows)
     flops, width = split.flops_per_item, split.bytes_per_item
     return {
-        "warnings": [
-            *raw_id_warnings(rows, raw_integers, items.ids),
-            *short_vocabulary_warnings(rows, vocabularies, items.ids),
-        ],
+        "warnings": row_warnings(rows, raw_integers, vocabularies, items.ids),
         "num_items": items.num_items,
         "user": {
             "features": {name: _spec(spec) for name, spec in model.user_features.items()},

@@ -22,7 +22,7 @@ from nann.export._inputs import Inputs, NamedModel, check_work, named_model, rea
 from nann.export._item_table import add_item_table, check_split
 from nann.export._model_checks import check_scores, check_user_side
 from nann.export._options import ExportOptions
-from nann.export._raw_rows import raw_id_warnings, short_vocabulary_warnings
+from nann.export._raw_rows import row_warnings
 from nann.export._samples import Sample, sample_from_model
 from nann.export._savedmodel import write_savedmodel
 from nann.export._tuning import Tuned, tune
@@ -140,10 +140,7 @@ def export_run(
         write_manifest(staged, content, partial(on_progress, "sum files"))
     summary = summarize(content)
     rows = {} if parts.user_side is None else parts.user_side.raw_rows
-    found = [
-        *raw_id_warnings(rows, summary["raw_integers"], inputs.items.ids),
-        *short_vocabulary_warnings(rows, parts.vocabularies, inputs.items.ids),
-    ]
+    found = row_warnings(rows, summary["raw_integers"], parts.vocabularies, inputs.items.ids)
     return {"model": str(out_dir), **summary, "raw_rows": rows, "warnings": found, "verified": verified}
 
 

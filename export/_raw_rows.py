@@ -35,6 +35,19 @@ def raw_rows(graph_def: Any, features: Mapping[str, str], tables: Mapping[str, t
     return {name: each for name, each in found.items() if each}
 
 
+def row_warnings(
+    rows: Mapping[str, Mapping[str, int]],
+    raw_integers: Sequence[str],
+    vocabularies: Mapping[str, npt.NDArray[np.int64]],
+    ids: npt.NDArray[np.int64],
+) -> list[str]:
+    """What an export says of features whose rows may be another item's. ids: int64 [N] of the items."""
+    return [
+        *raw_id_warnings(rows, raw_integers, ids),
+        *short_vocabulary_warnings(rows, vocabularies, ids),
+    ]
+
+
 def raw_id_warnings(
     rows: Mapping[str, Mapping[str, int]], raw_integers: Sequence[str], ids: npt.NDArray[np.int64]
 ) -> list[str]:
