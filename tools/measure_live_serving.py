@@ -5,7 +5,9 @@ Vectors in clusters are exported with room for a fifth of them, and served by `n
 visible: milliseconds from the call that publishes a segment of 1,000 changed items, and from its file, until
          an answer of the server has it. Medians.
 load:    p99 at half of saturation in an open loop, without changes and with 200 changes a second, in
-         interleaved rounds. A publisher in a process of its own, of low priority, makes the changes.
+         interleaved rounds. A publisher in a process of its own, of low priority, makes the changes. Further
+         requests, in both kinds of rounds, check the answers: wrong are those that the items of their
+         segment do not explain.
 restart: seconds from the start of the program until it is ready: with the base alone, with segments of a
          tenth of the items, and after a compaction of these. Items per second that a running server applies,
          to which the segments are given at once.
@@ -36,6 +38,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from live_answers import AnswerCheck
 from measure_live import BATCH, BEAMS, DIM, clustered
 
 from nann.bench.load import BenchOptions, run_bench
@@ -161,24 +164,28 @@ def load(model_dir: Path, items: int, random: np.random.Generator, rounds: int) 
     without, changed, failed = [], [], 0
     with serving(model_dir.parent) as (client, address, _):
         saturation = _stage(address, model_dir, concurrency=(4,), qps=())["throughput"]
-        for _ in range(rounds):
-            stage = _stage(address, model_dir, concurrency=(), qps=(saturation / 2,))
-            without.append(stage["latency"]["p99_ms"])
-            failed += sum(stage["errors"].values())
-            with changing(model_dir, items, random):
-                before = applied(client)
-                while applied(client) == before:  # Until the publisher has started.
-                    time.sleep(ASK_SECONDS)
-                stage = _stage(address, model_dir, concurrency=(), qps=(saturation / 2,))
-            changed.append(stage["latency"]["p99_ms"])
-            failed += sum(stage["errors"].values())
+        half: dict[str, Any] = {"concurrency": (), "qps": (saturation / 2,)}
+        with AnswerCheck(client, BEAMS, clustered(1000, random)) as check:
+            for _ in range(rounds):
+                stage = _stage(address, model_dir, **half)
+                without.append(stage["latency"]["p99_ms"])
+                failed += sum(stage["errors"].values())
+                with changing(model_dir, items, random):
+                    before = applied(client)
+                    while applied(client) == before:  # Until the publisher has started.
+                        time.sleep(ASK_SECONDS)
+                    stage = _stage(address, model_dir, **half)
+                changed.append(stage["latency"]["p99_ms"])
+                failed += sum(stage["errors"].values())
         segments = applied(client)
     return {
         "saturation_per_second": saturation,
         "p99_ms_without": without,
         "p99_ms_with_changes": changed,
         "p99_ratio": statistics.median(np.divide(changed, without)),
-        "failed": failed,
+        "failed": failed + check.failed,
+        "answers_checked": check.checked,
+        "answers_wrong": check.wrong(model_dir),
         "segments": segments,
     }
 
