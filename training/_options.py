@@ -18,7 +18,6 @@ _STEPS, _EPOCHS = 4096, (3, 16)
 
 Loss = Literal["softmax", "bce", "in_batch"]
 Schedule = Literal["constant", "linear", "cosine"]
-Strategy = Literal["one", "mirrored", "multi_worker"]
 Precision = Literal["float32", "bfloat16"]
 
 
