@@ -233,14 +233,16 @@ class _Choice:
         mine: dict[str, _Candidate] = (
             candidates if tuning.walk == "auto" else {scorer.walk: candidates[scorer.walk]}
         )
-        reaching = {name: each for name, each in mine.items() if each.error is None}
-        if not reaching and tuning.target_agreement is not None:
+        tuned = [name for name, each in mine.items() if each.error is None]
+        if not tuned and tuning.target_agreement is not None:
             raise next(each.error for each in mine.values() if each.error is not None)
         measured = {name: both[1].measure(c.scorer, c.tuned.level_topn) for name, c in candidates.items()}
         walks = {name: (each.scorer, each.tuned.level_topn) for name, each in candidates.items()}
         times = milliseconds(self._index, self._held_out, walks)
         self._on_progress("tune the walk", len(candidates), len(candidates))
-        name = _fastest({name: times[name] for name in self._served(reaching or mine, measured)}, measured)
+        name = _fastest(
+            {name: times[name] for name in _served(tuned, list(mine), measured, self._target)}, measured
+        )
         figures = {each: self._figures(candidates[each], measured[each], times[each]) for each in candidates}
         report = CalibrationReport(
             target=self._target,
@@ -264,14 +266,6 @@ class _Choice:
         ):
             return scorer
         return replace(scorer, filter_proxy=candidates["proxy"].scorer.proxy)
-
-    def _served(self, candidates: Mapping[str, _Candidate], measured: Mapping[str, Agreement]) -> list[str]:
-        """The walks to choose from: those that reach the target for the other users too, if there are some.
-
-        A walk that falls a little short is not given up for scoring every item: the summary says so.
-        """
-        names = [name for name in candidates if measured[name].reaches(self._target)]
-        return names if set(names) - {_BRUTE_FORCE} else list(candidates)
 
     def _candidates(
         self, truth: Truth, scorer: Scorer, proxy: ProxyWalk | None, tuning: Tuning
@@ -323,6 +317,23 @@ class _Choice:
 
     def _report(self, step: str) -> Callable[[int, int], None]:
         return lambda done, total: self._on_progress(step, done, total)
+
+
+def _served(
+    tuned: Sequence[str], names: Sequence[str], measured: Mapping[str, Agreement], target: float
+) -> Sequence[str]:
+    """The walks to choose from: those that reach the target for other users than they were tuned on.
+
+    Those that reached it for both kinds of users come first, then those that nearly did. A walk that falls a
+    little short is not given up for scoring every item: the summary says so.
+
+    tuned: of `names`, those that reached it for the users that they were tuned on.
+    """
+    for group in (tuned, names):
+        reaching = [name for name in group if measured[name].reaches(target)]
+        if set(reaching) - {_BRUTE_FORCE}:
+            return reaching
+    return tuned or names
 
 
 def _fastest(times: Mapping[str, float], measured: Mapping[str, Agreement]) -> str:

@@ -51,6 +51,10 @@ from nann.serving.client import NannClient
 Vectors = npt.NDArray[np.float32]
 SEGMENTS, CHANGES_PER_SECOND, STAGE_SECONDS = 20, 200, 15.0
 IDLE_ROUNDS, IDLE_CALLS = 60, 200
+# A publisher starts in some seconds.
+START_SECONDS = 60.0
+# Of the items: restart inserts a tenth, and a compaction takes as many again.
+ROOM_SHARE = 0.2
 # Between answers that are asked for, so that waiting takes no processor that the server needs.
 ASK_SECONDS = 0.002
 
@@ -153,11 +157,13 @@ def changing(model_dir: Path, items: int, random: np.random.Generator) -> Iterat
 
     writer = threading.Thread(target=write)
     writer.start()
-    yield
-    stop.set()
-    writer.join()
-    publisher.terminate()
-    publisher.wait()
+    try:
+        yield
+    finally:
+        stop.set()
+        writer.join()
+        publisher.terminate()
+        publisher.wait()
 
 
 def load(model_dir: Path, items: int, random: np.random.Generator, rounds: int) -> dict[str, Any]:
@@ -171,9 +177,7 @@ def load(model_dir: Path, items: int, random: np.random.Generator, rounds: int) 
                 without.append(stage["latency"]["p99_ms"])
                 failed += sum(stage["errors"].values())
                 with changing(model_dir, items, random):
-                    before = applied(client)
-                    while applied(client) == before:  # Until the publisher has started.
-                        time.sleep(ASK_SECONDS)
+                    _await_segment(client)
                     stage = _stage(address, model_dir, **half)
                 changed.append(stage["latency"]["p99_ms"])
                 failed += sum(stage["errors"].values())
@@ -188,6 +192,20 @@ def load(model_dir: Path, items: int, random: np.random.Generator, rounds: int) 
         "answers_wrong": check.wrong(model_dir),
         "segments": segments,
     }
+
+
+def _await_segment(client: NannClient) -> None:
+    """Until a publisher that was started has published."""
+    before, until = applied(client), time.monotonic() + START_SECONDS
+    while applied(client) == before:
+        if time.monotonic() > until:
+            raise SystemExit(f"expected a segment within {START_SECONDS:g} s, found none")
+        time.sleep(ASK_SECONDS)
+
+
+def _room_of(rounds: int) -> int:
+    """New items that the changes of all rounds are, with as many for the publisher's starts."""
+    return round(2 * rounds * STAGE_SECONDS * CHANGES_PER_SECOND)
 
 
 def restart(model_dir: Path, items: int, random: np.random.Generator) -> dict[str, float]:
@@ -258,7 +276,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     random = np.random.default_rng(0)
-    options = ExportOptions(level_topn=BEAMS, overlay_share=0.2, tuning=Tuning(walk="adaptive", expand=8))
+    options = ExportOptions(
+        level_topn=BEAMS, overlay_share=ROOM_SHARE, tuning=Tuning(walk="adaptive", expand=8)
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "base.npy", clustered(arguments.items, random))
@@ -268,7 +288,8 @@ def main() -> None:
                 result |= idle(folder / "base.npy", folder / part, options)
                 continue
             model_dir = folder / part / "nann" / "1"
-            export_vectors(folder / "base.npy", model_dir, options, metric="l2")
+            room = ROOM_SHARE if part != "load" else _room_of(arguments.rounds) / arguments.items
+            export_vectors(folder / "base.npy", model_dir, replace(options, overlay_share=room), metric="l2")
             if part == "visible":
                 result |= visible(model_dir, arguments.items, random)
             elif part == "load":

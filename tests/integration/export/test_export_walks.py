@@ -14,7 +14,7 @@ from nann.cli import main
 from nann.errors import InvalidInputError
 from nann.export import ExportOptions, Tuning, export_model, verify_model
 from nann.export._calibrate import Agreement, narrowest
-from nann.export._tuning import _fastest
+from nann.export._tuning import _fastest, _served
 from nann.export.agreement import shares, worst_share, worst_users
 from nann.export.loaded import loaded
 from support.tiny_model import D, TinyModel
@@ -152,3 +152,14 @@ def test_a_disturbed_clock_does_not_choose_a_walk_that_scores_every_item() -> No
     assert _fastest({"all": 3.1, "adaptive": 1.7}, measured) == "all"
     assert _fastest({"all": 3.1, "adaptive": 1.7, "proxy": 1.8}, measured) == "proxy"
     assert _fastest({"adaptive": 1.7, "proxy": 1.8}, measured) == "adaptive"
+
+
+def test_a_walk_that_reaches_the_target_goes_before_one_that_reached_it_for_the_tuned_users_only() -> None:
+    """A million items: the adaptive walk fell short for other users, the proxy walk reached the target."""
+    found = {"adaptive": 0.97, "proxy": 0.985, "all": 1.0}
+    measured = {name: Agreement([1], {10: np.full(4, share)}, 1.0) for name, share in found.items()}
+    names = list(found)
+    assert _served(["adaptive", "all"], names, measured, 0.98) == ["proxy", "all"]
+    assert _served(["adaptive", "all"], names, measured, 0.96) == ["adaptive", "all"]
+    assert _served(["adaptive", "all"], names, measured, 0.99) == ["adaptive", "all"]
+    assert _served([], names[:2], measured, 0.99) == names[:2]
