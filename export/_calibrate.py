@@ -138,15 +138,18 @@ def calibrate(
 def calibrate_proxy(
     truth: Truth, scorer: Scorer, level_topn: Sequence[int], target: float
 ) -> tuple[Agreement, ProxyWalk, TargetOutOfReachError | None]:
-    """Find the cheapest survey, and for it the least slack, that reach `target`; the beams stay.
+    """Find the cheapest survey, without probes before with them, and the least slack that reach `target`.
+
+    The beams stay.
 
     Returns the nearest setting and an error where none reaches it.
     """
     assert scorer.proxy is not None
-    settings = [(survey, slack) for survey in _SURVEYS for slack in (_SLACKS[0], _SLACKS[-1])]
+    ways = ((_SLACKS[0], False), (_SLACKS[-1], False), (_SLACKS[-1], True))
+    settings = [(survey, slack, probes) for survey in _SURVEYS for slack, probes in ways]
     nearest: tuple[float, Agreement, ProxyWalk] | None = None
-    for survey, slack in settings:
-        proxy = replace(scorer.proxy, survey=survey, slack=slack)
+    for survey, slack, probes in settings:
+        proxy = replace(scorer.proxy, survey=survey, slack=slack, probes=probes)
         found = truth.measure(replace(scorer, proxy=proxy), level_topn)
         surplus = found.surplus(target)
         if surplus >= 0:

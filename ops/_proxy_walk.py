@@ -23,6 +23,8 @@ class ProxyWalk:
     slack:    how many deviations the guess for a neighbour may lie below the k-th score, and the neighbour is
               still scored.
     batch:    items that are scored at once.
+    probes:   whether searches without a filter go on longer, and score items far from all that were scored,
+              as those with a filter do.
 
     Example:
       >>> ProxyWalk(features="proxy_features", samples="proxy_samples", noise=0.01).batch
@@ -35,6 +37,7 @@ class ProxyWalk:
     survey: int = DEFAULT_SURVEY
     slack: float = 1.0
     batch: int = DEFAULT_BATCH
+    probes: bool = False
 
     def attributes(self) -> dict[str, Any]:
         """Attributes of the op `Nann>BeamSearch`."""
@@ -45,4 +48,5 @@ class ProxyWalk:
             "proxy_survey": self.survey,
             "proxy_slack": self.slack,
             "proxy_batch": self.batch,
+            "proxy_probes": self.probes,
         }

@@ -35,8 +35,8 @@ LEAST_RULE_K = 200
 WIDEST_SURVEY, MOST_SURVEYED = 16, 65_536
 # What the survey guesses for, per kept item; and selected candidates per result that rules count.
 GUESSES_PER_KEPT, CANDIDATES_PER_RESULT = 4, 4
-# Rounds end where less than this part of a batch is a result: of all items, and of selected ones.
-LEAST_PART, LEAST_PART_OF_SELECTED = 2, 8
+# Rounds end where less than this part of a batch is a result: without probes, and with them.
+LEAST_PART, LEAST_PART_OF_PROBING = 2, 8
 # Selected candidates that rounds and probes choose from at least, and rounds of probes.
 KEPT, PROBE_ROUNDS = 4096, 3
 # Candidates per hop of the survey, and of the gated walk.
@@ -106,7 +106,7 @@ def proxy_search(
         return found[0], found[1], found[2] + anchors.size
     walk.score_cluster_tops(clusters)
     left = walk.score_rounds(walk.candidates())
-    if filtering:
+    if filtering or proxy.walk.probes:
         walk.score_probes(left)
     walk.walk_by_scores()
     known = ~np.isnan(walk.scores) & walk.is_selected(walk.scored)
@@ -282,7 +282,7 @@ class _Walk:
             taken = set(chosen)
             candidates = [p for p in candidates if p not in taken]
             fresh = int((scores > kth).sum())
-            part = LEAST_PART_OF_SELECTED if self.filtering else LEAST_PART
+            part = LEAST_PART_OF_PROBING if self.filtering or self.proxy.probes else LEAST_PART
             if len(self.scored) >= self.keep + batch and part * fresh < batch:
                 break
         return candidates

@@ -26,8 +26,8 @@ constexpr int64_t kMostScored = 20;
 constexpr int64_t kCandidatesPerResult = 4;
 
 // Rounds end where less than this part of a batch is a result: the gated walk finds the rest of all items,
-// but not of selected ones.
-constexpr int64_t kLeastPart = 2, kLeastPartOfSelected = 8;
+// but not of selected ones, nor where the features miss much.
+constexpr int64_t kLeastPart = 2, kLeastPartOfProbing = 8;
 
 // The widest survey for selected items, as a multiple of the one for all items. Where fewer than a sixteenth
 // of what it meets is selected, a scan of all items costs no more.
@@ -78,6 +78,7 @@ void ProxyWalk::Start(const Graph* graph, const ProxyOptions& options, int64_t w
   options_ = options;
   selector_ = selector;
   filtering_ = filtering;
+  probing_ = filtering || options.probes;
   width_ = width;
   keep_ = std::max(results, kLeastKeep);
   gave_up_ = scanned_ = false;
@@ -309,13 +310,13 @@ void ProxyWalk::ChooseRound() {
 
 bool ProxyWalk::RoundsHaveEnded() const {
   const int64_t scored = static_cast<int64_t>(scored_.size());
-  const int64_t part = filtering_ ? kLeastPartOfSelected : kLeastPart;
+  const int64_t part = probing_ ? kLeastPartOfProbing : kLeastPart;
   const bool finds_little = part * fresh_ < options_.batch;
   return (scored >= keep_ + options_.batch && finds_little) || scored >= kMostScored * keep_;
 }
 
 void ProxyWalk::StartProbes() {
-  if (!filtering_) return StartGatedWalk();
+  if (!probing_) return StartGatedWalk();
   step_ = Step::kProbes;
   probe_rounds_ = kProbeRounds;
   visited_.Clear();

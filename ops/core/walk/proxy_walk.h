@@ -29,6 +29,8 @@ struct ProxyOptions {
   int64_t survey = 1;  // Width of the survey, as a multiple of the gated walk's; at least 1.
   double slack = 0;    // Of GatedWalk.
   int64_t batch = 1;   // Items that are scored at once, at least 1.
+  // Whether searches without a filter have the longer rounds and the probes of those with one.
+  bool probes = false;
 };
 
 // InvalidArgument, naming what was expected and found, when the tables are not as ProxyOptions says.
@@ -41,9 +43,9 @@ absl::Status CheckProxyOptions(const ProxyOptions& options, int32_t num_items);
 //   3. The survey walks level 0 by the guess alone. The best that it meets become candidates.
 //   Where few items are selected, or the survey meets too few of them, a scan guesses for each in its place.
 //   4. In rounds the best candidates are scored and the guess is fitted again, while this finds results.
-//   5. With a filter, the best candidates that are not near a scored item are scored: a region that the
-//      guess takes for bad is seen once. Near is a neighbour, and a neighbour of one. The results of a filter
-//      are ordinary items, so a region where the guess errs is among them more often.
+//   5. With a filter, or `probes`, the best candidates that are not near a scored item are scored: a region
+//      that the guess takes for bad is seen once. Near is a neighbour, and a neighbour of one. The results of
+//      a filter are ordinary items, so a region where the guess errs is among them more often.
 //   6. The gated walk goes on from the best, by true scores.
 // Steps 1 and 2 score items whether they are selected or not; the others score selected items only.
 //
@@ -126,6 +128,7 @@ class ProxyWalk {
   ProxyOptions options_;
   const ItemSelector* selector_ = nullptr;  // Null: all items are selected.
   bool filtering_ = false;                  // False without a selector.
+  bool probing_ = false;                    // With a filter, or options_.probes.
   int64_t width_ = 0;
   int64_t keep_ = 0;  // Rules that count results count this many.
   Step step_ = Step::kDone;

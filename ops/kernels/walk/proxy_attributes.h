@@ -22,6 +22,7 @@ struct ProxyAttributes {
   float slack = 0;
   int64_t survey = 0;
   int64_t batch = 0;
+  bool probes = false;
 
   absl::Status Read(tensorflow::OpKernelConstruction* ctx) {
     NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_features", &features));
@@ -30,6 +31,7 @@ struct ProxyAttributes {
     NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_slack", &slack));
     NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_survey", &survey));
     NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_batch", &batch));
+    NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_probes", &probes));
     if (noise > 0 && slack >= 0 && std::max(survey, batch) <= kMaxBeam) return absl::OkStatus();
     return absl::InvalidArgumentError(
         absl::StrCat("expected proxy_noise above 0, proxy_slack of at least 0, and proxy_survey and "
@@ -47,6 +49,7 @@ struct ProxyAttributes {
     options.slack = slack;
     options.survey = survey;
     options.batch = batch;
+    options.probes = probes;
     NANN_RETURN_IF_ERROR(CheckProxyOptions(options, index.graph().num_base_items()));
     return options;
   }
