@@ -138,28 +138,28 @@ def calibrate(
 def calibrate_proxy(
     truth: Truth, scorer: Scorer, level_topn: Sequence[int], target: float
 ) -> tuple[Agreement, ProxyWalk, TargetOutOfReachError | None]:
-    """Find the cheapest survey, without probes before with them, and the least slack that reach `target`.
+    """Find the cheapest survey that reaches `target`, and what else scores the fewest items; the beams stay.
 
-    The beams stay.
-
-    Returns the nearest setting and an error where none reaches it.
+    With probes less slack is needed, which may score fewer items or more. Returns the nearest setting and an
+    error where none reaches the target.
     """
     assert scorer.proxy is not None
-    ways = ((_SLACKS[0], False), (_SLACKS[-1], False), (_SLACKS[-1], True))
-    settings = [(survey, slack, probes) for survey in _SURVEYS for slack, probes in ways]
-    nearest: tuple[float, Agreement, ProxyWalk] | None = None
-    for survey, slack, probes in settings:
-        proxy = replace(scorer.proxy, survey=survey, slack=slack, probes=probes)
-        found = truth.measure(replace(scorer, proxy=proxy), level_topn)
-        surplus = found.surplus(target)
-        if surplus >= 0:
-            return *_least_slack(truth, scorer, proxy, level_topn, target, found), None
-        if nearest is None or surplus > nearest[0]:
-            nearest = surplus, found, proxy
+    nearest: tuple[Agreement, ProxyWalk] | None = None
+    for survey in _SURVEYS:
+        reaching = []
+        for probes in (False, True):
+            proxy = replace(scorer.proxy, survey=survey, slack=_SLACKS[-1], probes=probes)
+            found = truth.measure(replace(scorer, proxy=proxy), level_topn)
+            if found.surplus(target) >= 0:
+                reaching.append(_least_slack(truth, scorer, proxy, level_topn, target, found))
+            if nearest is None or found.surplus(target) > nearest[0].surplus(target):
+                nearest = found, proxy
+        if reaching:
+            return *min(reaching, key=lambda each: each[0].items_scored), None
     assert nearest is not None
-    text = f"found that its widest survey reaches {nearest[1].mean:.3f}"
+    text = f"found that its widest survey reaches {nearest[0].mean:.3f}"
     message = f"target_agreement: expected {target} to be within reach of the proxy walk, {text}. {_AUTO}"
-    return nearest[1], nearest[2], TargetOutOfReachError(message, nearest[1])
+    return *nearest, TargetOutOfReachError(message, nearest[0])
 
 
 def _least_slack(

@@ -5,7 +5,7 @@ Vectors in clusters are exported with room for a fifth of them, and served by `n
 visible: milliseconds from the call that publishes a segment of 1,000 changed items, and from its file, until
          an answer of the server has it. Medians.
 load:    p99 at half of saturation in an open loop, without changes and with 200 changes a second, in
-         interleaved rounds. A publisher in a process of its own, of low priority, makes the changes. Further
+         interleaved rounds. A publisher in a process of its own, of the lowest priority, makes the changes. Further
          requests, in both kinds of rounds, check the answers: wrong are those that the items of their
          segment do not explain.
 restart: seconds from the start of the program until it is ready: with the base alone, with segments of a
@@ -144,7 +144,7 @@ def changing(model_dir: Path, items: int, random: np.random.Generator) -> Iterat
     source = model_dir.parent / "items.jsonl"
     source.touch()
     command = [sys.executable, "-m", "nann", "publish", "--model", str(model_dir), "--source", str(source)]
-    publisher = subprocess.Popen(["nice", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    publisher = subprocess.Popen(["nice", "-n", "19", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     stop = threading.Event()
 
     def write() -> None:
