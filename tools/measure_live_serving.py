@@ -144,7 +144,9 @@ def changing(model_dir: Path, items: int, random: np.random.Generator) -> Iterat
     source = model_dir.parent / "items.jsonl"
     source.touch()
     command = [sys.executable, "-m", "nann", "publish", "--model", str(model_dir), "--source", str(source)]
-    publisher = subprocess.Popen(["nice", "-n", "19", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    publisher = subprocess.Popen(
+        ["nice", "-n", "19", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     stop = threading.Event()
 
     def write() -> None:
