@@ -5,9 +5,9 @@ Vectors in clusters are exported with room for a fifth of them, and served by `n
 visible: milliseconds from the call that publishes a segment of 1,000 changed items, and from its file, until
          an answer of the server has it. Medians.
 load:    p99 at half of saturation in an open loop, without changes and with 200 changes a second, in
-         interleaved rounds. A publisher in a process of its own, of the lowest priority, makes the changes. Further
-         requests, in both kinds of rounds, check the answers: wrong are those that the items of their
-         segment do not explain.
+         interleaved rounds. A publisher in a process of its own, of the lowest priority, makes the changes.
+         Further requests, in both kinds of rounds, check the answers: wrong are those that the items of
+         their segment do not explain.
 restart: seconds from the start of the program until it is ready: with the base alone, with segments of a
          tenth of the items, and after a compaction of these. Items per second that a running server applies,
          to which the segments are given at once.
