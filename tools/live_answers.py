@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nann.live import State, open_base, read_segment, segment_numbers, segment_path, updates_dir
+from nann.live import State, open_base, replay, updates_dir
 from nann.serving.client import NannClient, NannClientError
 
 # Few beside the load that is measured, and enough for some hundred answers in each round.
@@ -74,11 +74,10 @@ class AnswerCheck(threading.Thread):
         `measure_live.py` measures.
         """
         state, wrong = State(open_base(model_dir)), 0
-        numbers = iter(segment_numbers(updates_dir(model_dir)))
+        segments = replay(state, updates_dir(model_dir))
         for answer in sorted(self._answers, key=lambda each: each.segment):
             while state.applied < answer.segment:
-                path = segment_path(updates_dir(model_dir), next(numbers))
-                state.apply(read_segment(path), str(path))
+                next(segments)
             wrong += not _is_right(answer, state)
         return wrong
 

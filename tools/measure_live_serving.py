@@ -1,6 +1,7 @@
 """measure_live_serving.py [--items N] [--rounds N] PART...: a server and its segments, measured.
 
-Vectors in clusters are exported with room for a fifth of them, and served by `nann serve`. The parts:
+Vectors in clusters are exported with room for a fifth of them, or for all changes of `load`, and served by
+`nann serve`. The parts:
 
 visible: milliseconds from the call that publishes a segment of 1,000 changed items, and from its file, until
          an answer of the server has it. Medians.

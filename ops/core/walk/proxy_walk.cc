@@ -78,7 +78,6 @@ void ProxyWalk::Start(const Graph* graph, const ProxyOptions& options, int64_t w
   options_ = options;
   selector_ = selector;
   filtering_ = filtering;
-  probing_ = filtering || options.probes;
   width_ = width;
   keep_ = std::max(results, kLeastKeep);
   gave_up_ = scanned_ = false;
@@ -310,13 +309,13 @@ void ProxyWalk::ChooseRound() {
 
 bool ProxyWalk::RoundsHaveEnded() const {
   const int64_t scored = static_cast<int64_t>(scored_.size());
-  const int64_t part = probing_ ? kLeastPartOfProbing : kLeastPart;
+  const int64_t part = probing() ? kLeastPartOfProbing : kLeastPart;
   const bool finds_little = part * fresh_ < options_.batch;
   return (scored >= keep_ + options_.batch && finds_little) || scored >= kMostScored * keep_;
 }
 
 void ProxyWalk::StartProbes() {
-  if (!probing_) return StartGatedWalk();
+  if (!probing()) return StartGatedWalk();
   step_ = Step::kProbes;
   probe_rounds_ = kProbeRounds;
   visited_.Clear();

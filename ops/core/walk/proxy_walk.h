@@ -94,6 +94,8 @@ class ProxyWalk {
   int64_t CandidatesWanted() const;
   // How many items the survey keeps, so that `width` of them are selected.
   int64_t WidestSurvey(int64_t width) const;
+  // Whether rounds are longer, and probes follow them.
+  bool probing() const { return filtering_ || options_.probes; }
   // How many of those that the survey has found are kept.
   int64_t CandidatesKept() const;
   // Sets pool_ to the best items that the survey meets.
@@ -128,7 +130,6 @@ class ProxyWalk {
   ProxyOptions options_;
   const ItemSelector* selector_ = nullptr;  // Null: all items are selected.
   bool filtering_ = false;                  // False without a selector.
-  bool probing_ = false;                    // With a filter, or options_.probes.
   int64_t width_ = 0;
   int64_t keep_ = 0;  // Rules that count results count this many.
   Step step_ = Step::kDone;
