@@ -29,6 +29,11 @@ _WORST_MISS_TUNED = 3.0
 # Of the proxy walk: widths of the survey, as multiples of the beam of level 0, and deviations.
 _SURVEYS = (2, 4, 8, 16)
 _SLACKS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+# A wider survey is worth a measurement where it scores less than this share of the items.
+_FEWER = 0.95
+# The last steps of slack score many items for little. Where the target is out of reach, agreement that is
+# worse by up to this share of what the target lets a walk miss is as near.
+_NEAR = 1 / 3
 _AUTO = "Let the export choose the walk (--walk auto), or lower the target."
 # Standard errors by which the mean must exceed the target: that of other users is then above it, mostly.
 _STANDARD_ERRORS = 2.0
@@ -73,6 +78,10 @@ class Agreement:
 
 def _standard_errors(of_users: npt.NDArray[np.float64]) -> float:
     return _STANDARD_ERRORS * float(of_users.std()) / float(np.sqrt(of_users.size))
+
+
+# What the proxy walk found with some setting.
+Setting = tuple[Agreement, ProxyWalk]
 
 
 class TargetOutOfReachError(InvalidInputError):
@@ -137,55 +146,65 @@ def calibrate(
 
 def calibrate_proxy(
     truth: Truth, scorer: Scorer, level_topn: Sequence[int], target: float
-) -> tuple[Agreement, ProxyWalk, TargetOutOfReachError | None]:
-    """Find the cheapest survey that reaches `target`, and what else scores the fewest items; the beams stay.
+) -> tuple[list[Setting], TargetOutOfReachError | None]:
+    """Find the settings of the proxy walk that are worth a measurement of time; the beams stay.
 
-    With probes less slack is needed, which may score fewer items or more. Returns the nearest setting and an
-    error where none reaches the target.
+    The narrowest survey that reaches `target` comes first. Each wider one that follows scores fewer items,
+    but looks at more guesses: which is faster depends on what a score costs. Probes need less slack, which
+    may score fewer items or more. Where nothing reaches the target: what comes near it, and an error.
     """
-    assert scorer.proxy is not None
-    nearest: tuple[Agreement, ProxyWalk] | None = None
+    walk = scorer.proxy
+    assert walk is not None
+
+    def measure(proxy: ProxyWalk) -> Setting:
+        return truth.measure(replace(scorer, proxy=proxy), level_topn), proxy
+
+    found: list[Setting] = []
+    widest: list[Setting] = []
     for survey in _SURVEYS:
-        reaching = []
-        for probes in (False, True):
-            proxy = replace(scorer.proxy, survey=survey, slack=_SLACKS[-1], probes=probes)
-            found = truth.measure(replace(scorer, proxy=proxy), level_topn)
-            if found.surplus(target) >= 0:
-                reaching.append(_least_slack(truth, scorer, proxy, level_topn, target, found))
-            if nearest is None or found.surplus(target) > nearest[0].surplus(target):
-                nearest = found, proxy
+        slack = _SLACKS[-1]
+        tried = [measure(replace(walk, survey=survey, slack=slack, probes=each)) for each in (False, True)]
+        widest += tried
+        reaching = [
+            _least_slack(measure, each, target, 0.0) for each in tried if each[0].surplus(target) >= 0
+        ]
         if reaching:
-            return *min(reaching, key=lambda each: each[0].items_scored), None
-    assert nearest is not None
-    text = f"found that its widest survey reaches {nearest[0].mean:.3f}"
-    message = f"target_agreement: expected {target} to be within reach of the proxy walk, {text}. {_AUTO}"
-    return *nearest, TargetOutOfReachError(message, nearest[0])
+            fewest = min(reaching, key=lambda each: each[0].items_scored)
+            if found and fewest[0].items_scored > _FEWER * found[-1][0].items_scored:
+                break
+            found.append(fewest)
+    if found:
+        return found, None
+    best = max(widest, key=lambda each: each[0].surplus(target))
+    least_surplus = best[0].surplus(target) - _NEAR * (1 - target)
+    nearest = _least_slack(measure, best, target, least_surplus)
+    message = _out_of_reach(target, "the widest survey reaches", best[0], _AUTO)
+    return [nearest], TargetOutOfReachError(message, nearest[0])
 
 
 def _least_slack(
-    truth: Truth, scorer: Scorer, proxy: ProxyWalk, level_topn: Sequence[int], target: float, best: Agreement
-) -> tuple[Agreement, ProxyWalk]:
-    """The least of `_SLACKS` that reaches `target`, by bisection; the proxy's own reaches it with `best`."""
-    low, high = -1, _SLACKS.index(proxy.slack)
+    measure: Callable[[ProxyWalk], Setting], best: Setting, target: float, least_surplus: float
+) -> Setting:
+    """The least of `_SLACKS` that leaves so much surplus, by bisection; the slack of `best` does."""
+    low, high = -1, _SLACKS.index(best[1].slack)
     while high - low > 1:
         middle = (low + high) // 2
-        tried = replace(proxy, slack=_SLACKS[middle])
-        found = truth.measure(replace(scorer, proxy=tried), level_topn)
-        if found.surplus(target) >= 0:
-            high, best, proxy = middle, found, tried
+        found = measure(replace(best[1], slack=_SLACKS[middle]))
+        if found[0].surplus(target) >= least_surplus:
+            high, best = middle, found
         else:
             low = middle
-    return best, proxy
+    return best
 
 
-def _out_of_reach(target: float, widest: int, found: Agreement, advice: str) -> str:
+def _out_of_reach(target: float, widest: str, found: Agreement, advice: str) -> str:
     if found.mean < target:
         reached = f"{found.mean:.3f}, less than {target}"
     else:
         reached = f"{found.mean:.3f}, too little above it, and {found.worst:.3f} for the worst 5 % of users"
     return (
-        f"target_agreement: expected {target} to be within reach of the walk, found that beams of {widest:,} "
-        f"reach {reached}. {advice}"
+        f"target_agreement: expected {target} to be within reach of the walk, found that {widest} "
+        f"{reached}. {advice}"
     )
 
 
@@ -197,7 +216,8 @@ def narrowest(
     best = nearest = measure(high)
     while best.surplus(target) < 0:
         if high >= widest:
-            raise TargetOutOfReachError(_out_of_reach(target, widest, best, advice), nearest)
+            message = _out_of_reach(target, f"beams of {widest:,} reach", best, advice)
+            raise TargetOutOfReachError(message, nearest)
         low, high = high, min(2 * high, widest)
         best = measure(high)
         if best.surplus(target) > nearest.surplus(target):

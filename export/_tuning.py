@@ -231,7 +231,9 @@ class _Choice:
         ]
         candidates = self._candidates(both[0], scorer, proxy, tuning)
         mine: dict[str, _Candidate] = (
-            candidates if tuning.walk == "auto" else {scorer.walk: candidates[scorer.walk]}
+            candidates
+            if tuning.walk == "auto"
+            else {name: each for name, each in candidates.items() if each.scorer.walk == scorer.walk}
         )
         tuned = [name for name, each in mine.items() if each.error is None]
         if not tuned and tuning.target_agreement is not None:
@@ -277,24 +279,33 @@ class _Choice:
         if tuning.walk == "auto" and proxy is not None:
             scorers["proxy"] = replace(scorer, proxy=proxy)
         scorers[_BRUTE_FORCE] = replace(scorer, score_all=True, expand=0, proxy=None)
-        found = {}
+        found: dict[str, _Candidate] = {}
         for done, (name, each) in enumerate(scorers.items()):
             self._on_progress("tune the walk", done, len(scorers))
-            found[name] = self._calibrated(truth, each)
+            if each.proxy is not None:
+                found |= self._calibrated_proxies(truth, each)
+            else:
+                found[name] = self._calibrated(truth, each)
         return found
 
     def _calibrated(self, truth: Truth, scorer: Scorer) -> _Candidate:
         if scorer.score_all:
             return _Candidate(scorer, truth.measure(scorer, self._level_topn))
-        if scorer.proxy is not None:
-            tuned, proxy, error = calibrate_proxy(truth, scorer, self._level_topn, self._target)
-            return _Candidate(replace(scorer, proxy=proxy), tuned, error)
         meta, advice = self._index.meta, _ADVICE[scorer.walk]
         try:
             tuned = calibrate(truth, scorer, meta, self._level_topn, target=self._target, advice=advice)
         except TargetOutOfReachError as error:
             return _Candidate(scorer, error.best, error)
         return _Candidate(scorer, tuned)
+
+    def _calibrated_proxies(self, truth: Truth, scorer: Scorer) -> dict[str, _Candidate]:
+        """ "proxy", the one with the narrowest survey; wider ones are named by their widths."""
+        settings, error = calibrate_proxy(truth, scorer, self._level_topn, self._target)
+        names = ["proxy", *(f"proxy {proxy.survey}" for _, proxy in settings[1:])]
+        return {
+            name: _Candidate(replace(scorer, proxy=proxy), tuned, error)
+            for name, (tuned, proxy) in zip(names, settings, strict=True)
+        }
 
     def _figures(self, candidate: _Candidate, measured: Agreement, millis: float) -> dict[str, Any]:
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,10 +13,12 @@ from click.testing import CliRunner
 from nann.cli import main
 from nann.errors import InvalidInputError
 from nann.export import ExportOptions, Tuning, export_model, verify_model
-from nann.export._calibrate import Agreement, narrowest
+from nann.export._calibrate import Agreement, calibrate_proxy, narrowest
 from nann.export._tuning import _fastest, _served
 from nann.export.agreement import shares, worst_share, worst_users
 from nann.export.loaded import loaded
+from nann.export.scorer import Scorer
+from nann.ops import ProxyWalk
 from support.tiny_model import D, TinyModel
 from support.tiny_run import write_run
 
@@ -38,7 +40,8 @@ def large_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_export_without_options_reaches_the_target(large_run: Path, tmp_path: Path) -> None:
     result = export_model(large_run, tmp_path / "1")
     found = result["calibration"]
-    assert set(found["considered"]) == {"adaptive", "adaptive 8", "proxy", "all"}
+    wider = {name for name in found["considered"] if name.startswith("proxy ")}
+    assert set(found["considered"]) - wider == {"adaptive", "adaptive 8", "proxy", "all"}
     assert found["considered"]["all"]["agreement"] == 1.0
     assert found["considered"]["all"]["items_scored"] == 3000
     assert set(found["by_k"]) == {"10", "50", "200"}
@@ -126,6 +129,40 @@ def test_beams_are_as_wide_as_the_worst_users_need() -> None:
 
     assert narrowest(measure, 0.98, 2000).worst >= 0.94
     assert Agreement([1], {10: np.ones(4), 50: np.full(4, 0.97)}, 1.0).reaches(0.98) is False
+
+
+class _Surveys:
+    """Users of whom each survey finds a share, for a number of items; slack and probes add to both."""
+
+    def __init__(self, found: dict[int, float], scored: dict[int, float]) -> None:
+        self._found, self._scored = found, scored
+
+    def measure(self, scorer: Any, level_topn: Any) -> Agreement:
+        walk = scorer.proxy
+        share = min(1.0, self._found[walk.survey] + 0.002 * walk.slack + 0.001 * walk.probes)
+        scored = self._scored[walk.survey] + 100 * walk.slack + 80 * walk.probes
+        return Agreement(list(level_topn), {10: np.full(16, share)}, scored)
+
+    def calibrated(self) -> tuple[list[tuple[int, float]], Exception | None]:
+        proxy = ProxyWalk(features="features", samples="samples", noise=0.01)
+        scorer = Scorer(None, (), 1, proxy=proxy)
+        settings, error = calibrate_proxy(cast(Any, self), scorer, [10, 10], 0.98)
+        return [(walk.survey, walk.slack) for _, walk in settings], error
+
+
+def test_a_wider_survey_is_measured_where_it_scores_fewer_items() -> None:
+    scored = {2: 384.0, 4: 380.0, 8: 300.0, 16: 300.0}
+    reaches_at_once = dict.fromkeys(scored, 0.99)
+    assert _Surveys(reaches_at_once, scored).calibrated() == ([(2, 0.0)], None)
+    wants_slack = {2: 0.97, 4: 0.977, 8: 0.981, 16: 0.982}  # with probes 4 scores more
+    assert _Surveys(wants_slack, scored).calibrated() == ([(4, 1.5), (8, 0.0)], None)
+
+
+def test_out_of_reach_the_last_steps_of_slack_are_saved() -> None:
+    short = {2: 0.90, 4: 0.91, 8: 0.92, 16: 0.96}
+    settings, error = _Surveys(short, dict.fromkeys(short, 400.0)).calibrated()
+    assert settings == [(16, 0.0)]
+    assert "found that the widest survey reaches 0.967, less than 0.98" in str(error)
 
 
 def test_of_equal_times_the_walk_that_scores_fewer_items_is_taken() -> None:
