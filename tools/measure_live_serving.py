@@ -6,7 +6,8 @@ Vectors in clusters are exported with room for a fifth of them, or for all chang
 visible: milliseconds from the call that publishes a segment of 1,000 changed items, and from its file, until
          an answer of the server has it. Medians.
 load:    p99 at half of saturation in an open loop, without changes and with 200 changes a second, in
-         interleaved rounds. A publisher in a process of its own, of the lowest priority, makes the changes.
+         interleaved rounds. A publisher in a process of its own makes the changes. It runs in the scheduling
+         class "idle": it stands for one on another machine, and must not take processor time from the server.
          Further requests, in both kinds of rounds, check the answers: wrong are those that the items of
          their segment do not explain.
 restart: seconds from the start of the program until it is ready: with the base alone, with segments of a
@@ -146,7 +147,7 @@ def changing(model_dir: Path, items: int, random: np.random.Generator) -> Iterat
     source.touch()
     command = [sys.executable, "-m", "nann", "publish", "--model", str(model_dir), "--source", str(source)]
     publisher = subprocess.Popen(
-        ["nice", "-n", "19", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ["chrt", "--idle", "0", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     stop = threading.Event()
 
