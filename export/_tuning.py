@@ -299,9 +299,9 @@ class _Choice:
         return _Candidate(scorer, tuned)
 
     def _calibrated_proxies(self, truth: Truth, scorer: Scorer) -> dict[str, _Candidate]:
-        """ "proxy", the one with the narrowest survey; wider ones are named by their widths."""
-        settings, error = calibrate_proxy(truth, scorer, self._level_topn, self._target)
-        names = ["proxy", *(f"proxy {proxy.survey}" for _, proxy in settings[1:])]
+        """ "proxy", the one with the narrowest survey; wider ones are numbered."""
+        settings, error = calibrate_proxy(truth, scorer, self._index.meta, self._level_topn, self._target)
+        names = ["proxy", *(f"proxy {number}" for number in range(2, len(settings) + 1))]
         return {
             name: _Candidate(replace(scorer, proxy=proxy), tuned, error)
             for name, (tuned, proxy) in zip(names, settings, strict=True)

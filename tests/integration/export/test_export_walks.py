@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -128,7 +129,17 @@ def test_beams_are_as_wide_as_the_worst_users_need() -> None:
         return Agreement([width], {10: np.ones(100), 200: of_users}, float(width))
 
     assert narrowest(measure, 0.98, 2000).worst >= 0.94
+
+    def measure_all_but_one(width: int) -> Agreement:
+        of_users = np.ones(100)
+        of_users[0] = min(1.0, width / 1000)
+        return Agreement([width], {10: of_users}, float(width))
+
+    assert narrowest(measure_all_but_one, 0.98, 2000).least >= 0.84
     assert Agreement([1], {10: np.ones(4), 50: np.full(4, 0.97)}, 1.0).reaches(0.98) is False
+
+
+_META = cast(Any, SimpleNamespace(num_items=1000, hops_per_level=[1]))
 
 
 class _Surveys:
@@ -139,30 +150,36 @@ class _Surveys:
 
     def measure(self, scorer: Any, level_topn: Any) -> Agreement:
         walk = scorer.proxy
-        share = min(1.0, self._found[walk.survey] + 0.002 * walk.slack + 0.001 * walk.probes)
+        share = self._found[walk.survey] + 0.002 * walk.slack + 0.001 * walk.probes
+        share = min(1.0, share + 0.01 * (level_topn[0] > 10))
         scored = self._scored[walk.survey] + 100 * walk.slack + 80 * walk.probes
         return Agreement(list(level_topn), {10: np.full(16, share)}, scored)
 
-    def calibrated(self) -> tuple[list[tuple[int, float]], Exception | None]:
+    def calibrated(self) -> tuple[list[tuple[int, int, float]], Exception | None]:
         proxy = ProxyWalk(features="features", samples="samples", noise=0.01)
         scorer = Scorer(None, (), 1, proxy=proxy)
-        settings, error = calibrate_proxy(cast(Any, self), scorer, [10, 10], 0.98)
-        return [(walk.survey, walk.slack) for _, walk in settings], error
+        settings, error = calibrate_proxy(cast(Any, self), scorer, _META, [10, 10], 0.98)
+        return [(found.level_topn[0], walk.survey, walk.slack) for found, walk in settings], error
 
 
 def test_a_wider_survey_is_measured_where_it_scores_fewer_items() -> None:
     scored = {2: 384.0, 4: 380.0, 8: 300.0, 16: 300.0}
     reaches_at_once = dict.fromkeys(scored, 0.99)
-    assert _Surveys(reaches_at_once, scored).calibrated() == ([(2, 0.0)], None)
+    assert _Surveys(reaches_at_once, scored).calibrated() == ([(10, 2, 0.0)], None)
     wants_slack = {2: 0.97, 4: 0.977, 8: 0.981, 16: 0.982}  # with probes 4 scores more
-    assert _Surveys(wants_slack, scored).calibrated() == ([(4, 1.5), (8, 0.0)], None)
+    assert _Surveys(wants_slack, scored).calibrated() == ([(10, 4, 1.5), (10, 8, 0.0)], None)
 
 
 def test_out_of_reach_the_last_steps_of_slack_are_saved() -> None:
     short = {2: 0.90, 4: 0.91, 8: 0.92, 16: 0.96}
     settings, error = _Surveys(short, dict.fromkeys(short, 400.0)).calibrated()
-    assert settings == [(16, 0.0)]
-    assert "found that the widest survey reaches 0.967, less than 0.98" in str(error)
+    assert settings == [(20, 16, 0.0)]
+    assert "found that the widest survey reaches 0.977, less than 0.98" in str(error)
+
+
+def test_a_wider_beam_is_tried_where_the_widest_survey_falls_short() -> None:
+    short = {2: 0.90, 4: 0.91, 8: 0.92, 16: 0.966}
+    assert _Surveys(short, dict.fromkeys(short, 400.0)).calibrated() == ([(20, 16, 2.0)], None)
 
 
 def test_of_equal_times_the_walk_that_scores_fewer_items_is_taken() -> None:
