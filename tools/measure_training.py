@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from nann.training import ReferenceModel, TrainOptions, load_source
+from nann.training._features import ItemFeatures, UserFeatures, table_rows
 from nann.training._optimizer import RowwiseAdamW
 from nann.training._sampling import SequenceSampler
 from nann.training._step import TrainStep, tensors_of
@@ -33,7 +34,7 @@ def steps_of(items: int) -> tuple[dict[str, TrainStep], list[Any]]:
         sequence_length=50,
         seed=0,
     )
-    rows = {"item_ids": items + 1, "cate_ids": len(dataset.cate_ids) + 1}
+    rows = table_rows(dataset)
     steps = {}
     for name in ("all", "without the item table"):
         model = ReferenceModel.create(rows)
@@ -41,7 +42,8 @@ def steps_of(items: int) -> tuple[dict[str, TrainStep], list[Any]]:
             model.item_embedding.trainable = False
         optimizer = RowwiseAdamW(model.trainable_variables, weight_decay=1e-4, clip_norm=5.0)
         steps[name] = TrainStep(model, optimizer, options)
-    return steps, [tensors_of(dataset, sampler.batch(step)) for step in range(STEPS)]
+    users, item_side = UserFeatures(dataset, model.user_features), ItemFeatures(dataset, model)
+    return steps, [tensors_of(users, item_side, sampler.batch(step)) for step in range(STEPS)]
 
 
 def seconds(step: TrainStep, batches: list[Any]) -> float:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from nann.run import load_model
 from nann.training import Dataset, TrainOptions, embed, prepare_data, read_dataset, train
 from nann.training.metrics import mean_interval
-from nann.training.ranking import ItemScorer
+from nann.training.ranking import ItemScorer, states_before
 
 MODELS = ("two-tower", "mixture", "attention")
 CUTOFFS = (10, 50)
@@ -50,10 +50,9 @@ def trained_places(folder: Path, data: Path, model: str, seed: int) -> Places:
     dataset = read_dataset(data)
     train(data, folder, TrainOptions(seed=seed), model=model)
     embed(folder)
-    scorer = ItemScorer(load_model(folder), np.load(folder / "embeddings" / "item_embs.npy"))
-    test = dataset.split.test
-    histories = dataset.histories(test.users, test.cuts, scorer.sequence_length)
-    states = scorer.states(dataset.features(histories))
+    trained = load_model(folder)
+    scorer = ItemScorer(trained, np.load(folder / "embeddings" / "item_embs.npy"))
+    states = states_before(trained, dataset, dataset.split.test)
     everything = np.arange(dataset.num_items)
     places = places_of(dataset, lambda _: scorer.scores(next(states), everything))
     np.save(file, places)

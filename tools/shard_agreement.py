@@ -24,6 +24,7 @@ from nann.export import ExportOptions, Tuning, export_model, export_shards, shar
 from nann.run import load_model
 from nann.serving.client import NannClient, ShardedClient
 from nann.training import read_dataset
+from nann.training.ranking import states_before_last_event
 
 _SECONDS = 600
 _VERSION = "1"
@@ -47,9 +48,7 @@ def user_states(run: Path, users: int) -> np.ndarray[Any, Any]:
     dataset = read_dataset(run / json.loads((run / "run.json").read_text())["data"])
     model = load_model(run)
     chosen = np.sort(np.random.default_rng(0).permutation(dataset.num_users)[:users])
-    length = model.user_features["item_ids"].shape[0]
-    histories = dataset.histories(chosen, dataset.lengths[chosen] - 1, length)
-    return np.asarray(model.embed_user(dataset.features(histories))["comm_seq"])
+    return np.stack([state["comm_seq"] for state in states_before_last_event(model, dataset, chosen)])
 
 
 def best_items(client: NannClient, ids: Any, states: Any, k: int) -> list[set[int]]:

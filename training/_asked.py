@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from nann.errors import InvalidInputError
 from nann.export.agreement import score_every_item
@@ -16,6 +17,7 @@ from nann.export.loaded import LoadedModel
 from nann.export.manifest import describe_scorer, read_manifest
 from nann.run import load_model
 from nann.training._dataset import Dataset, IntArray
+from nann.training._features import UserFeatures
 from nann.training._splits import Examples
 from nann.training.ranking import states_before
 
@@ -67,26 +69,18 @@ class AskedExport:
     def __init__(self, model: LoadedModel, model_dir: Path, dataset: Dataset) -> None:
         manifest = read_manifest(model_dir)
         features = manifest["model"]["user_features"]
-        if set(features) != {"item_ids", "cate_ids"}:
-            raise InvalidInputError(
-                f"{model_dir}: expected the user features of the data set, item_ids and cate_ids, found "
-                f"{sorted(features)}. Measure this model with the signature score."
-            )
+        specs = {name: tf.TensorSpec(each["shape"], each["dtype"], name) for name, each in features.items()}
         self.scorer = describe_scorer(manifest)
         self._model = model
         self._dataset = dataset
-        self._length = int(features["item_ids"]["shape"][0])
-        # Row 0 stands for a missing event; requests send id 0 for it.
-        self._ids = {name: np.append(0, getattr(dataset, name)) for name in ("item_ids", "cate_ids")}
+        self._features = UserFeatures(dataset, specs)
 
     def search(self, user: int, cut: int, level_topn: Sequence[int]) -> Answer:
         """The answer for the user at this position of the data set, before event number `cut`."""
-        history = self._dataset.histories(np.array([user]), np.array([cut]), self._length)
-        features = self._dataset.features(history)
         inputs = {
-            **{name: self._ids[name][rows] for name, rows in features.items()},
+            **self._features.sent(Examples(np.array([user]), np.array([cut]))),
             "level_topn": np.array([level_topn], np.int32),
-            "exclude_ids": self._ids["item_ids"][self._dataset.before(user, cut)][np.newaxis],
+            "exclude_ids": self._dataset.item_ids[self._dataset.before(user, cut) - 1][np.newaxis],
         }
         started = time.perf_counter()
         outputs = self._model.run("retrieve_by_ids", inputs)

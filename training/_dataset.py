@@ -116,18 +116,15 @@ class Dataset:
         Returns:
           int32 [B, L], item rows.
         """
-        wanted = cuts[:, None] - length + np.arange(length)
-        places = self.row_splits[users][:, None] + np.maximum(wanted, 0)
-        rows: RowArray = np.where(wanted >= 0, self.events[places], np.int32(0))
+        places = self.places(users, cuts, length)
+        rows: RowArray = np.where(places >= 0, self.events[np.maximum(places, 0)], np.int32(0))
         return rows
 
-    def features(self, history: RowArray) -> dict[str, IntArray]:
-        """The model's user features for item rows `history` [B, L]: int64 [B, L] each."""
-        return {"item_ids": history.astype(np.int64), "cate_ids": self.item_cates[history]}
-
-    def item_features(self, rows: IntArray) -> dict[str, IntArray]:
-        """The model's item features for item rows [n]: int64 [n] each."""
-        return {"item_ids": rows, "cate_ids": self.item_cates[rows]}
+    def places(self, users: IntArray, cuts: IntArray, length: int) -> IntArray:
+        """int64 [B, L]: where the events of `histories` stand in `events`, -1 for missing ones."""
+        wanted = cuts[:, None] - length + np.arange(length)
+        places: IntArray = np.where(wanted >= 0, self.row_splits[users][:, None] + wanted, -1)
+        return places
 
     def event_at(self, users: IntArray, places: IntArray) -> RowArray:
         """int32 [B], the item row of event number `places` (from 0) of each of `users`."""

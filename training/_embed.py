@@ -25,9 +25,10 @@ from nann.run import (
     load_model,
 )
 from nann.training._dataset import Dataset
+from nann.training._features import ItemFeatures, UserFeatures, knows_features
 from nann.training._run import read_run_dataset
+from nann.training._splits import Examples
 from nann.training._work_folder import work_folder
-from nann.training.ranking import item_features
 
 _CHUNK_ROWS = 65_536
 # The work that a later extraction goes on with, and how far it is.
@@ -64,6 +65,7 @@ def embed(
     _check_options(dtype, chunk_rows)
     dataset = read_run_dataset(run_dir)
     model = guarded(load_model(run_dir), check_results=True)
+    features = ItemFeatures(dataset, model)
     embed_item = tf.function(model.embed_item, reduce_retracing=True, autograph=False)  # as an export traces
     count = dataset.num_items
     plan = _plan(run_dir, dataset, model, dtype=dtype, chunk_rows=chunk_rows)
@@ -71,14 +73,14 @@ def embed(
         files = _Files(work, model, count, dtype)
         for start in range(files.done, count, chunk_rows):
             rows = np.arange(start + 1, min(start + chunk_rows, count) + 1)
-            files.write(start, embed_item(item_features(dataset, rows)))
+            files.write(start, embed_item(features.of(rows)))
             if on_progress is not None:
                 on_progress("embed", files.done, count)
         files.publish(run_dir / EMBEDDINGS, dataset)
     if dataset.titles:
         write_json(run_dir / TITLES, {str(item): title for item, title in dataset.titles.items()})
-    if model.user_features.keys() == {"item_ids", "cate_ids"}:
-        _write_requests(run_dir, dataset, int(model.user_features["item_ids"].shape[0]))
+    if knows_features(dataset, model.user_features):
+        _write_requests(run_dir, dataset, UserFeatures(dataset, model.user_features))
     return {
         "items": count,
         "dim": int(model.embedding_dim),
@@ -173,7 +175,7 @@ class _Files:
             )
 
 
-def _write_requests(run_dir: Path, dataset: Dataset, length: int) -> None:
+def _write_requests(run_dir: Path, dataset: Dataset, features: UserFeatures) -> None:
     """The features, by ids, of users drawn at random, as they were before their validation event.
 
     `nann evaluate` asks for the test events: none of its requests is one that an export was tuned by.
@@ -182,8 +184,10 @@ def _write_requests(run_dir: Path, dataset: Dataset, length: int) -> None:
     chosen = np.sort(np.random.default_rng(0).permutation(len(held_out))[:_REQUESTS])
     if not len(chosen):
         return
-    features = dataset.features(dataset.histories(held_out.users[chosen], held_out.cuts[chosen], length))
-    ids = {"item_ids": np.append(0, dataset.item_ids), "cate_ids": np.append(0, dataset.cate_ids)}
-    arrays: dict[str, Any] = {name: ids[name][rows] for name, rows in features.items()}
+    # Strings, too, are loaded without pickle.
+    arrays: dict[str, Any] = {
+        name: values.astype(np.str_) if values.dtype == object else values
+        for name, values in features.sent(Examples(held_out.users[chosen], held_out.cuts[chosen])).items()
+    }
     with staged_file(run_dir / REQUESTS) as staged, staged.open("wb") as file:
         np.savez(file, **arrays)

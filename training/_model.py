@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -28,6 +28,7 @@ from nann.training.trained import TrainedModel
 
 # Transformer blocks of a model that is trained on sequences, as SASRec has them.
 _BLOCKS = 2
+_IDS = ("item_ids", "cate_ids")
 # Examples and shared items per step that the network is trained on.
 _NETWORK_EXAMPLES, _NETWORK_ITEMS = 128, 64
 
@@ -38,6 +39,7 @@ class ModelConfig:
 
     Attributes:
       items, categories: number of ids in each vocabulary (row 0, "missing", comes on top).
+      features: rows of the table of each further feature of items; embeddings are added to the category's.
       sequence_length: L, events of the user state.
       feature_dim: width of each of the two embeddings; E is twice that.
       tower: widths of the item tower's hidden layers; a last dense layer to `embedding_dim` follows.
@@ -51,6 +53,7 @@ class ModelConfig:
 
     items: int
     categories: int
+    features: Mapping[str, int] = field(default_factory=dict)
     sequence_length: int = 50
     feature_dim: int = 32
     tower: tuple[int, ...] = (128, 64)
@@ -130,6 +133,9 @@ class ReferenceModel(TrainedModel, keras.Model):
         width = 2 * config.feature_dim if config.blocks else config.feature_dim
         self.item_embedding = embedding(config.items + 1, width, "item_embedding")
         self.category_embedding = embedding(config.categories + 1, width, "category_embedding")
+        self.further_embeddings = {
+            name: embedding(rows, width, f"{name}_embedding") for name, rows in config.features.items()
+        }
         if config.blocks:
             self._create_causal(layers)
         else:
@@ -182,7 +188,9 @@ class ReferenceModel(TrainedModel, keras.Model):
 
         sizes: other fields of `ModelConfig`; `width` stands for the widths of states and item embeddings.
         """
-        known = {"items": rows["item_ids"] - 1, "categories": rows["cate_ids"] - 1}
+        known: dict[str, Any] = {"items": rows["item_ids"] - 1, "categories": rows["cate_ids"] - 1}
+        if further := {name: count for name, count in rows.items() if name not in _IDS}:
+            known["features"] = further
         if width := sizes.pop("width", None):
             known |= {"feature_dim": width // 2, "embedding_dim": width}
         return cls(ModelConfig.from_json({"blocks": _BLOCKS, **known, **sizes}), seed=seed)
@@ -190,14 +198,14 @@ class ReferenceModel(TrainedModel, keras.Model):
     @classmethod
     def sizes(cls) -> list[str]:
         """Names of the options of `create`."""
-        names = [field.name for field in fields(ModelConfig)]
-        return ["width", *(name for name in names if name not in ("items", "categories"))]
+        names = [each.name for each in fields(ModelConfig)]
+        return ["width", *(name for name in names if name not in ("items", "categories", "features"))]
 
     @property
     def user_features(self) -> Mapping[str, tf.TensorSpec]:
         """Per user: rows into the vocabularies, 0 = missing; int64 [L] each."""
         length = self.config.sequence_length
-        return {name: tf.TensorSpec([length], tf.int64, name) for name in ("item_ids", "cate_ids")}
+        return {name: tf.TensorSpec([length], tf.int64, name) for name in (*_IDS, *self.config.features)}
 
     @property
     def user_state(self) -> Mapping[str, tf.TensorSpec]:
@@ -326,12 +334,14 @@ class ReferenceModel(TrainedModel, keras.Model):
     def _embed(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         items = gathered(self.item_embedding, features["item_ids"])
         categories = gathered(self.category_embedding, features["cate_ids"])
+        for name, table in self.further_embeddings.items():
+            categories += gathered(table, features[name])
         return items + categories if self.config.blocks else tf.concat([items, categories], axis=-1)
 
     def _create_variables(self) -> None:
         rows = tf.zeros([1, self.config.sequence_length], tf.int64)
-        state = self.embed_user({"item_ids": rows, "cate_ids": rows})
-        items = self.embed_item({"item_ids": rows[0, :1], "cate_ids": rows[0, :1]})
+        state = self.embed_user(dict.fromkeys(self.user_features, rows))
+        items = self.embed_item(dict.fromkeys(self.user_features, rows[0, :1]))
         self.score({"comm_seq": state["comm_seq"][0]}, items)
         self.built = True
 

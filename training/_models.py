@@ -10,6 +10,7 @@ from typing import Any
 from nann.errors import InvalidInputError
 from nann.run.guard import own_code
 from nann.training._dataset import Dataset
+from nann.training._features import describe_columns, table_rows
 
 ATTENTION = "attention"
 SHIPPED: Mapping[str, str] = {
@@ -65,16 +66,19 @@ def choose_model(name: str, dataset: Dataset, sizes: Mapping[str, Any]) -> Chose
             f"{model_class!r}. Derive it from nann.training.TrainedModel."
         )
     _check_sizes(path, model_class, sizes)
-    return ChosenModel(path, model_class, {"rows": feature_rows(dataset), **sizes})
+    return ChosenModel(path, model_class, {**_tables(model_class, dataset), **sizes})
 
 
-def feature_rows(dataset: Dataset) -> dict[str, int]:
-    """Rows of each feature's embedding table: its ids, and row 0, "missing"."""
-    return {"item_ids": dataset.num_items + 1, "cate_ids": len(dataset.cate_ids) + 1}
+def _tables(model_class: Any, dataset: Dataset) -> dict[str, Any]:
+    """What `create` is given of the data set; its columns where it takes them."""
+    given: dict[str, Any] = {"rows": table_rows(dataset)}
+    if "columns" in model_class.sizes():
+        given["columns"] = describe_columns(dataset)
+    return given
 
 
 def _check_sizes(path: str, model_class: Any, sizes: Mapping[str, Any]) -> None:
-    known = model_class.sizes()
+    known = [name for name in model_class.sizes() if name != "columns"]
     for name in sizes:
         if name not in known:
             raise InvalidInputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from nann.errors import InvalidFileError
@@ -10,6 +11,7 @@ from nann.files import write_array
 from nann.run import RUN_FILE, VOCABULARY, read_run
 from nann.training._attributes import carry_attributes
 from nann.training._dataset import Dataset, read_dataset
+from nann.training._features import CATE_IDS, ITEM_IDS, vocabularies
 
 
 def relative_data_path(run_dir: Path, data_dir: Path) -> str:
@@ -34,12 +36,17 @@ def read_run_dataset(run_dir: Path) -> Dataset:
     return read_dataset(data_dir)
 
 
-def write_vocabulary(run_dir: Path, dataset: Dataset) -> None:
-    """Write `vocabulary/{feature}.npy`: int64, sorted; the row of an id is 1 + its position.
+def write_vocabulary(
+    run_dir: Path, dataset: Dataset, features: Collection[str] = (ITEM_IDS, CATE_IDS)
+) -> None:
+    """Write `vocabulary/{feature}.npy`: int64 or str, sorted; the row of an id is 1 + its position.
+
+    features: those of the model; of these the ones that are given as rows.
 
     The attributes of the data set's items come along.
     """
-    for feature, ids in (("item_ids", dataset.item_ids), ("cate_ids", dataset.cate_ids)):
-        write_array(run_dir / VOCABULARY / f"{feature}.npy", ids)
+    for feature, ids in vocabularies(dataset).items():
+        if feature in features:
+            write_array(run_dir / VOCABULARY / f"{feature}.npy", ids)
     if dataset.folder is not None:
         carry_attributes(dataset.folder, run_dir)

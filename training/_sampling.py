@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ class Batch:
     """One step's input: M examples that lie in R sequences.
 
     Attributes:
+      users: int64 [R], positions in `Dataset.user_ids`.
+      cuts: int64 [R], the number of the first event after each sequence; 0 where a sequence is padding.
       history: int32 [R, L], item rows, oldest first, padded at the front with 0.
       places: int32 [M], for each example the position of its newest event in the flattened `history`.
       targets: int32 [M], the item row that followed.
@@ -34,6 +37,8 @@ class Batch:
       negative_log_counts: float32 [S], the same of the negatives.
     """
 
+    users: IntArray
+    cuts: IntArray
     history: RowArray
     places: RowArray
     targets: RowArray
@@ -69,16 +74,12 @@ class NegativeSampler:
         drawn = np.searchsorted(self._cumulative, uniform, side="right")
         return np.minimum(drawn, self._items).astype(np.int32)
 
-    def batch(
-        self, step: int, *, history: RowArray, places: RowArray, targets: RowArray, weights: Floats
-    ) -> Batch:
+    def batch(self, step: int, *, targets: RowArray, **examples: Any) -> Batch:
         """These examples with the negatives of step number `step`."""
         negatives = self.draw(step)
         return Batch(
-            history=history,
-            places=places,
+            **examples,
             targets=targets,
-            weights=weights,
             negatives=negatives,
             target_log_counts=self._log_counts[targets],
             negative_log_counts=self._log_counts[negatives],
@@ -135,6 +136,8 @@ class BatchSampler:
         length = self._sequence_length
         return self._negatives.batch(
             step,
+            users=users,
+            cuts=cuts,
             history=self._dataset.histories(users, cuts, length),
             places=(np.arange(1, len(users) + 1) * length - 1).astype(np.int32),
             targets=self._dataset.event_at(users, cuts),
@@ -193,8 +196,8 @@ class SequenceSampler:
         inputs = np.minimum(lasts, self._length)
         length = min(self._length, _rounded_up(int(inputs.max()), _LENGTH_UNIT))
         rows, examples = _rounded_up(len(users), _ROW_UNIT), _rounded_up(int(counts.sum()), _EXAMPLE_UNIT)
-        history = np.zeros((rows, length), np.int32)
-        history[: len(users)] = self._dataset.histories(users, lasts, length)
+        padding = np.zeros(rows - len(users), np.int64)
+        of_rows = np.append(users, padding), np.append(lasts, padding)
         # Event number `lasts` is what the last position of a sequence predicts.
         sequence = np.repeat(np.arange(len(users)), counts)
         back = np.arange(len(sequence)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -203,7 +206,9 @@ class SequenceSampler:
         targets[: len(sequence)] = self._dataset.event_at(users[sequence], lasts[sequence] - back)
         return self._negatives.batch(
             step,
-            history=history,
+            users=of_rows[0],
+            cuts=of_rows[1],
+            history=self._dataset.histories(*of_rows, length),
             places=places,
             targets=targets,
             weights=(np.arange(examples) < len(sequence)).astype(np.float32),

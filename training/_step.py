@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nann.training._dataset import Dataset
+from nann.training._features import ItemFeatures, UserFeatures
 from nann.training._layers import next_seed
 from nann.training._losses import Loss, corrected, divergence, loss_of_examples
 from nann.training._optimizer import RowwiseAdamW
@@ -22,13 +22,14 @@ Tensors = Mapping[str, Any]
 _NOISE, _ADVERSARY = 10_000, 10_001
 
 
-def tensors_of(dataset: Dataset, batch: Batch) -> dict[str, Any]:
+def tensors_of(users: UserFeatures, item_side: ItemFeatures, batch: Batch) -> dict[str, Any]:
     """A batch as the step takes it: features of histories and items are looked up here, not in the graph."""
-    items = np.concatenate([batch.targets, batch.negatives]).astype(np.int64)
+    features = users.of(batch.users, batch.cuts, batch.history)
+    read = ("users", "cuts", "history")
     return {
-        "features": {name: tf.constant(v) for name, v in dataset.features(batch.history).items()},
-        "items": {name: tf.constant(v) for name, v in dataset.item_features(items).items()},
-        **{name: tf.constant(v) for name, v in vars(batch).items() if name != "history"},
+        "features": {name: tf.constant(values) for name, values in features.items()},
+        "items": item_side.of(np.concatenate([batch.targets, batch.negatives])),
+        **{name: tf.constant(v) for name, v in vars(batch).items() if name not in read},
     }
 
 

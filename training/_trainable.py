@@ -7,6 +7,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import tensorflow as tf
 
+from nann.run import item_features_of
+from nann.training._features import item_specs
+
 
 class Scored(NamedTuple):
     """Scores of some of a step's examples for their own item and some of the shared items.
@@ -107,14 +110,20 @@ def checkpointed(variables: Iterable[Any]) -> dict[str, tf.Variable]:
     return {f"{number}": value for number, value in enumerate(values_of(variables))}
 
 
-def built(model: Any) -> Any:
-    """`model`, after its functions were called once, so that it has all its variables."""
-    features = {
-        name: tf.zeros([1, *(1 if size is None else size for size in spec.shape)], spec.dtype)
-        for name, spec in model.user_features.items()
-    }
-    state = model.embed_user(features)
+def built(model: Any, rows: Iterable[str] = ()) -> Any:
+    """`model`, after its functions were called once, so that it has all its variables.
+
+    rows: the item features that it has tables for.
+    """
+
+    def zeros(specs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
+        return {
+            name: tf.zeros([1, *(1 if size is None else size for size in spec.shape)], spec.dtype)
+            for name, spec in specs.items()
+        }
+
+    state = model.embed_user(zeros(model.user_features))
     embs = tf.zeros([1, model.embedding_dim])
     model.score({name: tensor[0] for name, tensor in state.items()}, embs)
-    model.embed_item({name: tensor[0, :1] for name, tensor in features.items()})
+    model.embed_item(zeros(item_features_of(model) or item_specs(model.user_features, rows)))
     return model

@@ -14,10 +14,11 @@ import tensorflow as tf
 from nann.errors import InvalidInputError
 from nann.files import without_patterns
 from nann.progress import OnProgress, ignore_progress
-from nann.run import RUN_FILE, Run, read_run, write_run
+from nann.run import RUN_FILE, Run, item_features_of, read_run, write_run
 from nann.training._board import Board
 from nann.training._checkpoints import Checkpoints
 from nann.training._dataset import Dataset, read_dataset
+from nann.training._features import ItemFeatures, UserFeatures
 from nann.training._models import ATTENTION, ChosenModel, choose_model
 from nann.training._optimizer import RowwiseAdamW, learning_rate
 from nann.training._options import TrainOptions
@@ -75,9 +76,11 @@ def train(
     run = _described(run_dir, data_dir, dataset, options, chosen)
     if workers.is_chief:
         run = _open_run(run_dir, run)
-        write_vocabulary(run_dir, dataset)
     with without_patterns(run_dir) as folder, workers.together():
-        training = _Training(dataset, folder, run, options, chosen.create(options.seed), workers)
+        trained = chosen.create(options.seed)
+        if workers.is_chief:
+            write_vocabulary(run_dir, dataset, {*trained.user_features, *item_features_of(trained)})
+        training = _Training(dataset, folder, run, options, trained, workers)
         return training.run_to_end(on_progress or ignore_progress)
 
 
@@ -140,7 +143,9 @@ class _Training:
         self._run_dir = run_dir
         self._run = run
         self._options = options
-        self._sampler = _make_sampler(dataset, options, model)
+        self._users = UserFeatures(dataset, model.user_features)
+        self._items = ItemFeatures(dataset, model)
+        self._sampler = _make_sampler(dataset, options, model, self._users.length)
         self._workers = workers
         self._per_epoch = self._sampler.steps_per_epoch // workers.count
         if not self._per_epoch:
@@ -205,7 +210,7 @@ class _Training:
             epoch, place = divmod(step, self._per_epoch)
             mine = place * self._workers.count + self._workers.index
             number = epoch * self._sampler.steps_per_epoch + mine
-            return tensors_of(self._dataset, self._sampler.batch(number))
+            return tensors_of(self._users, self._items, self._sampler.batch(number))
 
         with ThreadPoolExecutor(1, "nann-batches") as maker:
             coming = maker.submit(make, first)
@@ -255,14 +260,16 @@ def _best(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return max(history, key=lambda entry: entry[BEST_BY])
 
 
-def _make_sampler(dataset: Dataset, options: TrainOptions, model: Any) -> BatchSampler | SequenceSampler:
+def _make_sampler(
+    dataset: Dataset, options: TrainOptions, model: Any, length: int
+) -> BatchSampler | SequenceSampler:
     kind = SequenceSampler if isinstance(model, Sequential) else BatchSampler
     sampler = kind(
         dataset,
         batch_size=options.batch_size,
         negatives=options.negatives,
         popularity_power=options.popularity_power,
-        sequence_length=int(model.user_features["item_ids"].shape[0]),
+        sequence_length=length,
         seed=options.seed,
     )
     if not sampler.examples:

@@ -19,7 +19,7 @@ class EventTowers(TrainedModel, keras.Model):
     The user's tower is a causal transformer over the embeddings of the items of the events; the item's
     embedding is the sum of its features' embeddings.
 
-    rows: rows of the embedding table of each feature, `item_ids` and `cate_ids`.
+    rows: rows of the embedding table of each feature of items: `item_ids`, `cate_ids`, columns of the data.
     """
 
     def __init__(

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from nann.errors import InvalidInputError
 from nann.training._dataset import Dataset
+from nann.training._features import ItemFeatures, UserFeatures
 from nann.training._trainable import embedded_items, score_each
-from nann.training.ranking import item_features
 
 # With 2,000 users the standard error of a recall of 0.2 is 0.009; that of the difference of two epochs,
 # on the same users, is less.
@@ -44,17 +44,18 @@ class SampledRecall:
         users, cuts = held_out.users[chosen], held_out.cuts[chosen]
         self._model = model
         self._dataset = dataset
+        self._features = UserFeatures(dataset, model.user_features)
+        self._item_features = ItemFeatures(dataset, model)
         self._rows = np.sort(rng.permutation(dataset.num_items)[:_ITEMS]) + 1
         self._targets = dataset.event_at(users, cuts)
         self._users, self._cuts = users, cuts
-        self._length = int(model.user_features["item_ids"].shape[0])
         self._items = tf.function(lambda features: embedded_items(model, features), reduce_retracing=True)
         self._better = tf.function(self._count_better, reduce_retracing=True, autograph=False)
 
     def measure(self) -> dict[str, Any]:
         """Measure the model as it is now: `validation_recall_at_{k}` and the number of items."""
-        shared = self._items(item_features(self._dataset, self._rows))
-        own = self._items(item_features(self._dataset, self._targets.astype(np.int64)))
+        shared = self._items(self._item_features.of(self._rows))
+        own = self._items(self._item_features.of(self._targets))
         at_once = max(1, _PAIRS_AT_ONCE // len(self._rows))
         better = np.concatenate(
             [
@@ -67,8 +68,7 @@ class SampledRecall:
 
     def _better_of(self, part: slice, own: tf.Tensor, shared: tf.Tensor) -> Any:
         users, cuts = self._users[part], self._cuts[part]
-        history = self._dataset.histories(users, cuts, self._length)
-        features = {name: tf.constant(v) for name, v in self._dataset.features(history).items()}
+        features = {name: tf.constant(v) for name, v in self._features.before(users, cuts).items()}
         # bool [users, items]: what a user has seen, and the target, which has a place of its own.
         left_out = np.stack(
             [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.training._dataset import Dataset, IntArray
+from nann.training._features import UserFeatures
 from nann.training._splits import Examples
 
 Scores = npt.NDArray[np.float32]
@@ -28,7 +29,6 @@ class ItemScorer:
 
     def __init__(self, model: Any, item_embs: npt.NDArray[Any]) -> None:
         self.item_embs = item_embs
-        self.sequence_length = int(model.user_features["item_ids"].shape[0])
         batch = {
             name: tf.TensorSpec([None, *spec.shape], spec.dtype, name)
             for name, spec in model.user_features.items()
@@ -37,8 +37,8 @@ class ItemScorer:
         self._embed = tf.function(model.embed_user, input_signature=[batch])
         self._score = tf.function(model.score, input_signature=[dict(model.user_state), items])
 
-    def states(self, features: dict[str, IntArray]) -> Iterator[dict[str, tf.Tensor]]:
-        """int64 [B, L] each -> one user's state after the other."""
+    def states(self, features: Mapping[str, npt.NDArray[Any]]) -> Iterator[dict[str, tf.Tensor]]:
+        """User features [B, ...] -> one user's state after the other."""
         count = len(next(iter(features.values())))
         for start in range(0, count, _USERS_AT_ONCE):
             part = {
@@ -62,15 +62,9 @@ class ItemScorer:
 def states_before(model: Any, dataset: Dataset, examples: Examples) -> Iterator[dict[str, tf.Tensor]]:
     """The state of the user of each example before the event that is to be found."""
     scorer = ItemScorer(model, np.empty((0, model.embedding_dim), np.float32))
-    histories = dataset.histories(examples.users, examples.cuts, scorer.sequence_length)
-    return scorer.states(dataset.features(histories))
+    return scorer.states(UserFeatures(dataset, model.user_features).before(examples.users, examples.cuts))
 
 
 def states_before_last_event(model: Any, dataset: Dataset, users: IntArray) -> Iterator[dict[str, tf.Tensor]]:
     """The state of each of `users`, positions in `dataset.user_ids`, before the user's last event."""
     return states_before(model, dataset, Examples(users, dataset.lengths[users] - 1))
-
-
-def item_features(dataset: Dataset, rows: IntArray) -> dict[str, tf.Tensor]:
-    """The model's item features, [n] each, of the items with `rows` (1-based) of `dataset`."""
-    return {name: tf.convert_to_tensor(values) for name, values in dataset.item_features(rows).items()}

@@ -13,6 +13,7 @@ from nann.errors import InvalidFileError
 from nann.files import without_patterns
 from nann.run import CHECKPOINTS, read_run
 from nann.training._checkpoints import CHECKPOINT_ERRORS, checkpoint_to_use
+from nann.training._served import served
 from nann.training._trainable import built, checkpointed
 
 
@@ -28,11 +29,13 @@ class TrainedModel:
         """A model with random weights.
 
         Args:
-          rows: for each integer feature, the rows of its embedding table: 1 + the size of its vocabulary.
+          rows: for each feature of items that is given as rows, those of its embedding table: 1 + the size
+            of its vocabulary.
           seed: of the weights.
-          sizes: options of the constructor.
+          sizes: options of the constructor. One called `columns` gets the columns of the data set: name ->
+            {"of": "user", "type": "string", "list": false, "rows": 12}.
         """
-        return built(cls(rows, seed=seed, **sizes))  # type: ignore[call-arg]
+        return built(cls(rows, seed=seed, **sizes), rows)  # type: ignore[call-arg]
 
     @classmethod
     def sizes(cls) -> list[str]:
@@ -41,14 +44,14 @@ class TrainedModel:
 
     @classmethod
     def from_run(cls, run_dir: Path) -> Any:
-        """The model of a run with the weights of its best epoch.
+        """The model of a run with the weights of its best epoch. Columns of strings are given as strings.
 
         Raises:
           InvalidFileError: `run_dir` holds no run, or no checkpoint of this model.
         """
         model = cls.create(**read_run(run_dir).model_config)
         restore(model, run_dir)
-        return model
+        return served(model, run_dir)
 
 
 def restore(model: Any, run_dir: Path) -> None:

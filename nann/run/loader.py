@@ -77,7 +77,9 @@ def _restored(model_class: Any, where: str, run_dir: Path) -> Any:
 def class_name(model: RetrievalModel) -> str:
     """The class of `model` as run.json names one: `module:Class`."""
     model = model.unguarded if isinstance(model, GuardedModel) else model
-    model_class = type(model._model if isinstance(model, _ModelOfRun) else model)
+    model = model._model if isinstance(model, _ModelOfRun) else model
+    # A trained model may be wrapped, too: what names the class is its own.
+    model_class = type(getattr(model, "wrapped_model", model))
     return f"{model_class.__module__}:{model_class.__qualname__}"
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from nann.export.manifest import read_manifest
 from support.command import run_json
+from support.schema_data import write_source
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "my_trained_model.py"
@@ -47,3 +49,25 @@ def test_a_model_is_trained_exported_and_evaluated(
     run_json("export", "--run", run, "--out", model_dir, "--walk", "adaptive")
     found = run_json("evaluate", "--run", run, "--model", model_dir, "--brute-force", "--k", "20")
     assert found["agreement"] > 0.9
+
+
+@pytest.mark.parametrize("model", ["support.schema_data:EveryColumn", "attention", "two-tower"])
+def test_a_model_is_trained_on_the_columns_of_a_schema(tmp_path: Path, model: str) -> None:
+    """Requests have ids and strings where training had rows."""
+    source, schema = write_source(tmp_path)
+    run, model_dir = tmp_path / "run", tmp_path / "models" / "nann" / "1"
+    run_json("data", "prepare", "--source", source, "--schema", schema, "--out", tmp_path / "data")
+    options = ["--epochs", "3", "--batch-size", "64", "--negatives", "50", "--learning-rate", "0.03"]
+    run_json("train", "--data", tmp_path / "data", "--out", run, "--model", model, *options)
+    run_json("embed", "--run", run)
+    run_json("index", "--run", run, "--m", "8")
+    run_json("export", "--run", run, "--out", model_dir, "--walk", "all")
+    found = run_json("evaluate", "--run", run, "--model", model_dir, "--brute-force", "--k", "10")
+    assert found["agreement"] == 1.0
+    # Users of a city like one brand of four: 30 items, of which 10 are shown.
+    assert found["recall_walk"] > 0.2
+    features = read_manifest(model_dir)["model"]["user_features"]
+    assert {name: each["dtype"] for name, each in features.items() if name in ("brand", "maker")} == {
+        "brand": "string",
+        "maker": "int64",
+    }

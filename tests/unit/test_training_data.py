@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from nann.errors import InvalidFileError, InvalidInputError, MissingDependencyError
 from nann.training import SyntheticOptions, load_source, prepare_data, read_dataset
+from nann.training._features import UserFeatures
 from nann.training._recbole import movielens_dataset
 
 # Users 7 and 9 have enough events; user 8 has not. Lines are not in time order.
@@ -60,7 +62,10 @@ def test_histories_are_the_last_events_before_the_cut_padded_at_the_front(
     histories = data.histories(np.array([0, 0, 1]), np.array([3, 1, 0]), 2)
 
     assert histories.tolist() == [[3, 1], [0, 2], [0, 0]]
-    assert data.features(histories)["cate_ids"].tolist() == [[3, 1], [0, 2], [0, 0]]
+    specs = {name: tf.TensorSpec([2], tf.int64) for name in ("item_ids", "cate_ids")}
+    features = UserFeatures(data, specs).before(np.array([0, 0, 1]), np.array([3, 1, 0]))
+    assert features["item_ids"].tolist() == histories.tolist()
+    assert features["cate_ids"].tolist() == [[3, 1], [0, 2], [0, 0]]
 
 
 def test_what_is_written_is_read_back(csv_file: Callable[[str], Path], tmp_path: Path) -> None:
