@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nann.training._mixture import MixtureOfLogits as MixtureOfLogits
     from nann.training._model import ModelConfig as ModelConfig
     from nann.training._model import ReferenceModel as ReferenceModel
+    from nann.training._networks import Networks as Networks
     from nann.training._options import TrainOptions as TrainOptions
     from nann.training._sweep import Sweep as Sweep
     from nann.training._sweep import SweepPoint as SweepPoint
@@ -48,6 +49,7 @@ __getattr__ = lazy_names(
         "nann.training._mixture": ("MixtureOfLogits",),
         "nann.training._model": ("ModelConfig", "ReferenceModel"),
         "nann.training._sweep": ("Sweep", "SweepPoint", "sweep"),
+        "nann.training._networks": ("Networks",),
         "nann.training._options": ("TrainOptions",),
         "nann.training._trainable": ("Scored", "Sequential"),
         "nann.training._trainer": ("train",),

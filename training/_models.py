@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from nann.errors import InvalidInputError
 from nann.run.guard import own_code
 from nann.training._dataset import Dataset
 from nann.training._features import describe_columns, table_rows
+from nann.training._networks import Networks, sizes_of
 
 ATTENTION = "attention"
 SHIPPED: Mapping[str, str] = {
@@ -19,6 +21,8 @@ SHIPPED: Mapping[str, str] = {
     "mixture": "nann.training:MixtureOfLogits",
 }
 """Name -> class, as run.json has it."""
+# The class of a model that a function makes of Keras networks.
+_NETWORKS = "nann.training:Networks"
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ def choose_model(name: str, dataset: Dataset, sizes: Mapping[str, Any]) -> Chose
     module_name, _, class_name = path.partition(":")
     if not class_name:
         raise InvalidInputError(
-            f"model: expected {', '.join(SHIPPED)} or module:Class, found {name!r}. Name one of these."
+            f"model: expected {', '.join(SHIPPED)}, module:Class or module:function, found {name!r}. Name "
+            f"one of these."
         )
     try:
         module = importlib.import_module(module_name)
@@ -59,28 +64,28 @@ def choose_model(name: str, dataset: Dataset, sizes: Mapping[str, Any]) -> Chose
             f"model: expected an importable module, found {module_name!r} ({error}). Install the "
             f"package that holds it, or put its folder on PYTHONPATH."
         ) from error
-    model_class = getattr(module, class_name, None)
-    if not hasattr(model_class, "create"):
+    found: Any = getattr(module, class_name, None)
+    if inspect.isfunction(found):
+        config = {"function": path, **_config(path, sizes_of(found), dataset, sizes)}
+        return ChosenModel(_NETWORKS, Networks, config)
+    if not hasattr(found, "create"):
         raise InvalidInputError(
-            f"model: expected a class with create(rows, *, seed, ...) in {module_name}, found {class_name} = "
-            f"{model_class!r}. Derive it from nann.training.TrainedModel."
+            f"model: expected a class with create(rows, *, seed, ...), or a function that returns "
+            f"nann.export.from_keras(...), in {module_name}, found {class_name} = {found!r}. Derive the "
+            f"class from nann.training.TrainedModel."
         )
-    _check_sizes(path, model_class, sizes)
-    return ChosenModel(path, model_class, {**_tables(model_class, dataset), **sizes})
+    return ChosenModel(path, found, _config(path, found.sizes(), dataset, sizes))
 
 
-def _tables(model_class: Any, dataset: Dataset) -> dict[str, Any]:
-    """What `create` is given of the data set; its columns where it takes them."""
+def _config(path: str, known: list[str], dataset: Dataset, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model is created with: tables for the data set, its columns where it takes them, and sizes."""
     given: dict[str, Any] = {"rows": table_rows(dataset)}
-    if "columns" in model_class.sizes():
+    if "columns" in known:
+        known.remove("columns")
         given["columns"] = describe_columns(dataset)
-    return given
-
-
-def _check_sizes(path: str, model_class: Any, sizes: Mapping[str, Any]) -> None:
-    known = [name for name in model_class.sizes() if name != "columns"]
     for name in sizes:
         if name not in known:
             raise InvalidInputError(
                 f"model {path}: expected sizes {', '.join(known) or 'none'}, found {name!r}."
             )
+    return {**given, **sizes}

@@ -14,7 +14,7 @@ from nann.training._losses import Loss, corrected, divergence, loss_of_examples
 from nann.training._optimizer import RowwiseAdamW
 from nann.training._options import TrainOptions
 from nann.training._sampling import Batch
-from nann.training._trainable import Scored, embedded_items, score_examples, values_of
+from nann.training._trainable import Scored, Sequential, embedded_items, score_examples, values_of
 from nann.training._workers import Workers
 
 Tensors = Mapping[str, Any]
@@ -55,7 +55,12 @@ class TrainStep:
         seed = tf.constant([self._options.seed, step], tf.int64)
         if self._traced is None:
             # Of open sizes from the start: each step has other numbers of sequences and examples.
-            specs = tf.nest.map_structure(_open, batch)
+            specs = {name: tf.nest.map_structure(_open, each) for name, each in batch.items()}
+            if not isinstance(self._model, Sequential):
+                specs["features"] = {
+                    name: tf.TensorSpec([None, *spec.shape], spec.dtype)
+                    for name, spec in self._model.user_features.items()
+                }
             signature = [specs, tf.TensorSpec([], tf.float32), tf.TensorSpec([2], tf.int64)]
             self._traced = tf.function(
                 lambda *inputs: self._workers.run(self._step, *inputs),
@@ -66,7 +71,7 @@ class TrainStep:
 
     def _step(self, batch: Tensors, rate: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            embs = embedded_items(self._model, batch["items"])
+            embs = embedded_items(self._model, batch["items"], training=True)
             loss = self._loss(batch, self._noisy(embs, seed), seed)
         gradients = self._workers.mean(tape.gradient(loss, self._variables))
         self._optimizer.apply(gradients, rate)

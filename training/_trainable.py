@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import tensorflow as tf
 
 from nann.run import item_features_of
 from nann.training._features import item_specs
+
+# Bytes of the pairs of user state and item of one step of a network over pairs, and the shared items that
+# each example is compared with at least.
+_PAIR_BYTES, _LEAST_SHARED = 2**28, 64
+# The number of the step's random stream that draws them; layers and the step itself have others.
+_PAIRS = 20_000
 
 
 class Scored(NamedTuple):
@@ -68,7 +76,52 @@ def score_examples(
     """`score_prefixes` of any model: one example per sequence, whose newest event is the last."""
     if isinstance(model, Sequential):
         return model.score_prefixes(features, places, own, shared, dropout=dropout, seed=seed)
+    if isinstance(model, ScoresPairs):
+        with model.training_mode():
+            return [_scored_pairs(model, model.embed_user(features), own, shared, seed)]
     return [Scored(score_each(model, model.embed_user(features), own, shared, training=True))]
+
+
+@runtime_checkable
+class ScoresPairs(Protocol):
+    """A model of networks over pairs of user and item, as ranking models are (`nann.export.from_keras`)."""
+
+    def embed_user(self, features: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+        """Features [B, ...] -> state [B, ...]."""
+
+    def training_mode(self) -> AbstractContextManager[None]:
+        """Within, dropout drops and batch norms learn."""
+
+    def score_pairs(self, user_state: Mapping[str, tf.Tensor], item_embs: tf.Tensor) -> tf.Tensor:
+        """State [B, ...] and item embeddings [B, D] of B pairs -> [B]."""
+
+
+def _scored_pairs(
+    model: ScoresPairs, state: Mapping[str, tf.Tensor], own: tf.Tensor, shared: tf.Tensor, seed: tf.Tensor
+) -> Scored:
+    """Scores of as many random examples and shared items as fit into `_PAIR_BYTES`."""
+    width = sum(int(np.prod(each.shape[1:])) for each in (*state.values(), own))
+    pairs = max(_PAIR_BYTES // (4 * width), _LEAST_SHARED)
+    examples = _some(tf.shape(own)[0], max(1, pairs // _LEAST_SHARED), seed, 0)
+    count = tf.shape(examples)[0]
+    chosen = _some(tf.shape(shared)[0], pairs // count - 1, seed, 1)
+    items = tf.concat(
+        [
+            tf.gather(own, examples)[:, tf.newaxis],
+            tf.repeat(tf.gather(shared, chosen)[tf.newaxis], count, axis=0),
+        ],
+        axis=1,
+    )
+    each = 1 + tf.shape(chosen)[0]
+    users = {name: tf.repeat(tf.gather(value, examples), each, axis=0) for name, value in state.items()}
+    scores = model.score_pairs(users, tf.reshape(items, [-1, own.shape[-1]]))
+    return Scored(tf.reshape(scores, [count, each]), examples, chosen)
+
+
+def _some(count: tf.Tensor, most: Any, seed: tf.Tensor, number: int) -> tf.Tensor:
+    """int32 [min(count, most)]: different numbers below `count`, in a random order."""
+    order = tf.random.stateless_uniform([count], seed + tf.constant([_PAIRS + number, 0], tf.int64))
+    return tf.argsort(order)[:most]
 
 
 def score_each(
@@ -86,12 +139,15 @@ def score_each(
         state, item = user
         return model.score(state, tf.concat([item[tf.newaxis], shared], axis=0))
 
+    if isinstance(model, ScoresPairs):  # whose pairs of all users at once would take gigabytes
+        return tf.map_fn(of_user, (dict(user_state), own), fn_output_signature=tf.float32)
     return tf.vectorized_map(of_user, (dict(user_state), own))
 
 
-def embedded_items(model: Any, features: Mapping[str, Any]) -> tf.Tensor:
+def embedded_items(model: Any, features: Mapping[str, Any], *, training: bool = False) -> tf.Tensor:
     """Item embeddings [n, D]; a model with item state also returns that, which training does not read."""
-    embedded = model.embed_item(features)
+    with model.training_mode() if training and isinstance(model, ScoresPairs) else nullcontext():
+        embedded = model.embed_item(features)
     return embedded[0] if isinstance(embedded, tuple) else embedded
 
 

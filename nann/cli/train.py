@@ -53,7 +53,7 @@ def _start_again(error: LostWorkerError) -> NoReturn:
     "--model",
     default="attention",
     show_default=True,
-    help="attention, two-tower, mixture, or MODULE:CLASS of your own (docs/training.md).",
+    help="attention, two-tower, mixture, or MODULE:CLASS or MODULE:FUNCTION of your own (docs/training.md).",
 )
 @click.option("--sequence-length", type=int, help="Model: events that it sees of a user.")
 @click.option("--width", type=int, help="Model: width of item embeddings and of the user's states.")

@@ -12,6 +12,7 @@ from nann.run.description import Run as Run
 from nann.run.description import read_run as read_run
 from nann.run.description import write_run as write_run
 from nann.run.guard import guarded as guarded
+from nann.run.keras_model import KerasModel as KerasModel
 from nann.run.keras_model import from_keras as from_keras
 from nann.run.keras_model import load_keras_files as load_keras_files
 from nann.run.loader import class_name as class_name

@@ -105,6 +105,7 @@ class KerasModel:
                 "from_keras: expected a user network or a scorer, found neither. Name one."
             )
         self._user, self._item, self._scorer = user, item, scorer
+        self._training = False
         self._inputs = None if scorer is None else _named_inputs(scorer, "scorer")
         self.user_features = {} if user is None else _features(user, user_features)
         self.user_state = self._state()
@@ -112,17 +113,40 @@ class KerasModel:
             self._check_vector()
         self.embedding_dim = self._width() if embedding_dim is None else embedding_dim
 
+    @property
+    def variables(self) -> list[Any]:
+        """Of all networks, each once: networks may share layers."""
+        return self._of_networks("variables")
+
+    @property
+    def trainable_variables(self) -> list[Any]:
+        """The same of those that are trained."""
+        return self._of_networks("trainable_variables")
+
+    def _of_networks(self, name: str) -> list[Any]:
+        networks = [each for each in (self._user, self._item, self._scorer) if each is not None]
+        return list({id(each): each for network in networks for each in getattr(network, name)}.values())
+
+    @contextmanager
+    def training_mode(self) -> Iterator[None]:
+        """Within, the networks run as in training: dropout drops, batch norms learn. Not for threads."""
+        self._training = True
+        try:
+            yield
+        finally:
+            self._training = False
+
     def embed_user(self, features: Tensors) -> Tensors:
         """Features [B, ...] -> state [B, ...]."""
         if self._user is None:
             raise InvalidInputError("embed_user: expected a user network, found none. Send the user's state.")
-        return self._state_of(_called(self._user, features))
+        return self._state_of(_called(self._user, features, training=self._training))
 
     def embed_item(self, features: Tensors) -> Any:
         """Features of n items -> [n, D]."""
         if self._item is None:
             raise InvalidInputError("embed_item: expected an item network, found none. Give from_keras one.")
-        return _called(self._item, features)
+        return _called(self._item, features, training=self._training)
 
     def score(self, user_state: Tensors, item_embs: Any) -> Any:
         """One user's state, repeated for each of n items [n, D] -> [n]."""
@@ -132,7 +156,15 @@ class KerasModel:
             return tf.linalg.matvec(item_embs, next(iter(user_state.values())))
         n = tf.shape(item_embs)[0]
         users = {name: tf.repeat(value[tf.newaxis], n, axis=0) for name, value in user_state.items()}
-        scores = _called(self._scorer, {**users, ITEM: item_embs})
+        return self.score_pairs(users, item_embs)
+
+    def score_pairs(self, user_state: Tensors, item_embs: Any) -> Any:
+        """State [B, ...] and item embeddings [B, D] of B pairs -> [B]."""
+        import tensorflow as tf
+
+        if self._scorer is None:
+            return tf.reduce_sum(next(iter(user_state.values())) * item_embs, axis=1)
+        scores = _called(self._scorer, {**user_state, ITEM: item_embs}, training=self._training)
         if not hasattr(scores, "shape"):
             return scores  # who calls this says what is wrong with it
         return scores[:, 0] if scores.shape.rank == 2 and scores.shape[1] == 1 else scores
@@ -294,16 +326,20 @@ def _features(user: Any, declared: Mapping[str, tf.TensorSpec] | None) -> dict[s
     return of_network if declared is None else dict(declared)
 
 
-def _called(network: Any, values: Tensors) -> Any:
-    """Call a network in inference mode with tensors by name, in the structure that it takes."""
+def _called(network: Any, values: Tensors, *, training: bool = False) -> Any:
+    """Call a network with tensors by name, in the structure that it takes."""
     import keras
 
     structure = _structure(network, "network")
-    if structure is None or isinstance(structure, Mapping):
-        return network(dict(values), training=False)
+    if structure is None:
+        return network(dict(values), training=training)
+    if isinstance(structure, Mapping):
+        # A data set may have more features of items than the network takes.
+        taken = {name: value for name, value in values.items() if name in structure}
+        return network(taken, training=training)
     if len(values) == len(_tensors(structure)) == 1:
-        return network(next(iter(values.values())), training=False)
-    return network(keras.tree.map_structure(lambda each: values[each.name], structure), training=False)
+        return network(next(iter(values.values())), training=training)
+    return network(keras.tree.map_structure(lambda each: values[each.name], structure), training=training)
 
 
 def _structure(network: Any, what: str) -> Any | None:

@@ -34,6 +34,7 @@ def test_the_document_shows_the_example() -> None:
         ("two-tower", ["--width", "16", "--blocks", "1"]),
         ("mixture", ["--width", "16", "--blocks", "1", "--parts", "2", "--set", "gate=8"]),
         ("my_trained_model:LastEvents", ["--set", "width=16", "--set", "length=20"]),
+        ("my_networks:din_like", ["--set", "width=16"]),
     ],
 )
 def test_a_model_is_trained_exported_and_evaluated(
