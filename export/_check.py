@@ -25,7 +25,7 @@ from nann.export.items import Items, items_of_model, read_items
 from nann.export.scorer import Scorer, choose_executor, freeze_scorer, split_scorer
 from nann.export.scorer.cost import microseconds_per_item
 from nann.ops import load_library
-from nann.run import RetrievalModel, item_state_of
+from nann.run import RetrievalModel, item_features_of, item_state_of
 
 _TILES = 64  # of a measurement: with tiles of 128 as many items as one request scores
 _REPEATS = 5
@@ -96,7 +96,16 @@ def _checked(run_dir: Path, options: ExportOptions, given: RetrievalModel | None
         for name, spec in model.user_features.items()
         if spec.dtype.is_integer and name not in vocabularies
     ]
-    return _report(model, chosen, frozen, sample, items, user_side, raw_integers, vocabularies)
+    rows = {} if user_side is None else user_side.raw_rows
+    found = row_warnings(
+        rows,
+        raw_integers,
+        vocabularies,
+        items.ids,
+        run_dir=run_dir,
+        features={*model.user_features, *item_features_of(model)},
+    )
+    return {"warnings": found, **_report(model, chosen, frozen, sample, items, user_side, raw_integers)}
 
 
 def _vocabularies(model: RetrievalModel, run_dir: Path) -> dict[str, npt.NDArray[np.int64]]:
@@ -114,7 +123,6 @@ def _report(
     items: Items,
     user_side: UserSide | None,
     raw_integers: list[str],
-    vocabularies: dict[str, npt.NDArray[np.int64]],
 ) -> dict[str, Any]:
     split = scorer.report
     assert split is not None
@@ -122,7 +130,6 @@ def _report(
     tables, rows = ({}, {}) if user_side is None else (user_side.tables, user_side.raw_rows)
     flops, width = split.flops_per_item, split.bytes_per_item
     return {
-        "warnings": row_warnings(rows, raw_integers, vocabularies, items.ids),
         "num_items": items.num_items,
         "user": {
             "features": {name: _spec(spec) for name, spec in model.user_features.items()},

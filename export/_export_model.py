@@ -37,7 +37,7 @@ from nann.export.scorer import Scorer, freeze_scorer, split_scorer
 from nann.files import staged_directory
 from nann.ops import load_library
 from nann.progress import OnProgress, ignore_progress
-from nann.run import RetrievalModel
+from nann.run import RetrievalModel, item_features_of
 
 
 def export_model(
@@ -140,7 +140,14 @@ def export_run(
         write_manifest(staged, content, partial(on_progress, "sum files"))
     summary = summarize(content)
     rows = {} if parts.user_side is None else parts.user_side.raw_rows
-    found = row_warnings(rows, summary["raw_integers"], parts.vocabularies, inputs.items.ids)
+    found = row_warnings(
+        rows,
+        summary["raw_integers"],
+        parts.vocabularies,
+        inputs.items.ids,
+        run_dir=run_dir,
+        features={*model.model.user_features, *item_features_of(model.model)},
+    )
     return {"model": str(out_dir), **summary, "raw_rows": rows, "warnings": found, "verified": verified}
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from nann.run import VOCABULARY
 
 # Operations whose result has the values of their first input, or is as far from them as ids are from rows.
 _OF_FIRST = {
@@ -40,11 +43,35 @@ def row_warnings(
     raw_integers: Sequence[str],
     vocabularies: Mapping[str, npt.NDArray[np.int64]],
     ids: npt.NDArray[np.int64],
+    *,
+    run_dir: Path,
+    features: Collection[str],
 ) -> list[str]:
-    """What an export says of features whose rows may be another item's. ids: int64 [N] of the items."""
+    """What an export says of features whose rows may be another item's.
+
+    ids:      int64 [N] of the items.
+    features: of users and of items.
+    """
     return [
         *raw_id_warnings(rows, raw_integers, ids),
         *short_vocabulary_warnings(rows, vocabularies, ids),
+        *(misnamed_vocabulary_warnings(run_dir, features, raw_integers) if raw_integers else ()),
+    ]
+
+
+def misnamed_vocabulary_warnings(
+    run_dir: Path, features: Collection[str], raw_integers: Sequence[str]
+) -> list[str]:
+    """A sentence on each vocabulary of no feature: its name may be misspelled.
+
+    raw_integers: features that have none.
+    """
+    known, lacking = ", ".join(sorted(features)), ", ".join(raw_integers)
+    return [
+        f"RUN/vocabulary/{path.name} is named after no feature of the model ({known}). Without a vocabulary are: "
+        f"{lacking}. Give the file the feature's name, or delete it."
+        for path in sorted((run_dir / VOCABULARY).glob("*.npy"))
+        if path.stem not in features
     ]
 
 

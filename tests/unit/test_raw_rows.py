@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from nann.export._raw_rows import raw_id_warnings, short_vocabulary_warnings
+from nann.export._raw_rows import misnamed_vocabulary_warnings, raw_id_warnings, short_vocabulary_warnings
 from nann.export._user_side import rewrite_user_side
 
 R, E = 50, 4
@@ -130,3 +131,15 @@ def test_a_vocabulary_with_fewer_ids_than_its_table_has_rows(vocabulary: Any, si
     assert all(
         "29 ids, which are rows 1 to 29 of table (31 rows). It lacks 1 of 30" in each for each in found
     )
+
+
+def test_a_vocabulary_of_a_misspelled_name_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "vocabulary"
+    folder.mkdir()
+    for name in ("item_ids", "cat_ids"):
+        np.save(folder / f"{name}.npy", np.arange(3))
+    (text,) = misnamed_vocabulary_warnings(tmp_path, {"item_ids", "cate_ids"}, ["cate_ids"])
+    assert text.startswith(
+        "RUN/vocabulary/cat_ids.npy is named after no feature of the model (cate_ids, item_ids)"
+    )
+    assert "cate_ids has no vocabulary" in text
