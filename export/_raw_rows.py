@@ -68,8 +68,8 @@ def misnamed_vocabulary_warnings(
     """
     known, lacking = ", ".join(sorted(features)), ", ".join(raw_integers)
     return [
-        f"RUN/vocabulary/{path.name} is named after no feature of the model ({known}). Without a vocabulary are: "
-        f"{lacking}. Give the file the feature's name, or delete it."
+        f"RUN/vocabulary/{path.name} is named after no feature of the model ({known}). Without a vocabulary "
+        f"are: {lacking}. Give the file the feature's name, or delete it."
         for path in sorted((run_dir / VOCABULARY).glob("*.npy"))
         if path.stem not in features
     ]
