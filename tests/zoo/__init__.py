@@ -106,9 +106,12 @@ def factory_of(name: str) -> Factory:
     return Factory(handed.class_of(name)) if handed.is_handed(name) else ZOO[name]
 
 
-def write_run(name: str, run_dir: Path) -> Any:
-    """Write the RUN of a member, without an index; returns the model whose weights it holds."""
-    model = factory_of(name)()
+def write_run(name: str, run_dir: Path, model: Any = None) -> Any:
+    """Write the RUN of a member, without an index; returns the model whose weights it holds.
+
+    model: the member; None makes one.
+    """
+    model = factory_of(name)() if model is None else model
     for folder in ("embeddings", "vocabulary"):
         (run_dir / folder).mkdir(parents=True, exist_ok=True)
     model.save(run_dir)

@@ -1,16 +1,18 @@
 """What the adaptive and the proxy walk find of the members of the zoo, as `nann export` measures it.
 
-    ZOO_ITEMS=20000 PYTHONPATH=tests .venv/bin/python -m zoo.walks build/zoo [NAME ...]
+    ZOO_ITEMS=20000 PYTHONPATH=tests .venv/bin/python -m zoo.walks [--trained] build/zoo [NAME ...]
 
-Each member is exported without options, for made-up users. A Markdown row has, for both walks, the agreement
-with scoring every item of users that the walk was not tuned on (the least mean over k = 10, 50, 200; of the
-worst 5 % of users), whether the export said that it falls short of the target, and the items scored.
+Each member is exported without options, for made-up users; with --trained those that can be are trained for a
+minute before (zoo.trained), and exported for users like those of the training. A Markdown row has, for both
+walks, the agreement with scoring every item of users that the walk was not tuned on (the least mean over
+k = 10, 50, 200; of the worst 5 % of users), whether the export said that it falls short of the target, and
+the items scored.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,20 @@ from nann.export import ExportOptions, build_index, export_model
 from nann.export.manifest import read_manifest
 from zoo import ZOO, write_run
 from zoo.base import N
+from zoo.trained import can_be_trained, train, write_requests
 
 _WALKS = ("adaptive", "proxy")
 
 
-def calibration_of(name: str, folder: Path) -> dict[str, Any]:
+def calibration_of(name: str, folder: Path, *, is_trained: bool) -> dict[str, Any]:
     """Export the member `name` in `folder`, which is deleted afterwards: its calibration."""
     keras.backend.clear_session()
-    write_run(name, folder / "run")
+    model = ZOO[name]()
+    if is_trained:
+        train(model)
+    write_run(name, folder / "run", model)
+    if is_trained:
+        write_requests(model, folder / "run")
     build_index(folder / "run")
     export_model(folder / "run", folder / "models/1", ExportOptions())
     calibration: dict[str, Any] = read_manifest(folder / "models/1")["scorer"]["calibration"]
@@ -53,11 +61,20 @@ def row_of(name: str, calibration: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    folder, *names = sys.argv[1:]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--trained", action="store_true")
+    options = parser.parse_args()
     columns = [f"{N:,} items", "adaptive", "items scored", "proxy", "items scored", "chosen"]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    for name in names or ZOO:
-        print(row_of(name, calibration_of(name, Path(folder) / name)), flush=True)
+    for name in options.names or ZOO:
+        if options.trained and not can_be_trained(ZOO[name]()):
+            continue
+        found = calibration_of(name, options.folder / name, is_trained=options.trained)
+        print(row_of(name, found), flush=True)
 
 
 if __name__ == "__main__":
