@@ -14,8 +14,9 @@ from zoo.base import ITEM_IDS, Arrays, N, Ranker
 
 Rows = npt.NDArray[np.int64]
 
-# Half the items of a data set this small are seen some ten times; losses have stopped falling fast by then.
-STEPS, USERS, CANDIDATES = 1200, 64, 32
+# An item is among the candidates of a step some 120 times; losses have stopped falling fast by then.
+STEPS = max(400, 3 * N // 50)
+USERS, CANDIDATES = 64, 32
 # Users that an export may choose and measure its walks by.
 REQUESTS = 1024
 # Items per planted cluster. The next event stays in the cluster, follows to the next one, or is any item.
