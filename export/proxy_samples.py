@@ -14,9 +14,11 @@ from nann.export.items import CHUNK_ROWS
 FEATURES, SAMPLES = "proxy_features", "proxy_samples"
 # One batch of the walk; with the tops of the clusters enough for a fit that finds its way.
 ANCHORS = 48
-# So many regions of the corpus are looked at, whatever the first fit says of them, by so many items of each.
-# More of these gain nothing.
-CLUSTERS, MEMBERS = 48, 16
+# So many regions of the corpus are looked at, whatever the first fit says of them; more gain nothing.
+CLUSTERS = 48
+# Members of each, at least and at most, and items of the corpus for each of them. Of 100,000 items 16 do as
+# well as 64. Of a million, 64 find regions without which a user gets 0.89 of the best 200 (docs/quality.md).
+_ITEMS_PER_MEMBER, _LEAST_MEMBERS, _MOST_MEMBERS = 15_000, 16, 64
 # faiss warns below 39.
 _TRAINING_POINTS_PER_CLUSTER = 256
 
@@ -24,7 +26,7 @@ _TRAINING_POINTS_PER_CLUSTER = 256
 def proxy_samples(embs: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """The table of samples, int64: group x N + position, ascending.
 
-    Group 0 are `ANCHORS` random items, and each other group is `MEMBERS` of a cluster of `embs` [N, D].
+    Group 0 are `ANCHORS` random items, and each other group is some items of a cluster of `embs` [N, D].
 
     Example:
       >>> proxy_samples(np.zeros([3, 8], np.float32))[:3]
@@ -34,7 +36,8 @@ def proxy_samples(embs: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     groups = [random.choice(len(embs), min(ANCHORS, len(embs)), replace=False)]
     cluster = _clusters(embs, random)
     shuffled = random.permutation(len(embs))
-    groups += [shuffled[cluster[shuffled] == number][:MEMBERS] for number in range(CLUSTERS)]
+    members = min(max(len(embs) // _ITEMS_PER_MEMBER, _LEAST_MEMBERS), _MOST_MEMBERS)
+    groups += [shuffled[cluster[shuffled] == number][:members] for number in range(CLUSTERS)]
     return np.concatenate([group * len(embs) + np.sort(rows) for group, rows in enumerate(groups)])
 
 

@@ -117,7 +117,7 @@ class State:
             if position >= self.base.num_items:
                 return np.zeros(0, np.int32)
             lists = self.base.graph.levels[level]
-            return lists.values[lists.row_splits[position] : lists.row_splits[position + 1]]
+            return lists.neighbors(position)
         segment = self.segments[number]
         splits = segment.column(f"links/{level}/row_splits", "<i8")
         values: npt.NDArray[np.int32] = segment.column(f"links/{level}/values", "<i4")

@@ -24,7 +24,7 @@ class ProxyWalk:
               still scored.
     batch:    items that are scored at once.
     probes:   whether searches without a filter go on longer, and score items far from all that were scored,
-              as those with a filter do.
+              as those with a filter do; all surveys then start from all samples.
 
     Example:
       >>> ProxyWalk(features="proxy_features", samples="proxy_samples", noise=0.01).batch

@@ -38,13 +38,16 @@ class Level:
 
     Example:
       >>> level = read_index("RUN/index").levels[0]
-      >>> neighbors_of_3 = level.values[level.row_splits[3] : level.row_splits[4]]
-      >>> bool((neighbors_of_3 < 500).all())
+      >>> bool((level.neighbors(3) < 500).all())
       True
     """
 
     values: npt.NDArray[np.int32]
     row_splits: npt.NDArray[np.int64]
+
+    def neighbors(self, node: int) -> npt.NDArray[np.int32]:
+        """The list of one node, int32 [degree]."""
+        return self.values[self.row_splits[node] : self.row_splits[node + 1]]
 
 
 def with_links(level: Level, sources: npt.NDArray[np.int32], targets: npt.NDArray[np.int32]) -> Level:

@@ -187,7 +187,7 @@ def answer(
 
 def _neighbors(level: Level, nodes: Positions) -> Positions:
     """The neighbours of all of `nodes`, each once, ascending."""
-    lists = [level.values[level.row_splits[node] : level.row_splits[node + 1]] for node in nodes]
+    lists = [level.neighbors(node) for node in nodes]
     return np.unique(np.concatenate(lists)) if lists else np.zeros(0, np.int32)
 
 

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from nann.export.index.cholesky import Doubles, solve
 from nann.export.index.files import GraphIndex, Level
 from nann.export.index.oracle import (
-    Positions,
     ScoreFn,
     Scores,
     adaptive_search,
@@ -97,8 +96,9 @@ def proxy_search(
     selected = None if count == graph.meta.num_items else selected
     groups, positions = np.divmod(proxy.samples, proxy.base_items or graph.meta.num_items)
     anchors, *clusters = [positions[groups == group] for group in range(groups[-1] + 1)]
+    starts = positions.tolist() if proxy.walk.probes else []
     walk = _Walk(
-        graph, item_ids, score_fn, proxy.walk, proxy.features, width, keep, selected, count, filtering
+        graph, item_ids, score_fn, proxy.walk, proxy.features, width, keep, selected, count, filtering, starts
     )
     if not walk.score_anchors(anchors.tolist()):
         walked = functools.partial(adaptive_search, expand=expand) if expand else beam_search
@@ -128,6 +128,7 @@ class _Walk:
     selected: npt.NDArray[np.bool_] | None
     count: int | None
     filtering: bool
+    samples: list[int]  # where the survey starts, too
     scored: list[int] = field(default_factory=list)
     scores: Scores = field(default_factory=lambda: np.zeros(0, np.float32))
     mean: float = 0.0
@@ -159,9 +160,8 @@ class _Walk:
         while sums.shape[1] > 1:
             half = sums.shape[1] // 2
             sums = sums[:, :half] + sums[:, half:]
-        found = sums[:, 0] + self.weights[0]
-        guesses: Scores = np.where(np.isnan(found), np.float32(-np.inf), found)
-        return guesses
+        found: Scores = sums[:, 0] + self.weights[0]
+        return np.where(np.isnan(found), np.float32(-np.inf), found)
 
     def fit(self, positions: Sequence[int], scores: Scores) -> None:
         """Add observations, those of finite scores, and solve for the weights."""
@@ -249,9 +249,10 @@ class _Walk:
         """An adaptive walk by the guess alone. Returns the best that it met."""
         level, wanted, size = self.graph.levels[0], self.candidates_wanted, self.widest_survey
         width = wanted
-        seen = dict.fromkeys(self.scored)
-        pool = self.best(self.scored, self.guesses(self.scored), size)
-        values = dict(zip(self.scored, self.guesses(self.scored), strict=True))
+        starts = list(dict.fromkeys([*self.scored, *self.samples]))
+        seen = dict.fromkeys(starts)
+        values = dict(zip(starts, self.guesses(starts), strict=True))
+        pool = self.best(starts, np.array(list(values.values())), size)
         expanded: set[int] = set()
         while True:
             candidates = [p for p in pool[:width] if p not in expanded][:SURVEY_EXPAND]
@@ -263,7 +264,7 @@ class _Walk:
                     return pool
                 continue
             expanded.update(candidates)
-            new = [int(v) for u in candidates for v in _neighbors(level, u)]
+            new = [int(v) for u in candidates for v in level.neighbors(u)]
             new = [v for v in dict.fromkeys(new) if v not in seen]
             if not new:
                 continue
@@ -291,7 +292,7 @@ class _Walk:
         """Step 5: score the best by the guess that are not near what was scored."""
 
         def around(p: int) -> set[int]:
-            return {p, *_neighbors(self.graph.levels[0], p).tolist()}
+            return {p, *self.graph.levels[0].neighbors(p).tolist()}
 
         marked = {v for p in self.scored for v in around(p)}
         for _ in range(PROBE_ROUNDS):
@@ -377,10 +378,10 @@ class _Walk:
     def _reached(self, level: Level, u: int) -> list[int]:
         """Neighbours of u; in place of one that is not selected, its selected neighbours."""
         if self.selected is None:
-            return [int(v) for v in _neighbors(level, u)]
+            return [int(v) for v in level.neighbors(u)]
         reached: list[int] = []
-        for v in _neighbors(level, u):
-            beyond = [v] if self.selected[v] else _neighbors(level, v)
+        for v in level.neighbors(u):
+            beyond = [v] if self.selected[v] else level.neighbors(v)
             reached += [int(w) for w in beyond if self.selected[w]]
         return reached
 
@@ -394,7 +395,3 @@ class _Walk:
         refined = np.array([guess[v] for v in pending], np.float64) + RESIDUAL_SHARE * sums / counts
         values: Doubles = np.where(np.isnan(refined), -np.inf, refined)
         return values
-
-
-def _neighbors(level: Level, node: int) -> Positions:
-    return level.values[level.row_splits[node] : level.row_splits[node + 1]]

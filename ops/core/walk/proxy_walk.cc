@@ -206,6 +206,8 @@ void ProxyWalk::Survey() {
   std::vector<int32_t>& fresh = left_;
   fresh.clear();
   for (const Candidate& candidate : scored_) fresh.push_back(candidate.position);
+  // Of a million items the walk from what was scored never meets some regions that a user likes.
+  if (options_.probes) AppendSamples(&fresh);
   const int64_t width = CandidatesWanted();
   pool_.Reset(WidestSurvey(width), graph_->item_ids());
   pool_.BeginLevel(width);
@@ -219,6 +221,13 @@ void ProxyWalk::Survey() {
       visited_.InsertAll(level.NeighborsOf(candidate.position), &fresh);
     }
     MergeGuesses(fresh);
+  }
+}
+
+void ProxyWalk::AppendSamples(std::vector<int32_t>* positions) {
+  for (int64_t sample : options_.samples) {
+    const auto position = static_cast<int32_t>(sample % graph_->num_base_items());
+    if (visited_.Insert(position)) positions->push_back(position);
   }
 }
 

@@ -29,7 +29,8 @@ struct ProxyOptions {
   int64_t survey = 1;  // Width of the survey, as a multiple of the gated walk's; at least 1.
   double slack = 0;    // Of GatedWalk.
   int64_t batch = 1;   // Items that are scored at once, at least 1.
-  // Whether searches without a filter have the longer rounds and the probes of those with one.
+  // Whether the survey starts from all samples too, and searches without a filter have the longer rounds and
+  // the probes of those with one.
   bool probes = false;
 };
 
@@ -40,7 +41,8 @@ absl::Status CheckProxyOptions(const ProxyOptions& options, int32_t num_items);
 //   1. The anchors are scored, their scores standardized and fitted. When they say nothing, the walk gives
 //      up: one is not finite, or all are equal.
 //   2. The best item of each cluster, by the guess, is scored, so that no region is overlooked.
-//   3. The survey walks level 0 by the guess alone. The best that it meets become candidates.
+//   3. The survey walks level 0 by the guess alone, from what is scored and, with `probes`, from all samples.
+//      The best that it meets become candidates.
 //   Where few items are selected, or the survey meets too few of them, a scan guesses for each in its place.
 //   4. In rounds the best candidates are scored and the guess is fitted again, while this finds results.
 //   5. With a filter, or `probes`, the best candidates that are not near a scored item are scored: a region
@@ -100,6 +102,8 @@ class ProxyWalk {
   int64_t CandidatesKept() const;
   // Sets pool_ to the best items that the survey meets.
   void Survey();
+  // Appends the samples that are not visited yet, and marks them.
+  void AppendSamples(std::vector<int32_t>* positions);
   // With a selector: whether to guess for every selected item costs less than to meet enough of them in the
   // survey.
   bool ScanCostsLess() const;
