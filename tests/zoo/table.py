@@ -56,13 +56,16 @@ _SPEED = """
 Nanoseconds for an item of a request of {items:,} items, by one thread: the same export run by TensorFlow's
 kernels and by the native executor, in turns; medians of {rounds} rounds. The ratio is that of one round: its
 median and its range. Both run the split scorer; FLOPs are those that are left for an item.
-{largest}
+{largest} The limit
+is the ratio at that peak: no executor whose time is FLOPs alone can be so many times as fast as TensorFlow.
 
-| model | FLOPs | TensorFlow, ns | native, ns | ratio | GFLOP/s |
-|---|---|---|---|---|---|
+| model | FLOPs | TensorFlow, ns | native, ns | ratio | GFLOP/s | limit |
+|---|---|---|---|---|---|---|
 """
 # Of one core of the machine of docs/performance.md, in float32, operands in its cache (docs/notes/speed.md).
 _PEAK_GFLOPS = 109
+# A limit from which on it is none: other things take the time.
+_FAR = 10.0
 
 _ODD = """
 ## Odd models, and what their authors read
@@ -112,11 +115,17 @@ def speed_section(speeds: Sequence[Mapping[str, Any]]) -> str:
 def _speed(line: Mapping[str, Any]) -> str:
     cells = [f"`{line['name']}`", f"{line['flops']:,}", f"{line['tensorflow']:,.0f}"]
     if line["native"] is None:
-        cells += ["", "", ""]
+        cells += ["", "", "", ""]
     else:
         spread = f"{line['ratio']:.1f} ({line['least_ratio']:.1f} to {line['largest_ratio']:.1f})"
-        cells += [f"{line['native']:,.0f}", spread, f"{line['flops'] / line['native']:.0f}"]
+        cells += [f"{line['native']:,.0f}", spread, f"{line['flops'] / line['native']:.0f}", _limit(line)]
     return f"| {' | '.join(cells)} |\n"
+
+
+def _limit(line: Mapping[str, Any]) -> str:
+    """How many times as fast as TensorFlow the products alone would be at the processor's peak."""
+    limit = line["tensorflow"] * _PEAK_GFLOPS / line["flops"]
+    return f"{limit:.1f}" if limit < _FAR else "far"
 
 
 def _answer(line: Mapping[str, Any]) -> str:
