@@ -45,13 +45,13 @@ def table_rows(dataset: Dataset) -> dict[str, int]:
         and column.vocabulary is not None
         and len(column.vocabulary) <= _MOST_DISTINCT * dataset.num_items
     }
-    return {ITEM_IDS: dataset.num_items + 1, CATE_IDS: len(dataset.cate_ids) + 1, **further}
+    return {**further, ITEM_IDS: dataset.num_items + 1, CATE_IDS: len(dataset.cate_ids) + 1}
 
 
 def vocabularies(dataset: Dataset) -> dict[str, Array]:
     """Of each feature that is given as rows, int64 or str: row r > 0 stands for element r - 1."""
     further = {name: each.vocabulary for name, each in dataset.columns.items() if each.vocabulary is not None}
-    return {ITEM_IDS: dataset.item_ids, CATE_IDS: dataset.cate_ids, **further}
+    return {**further, ITEM_IDS: dataset.item_ids, CATE_IDS: dataset.cate_ids}
 
 
 def describe_columns(dataset: Dataset) -> dict[str, dict[str, Any]]:
@@ -117,10 +117,11 @@ class UserFeatures:
 
     def __init__(self, dataset: Dataset, specs: Mapping[str, tf.TensorSpec]) -> None:
         self._dataset = dataset
-        if ITEM_IDS not in specs:
+        if not _has_history(specs):
+            found = ", ".join(f"{name} {spec.shape.as_list()}" for name, spec in specs.items()) or "none"
             raise InvalidInputError(
-                f"user_features: expected {ITEM_IDS}, the items of the user's events, found "
-                f"{', '.join(specs) or 'none'}. Declare it."
+                f"user_features: expected {ITEM_IDS} of a fixed shape [L], the items of the user's events, "
+                f"found {found}. Declare it."
             )
         self.length = int(specs[ITEM_IDS].shape[0])
         self._features = {
@@ -168,10 +169,13 @@ class ItemFeatures:
 
 
 def knows_features(dataset: Dataset, specs: Mapping[str, tf.TensorSpec]) -> bool:
-    """Whether the data set has all of these user features."""
-    return ITEM_IDS in specs and all(
-        name in (ITEM_IDS, CATE_IDS) or name in dataset.columns for name in specs
-    )
+    """Whether the data set has all of these user features, and histories are of a fixed length."""
+    known = {ITEM_IDS, CATE_IDS, *dataset.columns}
+    return _has_history(specs) and known >= specs.keys()
+
+
+def _has_history(specs: Mapping[str, tf.TensorSpec]) -> bool:
+    return ITEM_IDS in specs and specs[ITEM_IDS].shape.rank == 1 and specs[ITEM_IDS].shape[0] is not None
 
 
 def item_specs(user_features: Mapping[str, tf.TensorSpec], rows: Iterable[str]) -> dict[str, tf.TensorSpec]:

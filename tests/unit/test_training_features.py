@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from nann.errors import InvalidInputError
 from nann.training import Dataset, PrepareOptions, prepare_data
-from nann.training._features import ItemFeatures, UserFeatures, describe_columns, table_rows
+from nann.training._features import ItemFeatures, UserFeatures, describe_columns, knows_features, table_rows
 from nann.training._splits import Examples
 from support.schema_data import EveryColumn, write_source
 
@@ -96,5 +96,17 @@ def test_columns_of_users_are_no_features_of_items(data: Dataset, tmp_path: Path
 
     with pytest.raises(InvalidInputError, match="expected a column of items, found one of users"):
         ItemFeatures(data, Model())
-    with pytest.raises(InvalidInputError, match="expected item_ids, the items of the user's events"):
-        UserFeatures(data, {"city": tf.TensorSpec([], tf.int64)})
+    for specs in (
+        {"city": tf.TensorSpec([], tf.int64)},
+        {"item_ids": tf.TensorSpec([None], tf.int64)},
+        {"item_ids": tf.TensorSpec([], tf.int64)},
+    ):
+        assert not knows_features(data, specs)
+        with pytest.raises(InvalidInputError, match=r"expected item_ids of a fixed shape \[L\]"):
+            UserFeatures(data, specs)
+    assert knows_features(
+        data, {"item_ids": tf.TensorSpec([3], tf.int64), "city": tf.TensorSpec([], tf.int64)}
+    )
+    assert not knows_features(
+        data, {"item_ids": tf.TensorSpec([3], tf.int64), "x": tf.TensorSpec([], tf.int64)}
+    )
