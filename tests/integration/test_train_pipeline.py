@@ -38,12 +38,12 @@ FOLLOWING = "synthetic:items=400,users=100,events=40,categories=40,stay=0,follow
 LEARNED = 0.5
 
 # A model that knows nothing of categories.
-ONE_FEATURE = """
+OTHER_FEATURES = """
 import tensorflow as tf
 
 
 class Model:
-    user_features = {"item_ids": tf.TensorSpec([5], tf.int64)}
+    user_features = {name: tf.TensorSpec([5], tf.int64) for name in ("item_ids", "shop_ids")}
     user_state = {"user": tf.TensorSpec([64], tf.float32)}
     embedding_dim = 64
 
@@ -307,12 +307,12 @@ def test_brute_force_needs_an_export_of_the_same_checkpoint(folder: Path, tmp_pa
 
 def test_a_model_of_other_features_is_refused(folder: Path, tmp_path: Path) -> None:
     run = _copied(folder, tmp_path)
-    (run / "one_feature.py").write_text(ONE_FEATURE)
+    (run / "other_features.py").write_text(OTHER_FEATURES)
     described = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**described, "model": "one_feature:Model"}))
+    (run / "run.json").write_text(json.dumps({**described, "model": "other_features:Model"}))
     (run / "requests.npz").unlink()  # of the other features
     error = " ".join(_fail("evaluate", "--run", run).split())
-    assert "expected the user features of the data set, item_ids and cate_ids, found ['item_ids']" in error
+    assert "user_features shop_ids: expected a feature of the data set (item_ids, cate_ids), found" in error
 
 
 @pytest.mark.parametrize(
