@@ -5,19 +5,17 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from nann.errors import InvalidInputError
-from nann.run import KerasModel, read_run
+from nann.run import KerasModel
 from nann.run.guard import own_code
-from nann.training._served import served
-from nann.training.trained import restore
+from nann.training.trained import TrainedModel
 
 
-class Networks:
+class Networks(TrainedModel):
     """What a function of the user returns from `nann.export.from_keras`, trained.
 
     The function takes the rows of each feature's embedding table, optionally `columns`, and sizes:
@@ -26,7 +24,9 @@ class Networks:
     """
 
     @classmethod
-    def create(cls, function: str, rows: Mapping[str, int], *, seed: int = 0, **sizes: Any) -> KerasModel:
+    def create(
+        cls, rows: Mapping[str, int], *, seed: int = 0, function: str = "", **sizes: Any
+    ) -> KerasModel:
         """The networks of `function`, `module:name`, with random weights. Raises InvalidInputError."""
         keras.utils.set_random_seed(seed)
         module_name, _, name = function.partition(":")
@@ -39,13 +39,6 @@ class Networks:
                 f"nann.training.TrainedModel."
             )
         return made
-
-    @classmethod
-    def from_run(cls, run_dir: Path) -> Any:
-        """The networks of a run with the weights of its best epoch; errors are those of `TrainedModel`."""
-        model = cls.create(**read_run(run_dir).model_config)
-        restore(model, run_dir)
-        return served(model, run_dir)
 
 
 def sizes_of(function: Callable[..., Any]) -> list[str]:
