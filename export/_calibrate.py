@@ -16,7 +16,7 @@ from nann.export._samples import Sample
 from nann.export.agreement import shares, worst_share
 from nann.export.scorer import Scorer
 from nann.ops import IndexResource, ProxyWalk, beam_search
-from nann.ops.index_meta import MAX_BEAM, IndexMeta, with_level_0_beam
+from nann.ops.index_meta import MAX_BEAM, IndexMeta, level_0_beam, with_level_0_beam
 
 # Beams that are tried first: no walk finds much with less.
 _LEAST_BEAM = 16
@@ -200,8 +200,8 @@ def _beams_and_surveys(meta: IndexMeta, level_topn: Sequence[int]) -> list[tuple
 
     Of one million items the widest survey from a beam of 200 left a user with 0.89 of the best 200.
     """
-    width = max(level_topn[-1 - meta.hops_per_level[0] : -1])
-    wider = with_level_0_beam(meta, level_topn, min(2 * width, meta.num_items, MAX_BEAM))
+    width = min(2 * level_0_beam(meta, level_topn), meta.num_items, MAX_BEAM)
+    wider = with_level_0_beam(meta, level_topn, width)
     return [*((level_topn, survey) for survey in _SURVEYS), (wider, _SURVEYS[-1])]
 
 

@@ -25,7 +25,7 @@ from nann.export.items import Items, items_of_model, read_items
 from nann.export.scorer import Scorer, choose_executor, freeze_scorer, split_scorer
 from nann.export.scorer.cost import microseconds_per_item
 from nann.ops import load_library
-from nann.run import RetrievalModel, item_features_of, item_state_of
+from nann.run import RetrievalModel, features_of, item_state_of
 
 _TILES = 64  # of a measurement: with tiles of 128 as many items as one request scores
 _REPEATS = 5
@@ -103,7 +103,7 @@ def _checked(run_dir: Path, options: ExportOptions, given: RetrievalModel | None
         vocabularies,
         items.ids,
         run_dir=run_dir,
-        features={*model.user_features, *item_features_of(model)},
+        features=features_of(model),
     )
     return {"warnings": found, **_report(model, chosen, frozen, sample, items, user_side, raw_integers)}
 

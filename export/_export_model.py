@@ -37,7 +37,7 @@ from nann.export.scorer import Scorer, freeze_scorer, split_scorer
 from nann.files import staged_directory
 from nann.ops import load_library
 from nann.progress import OnProgress, ignore_progress
-from nann.run import RetrievalModel, item_features_of
+from nann.run import RetrievalModel, features_of
 
 
 def export_model(
@@ -146,7 +146,7 @@ def export_run(
         parts.vocabularies,
         inputs.items.ids,
         run_dir=run_dir,
-        features={*model.model.user_features, *item_features_of(model.model)},
+        features=features_of(model.model),
     )
     return {"model": str(out_dir), **summary, "raw_rows": rows, "warnings": found, "verified": verified}
 

@@ -105,6 +105,16 @@ def default_level_topn(meta: IndexMeta) -> npt.NDArray[np.int32]:
     return np.array([100] + [200] * (meta.level_topn_length - 1), np.int32)
 
 
+def level_0_beam(meta: IndexMeta, level_topn: Sequence[int] | npt.NDArray[np.int32]) -> int:
+    """The widest beam of level 0.
+
+    Example:
+      >>> level_0_beam(index.meta, [100, 200, 50, 60, 50, 10])
+      60
+    """
+    return int(max(level_topn[-1 - meta.hops_per_level[0] : -1]))
+
+
 def with_level_0_beam(
     meta: IndexMeta, level_topn: Sequence[int] | npt.NDArray[np.int32], width: int
 ) -> list[int]:

@@ -130,8 +130,9 @@ class UserFeatures:
 
     def of(self, users: IntArray, cuts: IntArray, history: RowArray) -> dict[str, Array]:
         """Of B users before event number `cuts`, with the item rows `history` int32 [B, L]: [B, ...]."""
-        places = self._dataset.places(users, cuts, history.shape[1])
-        rows: dict[str, npt.NDArray[Any]] = {"user": users, "item": history, "event": places}
+        rows: dict[str, npt.NDArray[Any]] = {"user": users, "item": history}
+        if any(feature.column.of == "event" for feature in self._features.values()):
+            rows["event"] = self._dataset.places(users, cuts, history.shape[1])
         return {name: feature.at(rows[feature.column.of]) for name, feature in self._features.items()}
 
     def before(self, users: IntArray, cuts: IntArray) -> dict[str, Array]:

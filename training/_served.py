@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.files import load_array
-from nann.run import VOCABULARY, item_features_of
+from nann.run import VOCABULARY, features_of, item_features_of
 
 _NEXT_STEP = "Train again into another folder."
 
@@ -55,7 +55,7 @@ class ServedModel:
 def served(trained: Any, run_dir: Path) -> Any:
     """`trained`, or a `ServedModel` of it where the run has vocabularies of strings for its features."""
     found = {}
-    for name, spec in {**trained.user_features, **item_features_of(trained)}.items():
+    for name, spec in features_of(trained).items():
         path = run_dir / VOCABULARY / f"{name}.npy"
         if spec.dtype.is_integer and path.exists():
             words = load_array(path, next_step=_NEXT_STEP)

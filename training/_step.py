@@ -14,7 +14,14 @@ from nann.training._losses import Loss, corrected, divergence, loss_of_examples
 from nann.training._optimizer import RowwiseAdamW
 from nann.training._options import TrainOptions
 from nann.training._sampling import Batch
-from nann.training._trainable import Scored, Sequential, embedded_items, score_examples, values_of
+from nann.training._trainable import (
+    Scored,
+    Sequential,
+    embedded_items,
+    score_examples,
+    training_mode,
+    values_of,
+)
 from nann.training._workers import Workers
 
 Tensors = Mapping[str, Any]
@@ -70,8 +77,8 @@ class TrainStep:
         return self._traced(batch, tf.constant(rate, tf.float32), seed)
 
     def _step(self, batch: Tensors, rate: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            embs = embedded_items(self._model, batch["items"], training=True)
+        with training_mode(self._model), tf.GradientTape() as tape:
+            embs = embedded_items(self._model, batch["items"])
             loss = self._loss(batch, self._noisy(embs, seed), seed)
         gradients = self._workers.mean(tape.gradient(loss, self._variables))
         self._optimizer.apply(gradients, rate)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from nann.run import item_features_of
 from nann.training._features import item_specs
+from nann.training._layers import next_seed
 
 # Bytes of the pairs of user state and item of one step of a network over pairs, and the shared items that
 # each example is compared with at least.
@@ -77,8 +78,7 @@ def score_examples(
     if isinstance(model, Sequential):
         return model.score_prefixes(features, places, own, shared, dropout=dropout, seed=seed)
     if isinstance(model, ScoresPairs):
-        with model.training_mode():
-            return [_scored_pairs(model, model.embed_user(features), own, shared, seed)]
+        return [_scored_pairs(model, model.embed_user(features), own, shared, seed)]
     return [Scored(score_each(model, model.embed_user(features), own, shared, training=True))]
 
 
@@ -120,7 +120,7 @@ def _scored_pairs(
 
 def _some(count: tf.Tensor, most: Any, seed: tf.Tensor, number: int) -> tf.Tensor:
     """int32 [min(count, most)]: different numbers below `count`, in a random order."""
-    order = tf.random.stateless_uniform([count], seed + tf.constant([_PAIRS + number, 0], tf.int64))
+    order = tf.random.stateless_uniform([count], next_seed(seed, _PAIRS + number))
     return tf.argsort(order)[:most]
 
 
@@ -144,10 +144,14 @@ def score_each(
     return tf.vectorized_map(of_user, (dict(user_state), own))
 
 
-def embedded_items(model: Any, features: Mapping[str, Any], *, training: bool = False) -> tf.Tensor:
+def training_mode(model: Any) -> AbstractContextManager[None]:
+    """Within, networks run as in training; a class of one's own says for itself how it does."""
+    return model.training_mode() if isinstance(model, ScoresPairs) else nullcontext()
+
+
+def embedded_items(model: Any, features: Mapping[str, Any]) -> tf.Tensor:
     """Item embeddings [n, D]; a model with item state also returns that, which training does not read."""
-    with model.training_mode() if training and isinstance(model, ScoresPairs) else nullcontext():
-        embedded = model.embed_item(features)
+    embedded = model.embed_item(features)
     return embedded[0] if isinstance(embedded, tuple) else embedded
 
 

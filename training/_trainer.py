@@ -14,7 +14,7 @@ import tensorflow as tf
 from nann.errors import InvalidInputError
 from nann.files import without_patterns
 from nann.progress import OnProgress, ignore_progress
-from nann.run import RUN_FILE, Run, item_features_of, read_run, write_run
+from nann.run import RUN_FILE, Run, features_of, read_run, write_run
 from nann.training._board import Board
 from nann.training._checkpoints import Checkpoints
 from nann.training._dataset import Dataset, read_dataset
@@ -79,7 +79,7 @@ def train(
     with without_patterns(run_dir) as folder, workers.together():
         trained = chosen.create(options.seed)
         if workers.is_chief:
-            write_vocabulary(run_dir, dataset, {*trained.user_features, *item_features_of(trained)})
+            write_vocabulary(run_dir, dataset, features_of(trained))
         training = _Training(dataset, folder, run, options, trained, workers)
         return training.run_to_end(on_progress or ignore_progress)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from nann.export.index.files import GraphIndex
 from nann.export.index.oracle import ScoreFn, Scores, adaptive_search, beam_search, score_all
 from nann.export.index.proxy_oracle import LEAST_RULE_K, ProxyTables, Search, proxy_search
-from nann.ops.index_meta import check_level_topn
+from nann.ops.index_meta import check_level_topn, level_0_beam
 
 # A walk scores at least this many items per result, and the adaptive walk this many per expanded candidate.
 SCORED_PER_RESULT, SCORED_PER_EXPANDED = 2.5, 2
@@ -45,7 +45,7 @@ def filtered_search(
     """
     beams = check_level_topn(level_topn, graph.meta)
     k, items = int(beams[-1]), graph.meta.num_items
-    width = int(beams[-1 - graph.meta.hops_per_level[0] : -1].max())
+    width = level_0_beam(graph.meta, beams)
     if passes is not None and counted and passes.all():
         passes = None
     live = np.ones(items, np.bool_) if deleted is None else ~deleted

@@ -24,7 +24,7 @@ from nann.export.index.oracle import (
     widened,
 )
 from nann.ops import ProxyWalk
-from nann.ops.index_meta import check_level_topn
+from nann.ops.index_meta import check_level_topn, level_0_beam
 
 Search = Callable[..., tuple[npt.NDArray[np.int64], Scores, int]]
 
@@ -88,7 +88,7 @@ def proxy_search(
     The other arguments, the results and the errors are those of `beam_search`.
     """
     beams = [int(beam) for beam in check_level_topn(level_topn, graph.meta)]
-    width = max(beams[-1 - graph.meta.hops_per_level[0] : -1])
+    width = level_0_beam(graph.meta, beams)
     keep = max(beams[-1], LEAST_RULE_K)
     if selected is None:
         selected = ~np.isin(item_ids, np.asarray(exclude_ids, np.int64))

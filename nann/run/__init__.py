@@ -20,6 +20,7 @@ from nann.run.loader import load_model as load_model
 from nann.run.model import RetrievalModel as RetrievalModel
 from nann.run.model import check_given_model as check_given_model
 from nann.run.model import check_model as check_model
+from nann.run.model import features_of as features_of
 from nann.run.model import item_features_of as item_features_of
 from nann.run.model import item_state_of as item_state_of
 from nann.run.model import scores_batches as scores_batches

@@ -77,6 +77,11 @@ def item_features_of(model: object) -> Mapping[str, tf.TensorSpec]:
     return features if isinstance(features, Mapping) else {}  # A model may use the name for something else.
 
 
+def features_of(model: RetrievalModel) -> dict[str, tf.TensorSpec]:
+    """The features of users and, where they are declared, of items: name -> TensorSpec."""
+    return {**model.user_features, **item_features_of(model)}
+
+
 def scores_batches(model: object) -> bool:
     """Whether `score` is written for a batch: the optional `batch_score = True` of a model says so.
 
