@@ -267,8 +267,9 @@ class ExecutorLayout {
         place->space = Place::kUser;
         packed_buffers_.emplace_back(place, NewBuffer(Place::kUser, size, value));
       }
-      const int64_t rows = executor_.options_.tile_rows * gemm.shape.rows;
-      narrow += rows * PaddedWidth(instructions_[gemm.left(t)].shape.columns) / 2;
+      // Of 16 bits each, with the rows behind the last that products may read.
+      const int64_t rows = executor_.options_.tile_rows * gemm.shape.rows + kBfloat16Rows - 1;
+      narrow += rows * PaddedDepth(instructions_[gemm.left(t)].shape.columns) / 2;
     }
     if (executor_.native_bfloat16_ && gemm.shape.per_item) narrow_floats_ = std::max(narrow_floats_, narrow);
   }

@@ -138,7 +138,7 @@ void NativeExecutor::RunGemm(int value, const Memory& memory) const {
     }
     terms[t] = {left.data, left.stride, In(packed, memory), depth};
     if (bfloat16) {
-      const int64_t stride = PaddedWidth(depth);
+      const int64_t stride = PaddedDepth(depth);
       options_.kernels->to_bfloat16(left, gemm.rows, depth, narrow, stride);
       terms[t].rows = narrow;
       terms[t].stride = stride;

@@ -4,6 +4,11 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "tile_kernels_versions.h"
 
 namespace nann {
@@ -16,6 +21,17 @@ float At(const float* b, int64_t stride, bool transposed, int64_t depth, int64_t
   return transposed ? b[n * stride + k] : b[k * stride + n];
 }
 
+#if defined(__x86_64__)
+// Linux lets a process use the tiles of AMX after it has asked for them: their state is large. Asking again
+// changes nothing.
+bool MayUseTiles() {
+  if (!__builtin_cpu_supports("amx-tile") || !__builtin_cpu_supports("amx-bf16")) return false;
+  constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM of the kernel's asm/prctl.h.
+  constexpr int kTileData = 18;               // XFEATURE_XTILEDATA.
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+#endif
+
 std::vector<const TileKernels*> Supported() {
   std::vector<const TileKernels*> kernels = {&GenericTileKernels()};
 #if defined(__x86_64__)
@@ -23,18 +39,21 @@ std::vector<const TileKernels*> Supported() {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
     kernels.push_back(&Avx512TileKernels());
-    if (__builtin_cpu_supports("avx512bf16")) kernels.push_back(&Avx512Bfloat16TileKernels());
+    if (__builtin_cpu_supports("avx512bf16")) {
+      kernels.push_back(&Avx512Bfloat16TileKernels());
+      if (MayUseTiles()) kernels.push_back(&AmxTileKernels());
+    }
   }
 #endif
   return kernels;
 }
 
-// Whether products of bfloat16 are faster than those of float32. Zen 4 runs twice as many of them. Intel's
-// processors up to Sapphire Rapids run no more of their AVX-512 form, and the rounding comes on top: a
-// request took 5.56 ms in place of float32's 4.07.
-bool ProductsOfBfloat16Pay() {
+// Whether products of bfloat16 are faster than those of float32, or there are none. Zen 4 runs twice as many
+// of them. Intel's processors run no more of their AVX-512 form, and the rounding comes on top: a request
+// took 5.56 ms in place of float32's 4.07. Their matrix units do.
+bool ProductsOfBfloat16Pay(const TileKernels* kernels) {
 #if defined(__x86_64__)
-  return !__builtin_cpu_is("intel");
+  return kernels != &Avx512Bfloat16TileKernels() || !__builtin_cpu_is("intel");
 #else
   return true;
 #endif
@@ -52,10 +71,7 @@ const TileKernels& BestTileKernels(const char* most) {
     if (most != nullptr && std::strcmp(kernels->name, most) == 0) return *kernels;
   }
   const std::vector<const TileKernels*>& all = SupportedTileKernels();
-  const auto pays = [](const TileKernels* kernels) {
-    return kernels->gemm_bfloat16 == nullptr || ProductsOfBfloat16Pay();
-  };
-  return **std::find_if(all.rbegin(), all.rend(), pays);
+  return **std::find_if(all.rbegin(), all.rend(), ProductsOfBfloat16Pay);
 }
 
 const TileKernels& BestTileKernels() {
@@ -82,7 +98,7 @@ void PackStrips(const float* b, int64_t stride, bool transposed, int64_t depth, 
 void PackStripsBfloat16(const float* b, int64_t stride, bool transposed, int64_t depth, int64_t width,
                         uint16_t* out) {
   for (int64_t strip = 0; strip < width; strip += kStrip) {
-    for (int64_t k = 0; k < depth; k += 2) {
+    for (int64_t k = 0; k < PaddedDepth(depth); k += 2) {
       for (int64_t n = strip; n < strip + kStrip; ++n) {
         *out++ = RoundToBfloat16(At(b, stride, transposed, depth, width, k, n));
         *out++ = RoundToBfloat16(At(b, stride, transposed, depth, width, k + 1, n));

@@ -14,6 +14,17 @@ inline constexpr int64_t kStrip = 16;
 
 inline constexpr int64_t PaddedWidth(int64_t width) { return (width + kStrip - 1) / kStrip * kStrip; }
 
+// The depth of products of bfloat16 is padded with zeros to a multiple of this, as much as a matrix unit
+// takes at a time.
+inline constexpr int64_t kBfloat16Depth = 32;
+
+// Rows that products of bfloat16 take at a time: as many may be read where fewer are left.
+inline constexpr int64_t kBfloat16Rows = 16;
+
+inline constexpr int64_t PaddedDepth(int64_t depth) {
+  return (depth + kBfloat16Depth - 1) / kBfloat16Depth * kBfloat16Depth;
+}
+
 // `stride` floats from one row to the next; 0 repeats one row.
 struct RowsView {
   const float* data = nullptr;
@@ -31,8 +42,8 @@ struct Addend {
 };
 
 // One summand of a product: rows [rows, depth] times a packed matrix [depth, width].
-// float32: `packed` is strips of [depth][16]; bfloat16: of [pairs][16][2], an odd depth padded with zeros,
-// and `rows` holds bfloat16 rows of pairs.
+// float32: `packed` is strips of [depth][16]; bfloat16: of [pairs][16][2], the depth padded with zeros as
+// PaddedDepth says, and `rows` holds bfloat16 rows that are padded likewise.
 struct GemmTerm {
   const void* rows = nullptr;
   int64_t stride = 0;  // In elements of `rows`.
@@ -126,7 +137,7 @@ struct TileKernels {
   void (*gemm)(const Gemm& gemm);
   // nullptr where the processor has no bfloat16 products. Products are exact, sums are float32.
   void (*gemm_bfloat16)(const Gemm& gemm);
-  // Rounds rows [rows, width] to bfloat16, an odd width padded with a zero.
+  // Rounds rows [rows, width] to bfloat16, padded with zeros to PaddedDepth(width).
   void (*to_bfloat16)(RowsView in, int64_t rows, int64_t width, uint16_t* out, int64_t out_stride);
   void (*binary)(BinaryOp op, Operand a, Operand b, int64_t rows, int64_t width, float* out,
                  int64_t out_stride);
@@ -168,7 +179,7 @@ void PackStripsBfloat16(const float* b, int64_t stride, bool transposed, int64_t
 
 // Floats that a packed matrix takes.
 inline constexpr int64_t PackedSize(int64_t depth, int64_t width, bool bfloat16) {
-  return PaddedWidth(width) * (bfloat16 ? (depth + 1) / 2 : depth);
+  return PaddedWidth(width) * (bfloat16 ? PaddedDepth(depth) / 2 : depth);
 }
 
 // To the nearest, ties to even; a NaN stays one.

@@ -1,4 +1,5 @@
-// AVX-512: vectors of sixteen floats, and on top of it, where the processor has it, products of bfloat16.
+// AVX-512: vectors of sixteen floats, and on top of it, where the processor has them, products of bfloat16 by
+// vectors (AVX512-BF16) or by matrix units (AMX).
 #if defined(__x86_64__)
 #if !defined(__clang__)
 // GCC 12 warns of its own intrinsics, whose unused operands are undefined on purpose.
@@ -117,7 +118,7 @@ NANN_BFLOAT16_KERNEL void Bfloat16Block(const Gemm& gemm, int64_t row, int64_t s
   for (int t = 0; t < gemm.num_terms; ++t) {
     const GemmTerm& term = gemm.terms[t];
     const int64_t pairs = (term.depth + 1) / 2;
-    const int64_t strip_size = pairs * kStrip;
+    const int64_t strip_size = PaddedDepth(term.depth) / 2 * kStrip;
     // A pair of bfloat16 is handled as one 32-bit value.
     const int32_t* a = static_cast<const int32_t*>(term.rows) + row * (term.stride / 2);
     const int32_t* b = static_cast<const int32_t*>(term.packed) + strip * strip_size;
@@ -156,8 +157,81 @@ NANN_BFLOAT16_KERNEL void ToBfloat16(RowsView in, int64_t rows, int64_t width, u
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + column),
                           (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from + column)));
     }
-    if (width % 2 != 0) to[width] = 0;
+    for (int64_t column = width; column < PaddedDepth(width); ++column) to[column] = 0;
   }
+}
+
+// One processor core's matrix unit multiplies 16 rows of 32 bfloat16 with 16 columns of them at a time.
+#define NANN_AMX_KERNEL \
+  static __attribute__((target("amx-tile,amx-bf16,avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
+
+constexpr int kTileBytes = 64;  // Of a row: 16 sums or 32 bfloat16.
+constexpr int64_t kTilePairs = kBfloat16Depth / 2;
+
+// All eight tiles are whole: 0 to 3 hold sums, 4 and 5 rows of the left side, 6 and 7 strips of the right
+// one.
+struct alignas(64) TileShapes {
+  uint8_t palette = 1, first_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {kTileBytes, kTileBytes, kTileBytes, kTileBytes,
+                            kTileBytes, kTileBytes, kTileBytes, kTileBytes};
+  uint8_t rows[16] = {kBfloat16Rows, kBfloat16Rows, kBfloat16Rows, kBfloat16Rows,
+                      kBfloat16Rows, kBfloat16Rows, kBfloat16Rows, kBfloat16Rows};
+};
+
+// Sums of kRows x kStrips tiles from (row, strip) on. Rows beyond the product's may be read.
+template <int kRows, int kStrips>
+NANN_AMX_KERNEL void TileBlock(const Gemm& gemm, int64_t row, int64_t strip) {
+  _tile_zero(0);
+  if constexpr (kStrips == 2) _tile_zero(1);
+  if constexpr (kRows == 2) _tile_zero(2);
+  if constexpr (kRows == 2 && kStrips == 2) _tile_zero(3);
+  for (int t = 0; t < gemm.num_terms; ++t) {
+    const GemmTerm& term = gemm.terms[t];
+    const int64_t pairs = PaddedDepth(term.depth) / 2;
+    const int64_t strip_size = pairs * kStrip;
+    const int64_t row_bytes = term.stride * static_cast<int64_t>(sizeof(uint16_t));
+    const uint16_t* a = static_cast<const uint16_t*>(term.rows) + row * term.stride;
+    const int32_t* b = static_cast<const int32_t*>(term.packed) + strip * strip_size;
+    for (int64_t k = 0; k < pairs; k += kTilePairs) {
+      _tile_loadd(6, b + k * kStrip, kTileBytes);
+      if constexpr (kStrips == 2) _tile_loadd(7, b + strip_size + k * kStrip, kTileBytes);
+      _tile_loadd(4, a + 2 * k, row_bytes);
+      _tile_dpbf16ps(0, 4, 6);
+      if constexpr (kStrips == 2) _tile_dpbf16ps(1, 4, 7);
+      if constexpr (kRows == 2) {
+        _tile_loadd(5, a + kBfloat16Rows * term.stride + 2 * k, row_bytes);
+        _tile_dpbf16ps(2, 5, 6);
+        if constexpr (kStrips == 2) _tile_dpbf16ps(3, 5, 7);
+      }
+    }
+  }
+  alignas(kTileBytes) float sums[kRows * kBfloat16Rows][kStrips * kStrip];
+  constexpr int kSumBytes = sizeof(sums[0]);
+  _tile_stored(0, sums[0], kSumBytes);
+  if constexpr (kStrips == 2) _tile_stored(1, sums[0] + kStrip, kSumBytes);
+  if constexpr (kRows == 2) _tile_stored(2, sums[kBfloat16Rows], kSumBytes);
+  if constexpr (kRows == 2 && kStrips == 2) _tile_stored(3, sums[kBfloat16Rows] + kStrip, kSumBytes);
+  const int64_t rows = gemm.rows - row < kRows * kBfloat16Rows ? gemm.rows - row : kRows * kBfloat16Rows;
+  for (int64_t m = 0; m < rows; ++m) {
+    Vec finished[kStrips];
+    for (int v = 0; v < kStrips; ++v) finished[v] = Load(sums[m] + v * kStrip);
+    Finish<kStrips>(gemm, row + m, strip * kStrip, finished);
+  }
+}
+
+NANN_AMX_KERNEL void RunAmxGemm(const Gemm& gemm) {
+  constexpr BlockFunction kTileBlocks[2][2] = {{TileBlock<1, 1>, TileBlock<2, 1>},
+                                               {TileBlock<1, 2>, TileBlock<2, 2>}};
+  static constexpr TileShapes kShapes;
+  _tile_loadconfig(&kShapes);
+  const int64_t strips = PaddedWidth(gemm.width) / kStrip;
+  for (int64_t strip = 0; strip < strips; strip += 2) {
+    for (int64_t row = 0; row < gemm.rows; row += 2 * kBfloat16Rows) {
+      kTileBlocks[strips - strip > 1][gemm.rows - row > kBfloat16Rows](gemm, row, strip);
+    }
+  }
+  // Whoever saves this thread's registers need not save tiles.
+  _tile_release();
 }
 
 constexpr TileKernels kKernels = {"avx512",   RunGemm,    nullptr,    nullptr,        Binary,
@@ -166,11 +240,15 @@ constexpr TileKernels kKernels = {"avx512",   RunGemm,    nullptr,    nullptr,  
 constexpr TileKernels kBfloat16Kernels = {"avx512_bf16", RunGemm,    RunBfloat16Gemm, ToBfloat16,     Binary,
                                           Select,        Unary,      Prelu,           NarrowSoftmax,  Reduce,
                                           ReduceRows,    RunProduct, Similarity,      TableSimilarity};
+constexpr TileKernels kAmxKernels = {"amx",      RunGemm,    RunAmxGemm, ToBfloat16,     Binary,
+                                     Select,     Unary,      Prelu,      NarrowSoftmax,  Reduce,
+                                     ReduceRows, RunProduct, Similarity, TableSimilarity};
 
 }  // namespace
 
 const TileKernels& Avx512TileKernels() { return kKernels; }
 const TileKernels& Avx512Bfloat16TileKernels() { return kBfloat16Kernels; }
+const TileKernels& AmxTileKernels() { return kAmxKernels; }
 
 }  // namespace nann
 #endif

@@ -11,6 +11,7 @@ const TileKernels& GenericTileKernels();
 const TileKernels& Avx2TileKernels();
 const TileKernels& Avx512TileKernels();
 const TileKernels& Avx512Bfloat16TileKernels();
+const TileKernels& AmxTileKernels();
 #endif
 
 }  // namespace nann
