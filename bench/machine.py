@@ -14,6 +14,8 @@ import psutil
 from nann.version import __version__
 
 _PACKAGES = ("tensorflow", "numpy", "faiss-cpu", "hnswlib", "usearch", "scann", "grpcio")
+# Instruction sets, by their names in /proc/cpuinfo, that the native executor has kernels for.
+_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 # Load average per core above which another program runs.
 _BUSY = 0.25
 
@@ -32,7 +34,8 @@ def describe_machine() -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0))
     load = psutil.getloadavg()[0]
     return {
-        "processor": _processor(),
+        "processor": _cpu_info("model name") or platform.machine(),
+        "instructions": ", ".join(name for name in _INSTRUCTIONS if name in _cpu_info("flags").split()),
         "cores": cores,
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -44,8 +47,10 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def _cpu_info(field: str) -> str:
+    """A field of the first processor; empty where there is none."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
+        name, _, value = line.partition(":")
+        if name.strip() == field:
+            return value.strip()
+    return ""

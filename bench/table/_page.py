@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,18 @@ from nann.bench.table._rows import ROWS
 from nann.files import staged_file, write_json, write_text
 
 
-def write_table(results: Mapping[str, Any], page: Path, *, scale: float, command: str) -> None:
-    """Write `page` (.md), and the plot (.png) and all figures (.json) in the same folder."""
+def write_table(
+    results: Mapping[str, Any],
+    page: Path,
+    *,
+    scale: float,
+    command: str,
+    elsewhere: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write `page` (.md), and the plot (.png) and all figures (.json) in the same folder.
+
+    elsewhere: results of other machines, which the page has in a table of their own.
+    """
     plot = page.with_suffix(".png")
     checks = [
         {**check, "what": _label(name, check)} for name, row in results.items() for check in row["checks"]
@@ -35,6 +45,7 @@ def write_table(results: Mapping[str, Any], page: Path, *, scale: float, command
         rows=ROWS,
         results=results,
         machines=_machines(results),
+        elsewhere=[(machine, rows) for other in elsewhere for machine, rows in _by_machine(other)],
         plot=plot.name if checks else None,
         figures=page.with_suffix(".json").name,
         scale=scale,
@@ -73,11 +84,24 @@ def _label(row: str, check: Mapping[str, Any]) -> str:
     return f"{row}: {check['what']}"
 
 
+def _machine_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The machine without its load at the time."""
+    return {k: v for k, v in row["machine"].items() if k not in ("load_average", "busy")}
+
+
 def _machines(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The machines that the rows were measured on, without their load at the time."""
-    known: list[dict[str, Any]] = []
-    for row in results.values():
-        machine = {k: v for k, v in row["machine"].items() if k not in ("load_average", "busy")}
-        if machine not in known:
-            known.append(machine)
+    """The machines that the rows were measured on."""
+    return [machine for machine, _ in _by_machine(results)]
+
+
+def _by_machine(results: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each machine with the rows that were measured on it."""
+    known: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for name, row in results.items():
+        machine = _machine_of(row)
+        of_machine = next((rows for seen, rows in known if seen == machine), None)
+        if of_machine is None:
+            known.append((machine, {name: row}))
+        else:
+            of_machine[name] = row
     return known

@@ -359,14 +359,21 @@ def _render_checks(results: dict[str, Any]) -> None:
 @click.option(
     "--requests", type=click.IntRange(1), default=20, show_default=True, help="Requests per measurement."
 )
+@click.option(
+    "--also", type=_PATH, multiple=True, metavar="JSON",
+    help="Figures that another machine wrote beside its page: they get a table of their own; repeatable.",
+)  # fmt: skip
 @json_option
-def table(*, out: Path, only: tuple[str, ...], measure: bool, as_json: bool, **options: Any) -> None:
+def table(
+    *, out: Path, only: tuple[str, ...], measure: bool, also: tuple[Path, ...], as_json: bool, **options: Any
+) -> None:
     """Measure the rows of docs/performance.md and write the page, its plot and its figures.
 
     --work keeps the result of each row: with --only, the page has the earlier results of the other rows.
     """
     from nann.bench.table import ROWS, kept_results, measure_rows, write_table
     from nann.bench.workloads import TableOptions
+    from nann.files import read_json
 
     asked = TableOptions(**options)
     failed: dict[str, str] = {}
@@ -374,9 +381,15 @@ def table(*, out: Path, only: tuple[str, ...], measure: bool, as_json: bool, **o
         with progress(as_json) as on_progress:
             failed = measure_rows(asked, only or tuple(ROWS), on_progress=on_progress)
     results = kept_results(asked)
-    write_table(
-        results, out, scale=asked.scale, command="nann bench table --work WORK --out docs/performance.md"
+    command = " ".join(
+        ["nann bench table --work WORK --out docs/performance.md"]
+        + [f"--also docs/{figures.name}" for figures in also]
     )
+    elsewhere = [
+        read_json(figures, what="figures of `nann bench table`", next_step="Name its .json file.")
+        for figures in also
+    ]
+    write_table(results, out, scale=asked.scale, command=command, elsewhere=elsewhere)
     emit(as_json, {"rows": results, "failed": failed}, lambda: _render_checks(results))
     if failed:
         raise click.ClickException("; ".join(f"{name}: {why}" for name, why in failed.items()))

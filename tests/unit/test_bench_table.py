@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from nann.bench.statistics import Ratio
 from nann.bench.table import _rows
@@ -16,6 +17,7 @@ from nann.bench.table._page import format_bound, format_value, write_table
 from nann.bench.table._rows import ROWS, kept_results, measure_rows
 from nann.bench.table._trained_rows import Found, cheapest_of, pareto_best
 from nann.bench.workloads import Check, Outcome, TableOptions
+from nann.cli import main
 from nann.errors import InvalidInputError
 from nann.progress import OnProgress
 
@@ -83,9 +85,11 @@ def test_unknown_rows_are_refused(tmp_path: Path, measured: list[str]) -> None:
     assert measured == []
 
 
-def page_of(tmp_path: Path, results: dict[str, Any], scale: float = 1.0) -> str:
+def page_of(
+    tmp_path: Path, results: dict[str, Any], scale: float = 1.0, elsewhere: list[dict[str, Any]] | None = None
+) -> str:
     page = tmp_path / "docs" / "performance.md"
-    write_table(results, page, scale=scale, command="nann bench table ...")
+    write_table(results, page, scale=scale, command="nann bench table ...", elsewhere=elsewhere or [])
     return page.read_text()
 
 
@@ -106,6 +110,37 @@ def test_the_page_has_every_row_with_figure_bound_and_machine(tmp_path: Path, me
     assert (tmp_path / "docs" / "performance.png").read_bytes().startswith(b"\x89PNG")
     figures = json.loads((tmp_path / "docs" / "performance.json").read_text())
     assert figures["attention-100k"]["checks"][0]["holds"] is True
+
+
+def test_figures_of_another_processor_have_a_table_of_their_own(tmp_path: Path, measured: list[str]) -> None:
+    options = TableOptions(work=tmp_path)
+    measure_rows(options, ["attention-100k"])
+    here = kept_results(options)
+    there = json.loads(json.dumps(here))
+    there["attention-100k"]["machine"] |= {"processor": "Another One", "instructions": "amx_bf16"}
+    there["attention-100k"]["checks"][0]["value"] = 5.5
+    page_of(tmp_path, there)
+    figures = str(tmp_path / "docs" / "performance.json")
+    page = tmp_path / "page" / "performance.md"
+    arguments = [
+        "bench",
+        "table",
+        "--work",
+        str(tmp_path),
+        "--no-measure",
+        "--out",
+        str(page),
+        "--also",
+        figures,
+    ]
+    result = CliRunner().invoke(main, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    before, _, after = page.read_text().partition("## On another processor: Another One")
+    assert "| 4.20x (4.10x to 4.40x) | yes |" in before
+    assert "with amx_bf16" in after
+    assert "| 5.50x (4.10x to 4.40x) | yes | nann, ms: 1,234; scorer: native, float32 |" in after
+    assert "--also docs/performance.json" in before
+    assert json.loads(page.with_suffix(".json").read_text()) == here
 
 
 def test_a_trial_is_no_measurement(tmp_path: Path, measured: list[str]) -> None:
