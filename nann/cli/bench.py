@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,57 +10,10 @@ import click
 
 from nann.cli._console import Function, console, emit, import_tensorflow, json_option, progress
 from nann.cli._numbers import NUMBERS, Parsed, list_of
-from nann.errors import InvalidFileError
+from nann.cli._options_file import config_option
 
 _PATH = click.Path(path_type=Path)
-
-
 _RATES = Parsed("R,R,...", list_of(float), expected="numbers with commas between, such as 50,100")
-
-
-def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
-    """Take the options' defaults from a TOML file; options on the command line override them."""
-    if path is None:
-        return
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidFileError(
-            f"{path}: expected a TOML file of options, found: {error}. Correct the file."
-        ) from error
-    options = {option.name: option for option in ctx.command.params if option is not param}
-    defaults: dict[str, Any] = {}
-    for key, value in values.items():
-        name = key.replace("-", "_")
-        if name not in options:
-            known = ", ".join(sorted(n.replace("_", "-") for n in options if n))
-            raise InvalidFileError(
-                f"{path}: expected options of this command, {known}; found {key!r}. Correct the name."
-            )
-        option = options[name]
-        defaults[name] = (
-            [_as_text(v) for v in value] if getattr(option, "multiple", False) else _as_text(value)
-        )
-    ctx.default_map = {**(ctx.default_map or {}), **defaults}
-
-
-def _as_text(value: Any) -> Any:
-    """A value in the command line's notation."""
-    return ",".join(map(str, value)) if isinstance(value, list) else value
-
-
-_config_option = click.option(
-    "--config",
-    type=_PATH,
-    is_eager=True,
-    expose_value=False,
-    callback=_read_config,
-    help="TOML file with options of this command by their long names; the command line overrides it.",
-)
 
 
 @click.group(name="bench")
@@ -70,7 +22,7 @@ def command() -> None:
 
 
 @command.command()
-@_config_option
+@config_option
 @click.option("--saved-model", type=_PATH, help="Version folder of an export to measure in this process.")
 @click.option("--target", help="gRPC address HOST:PORT of `nann serve` or TensorFlow Serving.")
 @click.option("--model", default="nann", show_default=True, help="Name of the model on the server.")
@@ -256,7 +208,7 @@ def _corpus_options(function: Function) -> Function:
         ),
         integer("--m", type=click.IntRange(2), default=32, help="Links per node (M) of the graphs."),
         click.option("--work", type=_PATH, required=True, help="Folder that keeps corpora and graphs."),
-        _config_option,
+        config_option,
     ):
         function = option(function)
     return function

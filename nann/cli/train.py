@@ -11,6 +11,7 @@ import click
 
 from nann.cli._console import emit, import_tensorflow, json_option, print_text, progress, shell_command
 from nann.cli._numbers import NUMBERS
+from nann.cli._options_file import config_option
 
 if TYPE_CHECKING:
     from nann.training import LostWorkerError, Strategy
@@ -43,6 +44,7 @@ def _start_again(error: LostWorkerError) -> NoReturn:
 
 
 @click.command()
+@config_option
 @click.option(
     "--data", required=True, type=click.Path(path_type=Path), help="Folder that `nann data prepare` wrote."
 )
