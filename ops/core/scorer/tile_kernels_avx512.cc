@@ -230,7 +230,8 @@ NANN_AMX_KERNEL void RunAmxGemm(const Gemm& gemm) {
       kTileBlocks[strips - strip > 1][gemm.rows - row > kBfloat16Rows](gemm, row, strip);
     }
   }
-  // Whoever saves this thread's registers need not save tiles.
+  // Tiles are this thread's from configuration to release: oneDNN, which shares it, looks before it uses
+  // them. The kernel need not save tiles that are released.
   _tile_release();
 }
 
