@@ -29,6 +29,7 @@ set(NANN_CORE_SOURCES
   core/live/segment_attributes.cc
   core/live/segment_columns.cc
   core/scorer/axis_spans.cc
+  core/scorer/concat_parts.cc
   core/scorer/executor_layout.cc
   core/scorer/mask_proof.cc
   core/scorer/masked_axis.cc

@@ -204,6 +204,38 @@ TEST_P(MatrixLayoutsTest, PartsBelowOneAnother) {
   });
 }
 
+// The left and the right side of all pairs of three rows, as scorers multiply their fields.
+TEST_P(MatrixLayoutsTest, RearrangedRowsBelowOneAnother) {
+  for (const int64_t columns : {1, 6, 16, 20}) {
+    b_ = ProgramBuilder();
+    const uint32_t width = static_cast<uint32_t>(columns);
+    const uint32_t x = ItemMatrix(3, columns);
+    const uint32_t left = b_.Rearrange(x, {2, width, 0, 0, 2, 0, 0, width, 0, 1});   // Rows 0, 0.
+    const uint32_t right = b_.Rearrange(x, {2, width, 1, 0, 2, 1, 0, width, 0, 1});  // Rows 1, 2.
+    const uint32_t last = b_.Rearrange(x, {1, width, 2, 0, width, 0, 1});            // Row 2 where it lies.
+    const uint32_t middle = b_.Rearrange(x, {1, width, 1, 0, width, 0, 1});
+    b_.Stack({left, middle, right, last, x});
+    const int64_t rows[] = {0, 0, 1, 1, 2, 2, 0, 1, 2};
+    ExpectValue(9, columns, [&](int64_t item, int64_t row, int64_t column) {
+      return Item(item, rows[row] * columns + column);
+    });
+  }
+}
+
+TEST_P(MatrixLayoutsTest, RearrangedRowsThatAreReadElsewhereTooOrAreMadeOfPieces) {
+  const uint32_t x = ItemMatrix(3, 6);
+  const uint32_t twice = b_.Rearrange(x, {2, 6, 0, 0, 2, 0, 0, 6, 0, 1});   // Rows 0, 0.
+  const uint32_t pieces = b_.Rearrange(x, {1, 6, 0, 0, 3, 1, 0, 2, 0, 1});  // Two columns of each row.
+  const uint32_t columns = b_.Rearrange(x, {2, 6, 0, 0, 2, 0, 0, 2, 0, 3, 3, 1, 0});  // Columns 0 and 3.
+  const uint32_t stack = b_.Stack({twice, columns, pieces});
+  b_.Stack({stack, twice});
+  ExpectValue(7, 6, [&](int64_t item, int64_t row, int64_t column) {
+    if (row == 4) return Item(item, column / 2 * 6 + column % 2);
+    if (row == 2 || row == 3) return Item(item, column % 3 * 6 + column / 3 * 3);
+    return Item(item, column);
+  });
+}
+
 TEST_P(MatrixLayoutsTest, AddendsRepeatTheirRowsOrTheirItems) {
   const uint32_t x = ItemMatrix(7, 3), user = UserMatrix(7, 3);
   const uint32_t row = b_.Rearrange(x, {1, 3, 2, 0, 3, 0, 1});

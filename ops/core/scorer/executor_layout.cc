@@ -5,6 +5,7 @@
 #include <tuple>
 #include <utility>
 
+#include "concat_parts.h"
 #include "matrix_layouts.h"
 #include "native_executor.h"
 
@@ -25,7 +26,7 @@ class ExecutorLayout {
     executor_.packed_.resize(count);
     buffers_of_.assign(count, -1);
     FindConstantRows();
-    FindParts();
+    executor_.part_of_ = PartsInPlace(instructions_);
     for (int value = 0; value < count; ++value) LayValue(value);
     ReadAt(executor_.program_->output(), kEnd);
     PlaceBuffers(Place::kUser, &executor_.user_floats_);
@@ -71,7 +72,10 @@ class ExecutorLayout {
     const Instruction& instruction = instructions_[value];
     const ValueShape& shape = instruction.shape;
     for (int operand : instruction.operands) Read(operand, value);
-    if (LaidAsView(value)) return;
+    if (LaidAsView(value)) {
+      executor_.part_of_[value] = -1;
+      return;
+    }
     switch (instruction.opcode) {
       case Opcode::kConstant:
         if (whole_ != nullptr) {
@@ -127,54 +131,13 @@ class ExecutorLayout {
 
   // -------------------------------------------------------------------- parts of concatenations
 
-  // A value that is computed may be written where a concatenation has it, which then need not copy it.
-  void FindParts() {
-    executor_.part_of_.assign(instructions_.size(), -1);
-    for (size_t value = 0; value < instructions_.size(); ++value) {
-      const Instruction& joined = instructions_[value];
-      if (joined.opcode != Opcode::kConcat || joined.shape.columns == 1) continue;
-      for (int part : joined.operands) {
-        const bool once = std::count(joined.operands.begin(), joined.operands.end(), part) == 1;
-        if (once && executor_.part_of_[part] < 0 && FitsAsPart(part, joined)) {
-          executor_.part_of_[part] = static_cast<int>(value);
-        }
-      }
-    }
-  }
-
-  // Whether kernels that write a part in place leave the other parts alone.
-  bool FitsAsPart(int part, const Instruction& joined) const {
-    const Instruction& made = instructions_[part];
-    const ValueShape &shape = made.shape, &all = joined.shape;
-    const bool one_number =
-        made.opcode == Opcode::kSimilarity || (made.opcode == Opcode::kReduce && !made.over_rows());
-    const bool whole_strips = made.opcode == Opcode::kGemm || made.opcode == Opcode::kProduct ||
-                              made.opcode == Opcode::kBinary || made.opcode == Opcode::kSelect ||
-                              made.opcode == Opcode::kUnary || made.opcode == Opcode::kPrelu ||
-                              made.opcode == Opcode::kSoftmax;
-    if (shape.per_item != all.per_item || !(one_number || (whole_strips && shape.columns > 1))) return false;
-    if (joined.over_rows()) return !shape.per_item || shape.rows == 1;
-    const int64_t begin = PartsBefore(part, joined), end = begin + shape.columns;
-    const bool is_last = end == all.columns && begin + PaddedWidth(shape.columns) <= PaddedWidth(end);
-    return shape.rows == all.rows && (one_number || shape.columns % kStrip == 0 || is_last);
-  }
-
-  // Rows or columns of a concatenation before one of its parts.
-  int64_t PartsBefore(int part, const Instruction& joined) const {
-    int64_t before = 0;
-    for (int operand : joined.operands) {
-      if (operand == part) break;
-      before += joined.over_rows() ? instructions_[operand].shape.rows : instructions_[operand].shape.columns;
-    }
-    return before;
-  }
-
   Place PlaceOfPart(int part, int value) const {
     const Instruction& joined = instructions_[value];
     Place place = executor_.places_[value];
-    const int64_t before = PartsBefore(part, joined);
+    const int64_t before = PartsBefore(instructions_, part, joined);
     place.offset = joined.over_rows() ? before * place.stride : before;
-    if (joined.over_rows() && joined.shape.per_item) place.stride *= joined.shape.rows;
+    const bool row_by_row = instructions_[part].opcode == Opcode::kRearrange;
+    if (joined.over_rows() && joined.shape.per_item && !row_by_row) place.stride *= joined.shape.rows;
     return place;
   }
 

@@ -173,7 +173,8 @@ std::optional<std::pair<int64_t, int64_t>> Rearrangement::RowStep(int64_t from_s
   return std::make_pair(first_row * from_stride + first_column, *rows);
 }
 
-void Rearrangement::Run(RowsView from, float* to, int64_t to_stride) const {
+void Rearrangement::Run(RowsView from, int64_t from_item, int64_t items, float* to, int64_t to_stride,
+                        int64_t to_item) const {
   // At least one axis of rows and one of columns.
   Step steps[kMostAxes + 2];
   size_t rows = 0, count = 0;
@@ -186,8 +187,11 @@ void Rearrangement::Run(RowsView from, float* to, int64_t to_stride) const {
   for (size_t i = row_axes; i < axes.size(); ++i) add(axes[i]);
   if (count == rows) add({1, 0, 1});
   const absl::Span<const Step> all(steps, count);
-  CopyRows(all.subspan(0, rows), all.subspan(rows), from.data + first_row * from.stride + first_column, to,
-           to_stride);
+  const float* first = from.data + first_row * from.stride + first_column;
+  for (int64_t item = 0; item < items; ++item) {
+    CopyRows(all.subspan(0, rows), all.subspan(rows), first + item * from_item, to + item * to_item,
+             to_stride);
+  }
 }
 
 }  // namespace nann
