@@ -156,10 +156,7 @@ class RestApi:
 
     def _run(self, run: Callable[..., bytes], choice: _Choice, api: str, body: bytes) -> bytes:
         with self._metrics.request(choice.model, api, "REST") as observation:
-            try:
-                return run(choice, body, observation)
-            except RecursionError:
-                raise invalid_argument("JSON values are nested too deeply") from None
+            return run(choice, body, observation)
 
     def _lease(self, choice: _Choice) -> AbstractContextManager[Lease]:
         return self._manager.lease(choice.model, version=choice.version, label=choice.label)
