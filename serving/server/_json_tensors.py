@@ -18,7 +18,9 @@ from nann.serving.server._json_writer import PrettyWriter, dump, format_float, q
 from nann.serving.server._status import Code, StatusError, invalid_argument
 
 _BASE64_KEY = "b64"
-_BASE64 = re.compile(r"([A-Za-z0-9+/]*)(={0,2})")
+# Abseil takes a dot for padding, too.
+_BASE64 = re.compile(r"([A-Za-z0-9+/]*)([=.]{0,2})")
+_ASCII_SPACE = re.compile(r"[ \t-\r]")
 _INT32, _UINT32 = np.iinfo(np.int32), np.iinfo(np.uint32)
 INT64, _UINT64 = np.iinfo(np.int64), np.iinfo(np.uint64)
 # The range that a JSON integer must be in, by type. As in TensorFlow Serving, values for the 8- and 16-bit
@@ -208,14 +210,14 @@ def _type_error(value: Any, dtype: tf.DType) -> StatusError:
 
 
 def decode_base64(value: dict[str, Any]) -> bytes:
-    """Return the bytes that `{"b64": "..."}` stands for. Padding may be missing; white space is ignored.
+    """Return the bytes that `{"b64": "..."}` stands for. Padding may be missing, white space is ignored.
 
     Raises:
       StatusError: the value has another form, or its text is not base64.
     """
     if not is_base64(value):
         raise invalid_argument(f"JSON Value: {dump(value)} not formatted correctly for base64 data")
-    text = "".join(value[_BASE64_KEY].split())
+    text = _ASCII_SPACE.sub("", value[_BASE64_KEY])
     found = _BASE64.fullmatch(text)
     if found is not None:
         digits, padding = found.groups()

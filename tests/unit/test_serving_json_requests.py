@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -53,3 +54,23 @@ def test_of_features_with_one_name_the_last_counts() -> None:
     _, found = parse_examples(b'{"examples": [{"f": "x", "f": [2, 3]}]}')
     (example,) = found.example_list.examples
     assert list(example.features.feature["f"].int64_list.value) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("aGk.", b"hi"),
+        ("aA=.", b"h"),
+        (" a\tG\vk ", b"hi"),
+        ("aGk\u00a0", None),
+        ("aGk\x1f", None),
+        ("aGk=.", None),
+    ],
+)
+def test_base64_as_abseil_reads_it(text: str, expected: bytes | None) -> None:
+    body = json.dumps({"inputs": {"b64": text}})
+    if expected is None:
+        with pytest.raises(StatusError, match="Unable to base64 decode"):
+            _parse(body, tf.string)
+    else:
+        assert _parse(body, tf.string).inputs["a"].item() == expected
