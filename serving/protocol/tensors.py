@@ -157,7 +157,7 @@ def _from_content(content: bytes, count: int, dtype: np.dtype[Any]) -> NDArray[A
 
 def _strings(content: bytes, count: int) -> NDArray[Any]:
     """Return strings from raw bytes: the length of each as a varint, then all of them."""
-    lengths = []
+    lengths: list[int] = []
     at = 0
     while len(lengths) < count:
         length, shift = 0, 0
