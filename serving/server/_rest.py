@@ -119,7 +119,8 @@ class RestApi:
         expected = self._options.metrics_path
         if target != expected:
             return Response(400, f"Unexpected path: {target}. Should be {expected}".encode(), headers)
-        return Response(200, self._metrics.text().encode(), headers)
+        # A caller may ask for a model whose name is not UTF-8. The page must be, for whoever reads it.
+        return Response(200, self._metrics.text().encode("utf-8", "replace"), headers)
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         """Return the HTTP status and the JSON body of the answer to a request.
