@@ -234,4 +234,4 @@ def _plain_body(request: Request) -> bytes:
         body = decompressor.decompress(request.body, _MAX_DECOMPRESSED_BYTES)
     except zlib.error:
         return b""
-    return body if decompressor.eof else b""
+    return body if decompressor.eof and not decompressor.unused_data else b""
