@@ -111,7 +111,8 @@ def decode(proto: Any, *, ignore_surplus: bool = False, bfloat16: Any = None) ->
     become an object array of `bytes`. The array may be a read-only view of the message.
 
     Args:
-      ignore_surplus: ignore values beyond the shape, as TensorFlow does, instead of refusing them.
+      ignore_surplus: ignore values beyond the shape, and a shape's claim that its rank is unknown, as
+        TensorFlow does, instead of refusing them.
       bfloat16: NumPy type of bfloat16 results (`ml_dtypes.bfloat16`); None widens them to float32.
 
     Raises:
@@ -121,22 +122,25 @@ def decode(proto: Any, *, ignore_surplus: bool = False, bfloat16: Any = None) ->
     if proto.dtype not in _TYPES:
         raise InvalidInputError(f"element type {proto.dtype} is not supported")
     dtype, field = _TYPES[proto.dtype]
-    shape = _definite_shape(proto.tensor_shape)
+    shape = _definite_shape(proto.tensor_shape, ignore_surplus)
     count = math.prod(shape)
     if proto.tensor_content and (count or not ignore_surplus):
         flat = _from_content(proto.tensor_content, count, dtype)
     else:
         flat = _fill(_listed_values(proto, dtype, field, ignore_surplus), count, dtype, ignore_surplus)
     native = flat if dtype.isnative else flat.astype(dtype.newbyteorder("="))
-    array = native.reshape(shape)
+    try:
+        array = native.reshape(shape)
+    except ValueError as error:  # Without values, yet its other dimensions are too large for NumPy.
+        raise InvalidInputError(f"shape {list(shape)} is too large") from error
     if proto.dtype != DataType.BFLOAT16:
         return array
     return (array.astype(np.uint32) << 16).view(np.float32) if bfloat16 is None else array.view(bfloat16)
 
 
-def _definite_shape(proto: Any) -> tuple[int, ...]:
+def _definite_shape(proto: Any, ignore_unknown_rank: bool) -> tuple[int, ...]:
     shape = tuple(dim.size for dim in proto.dim)
-    if proto.unknown_rank or any(size < 0 for size in shape):
+    if (proto.unknown_rank and not ignore_unknown_rank) or any(size < 0 for size in shape):
         raise InvalidInputError(f"expected a definite shape, got {list(shape)}")
     if len(shape) > MAX_DIMENSIONS or math.prod(shape) >= 2**63:
         raise InvalidInputError(f"shape {list(shape)} is too large")
@@ -145,10 +149,35 @@ def _definite_shape(proto: Any) -> tuple[int, ...]:
 
 def _from_content(content: bytes, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     if dtype.hasobject:
-        raise InvalidInputError("strings cannot be raw bytes")
+        return _strings(content, count)
     if len(content) != count * dtype.itemsize:
         raise InvalidInputError(f"the shape needs {count * dtype.itemsize} bytes, got {len(content)}")
     return np.frombuffer(content, dtype)
+
+
+def _strings(content: bytes, count: int) -> NDArray[Any]:
+    """Return strings from raw bytes: the length of each as a varint, then all of them."""
+    lengths: list[int] = []
+    at = 0
+    while len(lengths) < count:
+        length, shift = 0, 0
+        while True:
+            # A length is a uint32: more than five bytes are none.
+            if at == len(content) or shift > 28:
+                raise InvalidInputError(f"raw bytes do not begin with the lengths of {count} strings")
+            byte = content[at]
+            length |= (byte & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 0x80:
+                break
+        lengths.append(length)
+    if sum(lengths) != len(content) - at:
+        raise InvalidInputError(f"the strings need {sum(lengths)} bytes, got {len(content) - at}")
+    strings = np.empty(count, object)
+    for index, length in enumerate(lengths):
+        strings[index] = content[at : at + length]
+        at += length
+    return strings
 
 
 def _listed_values(proto: Any, dtype: np.dtype[Any], field: str, ignore_surplus: bool) -> Any:

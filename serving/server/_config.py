@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,34 +136,61 @@ def parse_model_config_file(path: Path) -> Any:
     return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
 
 
-def models_to_reload(config: Any, *, allow_relative: bool = False) -> list[ModelConfig]:
+def models_to_reload(
+    config: Any,
+    *,
+    served: Collection[str] = (),
+    check_labels: Callable[[Sequence[ModelConfig]], None] = lambda _: None,
+    allow_relative: bool = False,
+) -> list[ModelConfig]:
     """Return the models of a `ModelServerConfig` that replaces the current one, with all checks.
 
-    `allow_relative` accepts base paths that begin in the server's working directory.
+    Checks and their order are those of TensorFlow Serving. `served` are the names of the current models.
+    `check_labels` is called in its turn. `allow_relative` accepts base paths that begin in the server's
+    working directory.
 
     Raises:
-      StatusError: INVALID_ARGUMENT, in the words of TensorFlow Serving.
+      StatusError: INVALID_ARGUMENT, in the words of TensorFlow Serving; or what `check_labels` raises.
     """
-    models: dict[str, ModelConfig] = {}
-    for item in config.model_config_list.config:
-        if item.name in models:
-            raise invalid_argument(f"Illegal to list model {item.name} multiple times in config list")
+    items = config.model_config_list.config
+    _check_names(items)
+    for item in items:
         if not item.base_path or not (allow_relative or Path(item.base_path).is_absolute()):
             raise invalid_argument(
                 f"Expected model {item.name} to have an absolute path or URI; "
                 f"got base_path()={item.base_path}"
             )
-        if item.HasField("logging_config"):
-            raise invalid_argument("No request-logger-creator provided.")
-        platform = _platform(item)
-        if platform != _PLATFORM:
+    for item in items:
+        if item.name in served and (platform := _platform(item)) != _PLATFORM:
+            raise invalid_argument(
+                f"Illegal to change a model's platform. For model {item.name} platform was {_PLATFORM} and "
+                f"new platform requested is {platform}"
+            )
+    models = [_model_config(item) for item in items]
+    check_labels(models)
+    for item in items:
+        if (platform := _platform(item)) != _PLATFORM:
             raise invalid_argument(f"Model {item.name} requests unsupported platform {platform}")
-        models[item.name] = _model_config(item)
-    return list(models.values())
+    if any(item.HasField("logging_config") for item in items):
+        raise invalid_argument("No request-logger-creator provided.")
+    return models
+
+
+def _check_names(items: Any) -> None:
+    names: set[str] = set()
+    for item in items:
+        if item.name in names:
+            raise invalid_argument(f"Illegal to list model {item.name} multiple times in config list")
+        names.add(item.name)
 
 
 def _platform(item: Any) -> str:
     if not item.model_type:
+        if not item.model_platform:
+            raise invalid_argument(
+                "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+                f"ModelServerConfig::model_platform, model name is {item.name}"
+            )
         return str(item.model_platform)
     if item.model_platform:
         raise invalid_argument(

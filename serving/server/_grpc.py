@@ -151,7 +151,8 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return self._run("Regress", request, context, self._inference(regress, request))
 
     def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        first = request.tasks[0] if request.tasks else inference_pb2.InferenceTask(model_spec={})
+        # The first task chooses the model. One that chooses none has an empty name.
+        first = inference_pb2.InferenceTask(model_spec=request.tasks[0].model_spec if request.tasks else {})
         return self._run("MultiInference", first, context, self._inference(multi_inference, request))
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
@@ -255,7 +256,12 @@ def _answer(context: grpc.ServicerContext, work: Callable[[], Any]) -> Any:
     except Exception as error:
         _log.exception("gRPC request failed")
         status = StatusError(Code.INTERNAL, f"{type(error).__name__}: {error}")
-    message = status.message
-    if len(message) > _MAX_MESSAGE:
-        message = message[:_MAX_MESSAGE] + _TRUNCATED
-    return context.abort(_CODES[int(status.code)], message)
+    return context.abort(_CODES[int(status.code)], truncated(status.message))
+
+
+def truncated(message: str) -> str:
+    """Return a message, cut to the bytes that a status may have."""
+    encoded = message.encode("utf-8", "surrogateescape")
+    if len(encoded) <= _MAX_MESSAGE:
+        return encoded.decode("utf-8", "replace")
+    return encoded[:_MAX_MESSAGE].decode("utf-8", "replace") + _TRUNCATED

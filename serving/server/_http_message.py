@@ -6,15 +6,17 @@ Both know nothing of sockets.
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import sys
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from enum import Enum
 
 _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
-_METHODS_WITH_BODY = {"POST", "PUT", "PATCH"}
+_METHODS_WITH_BODY = _METHODS - {"HEAD"}
 _MIN_FIRST_LINE = len("GET / HTTP/1.0")
-_VERSION = re.compile(r"HTTP/([01])\.([0-9]+)")
+_VERSION = re.compile(r"HTTP/\s*([+-]?[0-9]{1,9})\.\s*([+-]?[0-9]{1,9})")
 # TensorFlow Serving has no limit. This one is far above what callers send, 200 kB is known to be accepted.
 _MAX_HEADER_BYTES = 2**20
 
@@ -27,6 +29,10 @@ _URI = re.compile(
     rf"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):)?(?://(?P<authority>{_AUTHORITY})(?=[/?#]|\Z))?"
     rf"(?P<path>{_SEGMENTS})(?P<query>\?{_REST})?(?P<fragment>#{_REST})?"
 )
+
+_FUTURE_ADDRESS = re.compile(rf"v[0-9A-Fa-f]+\.(?:{_NAME}|:)+")
+# A length of more digits is none that a body can have.
+_MAX_LENGTH_DIGITS = 18
 
 _REASONS = {
     100: "Continue",
@@ -60,15 +66,15 @@ class _Part(Enum):
 class Request:
     """A request whose body has been read.
 
-    path: without the query; target: with query and fragment. headers: by lower-case name; the first of equal
-    names counts. is_for_proxy: the URI names a host. has_unread_body: a body was announced for a method that
-    has none.
+    path: without the query; target: with query and fragment. version: of HTTP. headers: by lower-case name;
+    the first of equal names counts. is_for_proxy: the URI names a host. has_unread_body: a body was announced
+    for a method that has none.
     """
 
     method: str
     path: str
     target: str
-    minor_version: int = 1
+    version: tuple[int, int] = (1, 1)
     is_for_proxy: bool = False
     has_unread_body: bool = False
     headers: dict[str, str] = field(default_factory=dict)
@@ -82,7 +88,14 @@ class Request:
         if self.is_for_proxy:
             return self.headers.get("proxy-connection", "").lower() == "keep-alive"
         connection = self.headers.get("connection", "").lower()
-        return connection != "close" and (self.minor_version > 0 or connection.startswith("keep-alive"))
+        return connection != "close" and (self.version >= (1, 1) or connection.startswith("keep-alive"))
+
+    @property
+    def asks_to_close(self) -> bool:
+        """Whether the answer must not say that the connection is kept."""
+        if self.is_for_proxy:
+            return not self.keeps_alive
+        return self.headers.get("connection", "").lower() == "close"
 
 
 @dataclass
@@ -96,26 +109,33 @@ class Response:
 
     def encode(self, request: Request | None) -> bytes:
         """Return the bytes of the answer; `request` is None if the request could not be read."""
-        minor = request.minor_version if request is not None else 1
+        major, minor = self._version(request)
         reason = _REASONS.get(self.status) or _REASONS_BY_CLASS[self.status // 100]
         keeps_alive = request is not None and request.keeps_alive and not self.closes
         has_body = request is None or request.method != "HEAD"
         headers = list(self.headers)
         if self.closes:
             headers.append(("Connection", "close"))
-        if minor:
+        if major == 1 and minor >= 1:
             headers.append(("Date", formatdate(usegmt=True)))
-        elif keeps_alive:
+        elif (major, minor) == (1, 0) and keeps_alive:
             headers.append(("Connection", "keep-alive"))
-        if has_body and (minor or keeps_alive):
+        if has_body and major == 1 and (minor >= 1 or keeps_alive):
             headers.append(("Content-Length", str(len(self.body))))
         if has_body and not any(name == "Content-Type" for name, _ in headers):
             headers.append(("Content-Type", "text/html; charset=ISO-8859-1"))
-        asked_to_close = request is not None and request.headers.get("connection", "").lower() == "close"
-        if asked_to_close and not self.closes and request is not None and not request.is_for_proxy:
-            headers.append(("Connection", "close"))
-        lines = [f"HTTP/1.{minor} {self.status} {reason}", *(f"{name}: {value}" for name, value in headers)]
+        if request is not None and request.asks_to_close:
+            headers = [(name, value) for name, value in headers if name != "Connection"]
+            if not request.is_for_proxy:
+                headers.append(("Connection", "close"))
+        first = f"HTTP/{major}.{minor} {self.status} {reason}"
+        lines = [first, *(f"{name}: {value}" for name, value in headers)]
         return "\r\n".join([*lines, "\r\n"]).encode("latin-1") + (self.body if has_body else b"")
+
+    def _version(self, request: Request | None) -> tuple[int, int]:
+        if request is None or (self.closes and 0 in request.version):
+            return 1, 1  # As libevent does for its own pages.
+        return request.version
 
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -191,21 +211,22 @@ class RequestReader:
             if len(self._buffer) > _MAX_HEADER_BYTES:
                 raise BadRequestError(413)
             return False
-        lines = [line.removesuffix("\r") for line in self._buffer[:end].decode("latin-1").split("\n")]
+        lines = list(map(_as_line, self._buffer[:end].split(b"\n")))
         del self._buffer[:end]
         self._scanned = 0
         request = _parse_first_line(lines[0])
         request.headers = _parse_headers(lines[1:])
-        self._part, self._missing = _body_part(request)
+        self._part, self._missing = _Part.WHOLE, 0
         if request.method in _METHODS_WITH_BODY:
+            self._part, self._missing = _body_part(request)
             if self._missing > self._max_body_bytes:
                 raise BadRequestError(413, request)
-            if _expectation(request) not in ("", "100-continue"):
+            has_body = self._part is _Part.CHUNK_SIZE or self._missing > 0
+            if has_body and _expectation(request) not in ("", "100-continue"):
                 raise BadRequestError(417, request)
-        elif self._part is _Part.CHUNK_SIZE or self._missing:
-            # As in libevent, other methods have no body. What follows must not be taken for a request.
-            request.has_unread_body = True
-            self._part, self._missing = _Part.WHOLE, 0
+        # As in libevent, HEAD has no body. What follows must not be taken for a request.
+        elif request.headers.keys() & {"content-length", "transfer-encoding"}:
+            request.has_unread_body = request.headers.get("content-length", "") != "0"
         self._request = request
         return True
 
@@ -218,7 +239,9 @@ class RequestReader:
         while (line_end := self._buffer.find(b"\n", self._scanned)) >= 0:
             line = bytes(self._buffer[self._scanned : line_end]).removesuffix(b"\r")
             if not self._scanned:
-                _parse_first_line(line.decode("latin-1"))
+                _parse_first_line(_as_line(line))
+            elif line[:1] not in (b"", b" ", b"\t"):
+                _parse_headers([_as_line(line)])
             self._scanned = line_end + 1
             if not line:
                 return self._scanned
@@ -245,10 +268,12 @@ class RequestReader:
             if self._part is _Part.TRAILER:
                 if not line:
                     return True
+                if ":" not in line and line[0] not in " \t":
+                    raise BadRequestError(413, self._request)
             elif line:  # The end of a chunk is an empty line.
                 size = _chunk_size(line)
                 if size is None:
-                    raise BadRequestError(400, self._request)
+                    raise BadRequestError(413, self._request)
                 if len(self._body) + size > self._max_body_bytes:
                     raise BadRequestError(413, self._request)
                 self._part, self._missing = (_Part.CHUNK if size else _Part.TRAILER), size
@@ -264,16 +289,23 @@ class RequestReader:
         return line
 
 
+def _as_line(line: bytes | bytearray) -> str:
+    """Return a line without its end. A zero byte ends it, too, as libevent takes it for a C string."""
+    return line.removesuffix(b"\r").partition(b"\0")[0].decode("latin-1")
+
+
 def _parse_first_line(line: str) -> Request:
     line = line.rstrip(" ")
     method, space, rest = line.partition(" ")
-    uri, other_space, version = rest.rpartition(" ")
-    found = _VERSION.fullmatch(version)
+    uri, other_space, protocol = rest.rpartition(" ")
+    found = _VERSION.fullmatch(protocol)
     if len(line) < _MIN_FIRST_LINE or not space or not other_space or not uri or found is None:
         raise BadRequestError(400)
-    minor = min(int(found[2]), 1) if found[1] == "1" else 0
+    version = (int(found[1]), int(found[2]))
+    if version[0] > 1:
+        raise BadRequestError(400)
     path, target, host = split_uri(uri) or ("", "", None)
-    return Request(method, path, target, minor_version=minor, is_for_proxy=host is not None)
+    return Request(method, path, target, version=version, is_for_proxy=host is not None)
 
 
 def split_uri(uri: str) -> tuple[str, str, str | None] | None:
@@ -285,10 +317,28 @@ def split_uri(uri: str) -> tuple[str, str, str | None] | None:
     if found is None:
         return None
     path, authority = found["path"], found["authority"]
+    if authority is not None and not _is_authority(authority):
+        return None
     if authority is None and (path.startswith("//") or (not found["scheme"] and ":" in path.split("/")[0])):
         return None
     host = authority if (found["scheme"] or "").lower() in ("http", "https") else None
-    return path, path + (found["query"] or "") + (found["fragment"] or ""), host or None
+    return path, path + (found["query"] or "") + (found["fragment"] or ""), host
+
+
+def _is_authority(authority: str) -> bool:
+    """Return whether the port is a port, and what is in brackets an address."""
+    host, colon, port = authority.rpartition("@")[2].rpartition(":")
+    if not colon or port.endswith("]"):
+        host, port = authority.rpartition("@")[2], ""
+    if port and (len(port.lstrip("0")) > len("65535") or int(port) > 65535):
+        return False
+    if not host.startswith("["):
+        return True
+    try:
+        ipaddress.IPv6Address(host[1:-1])
+    except ValueError:
+        return _FUTURE_ADDRESS.fullmatch(host[1:-1]) is not None
+    return "%" not in host
 
 
 def _parse_headers(lines: list[str]) -> dict[str, str]:
@@ -315,14 +365,15 @@ def _body_part(request: Request) -> tuple[_Part, int]:
     if request.headers.get("transfer-encoding", "").lower() == "chunked":
         return _Part.CHUNK_SIZE, 0
     length = request.headers.get("content-length", "0")
-    if re.fullmatch(r"\s*\+?[0-9]{1,18}", length) is None:
+    found = re.fullmatch(r"\s*\+?0*([0-9]+)", length)
+    if found is None:
         raise BadRequestError(400, request)
-    return _Part.WHOLE, int(length)
+    return _Part.WHOLE, int(found[1]) if len(found[1]) <= _MAX_LENGTH_DIGITS else sys.maxsize
 
 
 def _expectation(request: Request) -> str:
     """Return what the caller waits for before it sends the body, empty if for nothing."""
-    return request.headers.get("expect", "").lower() if request.minor_version else ""
+    return request.headers.get("expect", "").lower() if request.version >= (1, 1) else ""
 
 
 def _chunk_size(line: str) -> int | None:

@@ -13,11 +13,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from nann.serving.protocol.tensors import MAX_DIMENSIONS
+from nann.serving.server._json_parser import members
 from nann.serving.server._json_writer import PrettyWriter, dump, format_float, quote
 from nann.serving.server._status import Code, StatusError, invalid_argument
 
 _BASE64_KEY = "b64"
-_BASE64 = re.compile(r"([A-Za-z0-9+/]*)(={0,2})")
+# Abseil takes a dot for padding, too.
+_BASE64 = re.compile(r"([A-Za-z0-9+/]*)([=.]{0,2})")
+_ASCII_SPACE = re.compile(r"[ \t-\r]")
 _INT32, _UINT32 = np.iinfo(np.int32), np.iinfo(np.uint32)
 INT64, _UINT64 = np.iinfo(np.int64), np.iinfo(np.uint64)
 # The range that a JSON integer must be in, by type. As in TensorFlow Serving, values for the 8- and 16-bit
@@ -31,7 +34,13 @@ _INTEGERS: dict[Any, Any] = {
     tf.uint32: _UINT32,
     tf.uint64: _UINT64,
 }
-_TYPE_NAMES = {int: "Number", float: "Number", str: "String", list: "Array", dict: "Object"}
+_TYPE_NAMES = {int: "Number", float: "Number", str: "String", list: "Array"}
+# TensorFlow's limit.
+_MAX_TENSOR_DIMENSIONS = 254
+
+
+class TooManyDimensionsError(Exception):
+    """Lists are nested more deeply than a tensor has dimensions."""
 
 
 def dtype_name(dtype: tf.DType) -> str:
@@ -43,30 +52,37 @@ def type_name(value: Any) -> str:
     """Return the name of a parsed value's JSON type, which error texts use."""
     if value is None or isinstance(value, bool):
         return {None: "Null", True: "True", False: "False"}[value]
-    return _TYPE_NAMES[type(value)]
+    return _TYPE_NAMES.get(type(value), "Object")
 
 
 def is_base64(value: Any) -> bool:
     """Return whether a value is `{"b64": "..."}`, which stands for bytes."""
-    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(_BASE64_KEY), str)
+    if not isinstance(value, dict) or not isinstance(value.get(_BASE64_KEY), str):
+        return False
+    return len(list(members(value))) == 1
 
 
-def to_array(value: Any, dtype: tf.DType) -> NDArray[Any]:
+def to_array(value: Any, dtype: tf.DType, *, outer_dimensions: int = 0) -> NDArray[Any]:
     """Return nested lists, or a single value, as an array.
+
+    `outer_dimensions` is how many dimensions more the tensor has that the array is to be a part of.
 
     Raises:
       StatusError: lists of the same level have different lengths, or an element does not fit the type.
+      TooManyDimensionsError: the values are right otherwise.
     """
     shape = _shape(value)
+    if len(shape) <= MAX_DIMENSIONS:
+        array = _regular_numbers(value, dtype)
+        if array is not None:
+            return array
+    elements = _elements(value, shape, dtype)
+    if len(shape) + outer_dimensions > _MAX_TENSOR_DIMENSIONS:
+        raise TooManyDimensionsError
     if len(shape) > MAX_DIMENSIONS:
         raise invalid_argument(
             f"Lists are nested {len(shape)} deep, more than the {MAX_DIMENSIONS} supported"
         )
-    array = _regular_numbers(value, dtype)
-    if array is not None:
-        return array
-    elements: list[Any] = []
-    _collect(value, 0, shape, dtype, elements)
     if dtype == tf.string:
         strings = np.empty(len(elements), object)
         strings[:] = elements
@@ -122,25 +138,42 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _collect(value: Any, level: int, shape: tuple[int, ...], dtype: tf.DType, elements: list[Any]) -> None:
+def _elements(value: Any, shape: tuple[int, ...], dtype: tf.DType) -> list[Any]:
+    """Return the elements of nested lists, of whatever depth, in their order.
+
+    Raises:
+      StatusError: a list has another length than the first list of its level, or an element does not fit.
+    """
+    elements: list[Any] = []
     rank = len(shape)
-    if not isinstance(value, list):
-        if level != rank:
-            raise invalid_argument(
-                f"JSON Value: {dump(value)} found at incorrect level: {level + 1} in the JSON DOM. "
-                f"Expected at level: {rank}"
-            )
-        elements.append(_element(value, dtype))
-        return
-    if level >= rank:
-        raise invalid_argument(f"Encountered list at unexpected level: {level} expected < {rank}")
+    # The lists that are walked, outermost first; the value itself is the only item of a list around it.
+    open_lists = [iter([value])]
+    while open_lists:
+        level = len(open_lists) - 1
+        for item in open_lists[-1]:
+            if isinstance(item, list):
+                _check_length(item, level, shape)
+                open_lists.append(iter(item))
+                break
+            if level != rank:
+                raise invalid_argument(
+                    f"JSON Value: {dump(item)} found at incorrect level: {level + 1} in the JSON DOM. "
+                    f"Expected at level: {rank}"
+                )
+            elements.append(_element(item, dtype))
+        else:
+            open_lists.pop()
+    return elements
+
+
+def _check_length(value: list[Any], level: int, shape: tuple[int, ...]) -> None:
+    if level >= len(shape):
+        raise invalid_argument(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
     if len(value) != shape[level]:
         raise invalid_argument(
             f"Encountered list at unexpected size: {len(value)} at level: {level} "
             f"expected size: {shape[level]}"
         )
-    for item in value:
-        _collect(item, level + 1, shape, dtype, elements)
 
 
 def _element(value: Any, dtype: tf.DType) -> Any:
@@ -177,14 +210,14 @@ def _type_error(value: Any, dtype: tf.DType) -> StatusError:
 
 
 def decode_base64(value: dict[str, Any]) -> bytes:
-    """Return the bytes that `{"b64": "..."}` stands for. Padding may be missing; white space is ignored.
+    """Return the bytes that `{"b64": "..."}` stands for. Padding may be missing, white space is ignored.
 
     Raises:
       StatusError: the value has another form, or its text is not base64.
     """
     if not is_base64(value):
         raise invalid_argument(f"JSON Value: {dump(value)} not formatted correctly for base64 data")
-    text = "".join(value[_BASE64_KEY].split())
+    text = _ASCII_SPACE.sub("", value[_BASE64_KEY])
     found = _BASE64.fullmatch(text)
     if found is not None:
         digits, padding = found.groups()

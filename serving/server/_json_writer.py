@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
+from nann.serving.server._json_parser import members
+
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-# TensorFlow Serving quotes only the beginning of a large object or array in an error message. Its answer to a
-# row of 1,920 numbers without another input has 397 bytes, which is this limit.
-_MAX_DUMP = 257
+# TensorFlow Serving quotes only the beginning of a large value in an error message: no token begins after so
+# many bytes.
+_MAX_DUMP = 256
+# Numbers with more digits before the point, or with a point further left, are written with an exponent.
+_MAX_PLAIN_DIGITS, _MIN_PLAIN_POINT = 21, -6
 _TABLE = str.maketrans({chr(code): f"\\u{code:04X}" for code in range(0x20)} | _ESCAPES)
 
 
@@ -44,12 +49,21 @@ class PrettyWriter:
 
     def __init__(self) -> None:
         self._parts: list[str] = []
+        # How many of the parts were measured, and how many bytes they have.
+        self._measured = self._bytes = 0
         # One entry per open array or object: 1 for an array, and the number of values and keys so far.
         self._levels: list[list[int]] = []
         self.single_line_arrays = False
 
     def text(self) -> str:
         return "".join(self._parts)
+
+    def size(self) -> int:
+        """Return how many bytes the text has so far."""
+        new = self._parts[self._measured :]
+        self._measured += len(new)
+        self._bytes += len("".join(new).encode("utf-8", "surrogateescape"))
+        return self._bytes
 
     def start_object(self) -> None:
         self._start(0, "{")
@@ -112,32 +126,42 @@ def error_body(message: str) -> str:
 
 
 def dump(value: Any) -> str:
-    """Return a parsed value as TensorFlow Serving quotes it in error messages: large values are cut."""
-    if isinstance(value, float):
-        return format_float(value)
+    """Return a parsed value as TensorFlow Serving quotes it in error messages.
+
+    Token after token is written while the text is shorter than `_MAX_DUMP` bytes, up to a number that is not
+    finite.
+    """
     writer = PrettyWriter()
     writer.single_line_arrays = True
-    _write(writer, value)
-    text = writer.text()
-    if isinstance(value, dict | list) and len(text) > _MAX_DUMP:
-        return text[: _MAX_DUMP - 3] + "..."
-    return text
+    _dump(writer, value)
+    return writer.text()
 
 
-def _write(writer: PrettyWriter, value: Any) -> None:
+def _dump(writer: PrettyWriter, value: Any) -> bool:
+    """Write a value; return whether all of it was written."""
+    if writer.size() >= _MAX_DUMP:
+        return False
     if isinstance(value, dict):
         writer.start_object()
-        for key, member in value.items():
+        for key, member in members(value):
+            if writer.size() >= _MAX_DUMP:
+                return False
             writer.key(key)
-            _write(writer, member)
-        writer.end()
+            if not _dump(writer, member):
+                return False
     elif isinstance(value, list):
         writer.start_array()
         for item in value:
-            _write(writer, item)
-        writer.end()
+            if not _dump(writer, item):
+                return False
     else:
-        writer.value(_scalar(value))
+        text = _scalar(value)
+        writer.value(text)
+        return text != ""
+    if writer.size() >= _MAX_DUMP:
+        return False
+    writer.end()
+    return True
 
 
 def _scalar(value: Any) -> str:
@@ -149,5 +173,21 @@ def _scalar(value: Any) -> str:
         return quote(value)
     if isinstance(value, int):
         return str(value)
-    # Inside a quoted value, numbers have as many digits as they need.
-    return repr(value) if math.isfinite(value) else format_float(value)
+    return _shortest(value) if math.isfinite(value) else ""
+
+
+def _shortest(value: float) -> str:
+    """Return a number with as many digits as it needs, in RapidJSON's form: 1e22, 1.5e-7, 100.0."""
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    assert isinstance(exponent, int)
+    text = "".join(map(str, digits))
+    point = len(text) + exponent if value else 1
+    if exponent >= 0 and point <= _MAX_PLAIN_DIGITS:
+        text = f"{text.ljust(point, '0')}.0"
+    elif 0 < point <= _MAX_PLAIN_DIGITS:
+        text = f"{text[:point]}.{text[point:]}"
+    elif _MIN_PLAIN_POINT < point <= 0:
+        text = f"0.{'0' * -point}{text}"
+    else:
+        text = f"{text[0]}{'.' if text[1:] else ''}{text[1:]}e{point - 1}"
+    return f"-{text}" if sign else text

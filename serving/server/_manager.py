@@ -133,8 +133,7 @@ class ModelManager:
             changes; UNKNOWN if a version of a new model cannot be loaded.
         """
         with self._replacing:
-            for model in models:
-                self._check_labels(model, self._models.get(model.name))
+            self.check_labels(models)
             new = {model.name for model in models} - self._models.keys()
             self.set_models(models)
 
@@ -163,6 +162,19 @@ class ModelManager:
             return self.statuses(name)
         except StatusError:
             return []
+
+    def names(self) -> set[str]:
+        """Return the names of the models that should be served."""
+        return set(self._models)
+
+    def check_labels(self, models: Sequence[ModelConfig]) -> None:
+        """Check that the labels of models that replace the current ones name versions that are available.
+
+        Raises:
+          StatusError: FAILED_PRECONDITION.
+        """
+        for model in models:
+            self._check_labels(model, self._models.get(model.name))
 
     def labels(self) -> dict[str, dict[str, int]]:
         """Return the labels of each model that should be served, by the model's name."""

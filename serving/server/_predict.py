@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -29,7 +29,7 @@ def predict_proto(servable: Servable, request: Any, *, version: int, timeout_ms:
     signature = servable.signatures.get(name)
     if signature is None:
         raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
-    feeds = _feeds(signature, request.inputs)
+    feeds = _feeds(signature, request.inputs, _array)
     aliases = _output_aliases(signature, request.output_filter)
     outputs = _run(servable, signature, feeds, aliases, timeout_ms)
     response = predict_pb2.PredictResponse()
@@ -47,9 +47,9 @@ def predict_arrays(
     """Return all outputs of a signature by name, given its inputs by name.
 
     Raises:
-      StatusError: the run failed.
+      StatusError: an input is missing, or the run failed.
     """
-    feeds = {signature.inputs[alias].name: array for alias, array in inputs.items()}
+    feeds = _feeds(signature, inputs, lambda _, array: array)
     return _run(servable, signature, feeds, sorted(signature.outputs), timeout_ms)
 
 
@@ -64,7 +64,9 @@ def _run(
     return dict(zip(aliases, servable.run(feeds, fetches, timeout_ms=timeout_ms), strict=True))
 
 
-def _feeds(signature: Any, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+def _feeds(
+    signature: Any, inputs: Mapping[str, Any], to_array: Callable[[str, Any], NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
     """Return the arrays to feed, by the names of the tensors in the graph.
 
     An input that is missing in the request gets the default of the signature.
@@ -75,16 +77,15 @@ def _feeds(signature: Any, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]
     for alias, info in sorted(signature.inputs.items()):
         if alias in inputs:
             used.append(alias)
-            proto = inputs[alias]
+            feeds[info.name] = to_array(alias, inputs[alias])
         elif alias in signature.defaults:
-            proto = signature.defaults[alias]
+            feeds[info.name] = _array(alias, signature.defaults[alias])
         else:
             raise invalid_argument(
                 f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default "
                 f"value provided. Inputs expected to be in the request {{{_join(inputs)}}}, or default input "
                 f"alias set: {_join(signature.defaults)}"
             )
-        feeds[info.name] = _array(alias, proto)
     if len(used) != len(inputs):
         raise invalid_argument(
             f"Inputs contains invalid name. Used request inputs: {','.join(used)}, "

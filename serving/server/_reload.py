@@ -30,7 +30,8 @@ def reload_config(manager: ModelManager, config: Any, should_stop: Callable[[], 
             "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is "
             "currently supported"
         )
-    manager.replace_models(models_to_reload(config), should_stop)
+    models = models_to_reload(config, served=manager.names(), check_labels=manager.check_labels)
+    manager.replace_models(models, should_stop)
 
 
 class ConfigFilePoller:
@@ -75,7 +76,7 @@ class ConfigFilePoller:
     def _look(self) -> None:
         config = parse_model_config_file(self._path)
         if config.WhichOneof("config") == "model_config_list" and config != self._current:
-            models = models_to_reload(config, allow_relative=True)
+            models = models_to_reload(config, served=self._manager.names(), allow_relative=True)
             # What is new loads while the file is looked at again.
             self._manager.replace_models(models, should_stop=lambda: True)
             self._current = config

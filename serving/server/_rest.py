@@ -119,7 +119,8 @@ class RestApi:
         expected = self._options.metrics_path
         if target != expected:
             return Response(400, f"Unexpected path: {target}. Should be {expected}".encode(), headers)
-        return Response(200, self._metrics.text().encode(), headers)
+        # A caller may ask for a model whose name is not UTF-8. The page must be, for whoever reads it.
+        return Response(200, self._metrics.text().encode("utf-8", "replace"), headers)
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         """Return the HTTP status and the JSON body of the answer to a request.
@@ -156,10 +157,7 @@ class RestApi:
 
     def _run(self, run: Callable[..., bytes], choice: _Choice, api: str, body: bytes) -> bytes:
         with self._metrics.request(choice.model, api, "REST") as observation:
-            try:
-                return run(choice, body, observation)
-            except RecursionError:
-                raise invalid_argument("JSON values are nested too deeply") from None
+            return run(choice, body, observation)
 
     def _lease(self, choice: _Choice) -> AbstractContextManager[Lease]:
         return self._manager.lease(choice.model, version=choice.version, label=choice.label)
@@ -236,4 +234,4 @@ def _plain_body(request: Request) -> bytes:
         body = decompressor.decompress(request.body, _MAX_DECOMPRESSED_BYTES)
     except zlib.error:
         return b""
-    return body if decompressor.eof else b""
+    return body if decompressor.eof and not decompressor.unused_data else b""

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from tensorflow_serving.apis import input_pb2
 
-from nann.serving.server._json_parser import parse_json
+from nann.serving.server._json_parser import members, parse_json
 from nann.serving.server._json_tensors import INT64, decode_base64, is_base64, type_name
 from nann.serving.server._json_writer import PrettyWriter, dump, format_float, quote
-from nann.serving.server._rest_json import signature_name
+from nann.serving.server._rest_json import member_name, signature_name
 from nann.serving.server._status import invalid_argument
 
 _CONTEXT, _EXAMPLES = "context", "examples"
@@ -61,35 +61,46 @@ def _listed(document: dict[str, Any]) -> list[Any]:
 def _fill_example(value: Any, example: Any) -> None:
     if not isinstance(value, dict):
         raise invalid_argument(f"Example must be JSON object but got JSON {type_name(value)}")
-    for name, content in value.items():
+    for key, content in members(value):
+        name = member_name(key)
         feature = example.features.feature[_text(name)]
+        # Of equal names the last one counts.
+        feature.Clear()
         feature.SetInParent()
         for item in content if isinstance(content, list) else [content]:
             _add_value(item, name, feature)
 
 
 def _add_value(value: Any, name: str, feature: Any) -> None:
-    kind, converted = _converted(value, name)
+    kind = _kind(value, name)
     given = feature.WhichOneof("kind")
     if given not in (None, kind):
         raise invalid_argument(f"Unexpected element type in feature: {name} expecting type: {_KINDS[given]}")
-    getattr(feature, kind).value.append(converted)
+    getattr(feature, kind).value.append(_converted(value, name))
 
 
-def _converted(value: Any, name: str) -> tuple[str, Any]:
-    """Return the kind of list that a value goes into, and the value."""
+def _kind(value: Any, name: str) -> str:
+    """Return the kind of list that a value goes into."""
+    if isinstance(value, str) or is_base64(value):
+        return "bytes_list"
+    if isinstance(value, float):
+        return "float_list"
+    if isinstance(value, int):
+        return "int64_list"
+    raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {type_name(value)}")
+
+
+def _converted(value: Any, name: str) -> Any:
     if isinstance(value, str):
-        return "bytes_list", value.encode("utf-8", "surrogateescape")
-    if is_base64(value):
-        return "bytes_list", decode_base64(value)
+        return value.encode("utf-8", "surrogateescape")
+    if isinstance(value, dict):
+        return decode_base64(value)
     if isinstance(value, float):
         with np.errstate(over="ignore"):
-            return "float_list", np.float32(value)
-    if isinstance(value, int):
-        if value > INT64.max:
-            raise invalid_argument(f"Feature: {name} has uint64 element. Only int64 is supported.")
-        return "int64_list", int(value)
-    raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {type_name(value)}")
+            return np.float32(value)
+    if value > INT64.max:
+        raise invalid_argument(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
+    return int(value)
 
 
 def _text(name: str) -> str:

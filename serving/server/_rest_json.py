@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from nann.serving.server._json_parser import parse_json
-from nann.serving.server._json_tensors import is_base64, to_array, write_values
+from nann.serving.server._json_parser import members, parse_json
+from nann.serving.server._json_tensors import TooManyDimensionsError, is_base64, to_array, write_values
 from nann.serving.server._json_writer import PrettyWriter, dump
 from nann.serving.server._predict import DEFAULT_SIGNATURE
 from nann.serving.server._status import StatusError, invalid_argument
@@ -27,6 +27,10 @@ class Format(Enum):
 
     ROW = "instances"
     COLUMN = "inputs"
+
+
+class _NoTensorError(Exception):
+    """The values of the named input have no mistake in themselves, and yet are no tensor."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,13 @@ def parse_predict(body: bytes, signatures: Callable[[], Mapping[str, Any]]) -> P
         raise invalid_argument(f"Failed to get input map for signature: {given_name or 'DEFAULT'}")
     dtypes = {alias: tf.as_dtype(info.dtype) for alias, info in signature.inputs.items()}
     body_format = _format(document)
-    if body_format is Format.ROW:
-        inputs = _from_rows(_rows(document), dtypes)
-    else:
-        inputs = _from_columns(document[Format.COLUMN.value], dtypes)
+    try:
+        if body_format is Format.ROW:
+            inputs = _from_rows(_rows(document), dtypes)
+        else:
+            inputs = _from_columns(document[Format.COLUMN.value], dtypes)
+    except _NoTensorError as error:
+        raise invalid_argument(f"tensor parsing error: {error}") from error
     return PredictBody(name, signature, body_format, inputs)
 
 
@@ -115,8 +122,8 @@ def _from_rows(rows: list[Any], dtypes: Mapping[str, tf.DType]) -> dict[str, NDA
         )
     if _is_named(rows[0]):
         return _from_named_rows(rows, dtypes)
-    ((name, dtype),) = list(dtypes.items())[:1]
-    items = _Stack()
+    name, dtype = next(iter(dtypes.items()))
+    items = _Stack(len(rows))
     for index, row in enumerate(rows):
         if _is_named(row):
             raise invalid_argument(f"Expecting value/list but got object at item {index} of input list")
@@ -129,12 +136,20 @@ def _from_rows(rows: list[Any], dtypes: Mapping[str, tf.DType]) -> dict[str, NDA
     return items.arrays()
 
 
+def member_name(key: str) -> str:
+    """Return the name that TensorFlow Serving reads in a key of a JSON object: a zero byte ends it."""
+    return key.partition("\0")[0]
+
+
 def _from_named_rows(rows: list[Any], dtypes: Mapping[str, tf.DType]) -> dict[str, NDArray[Any]]:
-    items = _Stack()
+    items = _Stack(len(rows))
     for index, row in enumerate(rows):
         if not _is_named(row):
             raise invalid_argument(f"Expecting object but got list at item {index} of input list")
-        for name, value in row.items():
+        names = set()
+        for key, value in members(row):
+            name = member_name(key)
+            names.add(name)
             try:
                 if name not in dtypes:
                     raise invalid_argument(f"JSON object: does not have named input: {name}")
@@ -143,7 +158,7 @@ def _from_named_rows(rows: list[Any], dtypes: Mapping[str, tf.DType]) -> dict[st
                 raise invalid_argument(
                     f"Failed to process element: {index} key: {name} of 'instances' list. Error: {error}"
                 ) from error
-        if row.keys() != dtypes.keys():
+        if names != dtypes.keys():
             raise invalid_argument(
                 f"Failed to process element: {index} of 'instances' list. JSON object: {dump(row)} "
                 f"keys must be equal to: {','.join(sorted(dtypes))}"
@@ -152,13 +167,18 @@ def _from_named_rows(rows: list[Any], dtypes: Mapping[str, tf.DType]) -> dict[st
 
 
 class _Stack:
-    """Collects the arrays of the rows by input name. All rows of an input must have the same shape."""
+    """Collects the arrays of the rows by input name. All rows of an input must have the same shape.
 
-    def __init__(self) -> None:
+    A row may have an input more than once. As in TensorFlow Serving, its values move those of later rows on,
+    and what is left at the end is ignored.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
         self._arrays: dict[str, list[NDArray[Any]]] = {}
 
     def add(self, name: str, value: Any, dtype: tf.DType) -> None:
-        array = to_array(value, dtype)
+        array = _to_array(value, name, dtype, outer_dimensions=1)
         arrays = self._arrays.setdefault(name, [])
         if arrays and array.size != arrays[0].size:
             raise invalid_argument(f"Expecting tensor size: {arrays[0].size} but got: {array.size}")
@@ -167,7 +187,14 @@ class _Stack:
         arrays.append(array)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        return {name: np.stack(arrays) for name, arrays in self._arrays.items()}
+        return {name: np.stack(arrays[: self._rows]) for name, arrays in self._arrays.items()}
+
+
+def _to_array(value: Any, name: str, dtype: tf.DType, *, outer_dimensions: int = 0) -> NDArray[Any]:
+    try:
+        return to_array(value, dtype, outer_dimensions=outer_dimensions)
+    except TooManyDimensionsError as error:
+        raise _NoTensorError(name) from error
 
 
 def _shape_text(array: NDArray[Any]) -> str:
@@ -181,12 +208,12 @@ def _from_columns(value: Any, dtypes: Mapping[str, tf.DType]) -> dict[str, NDArr
                 "inputs is a plain value/list, but expecting an object as multiple input tensors required as "
                 "per tensorinfo_map"
             )
-        return {name: to_array(value, dtype) for name, dtype in dtypes.items()}
+        return {name: _to_array(value, name, dtype) for name, dtype in dtypes.items()}
     arrays = {}
     for name, dtype in sorted(dtypes.items(), key=lambda item: item[0]):
         if name not in value:
             raise invalid_argument(f"Missing named input: {name} in 'inputs' object.")
-        arrays[name] = to_array(value[name], dtype)
+        arrays[name] = _to_array(value[name], name, dtype)
     return arrays
 
 

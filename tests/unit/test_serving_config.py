@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from nann.errors import InvalidFileError, InvalidInputError, NannError
-from nann.serving.server import All, Latest, Specific, read_model_config_file
+from nann.serving.server import All, Latest, ModelConfig, Specific, StatusError, read_model_config_file
+from nann.serving.server._config import models_to_reload
 from nann.serving.server._source import find_versions
+from nann.serving.server._status import invalid_argument
 
 
 def _read(tmp_path: Path, text: str) -> list[object]:
@@ -61,6 +64,52 @@ def test_model_config_file_refused(tmp_path: Path, text: str, kind: type[NannErr
 def test_missing_model_config_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidFileError, match="nowhere"):
         read_model_config_file(tmp_path / "nowhere")
+
+
+def _one(name: str, more: str = 'model_platform: "tensorflow"', base_path: str = "/a") -> str:
+    return f'config {{ name: "{name}" base_path: "{base_path}" {more} }} '
+
+
+@pytest.mark.parametrize(
+    ("configs", "message"),
+    [
+        (_one("a") + _one("a", "", "b"), "Illegal to list model a multiple times in config list"),
+        (
+            _one("a", "") + _one("b", "", "b"),
+            "Expected model b to have an absolute path or URI; got base_path()=b",
+        ),
+        (
+            _one("new", "") + _one("old", 'model_platform: "x"'),
+            "Illegal to change a model's platform. For model old platform was tensorflow and new platform "
+            "requested is x",
+        ),
+        (_one("new", 'model_platform: "x" version_labels { key: "l" value: 1 }'), "label"),
+        (_one("new", 'model_platform: "x"'), "Model new requests unsupported platform x"),
+        (
+            _one("new", ""),
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            "ModelServerConfig::model_platform, model name is new",
+        ),
+        (_one("new", "model_type: 2"), "ModelServerConfig::model_type choice 2 not supported."),
+        (
+            _one("c", 'model_platform: "x" logging_config {}'),
+            "Model c requests unsupported platform x",
+        ),
+    ],
+)
+def test_reloads_are_checked_in_the_order_of_the_real_server(configs: str, message: str) -> None:
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    def check_labels(models: Sequence[ModelConfig]) -> None:
+        if any(model.labels for model in models):
+            raise invalid_argument("label")
+
+    text = f"model_config_list {{ {configs} }}"
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    with pytest.raises(StatusError) as error:
+        models_to_reload(config, served={"old"}, check_labels=check_labels)
+    assert error.value.message == message
 
 
 def test_policies_choose_the_highest_first() -> None:

@@ -62,14 +62,22 @@ def test_any_bytes_are_read_or_refused(data: bytes, step: int) -> None:
         (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 1x\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n", 413),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 413),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n", 413),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\n", 413),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nno colon\r\n", 413),
+        (b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nA\0b: c\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nnot finished", None),
+        (b"GET / HTTP/1.1\r\nno colon\r\n", 400),
         (b"POST / HTTP/1.1\r\nExpect: magic\r\nContent-Length: 2\r\n\r\n", 417),
         (b"GET / HTTP/1.1\r\nx: " + b"a" * 2**20, 413),
     ],
 )
-def test_what_is_no_request(data: bytes, status: int) -> None:
+def test_what_is_no_request(data: bytes, status: int | None) -> None:
+    if status is None:
+        assert not _read(data)
+        return
     with pytest.raises(BadRequestError) as error:
         _read(data, step=4096)
     assert error.value.response.status == status
@@ -95,6 +103,11 @@ def test_a_head_of_200_kilobytes_is_read() -> None:
         ("/\xe9", None),
         ("m:predict", ("predict", "predict", None)),
         ("1m:predict", None),
+        ("http://[::1]:80/v1", ("/v1", "/v1", "[::1]:80")),
+        ("http://[v1.a]/v1", ("/v1", "/v1", "[v1.a]")),
+        ("http://[::g]/v1", None),
+        ("http://h:65536/v1", None),
+        ("http:///v1", ("/v1", "/v1", "")),
     ],
 )
 def test_uris(uri: str, expected: tuple[str, str, str | None] | None) -> None:
@@ -126,7 +139,7 @@ def test_requests_that_no_handler_sees(line: str, status: int | None) -> None:
     ],
 )
 def test_keep_alive(headers: dict[str, str], minor: int, keeps: bool) -> None:
-    request = Request("GET", "/", "/", minor_version=minor, headers=headers)
+    request = Request("GET", "/", "/", version=(1, minor), headers=headers)
     head = Response(200, b"x").encode(request).decode()
     assert request.keeps_alive == keeps
     assert ("Connection: close" in head) == (headers.get("connection") == "close")
@@ -135,8 +148,50 @@ def test_keep_alive(headers: dict[str, str], minor: int, keeps: bool) -> None:
 
 
 def test_what_follows_a_body_that_a_method_cannot_have_is_no_request() -> None:
-    request = _read(b"GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n")[0]
+    request = _read(b"HEAD / HTTP/1.1\r\nContent-Length: 5\r\n\r\n")[0]
     assert not request.keeps_alive
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "OPTIONS"])
+def test_other_methods_may_have_a_body(method: str) -> None:
+    first, second = _read(f"{method} /a HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi".encode() + _GET)
+    assert (first.body, first.keeps_alive) == (b"hi", True)
+    assert second.path == "/v1/models/m"
+
+
+def test_an_expectation_without_a_body_is_ignored() -> None:
+    (request,) = _read(b"GET / HTTP/1.1\r\nExpect: magic\r\n\r\n")
+    assert request.headers["expect"] == "magic"
+
+
+@pytest.mark.parametrize(
+    ("version", "first_line", "has_date"),
+    [
+        ("1.2", "HTTP/1.2 200 OK", True),
+        ("0.9", "HTTP/0.9 200 OK", False),
+        ("1.-1", "HTTP/1.-1 200 OK", False),
+        ("+1.1", "HTTP/1.1 200 OK", True),
+    ],
+)
+def test_the_version_of_the_answer_is_that_of_the_request(
+    version: str, first_line: str, has_date: bool
+) -> None:
+    (request,) = _read(f"GET / HTTP/{version}\r\n\r\n".encode())
+    head = Response(200, b"x").encode(request).decode()
+    assert head.startswith(f"{first_line}\r\n")
+    assert ("Date: " in head) == ("Content-Length: " in head) == has_date
+
+
+def test_pages_have_the_headers_of_libevent() -> None:
+    for line, expected in (
+        ("GET /x HTTP/1.0", ["Content-Type", "Connection", "Date", "Content-Length"]),
+        ("GET /x HTTP/1.1\r\nConnection: close", ["Content-Type", "Date", "Content-Length", "Connection"]),
+        ("GET http:///x HTTP/1.1", ["Content-Type", "Date", "Content-Length"]),
+    ):
+        (request,) = _read(f"{line}\r\n\r\n".encode())
+        first, *headers = page(404).encode(request).decode().partition("\r\n\r\n")[0].split("\r\n")
+        assert first == "HTTP/1.1 404 Not Found"
+        assert [header.partition(":")[0] for header in headers] == expected
 
 
 def test_a_caller_that_expects_it_is_told_to_continue() -> None:

@@ -56,3 +56,24 @@ def test_a_body_larger_than_the_limit_when_decompressed_is_refused() -> None:
     )
     response = _api().handle(request)
     assert (response.status, b"The document is empty" in response.body) == (400, True)
+
+
+def test_what_follows_a_compressed_body_makes_it_no_body() -> None:
+    import gzip
+
+    body = gzip.compress(b"[]")
+    for sent, message in (
+        (body, b"Is not object"),
+        (body + body, b"document is empty"),
+        (body[:-1], b"is empty"),
+    ):
+        request = Request("POST", "", "/v1/models/m:predict", headers={"content-encoding": "gzip"}, body=sent)
+        assert message in _api().handle(request).body
+
+
+def test_a_model_name_that_is_not_utf8_does_not_break_the_metrics() -> None:
+    api = _api(metrics_path="/metrics")
+    assert api.answer("POST", "/v1/models/%FF:predict", b"[]")[0] == 400
+    response = api.handle(Request("GET", "/metrics", "/metrics"))
+    assert response.status == 200
+    assert b'model_name="?"' in response.body

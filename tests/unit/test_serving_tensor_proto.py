@@ -56,17 +56,29 @@ def _as_tensorflow_reads(proto: Any, dtype: Any) -> Any:
 
 
 @st.composite
+def _string_contents(draw: st.DrawFn, count: int) -> bytes:
+    """Strings as raw bytes: their lengths as varints, then the strings; sometimes a byte more or less."""
+    strings = draw(st.lists(st.binary(max_size=3) | st.just(b"x" * 200), min_size=count, max_size=count))
+    lengths = b"".join(b"\xc8\x01" if len(text) == 200 else bytes([len(text)]) for text in strings)
+    content = lengths + b"".join(strings)
+    return draw(st.sampled_from([content, content, content + b"y", content[:-1]]))
+
+
+@st.composite
 def _protos(draw: st.DrawFn) -> tuple[Any, Any]:
     dtype = draw(st.sampled_from(_DTYPES))
     shape = draw(st.lists(st.integers(-1 if draw(st.booleans()) else 0, 3), max_size=3))
     proto = tensor_pb2.TensorProto(dtype=dtype.as_datatype_enum)
     for size in shape:
         proto.tensor_shape.dim.add(size=size)
+    proto.tensor_shape.unknown_rank = draw(st.booleans())
     field = _FIELDS[dtype]
     # Pairs for complex numbers: half of one is undefined behaviour in TensorFlow.
     count = draw(st.integers(0, 5)) * (2 if "complex" in field else 1)
     getattr(proto, field).extend(draw(st.lists(_VALUES[field], min_size=count, max_size=count)))
-    if dtype != tf.string and draw(st.booleans()):
+    if dtype == tf.string and draw(st.booleans()):
+        proto.tensor_content = draw(_string_contents(max(int(np.prod(shape)), 0)))
+    elif dtype != tf.string and draw(st.booleans()):
         elements = max(int(np.prod(shape)), 0) + draw(st.sampled_from([0, 0, 1]))
         proto.tensor_content = draw(st.binary(min_size=elements * dtype.size, max_size=elements * dtype.size))
         if dtype == tf.bool:
@@ -107,6 +119,20 @@ def test_scalars_and_empty_arrays_have_a_shape(array: Any) -> None:
     proto = to_proto(array)
     assert proto.HasField("tensor_shape")
     assert [dim.size for dim in proto.tensor_shape.dim] == list(array.shape)
+
+
+@pytest.mark.parametrize("content", [b"\x80", b"\xff\xff\xff\xff\xff\x01", b"\xff\xff\xff\xff\x7fa"])
+def test_lengths_of_strings_that_are_no_numbers_are_refused(content: bytes) -> None:
+    proto = tensor_pb2.TensorProto(dtype=tf.string.as_datatype_enum, tensor_content=content)
+    assert _as_tensorflow_reads(proto, tf.string) is None
+    assert from_proto(proto) is None
+
+
+def test_a_shape_without_values_that_numpy_cannot_hold_is_refused() -> None:
+    proto = tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum)
+    proto.tensor_shape.dim.add(size=2**62)
+    proto.tensor_shape.dim.add(size=0)
+    assert from_proto(proto) is None
 
 
 def test_a_shape_too_large_for_memory_is_refused() -> None:

@@ -69,6 +69,33 @@ def test_grpc_answers_as_recorded(replay: ModuleType, golden_server: Any) -> Non
     assert not differences
 
 
+def test_neighbours_of_the_recorded_cases(golden_server: Any) -> None:
+    """Cases that are not recorded; the answers are those of the real server's source."""
+    import http.client
+
+    import grpc
+    from tensorflow_serving.apis import inference_pb2, prediction_service_pb2_grpc
+
+    request = inference_pb2.MultiInferenceRequest(tasks=[{"method_name": "tensorflow/serving/classify"}])
+    with grpc.insecure_channel(golden_server.grpc) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as error:
+            stub.MultiInference(request, timeout=30)
+    assert error.value.details() == "ModelSpec has no name specified."
+    connection = http.client.HTTPConnection(golden_server.rest, timeout=30)
+    for body, message in (
+        ('{"signature_name": "t_int32", "instances": [NaN]}', "JSON Value:  Type: Number is not of expected"),
+        ('{"signature_name": "t_int32", "instances": [1e-7]}', "JSON Value: 1e-7 Type: Number is not of exp"),
+        (
+            '{"signature_name": "t_string", "instances": ["a\nb"]}',
+            "Invalid escape character in string. at off",
+        ),
+    ):
+        connection.request("POST", "/v1/models/multi:predict", body)
+        assert message in json.loads(connection.getresponse().read())["error"]
+    connection.close()
+
+
 def test_rest_bodies_have_the_recorded_bytes(replay: ModuleType, golden_server: Any) -> None:
     """Layout and number formats too, where there is one output (the order of several varies)."""
     import http.client

@@ -184,7 +184,12 @@ def test_reload_requests(serve: Callable[..., Any], base_path: Path, tmp_path: P
             (
                 _config(nann=base_path).replace("tensorflow", "foo"),
                 "INVALID_ARGUMENT",
-                "Model nann requests unsupported platform foo",
+                "Illegal to change a model's platform. For model nann platform was tensorflow and new",
+            ),
+            (
+                _config(new=base_path).replace("tensorflow", "foo"),
+                "INVALID_ARGUMENT",
+                "Model new requests unsup",
             ),
             (
                 _config(nann=base_path).replace(
