@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from nann.cli import main
 from nann.errors import InvalidInputError
-from nann.export import ExportOptions, Tuning, export_model, verify_model
-from nann.export._calibrate import Agreement, calibrate_proxy, narrowest
+from nann.export import ExportOptions, Tuning, _calibrate, export_model, verify_model
+from nann.export._calibrate import Agreement, _search, calibrate_proxy, narrowest
 from nann.export._tuning import _fastest, _served
 from nann.export.agreement import shares, worst_share, worst_users
 from nann.export.loaded import loaded
@@ -55,6 +55,20 @@ def test_an_export_without_options_reaches_the_target(large_run: Path, tmp_path:
     features = tmp_path / "1/assets/item_table_proxy_features.npy"
     assert features.exists() == (found["walk"] == "proxy")
     verify_model(tmp_path / "1", run_dir=large_run)
+
+
+def test_every_item_is_scored_once_for_each_user(
+    large_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users: list[int] = []
+
+    def search(index: Any, scorer: Scorer, sample: Any, level_topn: Any) -> Any:
+        users.append(sample.users if scorer.score_all else 0)
+        return _search(index, scorer, sample, level_topn)
+
+    monkeypatch.setattr(_calibrate, "_search", search)
+    found = export_model(large_run, tmp_path / "1", ExportOptions(tuning=Tuning(users=32)))["calibration"]
+    assert sum(users) == found["users"] + found["tuned_on"]
 
 
 @pytest.mark.parametrize("walk", ["adaptive", "proxy", "all"])
