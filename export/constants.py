@@ -35,7 +35,15 @@ def freeze(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_B
     check_constants(function, what=what, max_constant_bytes=max_constant_bytes)
     # It lists tables of other functions, which were made in the same process: TensorFlow would warn of them.
     function.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
+    _keep_cases(function.graph)
     return convert_variables_to_constants_v2(function, lower_control_flow=False)
+
+
+def _keep_cases(graph: Any) -> None:
+    """Have `tf.switch_case` stay one operation, as `tf.cond` does by `lower_control_flow`."""
+    for operation in graph.get_operations():
+        if operation.type in ("Case", "StatelessCase"):
+            operation._set_attr("_lower_using_switch_merge", tf.compat.v1.AttrValue(b=False))
 
 
 def _advice_of_resource(function: Any) -> str:

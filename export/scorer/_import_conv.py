@@ -1,28 +1,190 @@
-"""Convolutions in our form: a matrix product of each window's channels."""
+"""Convolutions and pooling in our form: what each place of a window holds, for all windows at once."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
 
 from nann.export.scorer._contract import MAX_UNROLLED
-from nann.export.scorer._import_ops import Found, Reading
-from nann.export.scorer._ops import concat, dot, reshape, slice_
+from nann.export.scorer._import_moves import padded, part_of, taken
+from nann.export.scorer._import_ops import Found, Reading, integers
+from nann.export.scorer._ir import Array, Tensor, constant
+from nann.export.scorer._ops import add, concat, dot, maximum, mul, reshape
+
+_Sides = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Windows that go over rows and columns of [n, height, width, channels]; all by rows and columns.
+
+    size:    of a window.
+    strides: from a window to the next.
+    gaps:    from a place of a window to the next.
+    before:  rows and columns that padding adds before.
+    count:   how many windows there are.
+    """
+
+    size: _Sides
+    strides: _Sides
+    gaps: _Sides
+    before: _Sides
+    count: _Sides
+
+    def places(self, x: Tensor, outside: float) -> list[Tensor] | None:
+        """For each place of a window what it holds, [n, rows, columns, channels]: `outside` beyond `x`."""
+        needed = [
+            (windows - 1) * stride + (size - 1) * gap + 1
+            for windows, stride, size, gap in zip(self.count, self.strides, self.size, self.gaps, strict=True)
+        ]
+        after = [
+            max(0, n - before - own) for n, before, own in zip(needed, self.before, x.shape[1:3], strict=True)
+        ]
+        x = padded(x, [(0, 0), *zip(self.before, after, strict=True), (0, 0)], outside)
+        found = []
+        for top, left in np.ndindex(*self.size):
+            place: Tensor | None = x
+            for axis, first in ((1, top * self.gaps[0]), (2, left * self.gaps[1])):
+                if place is not None:
+                    place = self._every(place, axis, first)
+            if place is None:
+                return None
+            found.append(place)
+        return found
+
+    def _every(self, x: Tensor, axis: int, first: int) -> Tensor | None:
+        """What windows along an axis have at this place."""
+        count, stride = self.count[axis - 1], self.strides[axis - 1]
+        if stride == 1 or count == 1:
+            return part_of(x, axis, first, count)
+        return taken(x, axis, range(first, first + count * stride, stride))
+
+    def covered(self, shape: Sequence[int]) -> Array:
+        """How much of each window is not padding, float32 [1, rows, columns, 1]."""
+        by_axis = []
+        for at in range(2):
+            first = np.arange(self.count[at])[:, None] * self.strides[at] - self.before[at]
+            places = first + np.arange(self.size[at]) * self.gaps[at]
+            by_axis.append(((places >= 0) & (places < shape[at + 1])).sum(axis=1))
+        counts: Array = np.multiply.outer(*by_axis).astype(np.float32)
+        return counts[None, :, :, None]
+
+
+def _windows(r: Reading, size: _Sides, gaps: _Sides) -> _Windows | None:
+    """Those of an operation of items; None where they are too many to write out, or lie otherwise."""
+    x = r.inputs[0]
+    if x.is_free or r.attr("data_format") != b"NHWC" or not r.is_exact_enough:
+        return None
+    if math.prod(size) > MAX_UNROLLED:
+        return None
+    strides, count = tuple(r.attr("strides")[1:3]), (r.shape[1], r.shape[2])
+    before = (0, 0)
+    if r.attr("padding") == b"SAME":
+        total = [
+            max(0, (count[at] - 1) * strides[at] + (size[at] - 1) * gaps[at] + 1 - x.shape[at + 1])
+            for at in range(2)
+        ]
+        before = (total[0] // 2, total[1] // 2)
+    elif r.attr("padding") == b"EXPLICIT":
+        paddings = r.attr("explicit_paddings")
+        before = (paddings[2], paddings[4])
+    return _Windows(size, strides, gaps, before, count)
 
 
 def convolution(r: Reading) -> Found:
-    """Of items, over few windows: without strides, dilations and padding."""
+    """A matrix product of each window's channels."""
     x, kernel = r.inputs
-    height, width, _, channels = kernel.shape
-    rows, columns = r.shape[1:3]
-    is_plain = r.attr("data_format") == b"NHWC" and {*r.attr("strides"), *r.attr("dilations")} == {1}
-    fits = (rows, columns) == (x.shape[1] - height + 1, x.shape[2] - width + 1)
-    if x.is_free or not kernel.is_free or not is_plain or not fits or not r.is_exact_enough:
+    height, width, channels, outputs = kernel.shape
+    windows = _windows(r, (height, width), tuple(r.attr("dilations")[1:3]))
+    if windows is None or not kernel.is_free or channels != x.shape[3]:
         return None
-    if kernel.shape[2] != x.shape[3] or height * width > MAX_UNROLLED:
-        return None
-    window = (x.shape[0], rows, columns, x.shape[3])
-    windows = [slice_(x, (0, top, left, 0), window) for top in range(height) for left in range(width)]
-    return dot(concat(windows, 3), reshape(kernel, (math.prod(kernel.shape[:3]), channels)))
+    if _before_reshape(x).op == "SpaceToBatchND":
+        return None  # A part of a dilated one, which is read where it ends.
+    places = windows.places(x, 0)
+    return (
+        None
+        if places is None
+        else dot(concat(places, 3), reshape(kernel, (height * width * channels, outputs)))
+    )
 
 
-CONVOLUTIONS = {"Conv2D": convolution}
+def dilated(r: Reading) -> Found:
+    """BatchToSpaceND of a convolution of SpaceToBatchND: one along one axis, whose windows have gaps."""
+    inner, gaps, crops = _before_reshape(r.inputs[0]), integers(r.inputs[1]), integers(r.inputs[2])
+    spaced = _before_reshape(inner.inputs[0]) if inner.op == "Conv2D" else inner
+    if spaced.op != "SpaceToBatchND" or gaps is None or crops is None or not _is_valid(inner):
+        return None
+    x, paddings, kernel = spaced.inputs[0], integers(spaced.inputs[2]), inner.inputs[1]
+    if len(gaps) != 1 or integers(spaced.inputs[1]) != gaps or paddings is None or x.rank != 3:
+        return None
+    _, width, channels, outputs = kernel.shape
+    x = padded(x, [(0, 0), (paddings[0], paddings[1]), (0, 0)], 0)
+    count = x.shape[1] - (width - 1) * gaps[0]
+    if x.is_free or not kernel.is_free or kernel.shape[0] != 1 or width > MAX_UNROLLED:
+        return None
+    places = [part_of(x, 1, at * gaps[0], count) for at in range(width)]
+    found = dot(concat(places, 2), reshape(kernel, (width * channels, outputs)))
+    return part_of(found, 1, crops[0], r.shape[1])
+
+
+def _is_valid(x: Tensor) -> bool:
+    return bool(tf.compat.v1.AttrValue.FromString(x.node.attrs["padding"]).s == b"VALID")
+
+
+def _before_reshape(x: Tensor) -> Tensor:
+    return x.inputs[0] if x.op == "reshape" else x
+
+
+def depthwise(r: Reading) -> Found:
+    """Each channel has weights of its own, or several of them."""
+    x, kernel = r.inputs
+    height, width, channels, times = kernel.shape
+    windows = _windows(r, (height, width), tuple(r.attr("dilations")[1:3]))
+    places = None if windows is None or not kernel.is_free else windows.places(x, 0)
+    if places is None:
+        return None
+    weights = reshape(kernel, (height * width, channels, times))
+    terms = []
+    for at, place in enumerate(places):
+        weight = reshape(part_of(weights, 0, at, 1), (channels, times) if times > 1 else (channels,))
+        terms.append(mul(reshape(place, (*place.shape, 1)) if times > 1 else place, weight))
+    return reshape(add(*terms), r.shape)
+
+
+def mean_pooling(r: Reading) -> Found:
+    """Over what of a window is not padding."""
+    windows = _pooled(r)
+    places = None if windows is None else windows.places(r.inputs[0], 0)
+    if windows is None or places is None:
+        return None
+    return mul(add(*places), constant(1 / windows.covered(r.inputs[0].shape)))
+
+
+def max_pooling(r: Reading) -> Found:
+    windows = _pooled(r)
+    places = None if windows is None else windows.places(r.inputs[0], -math.inf)
+    if places is None:
+        return None
+    largest = places[0]
+    for place in places[1:]:
+        largest = maximum(largest, place)
+    return largest
+
+
+def _pooled(r: Reading) -> _Windows | None:
+    sizes = r.attr("ksize")
+    is_of_channels = sizes[0] == sizes[3] == 1 and r.attr("padding") in (b"SAME", b"VALID")
+    return _windows(r, (sizes[1], sizes[2]), (1, 1)) if is_of_channels else None
+
+
+CONVOLUTIONS: dict[str, Callable[[Reading], Found]] = {
+    "BatchToSpaceND": dilated,
+    "AvgPool": mean_pooling,
+    "Conv2D": convolution,
+    "DepthwiseConv2dNative": depthwise,
+    "MaxPool": max_pooling,
+}

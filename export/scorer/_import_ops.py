@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._contract import MAX_UNROLLED, product_of_free
+from nann.export.scorer._contract import product_of_free
 from nann.export.scorer._einsum import einsum
 from nann.export.scorer._ir import Array, Shape, Spec, Tensor, constant
 from nann.export.scorer._ops import (
@@ -77,7 +77,7 @@ def _reads_arithmetic(*ops: str) -> Callable[[_Import], _Import]:
     return register
 
 
-def _values(tensor: Tensor) -> list[int] | None:
+def integers(tensor: Tensor) -> list[int] | None:
     """A constant's integers as a list, None of anything else."""
     return None if tensor.value is None else [int(value) for value in tensor.value.flat]
 
@@ -115,15 +115,6 @@ def _broadcast(r: Reading) -> Found:
     return broadcast(r.inputs[1] if r.operation.type == "Fill" else r.inputs[0], r.shape)
 
 
-@_reads("Tile")
-def _tile(r: Reading) -> Found:
-    repeated = [before != after for before, after in zip(r.inputs[0].shape, r.shape, strict=True)]
-    ones = [n == 1 for n in r.inputs[0].shape]
-    if any(many and not one for many, one in zip(repeated, ones, strict=True)):
-        return None
-    return broadcast(r.inputs[0], r.shape)
-
-
 @_reads("Reshape", "Squeeze", "ExpandDims")
 def _reshape(r: Reading) -> Found:
     return reshape(r.inputs[0], r.shape)
@@ -131,13 +122,13 @@ def _reshape(r: Reading) -> Found:
 
 @_reads("Transpose")
 def _transpose(r: Reading) -> Found:
-    perm = _values(r.inputs[1])
+    perm = integers(r.inputs[1])
     return None if perm is None else transpose(r.inputs[0], perm)
 
 
 @_reads("ConcatV2")
 def _concat(r: Reading) -> Found:
-    axis = _values(r.inputs[-1])
+    axis = integers(r.inputs[-1])
     return None if axis is None else concat(r.inputs[:-1], axis[0])
 
 
@@ -158,7 +149,7 @@ def _unpack(r: Reading) -> Found:
 @_reads("Split", "SplitV")
 def _split(r: Reading) -> Found:
     x, axis = (r.inputs[1], r.inputs[0]) if r.operation.type == "Split" else (r.inputs[0], r.inputs[2])
-    where = _values(axis)
+    where = integers(axis)
     if where is None or any(spec.shape is None for spec in r.specs):
         return None
     at = where[0] % x.rank
@@ -177,73 +168,8 @@ def _cut(x: Tensor, axis: int, sizes: list[int]) -> list[Tensor]:
 
 @_reads("Slice")
 def _slice(r: Reading) -> Found:
-    begin = _values(r.inputs[1])
+    begin = integers(r.inputs[1])
     return None if begin is None else slice_(r.inputs[0], begin, r.shape)
-
-
-@_reads("StridedSlice")
-def _strided_slice(r: Reading) -> Found:
-    """NumPy knows what the masks mean: where the first and the last element of the result come from."""
-    x = r.inputs[0]
-    begin, end, strides = (_values(each) for each in r.inputs[1:])
-    if begin is None or end is None or strides is None or any(stride != 1 for stride in strides):
-        return None
-    index: list[Any] = []
-    for at, (first, last) in enumerate(zip(begin, end, strict=True)):
-        bit = 1 << at
-        if r.attr("ellipsis_mask") & bit:
-            index.append(Ellipsis)
-        elif r.attr("new_axis_mask") & bit:
-            index.append(np.newaxis)
-        elif r.attr("shrink_axis_mask") & bit:
-            index.append(slice(first, first + 1 or None))
-        else:
-            index.append(
-                slice(
-                    None if r.attr("begin_mask") & bit else first, None if r.attr("end_mask") & bit else last
-                )
-            )
-    kept = [each for each in index if each is not np.newaxis]
-    if Ellipsis not in kept:
-        kept.append(Ellipsis)
-    middle = kept.index(Ellipsis)
-    kept[middle : middle + 1] = [slice(None)] * (x.rank - len(kept) + 1)
-    bounds = [each.indices(n) for each, n in zip(kept, x.shape, strict=True)]
-    shape = [max(0, stop - start) for start, stop, _ in bounds]
-    return reshape(slice_(x, [start for start, _, _ in bounds], shape), r.shape)
-
-
-@_reads("GatherV2")
-def _gather(r: Reading) -> Found:
-    """x[..., indices, ...] with constant indices that are a few runs, of i, i, i or of i, i + 1, i + 2."""
-    at, axes = _values(r.inputs[1]), _values(r.inputs[2])
-    x = r.inputs[0]
-    if not at or axes is None or r.attr("batch_dims") or not 0 <= min(at) <= max(at) < x.shape[axes[0]]:
-        return None
-    axis, runs = axes[0] % x.rank, _runs(at)
-    if len(runs) > MAX_UNROLLED:
-        return None
-    parts = []
-    for first, step, count in runs:
-        begin, shape = [0] * x.rank, list(x.shape)
-        begin[axis], shape[axis] = first, count if step else 1
-        part = slice_(x, begin, shape)
-        shape[axis] = count
-        parts.append(broadcast(part, shape))
-    return reshape(concat(parts, axis), r.shape)
-
-
-def _runs(indices: list[int]) -> list[tuple[int, int, int]]:
-    """(first, 0 or 1 for the step, count) of each, from the left as long as can be."""
-    runs: list[tuple[int, int, int]] = []
-    for index in indices:
-        first, step, count = runs[-1] if runs else (-2, 0, 1)
-        steps = [step] if count > 1 else [0, 1]
-        if index - first in [each * count for each in steps]:
-            runs[-1] = (first, (index - first) // count, count + 1)
-        else:
-            runs.append((index, 0, 1))
-    return runs
 
 
 @_reads("Select")
@@ -357,9 +283,9 @@ def _einsum(r: Reading) -> Found:
     return einsum(r.attr("equation").decode(), r.inputs)
 
 
-@_reads("Sum", "Mean", "Max", "Min", "Prod", "All", "Any")
+@_reads("Sum", "Mean", "Max", "Min", "All", "Any")
 def _reduce(r: Reading) -> Found:
-    axes = _values(r.inputs[1])
+    axes = integers(r.inputs[1])
     return None if axes is None else reshape(reduce_(r.inputs[0], r.operation.type, axes), r.shape)
 
 

@@ -150,3 +150,32 @@ def _ceil(lowering: Lowering, tensor: Tensor) -> Step:
         return value
 
     return Step(tensor.inputs, emit)
+
+
+@_computes("FloorDiv")
+def _whole_quotient(lowering: Lowering, tensor: Tensor) -> Step:
+    """Of integers."""
+    shape = lowering.shape(tensor)
+
+    def emit(values: Sequence[int]) -> int:
+        return _quotient(lowering, shape, values)
+
+    return Step([lowering.operand(each, tensor) for each in tensor.inputs], emit)
+
+
+@_computes("FloorMod")
+def _whole_remainder(lowering: Lowering, tensor: Tensor) -> Step:
+    """Of integers."""
+    shape = lowering.shape(tensor)
+
+    def emit(values: Sequence[int]) -> int:
+        whole = _quotient(lowering, shape, values)
+        times = lowering.elementwise(Opcode.BINARY, [whole, values[1]], BinaryOp.MUL)
+        return lowering.elementwise(Opcode.BINARY, [values[0], times], BinaryOp.SUB)
+
+    return Step([lowering.operand(each, tensor) for each in tensor.inputs], emit)
+
+
+def _quotient(lowering: Lowering, shape: Shape, values: Sequence[int]) -> int:
+    ratio = lowering.elementwise(Opcode.BINARY, values, BinaryOp.DIV)
+    return lowering.program.add(Opcode.UNARY, shape, [ratio], function=UnaryOp.FLOOR)

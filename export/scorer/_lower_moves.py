@@ -12,6 +12,7 @@ from nann.export.scorer._lower_matmul import beside
 from nann.export.scorer._lowering import Lowering, Step, refuse, refuse_moved_items
 from nann.export.scorer._program import Opcode, ReduceOp, Shape
 from nann.export.scorer._views import MOVES, Axis, Factor, View, joined, view_of
+from nann.export.scorer._whole_numbers import is_exact_arithmetic
 
 # The axis of the rows, as the parameter of a reduction or a concatenation.
 _ROWS = 1
@@ -137,6 +138,8 @@ def _reduced(lowering: Lowering, tensor: Tensor, shape: Shape) -> Step:
     first = 0 if x.is_free else 1
     if function is None or any(axis < first for axis in axes):
         refuse_moved_items(tensor)
+    if tensor.dtype.is_integer and not is_exact_arithmetic(tensor):
+        refuse(tensor, "arithmetic of integers that may be beyond 2^24")
     over_rows = [axis for axis in axes if axis < x.rank - 1]
     kept = [axis for axis in range(first, x.rank - 1) if axis not in axes]
     if over_rows and math.prod(x.shape[axis] for axis in kept) > 1:

@@ -13,6 +13,7 @@ from nann.export.scorer._lower_functions import FUNCTIONS, truncated
 from nann.export.scorer._lower_products import slope_of
 from nann.export.scorer._lowering import Lowering, Step, refuse
 from nann.export.scorer._program import BinaryOp, Opcode, Shape, UnaryOp
+from nann.export.scorer._whole_numbers import MOST_EXACT, is_exact_arithmetic
 
 _Rule = Callable[[Lowering, Tensor], Step]
 _RULES: dict[str, _Rule] = {}
@@ -40,6 +41,7 @@ _UNARY = {
 }
 # True is 1 and false 0.
 _BINARY = {
+    "AddV2": BinaryOp.ADD,
     "Div": BinaryOp.DIV,
     "Equal": BinaryOp.EQUAL,
     "Greater": BinaryOp.GREATER,
@@ -48,23 +50,24 @@ _BINARY = {
     "LogicalOr": BinaryOp.MAX,
     "Maximum": BinaryOp.MAX,
     "Minimum": BinaryOp.MIN,
+    "Mul": BinaryOp.MUL,
     "NotEqual": BinaryOp.NOT_EQUAL,
     "RealDiv": BinaryOp.DIV,
     "SquaredDifference": BinaryOp.SQUARED_DIFFERENCE,
+    "Sub": BinaryOp.SUB,
 }
-# Integers are compared, and moved to where they are; what is computed of them might not be a float.
+# Of integers of any size; what else is computed of them might not be a float.
 _OF_INTEGERS = frozenset(
     ["Cast", "EnsureShape", "Identity", "broadcast", "concat", "const", "reshape", "slice"]
 )
-_MOST_EXACT = 2**24
 _ROOT_OF_HALF = 0.5**0.5
 _SWAPPED = {"Less": BinaryOp.GREATER, "LessEqual": BinaryOp.GREATER_EQUAL}
 
 
 def operation(lowering: Lowering, tensor: Tensor) -> Step:
     """How one operation is computed."""
-    if tensor.dtype.is_integer and tensor.op not in _OF_INTEGERS:
-        refuse(tensor, "arithmetic of integers")
+    if tensor.dtype.is_integer and tensor.op not in _OF_INTEGERS and not is_exact_arithmetic(tensor):
+        refuse(tensor, "arithmetic of integers that may be beyond 2^24")
     if tensor.op in _BINARY | _SWAPPED and not any(map(_is_exact, tensor.inputs)):
         refuse(tensor, "a comparison of two integers of the user, which may be beyond 2^24")
     if tensor.op in _UNARY:
@@ -91,7 +94,7 @@ def _lowers(*ops: str) -> Callable[[_Rule], _Rule]:
 def _constant(lowering: Lowering, tensor: Tensor) -> Step:
     shape, values = lowering.shape(tensor), tensor.value
     assert values is not None
-    if tensor.dtype.is_integer and (np.abs(values) > _MOST_EXACT).any():
+    if tensor.dtype.is_integer and (np.abs(values) > MOST_EXACT).any():
         refuse(tensor, "an integer beyond 2^24")
     return Step((), lambda _: lowering.program.constant(values.reshape(shape.rows, shape.columns)))
 

@@ -188,6 +188,30 @@ def select(condition: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     return Tensor(make("SelectV2", [condition, positive, negative], [spec], {"T": _type_attr(spec.dtype)}))
 
 
+def compare(op: str, x: Tensor, y: Tensor) -> Tensor:
+    """TensorFlow's comparison `op`."""
+    spec = Spec(tf.bool, np.broadcast_shapes(x.shape, y.shape))
+    return Tensor(make(op, [x, y], [spec], {"T": _type_attr(x.dtype)}))
+
+
+def maximum(x: Tensor, y: Tensor) -> Tensor:
+    spec = Spec(x.dtype, np.broadcast_shapes(x.shape, y.shape))
+    return Tensor(make("Maximum", [x, y], [spec], {"T": _type_attr(x.dtype)}))
+
+
+def both(x: Tensor, y: Tensor) -> Tensor:
+    return Tensor(make("LogicalAnd", [x, y], [Spec(tf.bool, np.broadcast_shapes(x.shape, y.shape))]))
+
+
+def either(x: Tensor, y: Tensor) -> Tensor:
+    return Tensor(make("LogicalOr", [x, y], [Spec(tf.bool, np.broadcast_shapes(x.shape, y.shape))]))
+
+
+def divide(x: Tensor, by: Tensor) -> Tensor:
+    spec = Spec(x.dtype, np.broadcast_shapes(x.shape, by.shape))
+    return Tensor(make("RealDiv", [x, by], [spec], {"T": _type_attr(x.dtype)}))
+
+
 def squared_difference(x: Tensor, y: Tensor) -> Tensor:
     spec = Spec(x.dtype, np.broadcast_shapes(x.shape, y.shape))
     return Tensor(make("SquaredDifference", [x, y], [spec], {"T": _type_attr(x.dtype)}))

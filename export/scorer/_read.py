@@ -12,17 +12,26 @@ from tensorflow.python.framework import op_def_registry
 
 from nann.errors import NannError
 from nann.export.scorer import _ops
+from nann.export.scorer._branches import without_branches
 from nann.export.scorer._emit import evaluate
+from nann.export.scorer._import_choices import CHOICES
 from nann.export.scorer._import_conv import CONVOLUTIONS
+from nann.export.scorer._import_functions import FUNCTIONS
+from nann.export.scorer._import_integers import INTEGERS
 from nann.export.scorer._import_lists import LISTS
+from nann.export.scorer._import_moves import MOVES
 from nann.export.scorer._import_ops import IMPORTS, Reading
+from nann.export.scorer._import_scans import SCANS
+from nann.export.scorer._import_solve import SOLVED
 from nann.export.scorer._inline import without_compiled_calls
 from nann.export.scorer._ir import Needs, Shape, Spec, Tensor, constant, make, name_new, source
 from nann.export.scorer._ops import cast
 from nann.export.scorer._unroll import without_loops
 
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
-_FORMS = {**IMPORTS, **LISTS, **CONVOLUTIONS}
+_FORMS = {
+    **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **SOLVED, **LISTS, **CONVOLUTIONS
+}  # fmt: skip
 _NARROW = (tf.float16, tf.bfloat16)
 _MAY_BE_STATELESS = {"Case", "If", "PartitionedCall", "StatefulPartitionedCall", "While"}
 
@@ -52,7 +61,7 @@ class ScorerGraph:
 
 def read_scorer(function: Any) -> ScorerGraph:
     """Read a frozen scorer: (tensors of one user..., item tile) -> scores. Raises NotSplittableError."""
-    function = without_loops(without_compiled_calls(function))
+    function = _without_control_flow(function)
     graph = function.graph
     library = graph.as_graph_def().library
     operations = _needed(function.outputs[0].op)
@@ -70,6 +79,14 @@ def read_scorer(function: Any) -> ScorerGraph:
     return ScorerGraph(
         output=reader.tensors[function.outputs[0].name], user=user, item=item, library=library, sizes=sizes
     )
+
+
+def _without_control_flow(function: Any) -> Any:
+    """Branches may hold loops, and loops branches."""
+    function = without_compiled_calls(function)
+    while (simpler := without_branches(without_loops(function))) is not function:
+        function = simpler
+    return function
 
 
 def _needed(output: Any) -> list[Any]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
 from nann.export.scorer._ir import Array
+from nann.export.scorer._replace import Call, body_of, replaced
 
 _LOOPS = frozenset(["StatelessWhile", "While"])
-_MAY_BE_STATELESS = _LOOPS | {"If", "PartitionedCall", "Placeholder", "StatefulPartitionedCall"}
+MAY_BE_STATELESS = _LOOPS | {"Case", "If", "PartitionedCall", "Placeholder", "StatefulPartitionedCall"}
 # A tile has more items than this, and a loop over the items is better left to TensorFlow.
 _MOST_ROUNDS = 64
 _MOST_OPERATIONS = 8192  # of a loop that is written out
@@ -39,12 +39,9 @@ def _known_loops(function: Any) -> Iterator[_Loop]:
     library = {each.signature.name: each for each in function.graph.as_graph_def().library.function}
     for operation in function.graph.get_operations():
         if operation.type in _LOOPS:
-            condition, body = (
-                function_def_to_graph(library[operation.get_attr(name).name], include_library_functions=True)
-                for name in ("cond", "body")
-            )
+            condition, body = (body_of(library, operation.get_attr(name)) for name in ("cond", "body"))
             work = body.get_operations()
-            if any(each.op_def.is_stateful and each.type not in _MAY_BE_STATELESS for each in work):
+            if any(each.op_def.is_stateful and each.type not in MAY_BE_STATELESS for each in work):
                 continue
             rounds = _rounds(operation, condition, body)
             if rounds is not None and rounds * len(work) <= _MOST_OPERATIONS:
@@ -54,7 +51,7 @@ def _known_loops(function: Any) -> Iterator[_Loop]:
 def _rounds(operation: Any, condition: Any, body: Any) -> int | None:
     """How often the loop runs, where only constants decide it: those values alone are computed."""
     deciding = _deciding(condition, body)
-    values = _constants(operation, deciding)
+    values = constants_of(operation, deciding)
     if values is None:
         return None
     with _session(condition) as decide, _session(body) as step:
@@ -85,7 +82,7 @@ def _read(graph: Any, outputs: Sequence[Any]) -> set[int]:
     return {places[each.outputs[0].name] for each in _operations(outputs) if each.type == "Placeholder"}
 
 
-def _constants(operation: Any, places: Sequence[int]) -> dict[int, Array] | None:
+def constants_of(operation: Any, places: Sequence[int]) -> dict[int, Array] | None:
     """Some inputs of an operation, where they are computed of constants."""
     tensors = [operation.inputs[at] for at in places]
     if any(each.type in ("Placeholder", *_LOOPS) for each in _operations(tensors)):
@@ -113,52 +110,10 @@ def _session(graph: Any) -> Any:
 
 def _written_out(function: Any, loop: _Loop) -> Any:
     """The function with the rounds of one loop in place of it."""
-    whole = function.graph.as_graph_def()
-    names = [tensor.name for tensor in function.inputs]
 
-    def imported(graph_def: Any, given: Mapping[str, Any], wanted: Sequence[str]) -> list[Any]:
-        needed = _part(graph_def, wanted, given)
-        needed.library.CopyFrom(whole.library)
-        read = {_tensor(name) for node in needed.node for name in node.input}
-        known = {name: tensor for name, tensor in given.items() if name in read}
-        computed = [name for name in wanted if name not in given]
-        results = tf.graph_util.import_graph_def(needed, known, computed, name="")
-        found = {**given, **dict(zip(computed, results, strict=True))}
-        return [found[name] for name in wanted]
-
-    def unrolled(*tensors: Any) -> list[Any]:
-        given = dict(zip(names, tensors, strict=True))
-        values = imported(whole, given, [tensor.name for tensor in loop.operation.inputs])
-        body = loop.body.as_graph_def()
+    def rounds(values: Sequence[Any], call: Call) -> Sequence[Any]:
         for _ in range(loop.rounds):
-            fed = dict(zip((each.name for each in loop.body.inputs), values, strict=True))
-            values = imported(body, fed, [tensor.name for tensor in loop.body.outputs])
-        after = {f"{loop.operation.name}:{at}": value for at, value in enumerate(values)}
-        return imported(whole, {**given, **after}, [tensor.name for tensor in function.outputs])
+            values = call(loop.body, values)
+        return values
 
-    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.op.name) for tensor in function.inputs]
-    return tf.function(unrolled, input_signature=specs, autograph=False).get_concrete_function()
-
-
-def _part(graph_def: Any, wanted: Sequence[str], given: Mapping[str, Any]) -> Any:
-    """The nodes that some tensors are computed by, of those that are given."""
-    nodes = {node.name: node for node in graph_def.node}
-    pending, seen = [_tensor(each) for each in wanted], set[str]()
-    while pending:
-        tensor = pending.pop()
-        name = tensor.rpartition(":")[0]
-        if tensor not in given and name not in seen:
-            seen.add(name)
-            pending += [_tensor(each) for each in nodes[name].input]
-    part = type(graph_def)(versions=graph_def.versions)
-    part.node.extend(node for node in graph_def.node if node.name in seen)
-    for node in part.node:  # What is given has run.
-        inputs = [each for each in node.input if not each.startswith("^") or each[1:] in seen]
-        del node.input[:]
-        node.input.extend(inputs)
-    return part
-
-
-def _tensor(name: str) -> str:
-    """The full name of a node's input."""
-    return name if ":" in name else f"{name.lstrip('^')}:0"
+    return replaced(function, loop.operation, rounds)

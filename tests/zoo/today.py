@@ -10,9 +10,7 @@ from __future__ import annotations
 REFUSED: dict[str, str] = {}
 
 # Members that are exported, and why the native executor does not run them.
-BY_TENSORFLOW: dict[str, str] = {
-    "sim": "TopKV2, and the rows that it finds: TensorFlow computes them, the native executor the rest",
-}
+BY_TENSORFLOW: dict[str, str] = {}
 
 # Odd cases whose answer is not what it should be, and what it is.
 ODD: dict[str, str] = {}

@@ -1,0 +1,75 @@
+"""Branches of a scorer: the one that a constant decides for, or all of them, of which the user chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from nann.export.scorer._replace import Call, body_of, replaced
+from nann.export.scorer._unroll import MAY_BE_STATELESS, constants_of
+
+_BRANCHES = frozenset(["Case", "If", "StatelessCase", "StatelessIf"])
+
+
+@dataclass(frozen=True)
+class _Fork:
+    """An operation, and what it may do: of an If, what it does for False first."""
+
+    operation: Any
+    branches: Sequence[Any]
+
+
+def without_branches(function: Any) -> Any:
+    """A frozen function without its `tf.cond` and `tf.switch_case`; `function` where it has none."""
+    while (fork := next(_forks(function), None)) is not None:
+        function = _joined(function, fork)
+    return function
+
+
+def _forks(function: Any) -> Iterator[_Fork]:
+    library = {each.signature.name: each for each in function.graph.as_graph_def().library.function}
+    for operation in function.graph.get_operations():
+        if operation.type in _BRANCHES:
+            if operation.type.endswith("Case"):
+                called = operation.get_attr("branches")
+            else:
+                called = [operation.get_attr(name) for name in ("else_branch", "then_branch")]
+            branches = [body_of(library, each) for each in called]
+            if _has_known_results(operation) and all(map(_only_computes, branches)):
+                yield _Fork(operation, branches)
+
+
+def _has_known_results(operation: Any) -> bool:
+    return all(
+        each.shape.is_fully_defined() and each.dtype not in (tf.resource, tf.variant)
+        for each in operation.outputs
+    )
+
+
+def _only_computes(branch: Any) -> bool:
+    """Whether it may run where another branch is meant."""
+    operations = branch.get_operations()
+    return not any(each.op_def.is_stateful and each.type not in MAY_BE_STATELESS for each in operations)
+
+
+def _joined(function: Any, fork: _Fork) -> Any:
+    decided = constants_of(fork.operation, [0])
+    last = len(fork.branches) - 1
+
+    def results(values: Sequence[Any], call: Call) -> Sequence[Any]:
+        """An index beyond the branches is that of the last one."""
+        choice, *arguments = values
+        if decided is not None:
+            index = int(decided[0])
+            return call(fork.branches[index if 0 <= index <= last else last], arguments)
+        found = [call(branch, arguments) for branch in fork.branches]
+        chosen = found[last]
+        for index in range(last):
+            is_other = tf.equal(tf.cast(choice, tf.int32), index)
+            chosen = [tf.where(is_other, *pair) for pair in zip(found[index], chosen, strict=True)]
+        return chosen
+
+    return replaced(function, fork.operation, results)

@@ -1,0 +1,166 @@
+"""What is chosen by an index of the item, in our form: the index becomes a row of zeros with a 1.
+
+So are embeddings of a number that was put into buckets, the nearest of some interests or events, and sorted
+scores. What the user alone chooses is left to TensorFlow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from nann.export.scorer._import_moves import gathered
+from nann.export.scorer._import_ops import Found, Reading, integers
+from nann.export.scorer._ir import Tensor, constant
+from nann.export.scorer._narrow import narrow_of, narrowed
+from nann.export.scorer._ops import (
+    broadcast,
+    cast,
+    compare,
+    concat,
+    dot,
+    matmul,
+    negated,
+    reduce_,
+    reshape,
+    select,
+    transpose,
+)
+from nann.export.scorer._rewrite import rewrite
+from nann.export.scorer._whole_numbers import MOST_EXACT, bounds_of
+
+# Rows of a table, each of which takes part in a product with the ones and zeros.
+_MOST_ROWS = 1024
+# Largest numbers that are looked for one after the other, and those among which.
+_MOST_FOUND, _MOST_SEARCHED = 16, 512
+
+
+def one_hot(r: Reading) -> Found:
+    index, (depth, on, off) = r.inputs[0], (each.value for each in r.inputs[1:])
+    if not _is_known(index) or depth is None or on is None or off is None or r.attr("axis") != -1:
+        return None
+    chosen = _is_chosen(index, int(depth))
+    if float(on) == 1 and float(off) == 0:
+        return cast(chosen, r.specs[0].dtype)
+    return select(chosen, constant(on), constant(off))
+
+
+def _is_known(index: Tensor) -> bool:
+    """Whether it is the item's, and a program has it: all of it is a float."""
+    is_float = index.op == "Cast" and index.inputs[0].dtype.is_floating
+    return not index.is_free and (is_float or max(map(abs, bounds_of(index, {}))) <= MOST_EXACT)
+
+
+def _is_chosen(index: Tensor, depth: int) -> Tensor:
+    """Integers [...] to bool [..., depth]."""
+    each = constant(np.arange(depth), index.dtype.as_numpy_dtype)
+    return compare("Equal", reshape(index, (*index.shape, 1)), each)
+
+
+def bucket(r: Reading) -> Found:
+    """How many boundaries are not above it."""
+    (x,) = r.inputs
+    boundaries = constant(np.asarray(r.attr("boundaries")), np.float32)
+    if x.is_free or x.dtype != tf.float32 or boundaries.size == 0:
+        return None
+    passed = compare("GreaterEqual", reshape(x, (*x.shape, 1)), boundaries)
+    return cast(reduce_(cast(passed), "Sum", [-1]), r.specs[0].dtype)
+
+
+def largest_index(r: Reading) -> Found:
+    """ArgMax, ArgMin: the first where there are several."""
+    x, axes = r.inputs[0], integers(r.inputs[1])
+    if x.is_free or axes is None or x.dtype != tf.float32:
+        return None
+    x = negated(x) if r.operation.type == "ArgMin" else x
+    axis = axes[0] % x.rank
+    last = transpose(x, [*(each for each in range(x.rank) if each != axis), axis])
+    ((_, index),) = _largest(last, 1)
+    return cast(reshape(index, r.shape), r.specs[0].dtype)
+
+
+def top_k(r: Reading) -> Found:
+    x, k = r.inputs[0], r.inputs[1].value
+    if x.is_free or k is None or x.dtype != tf.float32:
+        return None
+    if not 0 < k <= _MOST_FOUND or x.shape[-1] > _MOST_SEARCHED:
+        return None
+    values, indices = (concat(each, x.rank - 1) for each in zip(*_largest(x, int(k)), strict=True))
+    return [values, cast(indices, r.specs[1].dtype)]
+
+
+def _largest(x: Tensor, k: int) -> list[tuple[Tensor, Tensor]]:
+    """The k largest [..., 1] of [..., n] and where they are, as floats; equal ones in their order."""
+    n, found = x.shape[-1], list[tuple[Tensor, Tensor]]()
+    places = each = constant(np.arange(n), np.float32)
+    none, least = constant(np.float32(n)), constant(np.float32(-np.inf))
+    for _ in range(k):
+        value = _kept(x, "Max")
+        place = _kept(select(compare("Equal", x, value), places, none), "Min")
+        found.append((value, place))
+        is_place = compare("Equal", each, place)
+        x, places = select(is_place, least, x), select(is_place, none, places)
+    return found
+
+
+def _kept(x: Tensor, function: str) -> Tensor:
+    """A reduction over the last axis, which stays."""
+    return reshape(reduce_(x, function, [-1]), (*x.shape[:-1], 1))
+
+
+def chosen_rows(r: Reading) -> Found:
+    """GatherV2 by the item's index: of a table's rows, or of the item's own numbers."""
+    x, index, axes = r.inputs[0], r.inputs[1], integers(r.inputs[2])
+    if not _is_known(index) or axes is None or x.dtype != tf.float32:
+        return gathered(r)
+    axis, within = axes[0] % x.rank, r.attr("batch_dims") % (index.rank + 1)
+    if within == 0 and axis == 0 and x.is_free and x.shape[0] <= _MOST_ROWS:
+        return _rows_of_table(x, index)
+    if within == 0 or within != axis or x.shape[axis] > _MOST_ROWS:
+        return None
+    return reshape(_rows_of_items(x, index, axis), r.shape)
+
+
+def _rows_of_table(table: Tensor, index: Tensor) -> Tensor:
+    """[n, ...] at integers [...]."""
+    rows, row = table.shape[0], table.shape[1:]
+    found = dot(cast(_is_chosen(index, rows)), reshape(table, (rows, math.prod(row))))
+    return reshape(found, (*index.shape, *row))
+
+
+def _rows_of_items(x: Tensor, index: Tensor, axis: int) -> Tensor:
+    """x [leading, n, row] at integers [leading, k] -> [leading, k, row]."""
+    n, row, k = x.shape[axis], math.prod(x.shape[axis + 1 :]), index.shape[-1]
+    if row > 1:
+        return matmul(cast(_is_chosen(index, n)), reshape(x, (*x.shape[: axis + 1], row)))
+    x = reshape(x, x.shape[: axis + 1])
+    if x.op == "reshape" and x.inputs[0].shape[-1:] == (n,):  # Leading axes that were made one.
+        x = x.inputs[0]
+    index = reshape(index, (*x.shape[:-1], k))
+    narrow = narrow_of(rewrite(index, (narrowed,), free_rules=(narrowed,)))
+    if x.rank > 2 and narrow.shape[-2] < x.shape[-2]:  # The same for all columns: rows are what is chosen.
+        *leading, columns, _ = x.shape
+        chosen = cast(_is_chosen(broadcast(narrow, (*leading, 1, k)), n))
+        rows = matmul(reshape(chosen, (*leading, k, n)), _turned(x))
+        assert rows.shape == (*leading, k, columns)
+        return _turned(rows)
+    chosen = _is_chosen(index, n)
+    numbers = select(chosen, reshape(x, (*x.shape[:-1], 1, n)), constant(np.float32(0)))
+    return reduce_(numbers, "Sum", [-1])
+
+
+def _turned(x: Tensor) -> Tensor:
+    return transpose(x, [*range(x.rank - 2), x.rank - 1, x.rank - 2])
+
+
+CHOICES: dict[str, Callable[[Reading], Found]] = {
+    "ArgMax": largest_index,
+    "ArgMin": largest_index,
+    "Bucketize": bucket,
+    "GatherV2": chosen_rows,
+    "OneHot": one_hot,
+    "TopKV2": top_k,
+}

@@ -1,0 +1,147 @@
+"""Integers of 32 and 64 bits in our form, where a user's meet an item's: compared or subtracted by parts.
+
+Item state has each as three floats (nann.export.item_rows), for one float holds no more than 24 bits. The
+user's are taken apart alike, once per request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from nann.export.item_rows import PART_BITS
+from nann.export.scorer._import_functions import sign_bit
+from nann.export.scorer._import_ops import IMPORTS, Found, Reading
+from nann.export.scorer._ir import Spec, Tensor, constant, make
+from nann.export.scorer._ops import add, both, cast, compare, either, negated, rebuilt, scaled
+
+_TYPES = (tf.int32, tf.int64, tf.uint32)
+_MOVED = ("broadcast", "concat", "reshape", "slice", "transpose")
+_MASK = 2**PART_BITS - 1
+
+# The low bits first; each part as float32.
+_Parts = Sequence[Tensor]
+
+
+def _parts_of(x: Tensor) -> _Parts | None:
+    """None of an item's integers that are computed."""
+    if x.value is not None:
+        whole = x.value.astype(np.int64)
+        shifted = [whole & _MASK, whole >> PART_BITS & _MASK, whole >> 2 * PART_BITS]
+        return [constant(each, np.float32) for each in shifted]
+    if x.is_free:
+        return _cut(x)
+    if x.op in _MOVED:
+        moved = [_parts_of(each) for each in x.inputs]
+        known = [each for each in moved if each is not None]
+        if len(known) < len(moved):
+            return None
+        results = [rebuilt(x, each) for each in zip(*known, strict=True)]
+        return [each for each in results if each is not None]
+    if x.op == "Cast" and x.inputs[0].dtype in _TYPES:
+        inner = x.inputs[0]
+        # The cast to the type that item state declares loses nothing; others may.
+        return _stored(inner) or (_parts_of(inner) if inner.dtype.size <= x.dtype.size else None)
+    return _stored(x)
+
+
+def _cut(x: Tensor) -> _Parts:
+    """Of the user's, by TensorFlow."""
+    wide = x if x.dtype == tf.int64 else cast(x, tf.int64)
+    spec, attrs = Spec(tf.int64, wide.shape), {"T": _type_of(wide)}
+
+    def shifted(by: int) -> Tensor:
+        return Tensor(make("RightShift", [wide, constant(by, np.int64)], [spec], attrs))
+
+    mask = constant(_MASK, np.int64)
+    low, middle = (
+        Tensor(make("BitwiseAnd", [each, mask], [spec], attrs)) for each in (wide, shifted(PART_BITS))
+    )
+    return [cast(each) for each in (low, middle, shifted(2 * PART_BITS))]
+
+
+def _type_of(x: Tensor) -> bytes:
+    serialized: bytes = tf.compat.v1.AttrValue(type=x.dtype.as_datatype_enum).SerializeToString()
+    return serialized
+
+
+def _stored(x: Tensor) -> _Parts | None:
+    """low + (middle + high * 2^22) * 2^22, as nann.export.item_state puts it together."""
+    low, rest = _sum_of(x)
+    middle, high = _sum_of(_factor_of(rest))
+    parts = [low, middle, _factor_of(high)]
+    found = [each.inputs[0] for each in parts if each is not None and _is_part(each)]
+    return found if len(found) == len(parts) else None
+
+
+def _sum_of(x: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    return (x.inputs[0], x.inputs[1]) if x is not None and x.op == "AddV2" else (None, None)
+
+
+def _factor_of(x: Tensor | None) -> Tensor | None:
+    """Of a multiple of 2^22."""
+    if x is None or x.op != "Mul" or x.inputs[1].value is None:
+        return None
+    return x.inputs[0] if (x.inputs[1].value == 2**PART_BITS).all() else None
+
+
+def _is_part(x: Tensor) -> bool:
+    return x.op == "Cast" and x.inputs[0].op == "slice" and x.inputs[0].dtype == tf.float32
+
+
+def _both_in_parts(x: Tensor, y: Tensor) -> tuple[_Parts, _Parts] | None:
+    if x.dtype not in _TYPES or (x.is_free and y.is_free):
+        return None
+    mine, theirs = _parts_of(x), _parts_of(y)
+    return None if mine is None or theirs is None else (mine, theirs)
+
+
+def equality(r: Reading) -> Found:
+    """Equal, NotEqual: by all parts, or by any."""
+    found = _both_in_parts(*r.inputs)
+    if found is None:
+        return None
+    first, *others = [compare(r.operation.type, *pair) for pair in zip(*found, strict=True)]
+    for each in others:
+        first = both(first, each) if r.operation.type == "Equal" else either(first, each)
+    return first
+
+
+def order(r: Reading) -> Found:
+    """Less, LessEqual, Greater, GreaterEqual: by the first part from above that differs."""
+    found = _both_in_parts(*r.inputs)
+    if found is None:
+        return sign_bit(r) if r.operation.type == "Less" else None
+    strictly = r.operation.type.removesuffix("Equal")
+    result = compare(r.operation.type, found[0][0], found[1][0])
+    for mine, theirs in zip(found[0][1:], found[1][1:], strict=True):
+        result = either(compare(strictly, mine, theirs), both(compare("Equal", mine, theirs), result))
+    return result
+
+
+def number(r: Reading) -> Found:
+    """A difference or a sum as a float, such as how old an item is: of the parts, which are exact."""
+    (x,) = r.inputs
+    found = None
+    if r.specs[0].dtype == tf.float32 and x.op in ("AddV2", "Sub"):
+        found = _both_in_parts(*x.inputs)
+    if found is None:
+        return IMPORTS["Cast"](r)
+    total: Tensor | None = None
+    for mine, theirs in zip(reversed(found[0]), reversed(found[1]), strict=True):
+        part = add(mine, negated(theirs) if x.op == "Sub" else theirs)
+        total = part if total is None else add(scaled(total, 2.0**PART_BITS), part)
+    return total
+
+
+INTEGERS: dict[str, Callable[[Reading], Found]] = {
+    "Cast": number,
+    "Equal": equality,
+    "Greater": order,
+    "GreaterEqual": order,
+    "Less": order,
+    "LessEqual": order,
+    "NotEqual": equality,
+}

@@ -1,0 +1,230 @@
+"""Numbers along one axis in another order, in our form: slices, and concatenations of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from nann.export.scorer._import_ops import Found, Reading, integers
+from nann.export.scorer._ir import Tensor, constant
+from nann.export.scorer._ops import broadcast, concat, reshape, select, slice_
+
+# Slices that one operation becomes; a layer's window, a history or a row of an embedding has no more.
+_MOST_PARTS = 64
+
+
+def taken(x: Tensor, axis: int, indices: Sequence[int]) -> Tensor | None:
+    """x[..., indices, ...]; None where that is more than a few slices."""
+    stride = _stride(indices)
+    if stride > 1:
+        return _every(x, axis, indices[0], stride, len(indices))
+    runs = _runs(indices)
+    if len(runs) > _MOST_PARTS:
+        return None
+    parts = []
+    for first, step, count in runs:
+        part = part_of(x, axis, first, count if step else 1)
+        parts.append(broadcast(part, _resized(x, axis, count)))
+    return concat(parts, axis)
+
+
+def part_of(x: Tensor, axis: int, begin: int, count: int) -> Tensor:
+    """x[..., begin:begin + count, ...]."""
+    begins = [0] * x.rank
+    begins[axis] = begin
+    return slice_(x, begins, _resized(x, axis, count))
+
+
+def padded(x: Tensor, paddings: Iterable[tuple[int, int]], value: float) -> Tensor:
+    """`x` with so many more before and after it, along each axis."""
+    for axis, counts in enumerate(paddings):
+        filler = constant(value, x.dtype.as_numpy_dtype)
+        before, after = (broadcast(filler, _resized(x, axis, count)) for count in counts)
+        x = concat([before, x, after], axis)
+    return x
+
+
+def _resized(x: Tensor, axis: int, count: int) -> list[int]:
+    return [*x.shape[:axis], count, *x.shape[axis + 1 :]]
+
+
+def _stride(indices: Sequence[int]) -> int:
+    """The step between all neighbours; 0 where it is not the same."""
+    steps = {later - before for before, later in pairwise(indices)}
+    return steps.pop() if len(steps) == 1 else 0
+
+
+def _every(x: Tensor, axis: int, first: int, stride: int, count: int) -> Tensor | None:
+    """Each `stride`-th: a column of rows that are so long. The last row may not be whole."""
+    whole = min(count, (x.shape[axis] - first) // stride)
+    if count - whole > 1 or whole == 0:
+        return None
+    rows = part_of(x, axis, first, whole * stride)
+    rows = reshape(rows, [*x.shape[:axis], whole, stride, *x.shape[axis + 1 :]])
+    found = reshape(part_of(rows, axis + 1, 0, 1), _resized(x, axis, whole))
+    rest = [part_of(x, axis, first + whole * stride, 1)] if whole < count else []
+    return concat([found, *rest], axis)
+
+
+def _runs(indices: Sequence[int]) -> list[tuple[int, int, int]]:
+    """(first, 0 or 1 for the step, count) of each, from the left as long as can be."""
+    runs: list[tuple[int, int, int]] = []
+    for index in indices:
+        first, step, count = runs[-1] if runs else (-2, 0, 1)
+        steps = [step] if count > 1 else [0, 1]
+        if index - first in [each * count for each in steps]:
+            runs[-1] = (first, (index - first) // count, count + 1)
+        else:
+            runs.append((index, 0, 1))
+    return runs
+
+
+def gathered(r: Reading) -> Found:
+    """x[..., indices, ...] with constant indices."""
+    at, axes = integers(r.inputs[1]), integers(r.inputs[2])
+    x = r.inputs[0]
+    if not at or axes is None or r.attr("batch_dims") or not 0 <= min(at) <= max(at) < x.shape[axes[0]]:
+        return None
+    found = taken(x, axes[0] % x.rank, at)
+    return None if found is None else reshape(found, r.shape)
+
+
+def strided(r: Reading) -> Found:
+    """x[begin:end:stride, ...]. NumPy knows what the masks mean."""
+    x = r.inputs[0]
+    begin, end, strides = (integers(each) for each in r.inputs[1:])
+    if begin is None or end is None or strides is None:
+        return None
+    index: list[Any] = []
+    for at, (first, last, stride) in enumerate(zip(begin, end, strides, strict=True)):
+        bit = 1 << at
+        if r.attr("ellipsis_mask") & bit:
+            index.append(Ellipsis)
+        elif r.attr("new_axis_mask") & bit:
+            index.append(np.newaxis)
+        elif r.attr("shrink_axis_mask") & bit:
+            index.append(slice(first, first + 1 or None))
+        else:
+            first_or_none = None if r.attr("begin_mask") & bit else first
+            index.append(slice(first_or_none, None if r.attr("end_mask") & bit else last, stride))
+    kept = [each for each in index if each is not np.newaxis]
+    if Ellipsis not in kept:
+        kept.append(Ellipsis)
+    middle = kept.index(Ellipsis)
+    kept[middle : middle + 1] = [slice(None)] * (x.rank - len(kept) + 1)
+    ranges = [range(n)[each] for each, n in zip(kept, x.shape, strict=True)]
+    found: Tensor | None = _within(x, ranges)
+    for axis, each in enumerate(ranges):
+        if found is not None and each.step != 1 and len(each) > 1:
+            found = taken(found, axis, [at - min(each) for at in each])
+    return None if found is None else reshape(found, r.shape)
+
+
+def _within(x: Tensor, ranges: Sequence[range]) -> Tensor:
+    """From the smallest to the largest index of each axis."""
+    begin = [min(each, default=0) for each in ranges]
+    shape = [max(each) - min(each) + 1 if each else 0 for each in ranges]
+    return slice_(x, begin, shape)
+
+
+def reversed_along(r: Reading) -> Found:
+    axes = integers(r.inputs[1])
+    found: Tensor | None = r.inputs[0]
+    for axis in axes or ():
+        if found is not None:
+            found = taken(found, axis % found.rank, range(found.shape[axis])[::-1])
+    return None if axes is None else found
+
+
+def rolled(r: Reading) -> Found:
+    x, shifts, axes = r.inputs[0], integers(r.inputs[1]), integers(r.inputs[2])
+    if shifts is None or axes is None:
+        return None
+    for shift, each in zip(shifts, axes, strict=True):
+        axis, n = each % x.rank, x.shape[each]
+        cut = -shift % n
+        x = concat([part_of(x, axis, cut, n - cut), part_of(x, axis, 0, cut)], axis)
+    return x
+
+
+def pads(r: Reading) -> Found:
+    """Pad, and PadV2 with a constant."""
+    counts = integers(r.inputs[1])
+    value = r.inputs[2].value if len(r.inputs) == 3 else np.float32(0)
+    if counts is None or value is None:
+        return None
+    return padded(r.inputs[0], zip(counts[::2], counts[1::2], strict=True), value.item())
+
+
+def mirrored(r: Reading) -> Found:
+    found: Tensor | None = r.inputs[0]
+    counts = integers(r.inputs[1])
+    if counts is None:
+        return None
+    mode = {b"REFLECT": "reflect", b"SYMMETRIC": "symmetric"}[r.attr("mode")]
+    for axis, around in enumerate(zip(counts[::2], counts[1::2], strict=True)):
+        if found is not None and any(around):
+            indices = np.pad(np.arange(found.shape[axis]), around, mode=mode)  # type: ignore[call-overload]
+            found = taken(found, axis, indices.tolist())
+    return found
+
+
+def tiled(r: Reading) -> Found:
+    """Repetitions of what has more than one index are an axis of their own at first."""
+    x, counts = r.inputs[0], integers(r.inputs[1])
+    if counts is None:
+        return None
+    x = broadcast(x, [count if n == 1 else n for n, count in zip(x.shape, counts, strict=True)])
+    for axis, count in enumerate(counts):
+        if count != 1 and r.inputs[0].shape[axis] != 1:
+            rows = reshape(x, [*x.shape[:axis], 1, *x.shape[axis:]])
+            rows = broadcast(rows, [*x.shape[:axis], count, *x.shape[axis:]])
+            x = reshape(rows, _resized(x, axis, count * x.shape[axis]))
+    return x
+
+
+def banded(r: Reading) -> Found:
+    """The triangles of matrices, and what lies between."""
+    x, below, above = r.inputs[0], r.inputs[1].value, r.inputs[2].value
+    if below is None or above is None:
+        return None
+    distance = np.subtract.outer(np.arange(x.shape[-2]), np.arange(x.shape[-1]))
+    kept = ((below < 0) | (distance <= below)) & ((above < 0) | (-distance <= above))
+    return select(constant(kept), x, constant(0, x.dtype.as_numpy_dtype))
+
+
+def diagonal(r: Reading) -> Found:
+    """The main diagonal of square matrices: each (n + 1)-th number."""
+    x, offset = r.inputs[0], integers(r.inputs[1])
+    n = x.shape[-1]
+    if offset is None or any(offset) or x.shape[-2] != n:
+        return None
+    flat = reshape(x, [*x.shape[:-2], n * n])
+    return taken(flat, flat.rank - 1, range(0, n * n, n + 1))
+
+
+def with_diagonal(r: Reading) -> Found:
+    """Square matrices with another main diagonal."""
+    x, diagonals, offset = r.inputs[0], r.inputs[1], integers(r.inputs[2])
+    n = x.shape[-1]
+    if offset is None or any(offset) or x.shape[-2] != n:
+        return None
+    return select(constant(np.eye(n, dtype=bool)), reshape(diagonals, [*diagonals.shape, 1]), x)
+
+
+MOVES: dict[str, Callable[[Reading], Found]] = {
+    "GatherV2": gathered,
+    "MatrixBandPart": banded,
+    "MatrixDiagPartV3": diagonal,
+    "MatrixSetDiagV3": with_diagonal,
+    "MirrorPad": mirrored,
+    "Pad": pads,
+    "PadV2": pads,
+    "ReverseV2": reversed_along,
+    "Roll": rolled,
+    "StridedSlice": strided,
+    "Tile": tiled,
+}

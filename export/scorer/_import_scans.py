@@ -1,0 +1,107 @@
+"""Sums and products along an axis, step by step or by segments, in our form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from nann.export.scorer._import_moves import part_of, taken
+from nann.export.scorer._import_ops import Found, Reading, integers
+from nann.export.scorer._ir import Tensor, constant
+from nann.export.scorer._ops import broadcast, concat, dot, mul, reduce_, reshape, transpose
+
+# Along the axis; what is the user's alone is left to TensorFlow, as histories of any length are.
+_MOST_SUMS, _MOST_FACTORS = 256, 64
+_FUNCTIONS = {
+    "SegmentMax": "Max", "SegmentMaxV2": "Max", "SegmentMean": "Mean", "SegmentMin": "Min",
+    "SegmentMinV2": "Min", "SegmentSum": "Sum", "SegmentSumV2": "Sum", "UnsortedSegmentMax": "Max",
+    "UnsortedSegmentMin": "Min", "UnsortedSegmentSum": "Sum",
+}  # fmt: skip
+
+
+def cumulative_sum(r: Reading) -> Found:
+    """A product with a triangle of ones."""
+    x, axis = r.inputs[0], _axis(r)
+    if axis is None or x.shape[axis] > _MOST_SUMS:
+        return None
+    before, after = np.indices((x.shape[axis],) * 2)
+    if r.attr("reverse"):
+        before, after = after, before
+    summed = before < after if r.attr("exclusive") else before <= after
+    perm = [each for each in range(x.rank) if each != axis] + [axis]
+    sums = dot(transpose(x, perm), constant(summed, x.dtype.as_numpy_dtype))
+    return transpose(sums, [perm.index(each) for each in range(x.rank)])
+
+
+def cumulative_product(r: Reading) -> Found:
+    """Of the last 2, 4, 8 ... factors, until these are all."""
+    x, axis = r.inputs[0], _axis(r)
+    if axis is None or x.shape[axis] > _MOST_FACTORS:
+        return None
+    is_reversed, n = r.attr("reverse"), x.shape[axis]
+    if r.attr("exclusive"):
+        x = _shifted(x, axis, 1, is_reversed=is_reversed)
+    distance = 1
+    while distance < n:
+        x = mul(x, _shifted(x, axis, distance, is_reversed=is_reversed))
+        distance *= 2
+    return x
+
+
+def _axis(r: Reading) -> int | None:
+    x, axes = r.inputs[0], integers(r.inputs[1])
+    return None if axes is None or x.is_free or not r.is_exact_enough else axes[0] % x.rank
+
+
+def _shifted(x: Tensor, axis: int, by: int, *, is_reversed: bool) -> Tensor:
+    """What stands so far before each, and ones where nothing does."""
+    ones = broadcast(constant(1, x.dtype.as_numpy_dtype), [*x.shape[:axis], by, *x.shape[axis + 1 :]])
+    kept = part_of(x, axis, by if is_reversed else 0, x.shape[axis] - by)
+    return concat([kept, ones] if is_reversed else [ones, kept], axis)
+
+
+def product(r: Reading) -> Found:
+    """Of halves with each other, until one number is left along each axis."""
+    x, axes = r.inputs[0], integers(r.inputs[1])
+    if axes is None:
+        return None
+    if x.is_free or not r.is_exact_enough or 0 in x.shape:
+        return reshape(reduce_(x, "Prod", axes), r.shape)
+    for axis in (each % x.rank for each in axes):
+        odd = []
+        while (n := x.shape[axis]) > 1:
+            if n % 2:
+                odd.append(part_of(x, axis, n - 1, 1))
+            x = mul(part_of(x, axis, 0, n // 2), part_of(x, axis, n // 2, n // 2))
+        x = mul(x, *odd) if odd else x
+    return reshape(x, r.shape)
+
+
+def segments(r: Reading) -> Found:
+    """Reductions of rows whose segments are constant; a segment without rows has a sum only."""
+    x, where, function = r.inputs[0], r.inputs[1].value, _FUNCTIONS[r.operation.type]
+    if where is None or where.ndim != 1 or x.is_free or r.shape[0] > _MOST_FACTORS or not r.is_exact_enough:
+        return None
+    # Rows are mostly events that were brought to the front: they are taken from where they were.
+    perm = x.node.attrs["perm"] if x.op == "transpose" else range(x.rank)
+    x, axis = (x.inputs[0] if x.op == "transpose" else x), perm[0]
+    one = [*x.shape[:axis], 1, *x.shape[axis + 1 :]]
+    parts = []
+    for segment in range(r.shape[0]):
+        rows = np.flatnonzero(where == segment).tolist()
+        if not rows and function != "Sum":
+            return None
+        part = taken(x, axis, rows) if rows else constant(np.zeros(one, np.float32))
+        if part is None:
+            return None
+        parts.append(reshape(reduce_(part, function, [axis]), one))
+    return transpose(concat(parts, axis), perm)
+
+
+SCANS: dict[str, Callable[[Reading], Found]] = {
+    "Cumprod": cumulative_product,
+    "Cumsum": cumulative_sum,
+    "Prod": product,
+    **dict.fromkeys(_FUNCTIONS, segments),
+}

@@ -1,0 +1,73 @@
+"""One operation of a frozen function replaced by what other functions do, such as the rounds of a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
+
+# (a function's graph, its arguments) -> its results
+Call = Callable[[Any, Sequence[Any]], list[Any]]
+
+
+def body_of(library: Mapping[str, Any], called: Any) -> Any:
+    """The graph of a function that an attribute of an operation names."""
+    return function_def_to_graph(library[called.name], include_library_functions=True)
+
+
+def replaced(function: Any, operation: Any, compute: Callable[[Sequence[Any], Call], Sequence[Any]]) -> Any:
+    """The function with other results of one operation.
+
+    compute: makes them of the operation's inputs, by calls of functions.
+    """
+    whole = function.graph.as_graph_def()
+    names = [tensor.name for tensor in function.inputs]
+
+    def imported(graph_def: Any, given: Mapping[str, Any], wanted: Sequence[str]) -> list[Any]:
+        needed = _part(graph_def, wanted, given)
+        needed.library.CopyFrom(whole.library)
+        read = {_tensor(name) for node in needed.node for name in node.input}
+        known = {name: tensor for name, tensor in given.items() if name in read}
+        computed = list(dict.fromkeys(name for name in wanted if name not in given))
+        results = tf.graph_util.import_graph_def(needed, known, computed, name="")
+        found = {**given, **dict(zip(computed, results, strict=True))}
+        return [found[name] for name in wanted]
+
+    def call(body: Any, values: Sequence[Any]) -> list[Any]:
+        fed = dict(zip((each.name for each in body.inputs), values, strict=True))
+        return imported(body.as_graph_def(), fed, [tensor.name for tensor in body.outputs])
+
+    def with_results(*tensors: Any) -> list[Any]:
+        given = dict(zip(names, tensors, strict=True))
+        results = compute(imported(whole, given, [tensor.name for tensor in operation.inputs]), call)
+        after = {f"{operation.name}:{at}": value for at, value in enumerate(results)}
+        return imported(whole, {**given, **after}, [tensor.name for tensor in function.outputs])
+
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.op.name) for tensor in function.inputs]
+    return tf.function(with_results, input_signature=specs, autograph=False).get_concrete_function()
+
+
+def _part(graph_def: Any, wanted: Sequence[str], given: Mapping[str, Any]) -> Any:
+    """The nodes that some tensors are computed by, of those that are given."""
+    nodes = {node.name: node for node in graph_def.node}
+    pending, seen = [_tensor(each) for each in wanted], set[str]()
+    while pending:
+        tensor = pending.pop()
+        name = tensor.rpartition(":")[0]
+        if tensor not in given and name not in seen:
+            seen.add(name)
+            pending += [_tensor(each) for each in nodes[name].input]
+    part = type(graph_def)(versions=graph_def.versions)
+    part.node.extend(node for node in graph_def.node if node.name in seen)
+    for node in part.node:  # What is given has run.
+        inputs = [each for each in node.input if not each.startswith("^") or each[1:] in seen]
+        del node.input[:]
+        node.input.extend(inputs)
+    return part
+
+
+def _tensor(name: str) -> str:
+    """The full name of a node's input."""
+    return name if ":" in name else f"{name.lstrip('^')}:0"

@@ -1,0 +1,149 @@
+"""Between which bounds whole numbers lie. In a program they are floats, which are exact up to 2^24."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from nann.export.scorer._ir import Tensor
+
+MOST_EXACT = 2**24
+# Quotients of larger numbers may be rounded to the next whole one.
+_MOST_DIVIDED = 2**22
+_NARROW = (tf.int8, tf.int16, tf.uint8, tf.uint16)
+
+Bounds = tuple[float, float]
+_EVERYTHING: Bounds = (-math.inf, math.inf)
+_BoundsOf = Callable[[Tensor, list[Bounds]], Bounds]
+
+
+def is_exact_arithmetic(x: Tensor) -> bool:
+    """Whether all that an operation of integers reads and makes is a float, for every user and item."""
+    limit = _MOST_DIVIDED if x.op in ("FloorDiv", "FloorMod") else MOST_EXACT
+    known: dict[Tensor, Bounds] = {}
+    return all(max(map(abs, bounds_of(each, known))) <= limit for each in (x, *x.inputs))
+
+
+def bounds_of(x: Tensor, known: dict[Tensor, Bounds]) -> Bounds:
+    """The least and the most that a tensor's numbers can be. known: what was found before."""
+    if x not in known:
+        known[x] = _within_type(x, _found(x, known))
+    return known[x]
+
+
+def _found(x: Tensor, known: dict[Tensor, Bounds]) -> Bounds:
+    if x.value is not None:
+        return (float(x.value.min()), float(x.value.max())) if x.size else (0.0, 0.0)
+    rule = _RULES.get(x.op)
+    if rule is None or any(each.known_shape is None for each in x.inputs):
+        return _EVERYTHING
+    least, most = rule(x, [bounds_of(each, known) for each in x.inputs])
+    return _EVERYTHING if math.isnan(least) or math.isnan(most) else (least, most)
+
+
+def _within_type(x: Tensor, bounds: Bounds) -> Bounds:
+    if x.dtype == tf.bool:
+        return 0.0, 1.0
+    if x.dtype in _NARROW:
+        return max(bounds[0], float(x.dtype.min)), min(bounds[1], float(x.dtype.max))
+    return bounds
+
+
+def _first(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    return inputs[0]
+
+
+def _any(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    return min(least for least, _ in inputs), max(most for _, most in inputs)
+
+
+def _selected(x: Tensor, inputs: list[Bounds]) -> Bounds:
+    return _any(x, inputs[1:])
+
+
+def _cast(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    """Fractions are cut off, towards 0."""
+    return tuple(map(_cut, inputs[0]))  # type: ignore[return-value]
+
+
+def _cut(bound: float) -> float:
+    return float(math.trunc(bound)) if math.isfinite(bound) else bound
+
+
+def _sum(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    return sum(least for least, _ in inputs), sum(most for _, most in inputs)
+
+
+def _difference(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    (least, most), (least_taken, most_taken) = inputs
+    return least - most_taken, most - least_taken
+
+
+def _product(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    bounds = inputs[0]
+    for each in inputs[1:]:
+        corners = [a * b for a in bounds for b in each]
+        bounds = (math.nan, math.nan) if any(map(math.isnan, corners)) else (min(corners), max(corners))
+    return bounds
+
+
+def _largest(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    return max(least for least, _ in inputs), max(most for _, most in inputs)
+
+
+def _smallest(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    return min(least for least, _ in inputs), min(most for _, most in inputs)
+
+
+def _clipped(x: Tensor, inputs: list[Bounds]) -> Bounds:
+    return _largest(x, [_smallest(x, [inputs[0], inputs[2]]), inputs[1]])
+
+
+def _negated(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    return -inputs[0][1], -inputs[0][0]
+
+
+def _magnitude(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    return 0.0, max(map(abs, inputs[0]))
+
+
+def _remainder(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    least, most = inputs[1]
+    return (0.0, most - 1) if least > 0 else _EVERYTHING
+
+
+def _quotient(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    """By a positive number no number gets larger, and none but a negative one smaller than -1."""
+    (least, most), by = inputs
+    return (min(least, 0.0), max(most, 0.0)) if by[0] >= 1 else _EVERYTHING
+
+
+def _reduced(x: Tensor, inputs: list[Bounds]) -> Bounds:
+    if x.node.attrs["function"] != "Sum":
+        return inputs[0] if x.node.attrs["function"] in ("All", "Any", "Max", "Mean", "Min") else _EVERYTHING
+    count = int(np.prod([x.inputs[0].shape[axis] for axis in x.node.attrs["axes"]]))
+    return inputs[0][0] * count, inputs[0][1] * count
+
+
+_RULES: dict[str, _BoundsOf] = {
+    **dict.fromkeys(
+        ("EnsureShape", "Floor", "Identity", "broadcast", "reshape", "slice", "transpose"), _first
+    ),
+    **dict.fromkeys(("Add", "AddV2", "add"), _sum),
+    **dict.fromkeys(("Mul", "mul"), _product),
+    "Abs": _magnitude,
+    "Cast": _cast,
+    "ClipByValue": _clipped,
+    "FloorDiv": _quotient,
+    "FloorMod": _remainder,
+    "Maximum": _largest,
+    "Minimum": _smallest,
+    "Neg": _negated,
+    "SelectV2": _selected,
+    "Sub": _difference,
+    "concat": _any,
+    "reduce": _reduced,
+}

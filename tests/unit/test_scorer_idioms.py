@@ -1,0 +1,195 @@
+"""What ranking code does besides products: the whole scorer is a program, with TensorFlow's scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from nann.export.scorer import freeze_scorer, split_function
+from nann.export.scorer._lower import lower
+from nann.export.scorer._lowering import NotLowerableError
+from nann.export.scorer.split import whole_scorer
+from support.native_scores import TILE_ROWS, scores_of
+from support.splitting import FunctionModel
+
+L, D = 6, 8
+RANDOM = np.random.default_rng(4)
+EVENTS = RANDOM.normal(size=(2, L, D)).astype(np.float32)
+# Beyond 2^24, where floats lack integers, and one that an item has.
+NUMBERS = np.array([[3, 2**31 + 1], [2**31, 2**40 + 5]])
+TABLE = RANDOM.normal(size=(9, D)).astype(np.float32)
+LOWER = np.tril(RANDOM.normal(size=(D, D)) * 0.2 + np.eye(D)).astype(np.float32)
+
+Score = Callable[[Any, tf.Tensor], tf.Tensor]
+
+
+def lowered(score: Score, **state: Any) -> tuple[Any, Any]:
+    """The split scorer and its program. state: [users, ...] of each of the user's tensors."""
+    specs = {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in state.items()}
+    function = freeze_scorer(FunctionModel(score, **specs), tile_rows=TILE_ROWS).function
+    result = split_function(function, max_table_width=0)
+    return result, lower(result.ir or whole_scorer(function))
+
+
+def compare(score: Score, **state: Any) -> None:
+    result, program = lowered(score, **state)
+    expected = np.asarray(scores_of(result, list(state.values()), b""))
+    found = np.asarray(scores_of(result, list(state.values()), program.to_bytes()))
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-5 * np.abs(expected).max())
+
+
+def pairs(user: Any, item: tf.Tensor) -> tf.Tensor:
+    """[n, L, D]."""
+    return user["events"][tf.newaxis] * item[:, tf.newaxis]
+
+
+def weighted(x: tf.Tensor) -> tf.Tensor:
+    """A number per item that tells places apart."""
+    flat = tf.reshape(x, [x.shape[0], -1])
+    return tf.linalg.matvec(flat, tf.linspace(0.5, 1.5, flat.shape[1]))
+
+
+OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    # Moves.
+    "reverse": lambda x: tf.reverse(x, [1, 2]),
+    "every second": lambda x: x[:, ::2],
+    "every third from the second": lambda x: x[:, :, 1::3],
+    "backwards by two": lambda x: x[:, ::-2],
+    "roll": lambda x: tf.roll(x, [1, -3], [1, 2]),
+    "pad": lambda x: tf.pad(x, [[0, 0], [2, 1], [0, 1]], constant_values=0.5),
+    "mirror": lambda x: tf.pad(x, [[0, 0], [2, 1], [0, 0]], "REFLECT"),
+    "tile": lambda x: tf.tile(x, [1, 2, 3]),
+    "triangle": lambda x: tf.linalg.band_part(x, 1, 2),
+    "diagonal": lambda x: tf.linalg.diag_part(x[:, :, :L]),
+    "another diagonal": lambda x: tf.linalg.set_diag(x[:, :, :L], x[:, 0, :L]),
+    "places in any order": lambda x: tf.gather(x, [5, 0, 0, 3, 1, 2, 4, 5, 0, 2], axis=1),
+    # Along an axis.
+    "cumsum": lambda x: tf.cumsum(x, axis=1, exclusive=True),
+    "cumsum from the end": lambda x: tf.cumsum(x, axis=2, reverse=True),
+    "cumprod": lambda x: tf.math.cumprod(x, axis=2),
+    "cumprod from the end": lambda x: tf.math.cumprod(x, axis=1, exclusive=True, reverse=True),
+    "product": lambda x: tf.reduce_prod(1 + 0.1 * x, axis=[1, 2]),
+    "segments": lambda x: tf.math.unsorted_segment_sum(tf.transpose(x), np.arange(D) % 3, 4)[2:],
+    "largest of segments": lambda x: tf.transpose(
+        tf.math.unsorted_segment_max(tf.transpose(x, [1, 0, 2]), [0, 2, 1, 1, 0, 2], 3), [1, 0, 2]
+    ),
+    # Choices.
+    "sort": lambda x: tf.sort(x, axis=1),
+    "top k": lambda x: tf.math.top_k(x, 3)[0],
+    "median": lambda x: keras.ops.median(x, axis=-1),
+    "nearest events": lambda x: tf.gather(x, tf.math.top_k(tf.reduce_sum(x, -1), 3)[1], batch_dims=1),
+    "take along axis": lambda x: ops.take_along_axis(x, ops.argsort(x[:, :, :1], axis=1)[:, :2], axis=1),
+    "take along columns": lambda x: ops.take_along_axis(x, ops.argmin(x, -1, keepdims=True), axis=-1),
+    "argmax": lambda x: ops.one_hot(ops.argmax(x, axis=1), L) * 2.0,
+    "buckets": lambda x: tf.gather(TABLE, tf.raw_ops.Bucketize(input=x, boundaries=[-1.0, 0.0, 0.3])),
+    "rows by a clipped number": lambda x: tf.gather(TABLE, tf.cast(tf.clip_by_value(x + 4, 0, 8), tf.int32)),
+    "a count of matches": lambda x: ops.cast(ops.sum(ops.cast(x > 0.2, "int32"), 1) // 2 % 3, "float32"),
+    # Windows.
+    "convolution": lambda x: tf.nn.conv1d(x, TABLE[:6].reshape(3, D, 2), 2, "SAME"),
+    "dilated convolution": lambda x: tf.nn.conv1d(x, TABLE[:6].reshape(3, D, 2), 1, "SAME", dilations=2),
+    "depthwise convolution": lambda x: keras.ops.depthwise_conv(x, TABLE[:6].reshape(3, D, 2), 1, "same"),
+    "largest of windows": lambda x: tf.nn.max_pool1d(x, 3, 2, "SAME"),
+    "mean of windows": lambda x: tf.nn.avg_pool1d(x, 3, 2, "SAME"),
+    # Linear systems.
+    "triangular": lambda x: tf.linalg.triangular_solve(LOWER, tf.transpose(x, [0, 2, 1])),
+    # Functions.
+    "hyperbolic": lambda x: tf.sinh(x) + tf.cosh(x),
+    "areas": lambda x: tf.asinh(x) + tf.acosh(1 + x * x) + tf.atanh(0.9 * tf.tanh(x)),
+    "rounded": lambda x: tf.round(4 * x) + tf.round(tf.floor(4 * x) / 2),
+    "remainder": lambda x: tf.math.floormod(x, 0.7) + tf.math.floordiv(x, 0.3),
+    "entropy": lambda x: tf.math.xlogy(tf.nn.relu(x), tf.nn.relu(x)) + tf.math.multiply_no_nan(x, x),
+    "infinite": lambda x: tf.where(tf.math.is_inf(1 / tf.nn.relu(x)), x, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", OF_PAIRS)
+def test_pairs_of_events_and_item(name: str) -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        found = OF_PAIRS[name](pairs(user, item))
+        if found.shape[-1] == TILE_ROWS:  # The items are last.
+            found = tf.transpose(found)
+        return weighted(found)
+
+    compare(score, events=EVENTS)
+
+
+def test_equal_numbers_are_found_in_their_order() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        values, where = tf.math.top_k(tf.round(pairs(user, item)[:, 0]), 4)
+        return weighted(values) + weighted(tf.cast(where, tf.float32))
+
+    compare(score, events=EVENTS)
+
+
+def test_a_mask_of_infinity_is_no_event_twice() -> None:
+    """Fewer events than are looked for."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        logits = tf.where(tf.range(L) < 2, tf.reduce_sum(pairs(user, item), -1), -np.inf)
+        return weighted(tf.cast(tf.math.top_k(logits, 4)[1], tf.float32))
+
+    compare(score, events=EVENTS)
+
+
+def _stored(item: tf.Tensor) -> tf.Tensor:
+    """Integers as item state has them: three parts of 22 bits."""
+    low, middle, high = (tf.cast(part, tf.int64) for part in tf.split(tf.round(item[:, :3]), 3, axis=1))
+    return (low + (middle + high * 2**22) * 2**22)[:, 0]
+
+
+@pytest.mark.parametrize("relation", [tf.equal, tf.not_equal, tf.less, tf.less_equal, tf.greater])
+def test_integers_of_any_size_are_compared(relation: Callable[..., tf.Tensor]) -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        known = relation(user["numbers"], _stored(item)[:, tf.newaxis])
+        return weighted(tf.cast(known, tf.float32)) + item[:, 3]
+
+    compare(score, numbers=np.concatenate([NUMBERS, [[0, 1], [2**22, -1]]], axis=1))
+
+
+def test_a_difference_of_large_integers_is_a_float() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        return tf.cast(user["numbers"][0] - _stored(item), tf.float32) / 3600.0
+
+    compare(score, numbers=NUMBERS)
+
+
+def test_other_arithmetic_of_large_integers_is_refused() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.math.floormod(user["numbers"][0] + _stored(item), 7), tf.float32)
+
+    with pytest.raises(NotLowerableError, match="integers that may be beyond 2\\^24"):
+        lowered(score, numbers=NUMBERS)
+
+
+def cold(user: Any, item: tf.Tensor) -> tf.Tensor:
+    """Another network for users without events."""
+    is_cold = tf.reduce_sum(user["events"]) < 0
+    return tf.cond(is_cold, lambda: weighted(item), lambda: weighted(tf.tanh(item * user["events"][0])))
+
+
+def constant_branch(user: Any, item: tf.Tensor) -> tf.Tensor:
+    taken = tf.cond(tf.constant(3) > 2, lambda: item * user["events"][0], lambda: tf.math.lgamma(item))
+    return weighted(taken)
+
+
+def one_of_three(user: Any, item: tf.Tensor) -> tf.Tensor:
+    """With a loop in a branch."""
+    which = tf.cast(user["events"][0, 0] > 0, tf.int32) * 7
+    branches = [
+        lambda: item * user["events"][1],
+        lambda: item,
+        lambda: tf.while_loop(lambda i, x: i < 3, lambda i, x: (i + 1, tf.tanh(x)), (0, item))[1],
+    ]
+    return weighted(tf.switch_case(which, branches))
+
+
+@pytest.mark.parametrize("score", [cold, constant_branch, one_of_three])
+def test_branches_are_taken_or_chosen(score: Score) -> None:
+    compare(score, events=EVENTS)
