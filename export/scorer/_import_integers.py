@@ -15,7 +15,7 @@ from nann.export.item_rows import PART_BITS
 from nann.export.scorer._import_functions import sign_bit
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading
 from nann.export.scorer._ir import Spec, Tensor, constant, make
-from nann.export.scorer._ops import add, both, cast, compare, either, negated, rebuilt, scaled
+from nann.export.scorer._ops import arithmetic, both, cast, compare, either, rebuilt
 
 _TYPES = (tf.int32, tf.int64, tf.uint32)
 _MOVED = ("broadcast", "concat", "reshape", "slice", "transpose")
@@ -122,7 +122,11 @@ def order(r: Reading) -> Found:
 
 
 def number(r: Reading) -> Found:
-    """A difference or a sum as a float, such as how old an item is: of the parts, which are exact."""
+    """A difference or a sum as a float, such as how old an item is: of the parts, which are exact.
+
+    By operations of TensorFlow, which are left as they are: sums in our form are taken apart by user and
+    item, and a float holds a time in seconds to some hundred of them.
+    """
     (x,) = r.inputs
     found = None
     if r.specs[0].dtype == tf.float32 and x.op in ("AddV2", "Sub"):
@@ -131,8 +135,10 @@ def number(r: Reading) -> Found:
         return IMPORTS["Cast"](r)
     total: Tensor | None = None
     for mine, theirs in zip(reversed(found[0]), reversed(found[1]), strict=True):
-        part = add(mine, negated(theirs) if x.op == "Sub" else theirs)
-        total = part if total is None else add(scaled(total, 2.0**PART_BITS), part)
+        part = arithmetic(x.op, mine, theirs)
+        if total is not None:
+            part = arithmetic("AddV2", arithmetic("Mul", total, constant(2.0**PART_BITS, np.float32)), part)
+        total = part
     return total
 
 

@@ -194,9 +194,14 @@ def compare(op: str, x: Tensor, y: Tensor) -> Tensor:
     return Tensor(make(op, [x, y], [spec], {"T": _type_attr(x.dtype)}))
 
 
-def maximum(x: Tensor, y: Tensor) -> Tensor:
+def arithmetic(op: str, x: Tensor, y: Tensor) -> Tensor:
+    """TensorFlow's `op` of two tensors of a type. Rules for sums and products in our form leave it alone."""
     spec = Spec(x.dtype, np.broadcast_shapes(x.shape, y.shape))
-    return Tensor(make("Maximum", [x, y], [spec], {"T": _type_attr(x.dtype)}))
+    return Tensor(make(op, [x, y], [spec], {"T": _type_attr(x.dtype)}))
+
+
+def maximum(x: Tensor, y: Tensor) -> Tensor:
+    return arithmetic("Maximum", x, y)
 
 
 def both(x: Tensor, y: Tensor) -> Tensor:
@@ -208,8 +213,7 @@ def either(x: Tensor, y: Tensor) -> Tensor:
 
 
 def divide(x: Tensor, by: Tensor) -> Tensor:
-    spec = Spec(x.dtype, np.broadcast_shapes(x.shape, by.shape))
-    return Tensor(make("RealDiv", [x, by], [spec], {"T": _type_attr(x.dtype)}))
+    return arithmetic("RealDiv", x, by)
 
 
 def squared_difference(x: Tensor, y: Tensor) -> Tensor:

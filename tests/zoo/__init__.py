@@ -14,7 +14,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from zoo import attention, crosses, experts, features, handed, numerics, plain, saved, sequences, towers
+from zoo import (
+    attention,
+    crosses,
+    experts,
+    features,
+    handed,
+    idioms,
+    numerics,
+    plain,
+    saved,
+    sequences,
+    towers,
+)
 from zoo.base import ITEM_IDS, N, vocabulary
 
 # A few roundings of the model's own type, relative to the largest score.
@@ -92,6 +104,19 @@ ZOO: dict[str, Factory] = {
     "norms": Factory(numerics.Norms),
     "activations": Factory(numerics.Activations),
     "squared_distance": Factory(numerics.SquaredDistance),
+    "nearest_events": Factory(idioms.NearestEvents, quick=True),
+    "hard_interest": Factory(idioms.HardInterest),
+    "sparsemax": Factory(idioms.Sparsemax),
+    "bilstm_pairs": Factory(idioms.BiLSTMPairs),
+    "conv_pairs": Factory(idioms.ConvPairs),
+    "separable_pairs": Factory(idioms.SeparablePairs),
+    "poincare": Factory(idioms.Poincare),
+    "quantiles": Factory(idioms.Quantiles),
+    "noisy_or": Factory(idioms.NoisyOr),
+    "shifted_events": Factory(idioms.ShiftedEvents),
+    "sessions": Factory(idioms.Sessions),
+    "time_gaps": Factory(idioms.TimeGaps, quick=True),
+    "branches": Factory(idioms.Branches),
     "einsum": Factory(plain.EinsumScorer, quick=True),
     "einsum_functions": Factory(saved.EinsumFunctions),
     "einsum_signatures": Factory(saved.EinsumSignatures),

@@ -157,7 +157,7 @@ _META = cast(Any, SimpleNamespace(num_items=1000, hops_per_level=[1]))
 
 
 class _Surveys:
-    """Users of whom each survey finds a share, for a number of items; slack and probes add to both."""
+    """Users of whom each survey finds a share, for a number of items; beams, slack and probes add to both."""
 
     def __init__(self, found: dict[int, float], scored: dict[int, float]) -> None:
         self._found, self._scored = found, scored
@@ -165,8 +165,8 @@ class _Surveys:
     def measure(self, scorer: Any, level_topn: Any) -> Agreement:
         walk = scorer.proxy
         share = self._found[walk.survey] + 0.002 * walk.slack + 0.001 * walk.probes
-        share = min(1.0, share + 0.01 * (level_topn[0] > 10))
-        scored = self._scored[walk.survey] + 100 * walk.slack + 80 * walk.probes
+        share = min(1.0, share + 0.01 * np.log2(level_topn[0] / 10))
+        scored = self._scored[walk.survey] + 100 * walk.slack + 80 * walk.probes + 10 * (level_topn[0] - 10)
         return Agreement(list(level_topn), {10: np.full(16, share)}, scored)
 
     def calibrated(self) -> tuple[list[tuple[int, int, float]], Exception | None]:
@@ -185,15 +185,16 @@ def test_a_wider_survey_is_measured_where_it_scores_fewer_items() -> None:
 
 
 def test_out_of_reach_the_last_steps_of_slack_are_saved() -> None:
-    short = {2: 0.90, 4: 0.91, 8: 0.92, 16: 0.96}
+    short = {2: 0.90, 4: 0.91, 8: 0.92, 16: 0.94}
     settings, error = _Surveys(short, dict.fromkeys(short, 400.0)).calibrated()
-    assert settings == [(20, 16, 0.0)]
+    assert settings == [(80, 16, 0.0)]
     assert "found that the widest survey reaches 0.977, less than 0.98" in str(error)
 
 
-def test_a_wider_beam_is_tried_where_the_widest_survey_falls_short() -> None:
-    short = {2: 0.90, 4: 0.91, 8: 0.92, 16: 0.966}
-    assert _Surveys(short, dict.fromkeys(short, 400.0)).calibrated() == ([(20, 16, 2.0)], None)
+def test_wider_beams_are_tried_where_the_widest_survey_falls_short() -> None:
+    for of_widest, found in ((0.966, (20, 16, 2.0)), (0.955, (40, 16, 2.0)), (0.945, (80, 16, 2.0))):
+        short = {2: 0.90, 4: 0.91, 8: 0.92, 16: of_widest}
+        assert _Surveys(short, dict.fromkeys(short, 400.0)).calibrated() == ([found], None)
 
 
 def test_of_equal_times_the_walk_that_scores_fewer_items_is_taken() -> None:
