@@ -118,7 +118,8 @@ def chosen_rows(r: Reading) -> Found:
         return gathered(r)
     axis, within = axes[0] % x.rank, r.attr("batch_dims") % (index.rank + 1)
     if within == 0 and axis == 0 and x.is_free and x.shape[0] <= _MOST_ROWS:
-        return _rows_of_table(x, index)
+        # A row that is not chosen takes part as well, times 0: infinities would make it a NaN.
+        return _rows_of_table(x, index) if x.value is None or np.isfinite(x.value).all() else None
     if within == 0 or within != axis or x.shape[axis] > _MOST_ROWS:
         return None
     return reshape(_rows_of_items(x, index, axis), r.shape)

@@ -168,6 +168,17 @@ def test_other_arithmetic_of_large_integers_is_refused() -> None:
         lowered(score, numbers=NUMBERS)
 
 
+def test_rows_of_a_table_with_infinities_are_left_to_tensorflow() -> None:
+    table = np.where(np.arange(4)[:, np.newaxis] == 2, -np.inf, np.ones((4, D))).astype(np.float32)
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        index = tf.argmax(item[:, :4] * user["events"][0, :4], axis=1)
+        return weighted(tf.gather(table, index))
+
+    with pytest.raises(NotLowerableError, match="GatherV2"):
+        lowered(score, events=EVENTS)
+
+
 def cold(user: Any, item: tf.Tensor) -> tf.Tensor:
     """Another network for users without events."""
     is_cold = tf.reduce_sum(user["events"]) < 0
