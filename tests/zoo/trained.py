@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from keras.src.models.functional import Functional  # Keras exports it under no public name
 
 from zoo.base import ITEM_IDS, Arrays, N, Ranker
 
@@ -26,7 +27,12 @@ LEARNING_RATE = 2e-3
 
 def can_be_trained(model: Any) -> bool:
     """Whether the member is three networks over the user's events, and candidates of the plain item side."""
-    return isinstance(model, Ranker) and "item_ids" in model.user_features and not model.item_state
+    return (
+        isinstance(model, Ranker)
+        and "item_ids" in model.user_features
+        and not model.item_state
+        and isinstance(model.user_net, Functional)  # A subclass has arguments of its own.
+    )
 
 
 def train(model: Ranker, *, seed: int = 0) -> None:
