@@ -32,10 +32,11 @@ def _versions() -> dict[str, str]:
 def describe_machine() -> dict[str, Any]:
     """Processor, memory, system and versions, and how busy the machine is now."""
     cores = len(os.sched_getaffinity(0))
+    flags = _cpu_info("flags").split()
     load = psutil.getloadavg()[0]
     return {
         "processor": _cpu_info("model name") or platform.machine(),
-        "instructions": ", ".join(name for name in _INSTRUCTIONS if name in _cpu_info("flags").split()),
+        "instructions": ", ".join(name for name in _INSTRUCTIONS if name in flags),
         "cores": cores,
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",

@@ -44,8 +44,8 @@ def write_table(
     text = environment.get_template("performance.md.j2").render(
         rows=ROWS,
         results=results,
-        machines=_machines(results),
-        elsewhere=[(machine, rows) for other in elsewhere for machine, rows in _by_machine(other)],
+        machines=[machine for machine, _ in _by_machine(results)],
+        elsewhere=[each for other in elsewhere for each in _by_machine(other)],
         plot=plot.name if checks else None,
         figures=page.with_suffix(".json").name,
         scale=scale,
@@ -84,21 +84,11 @@ def _label(row: str, check: Mapping[str, Any]) -> str:
     return f"{row}: {check['what']}"
 
 
-def _machine_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The machine without its load at the time."""
-    return {k: v for k, v in row["machine"].items() if k not in ("load_average", "busy")}
-
-
-def _machines(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The machines that the rows were measured on."""
-    return [machine for machine, _ in _by_machine(results)]
-
-
 def _by_machine(results: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Each machine with the rows that were measured on it."""
+    """Each machine, without its load at the time, with the rows that were measured on it."""
     known: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for name, row in results.items():
-        machine = _machine_of(row)
+        machine = {k: v for k, v in row["machine"].items() if k not in ("load_average", "busy")}
         of_machine = next((rows for seen, rows in known if seen == machine), None)
         if of_machine is None:
             known.append((machine, {name: row}))

@@ -8,8 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from nann.export.scorer._replace import Call, body_of, replaced
-from nann.export.scorer._unroll import MAY_BE_STATELESS, constants_of
+from nann.export.scorer._replace import Call, body_of, library_of, only_computes, replaced
+from nann.export.scorer._unroll import constants_of
 
 _BRANCHES = frozenset(["Case", "If", "StatelessCase", "StatelessIf"])
 
@@ -30,7 +30,7 @@ def without_branches(function: Any) -> Any:
 
 
 def _forks(function: Any) -> Iterator[_Fork]:
-    library = {each.signature.name: each for each in function.graph.as_graph_def().library.function}
+    library = library_of(function)
     for operation in function.graph.get_operations():
         if operation.type in _BRANCHES:
             if operation.type.endswith("Case"):
@@ -38,7 +38,7 @@ def _forks(function: Any) -> Iterator[_Fork]:
             else:
                 called = [operation.get_attr(name) for name in ("else_branch", "then_branch")]
             branches = [body_of(library, each) for each in called]
-            if _has_known_results(operation) and all(map(_only_computes, branches)):
+            if _has_known_results(operation) and all(map(only_computes, branches)):
                 yield _Fork(operation, branches)
 
 
@@ -47,12 +47,6 @@ def _has_known_results(operation: Any) -> bool:
         each.shape.is_fully_defined() and each.dtype not in (tf.resource, tf.variant)
         for each in operation.outputs
     )
-
-
-def _only_computes(branch: Any) -> bool:
-    """Whether it may run where another branch is meant."""
-    operations = branch.get_operations()
-    return not any(each.op_def.is_stateful and each.type not in MAY_BE_STATELESS for each in operations)
 
 
 def _joined(function: Any, fork: _Fork) -> Any:

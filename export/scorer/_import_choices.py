@@ -28,6 +28,7 @@ from nann.export.scorer._ops import (
     reshape,
     select,
     transpose,
+    turned,
 )
 from nann.export.scorer._rewrite import rewrite
 from nann.export.scorer._whole_numbers import MOST_EXACT, bounds_of
@@ -145,16 +146,12 @@ def _rows_of_items(x: Tensor, index: Tensor, axis: int) -> Tensor:
     if x.rank > 2 and narrow.shape[-2] < x.shape[-2]:  # The same for all columns: rows are what is chosen.
         *leading, columns, _ = x.shape
         chosen = cast(_is_chosen(broadcast(narrow, (*leading, 1, k)), n))
-        rows = matmul(reshape(chosen, (*leading, k, n)), _turned(x))
+        rows = matmul(reshape(chosen, (*leading, k, n)), turned(x))
         assert rows.shape == (*leading, k, columns)
-        return _turned(rows)
+        return turned(rows)
     chosen = _is_chosen(index, n)
     numbers = select(chosen, reshape(x, (*x.shape[:-1], 1, n)), constant(np.float32(0)))
     return reduce_(numbers, "Sum", [-1])
-
-
-def _turned(x: Tensor) -> Tensor:
-    return transpose(x, [*range(x.rank - 2), x.rank - 1, x.rank - 2])
 
 
 CHOICES: dict[str, Callable[[Reading], Found]] = {

@@ -14,7 +14,7 @@ import tensorflow as tf
 from nann.export.item_rows import PART_BITS
 from nann.export.scorer._import_functions import sign_bit
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading
-from nann.export.scorer._ir import Spec, Tensor, constant, make
+from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._ops import arithmetic, both, cast, compare, either, rebuilt
 
 _TYPES = (tf.int32, tf.int64, tf.uint32)
@@ -50,21 +50,12 @@ def _parts_of(x: Tensor) -> _Parts | None:
 def _cut(x: Tensor) -> _Parts:
     """Of the user's, by TensorFlow."""
     wide = x if x.dtype == tf.int64 else cast(x, tf.int64)
-    spec, attrs = Spec(tf.int64, wide.shape), {"T": _type_of(wide)}
-
-    def shifted(by: int) -> Tensor:
-        return Tensor(make("RightShift", [wide, constant(by, np.int64)], [spec], attrs))
-
-    mask = constant(_MASK, np.int64)
-    low, middle = (
-        Tensor(make("BitwiseAnd", [each, mask], [spec], attrs)) for each in (wide, shifted(PART_BITS))
+    middle, high = (
+        arithmetic("RightShift", wide, constant(by, np.int64)) for by in (PART_BITS, 2 * PART_BITS)
     )
-    return [cast(each) for each in (low, middle, shifted(2 * PART_BITS))]
-
-
-def _type_of(x: Tensor) -> bytes:
-    serialized: bytes = tf.compat.v1.AttrValue(type=x.dtype.as_datatype_enum).SerializeToString()
-    return serialized
+    mask = constant(_MASK, np.int64)
+    low, middle = (arithmetic("BitwiseAnd", each, mask) for each in (wide, middle))
+    return [cast(each) for each in (low, middle, high)]
 
 
 def _stored(x: Tensor) -> _Parts | None:

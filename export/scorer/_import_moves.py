@@ -27,7 +27,7 @@ def taken(x: Tensor, axis: int, indices: Sequence[int]) -> Tensor | None:
     parts = []
     for first, step, count in runs:
         part = part_of(x, axis, first, count if step else 1)
-        parts.append(broadcast(part, _resized(x, axis, count)))
+        parts.append(broadcast(part, resized(x, axis, count)))
     return concat(parts, axis)
 
 
@@ -35,19 +35,20 @@ def part_of(x: Tensor, axis: int, begin: int, count: int) -> Tensor:
     """x[..., begin:begin + count, ...]."""
     begins = [0] * x.rank
     begins[axis] = begin
-    return slice_(x, begins, _resized(x, axis, count))
+    return slice_(x, begins, resized(x, axis, count))
 
 
 def padded(x: Tensor, paddings: Iterable[tuple[int, int]], value: float) -> Tensor:
     """`x` with so many more before and after it, along each axis."""
     for axis, counts in enumerate(paddings):
         filler = constant(value, x.dtype.as_numpy_dtype)
-        before, after = (broadcast(filler, _resized(x, axis, count)) for count in counts)
+        before, after = (broadcast(filler, resized(x, axis, count)) for count in counts)
         x = concat([before, x, after], axis)
     return x
 
 
-def _resized(x: Tensor, axis: int, count: int) -> list[int]:
+def resized(x: Tensor, axis: int, count: int) -> list[int]:
+    """The shape of `x` with so many along one axis."""
     return [*x.shape[:axis], count, *x.shape[axis + 1 :]]
 
 
@@ -64,7 +65,7 @@ def _every(x: Tensor, axis: int, first: int, stride: int, count: int) -> Tensor 
         return None
     rows = part_of(x, axis, first, whole * stride)
     rows = reshape(rows, [*x.shape[:axis], whole, stride, *x.shape[axis + 1 :]])
-    found = reshape(part_of(rows, axis + 1, 0, 1), _resized(x, axis, whole))
+    found = reshape(part_of(rows, axis + 1, 0, 1), resized(x, axis, whole))
     rest = [part_of(x, axis, first + whole * stride, 1)] if whole < count else []
     return concat([found, *rest], axis)
 
@@ -182,7 +183,7 @@ def tiled(r: Reading) -> Found:
         if count != 1 and r.inputs[0].shape[axis] != 1:
             rows = reshape(x, [*x.shape[:axis], 1, *x.shape[axis:]])
             rows = broadcast(rows, [*x.shape[:axis], count, *x.shape[axis:]])
-            x = reshape(rows, _resized(x, axis, count * x.shape[axis]))
+            x = reshape(rows, resized(x, axis, count * x.shape[axis]))
     return x
 
 

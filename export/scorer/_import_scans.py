@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nann.export.scorer._import_moves import part_of, taken
+from nann.export.scorer._import_moves import part_of, resized, taken
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._ops import broadcast, concat, dot, mul, reduce_, reshape, transpose
@@ -56,7 +56,7 @@ def _axis(r: Reading) -> int | None:
 
 def _shifted(x: Tensor, axis: int, by: int, *, is_reversed: bool) -> Tensor:
     """What stands so far before each, and ones where nothing does."""
-    ones = broadcast(constant(1, x.dtype.as_numpy_dtype), [*x.shape[:axis], by, *x.shape[axis + 1 :]])
+    ones = broadcast(constant(1, x.dtype.as_numpy_dtype), resized(x, axis, by))
     kept = part_of(x, axis, by if is_reversed else 0, x.shape[axis] - by)
     return concat([kept, ones] if is_reversed else [ones, kept], axis)
 
@@ -86,7 +86,7 @@ def segments(r: Reading) -> Found:
     # Rows are mostly events that were brought to the front: they are taken from where they were.
     perm = x.node.attrs["perm"] if x.op == "transpose" else range(x.rank)
     x, axis = (x.inputs[0] if x.op == "transpose" else x), perm[0]
-    one = [*x.shape[:axis], 1, *x.shape[axis + 1 :]]
+    one = resized(x, axis, 1)
     parts = []
     for segment in range(r.shape[0]):
         rows = np.flatnonzero(where == segment).tolist()

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from nann.export.scorer._import_ops import Found, Reading
-from nann.export.scorer._ir import Array, Tensor, constant
-from nann.export.scorer._ops import dot, transpose
+from nann.export.scorer._ir import Array, constant
+from nann.export.scorer._ops import dot, turned
 
 # A product with the inverse loses as many roundings as its condition says.
 _WORST_CONDITION = 100.0
@@ -32,11 +32,7 @@ def _solved(matrix: Array, r: Reading) -> Found:
     if not np.linalg.cond(wide) <= _WORST_CONDITION:
         return None
     inverse = np.linalg.inv(wide.T if r.attr("adjoint") else wide)
-    return _turned(dot(_turned(right), constant(inverse.T, np.float32)))
-
-
-def _turned(x: Tensor) -> Tensor:
-    return transpose(x, [*range(x.rank - 2), x.rank - 1, x.rank - 2])
+    return turned(dot(turned(right), constant(inverse.T, np.float32)))
 
 
 SOLVED: dict[str, Callable[[Reading], Found]] = {"MatrixTriangularSolve": triangular}

@@ -190,14 +190,12 @@ def select(condition: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
 
 def compare(op: str, x: Tensor, y: Tensor) -> Tensor:
     """TensorFlow's comparison `op`."""
-    spec = Spec(tf.bool, np.broadcast_shapes(x.shape, y.shape))
-    return Tensor(make(op, [x, y], [spec], {"T": _type_attr(x.dtype)}))
+    return _of_two(op, x, y, tf.bool, {"T": _type_attr(x.dtype)})
 
 
 def arithmetic(op: str, x: Tensor, y: Tensor) -> Tensor:
     """TensorFlow's `op` of two tensors of a type. Rules for sums and products in our form leave it alone."""
-    spec = Spec(x.dtype, np.broadcast_shapes(x.shape, y.shape))
-    return Tensor(make(op, [x, y], [spec], {"T": _type_attr(x.dtype)}))
+    return _of_two(op, x, y, x.dtype, {"T": _type_attr(x.dtype)})
 
 
 def maximum(x: Tensor, y: Tensor) -> Tensor:
@@ -205,11 +203,11 @@ def maximum(x: Tensor, y: Tensor) -> Tensor:
 
 
 def both(x: Tensor, y: Tensor) -> Tensor:
-    return Tensor(make("LogicalAnd", [x, y], [Spec(tf.bool, np.broadcast_shapes(x.shape, y.shape))]))
+    return _of_two("LogicalAnd", x, y, tf.bool, {})
 
 
 def either(x: Tensor, y: Tensor) -> Tensor:
-    return Tensor(make("LogicalOr", [x, y], [Spec(tf.bool, np.broadcast_shapes(x.shape, y.shape))]))
+    return _of_two("LogicalOr", x, y, tf.bool, {})
 
 
 def divide(x: Tensor, by: Tensor) -> Tensor:
@@ -217,8 +215,16 @@ def divide(x: Tensor, by: Tensor) -> Tensor:
 
 
 def squared_difference(x: Tensor, y: Tensor) -> Tensor:
-    spec = Spec(x.dtype, np.broadcast_shapes(x.shape, y.shape))
-    return Tensor(make("SquaredDifference", [x, y], [spec], {"T": _type_attr(x.dtype)}))
+    return arithmetic("SquaredDifference", x, y)
+
+
+def _of_two(op: str, x: Tensor, y: Tensor, dtype: tf.DType, attrs: dict[str, bytes]) -> Tensor:
+    return Tensor(make(op, [x, y], [Spec(dtype, np.broadcast_shapes(x.shape, y.shape))], attrs))
+
+
+def turned(x: Tensor) -> Tensor:
+    """Matrices [..., n, m] -> [..., m, n]."""
+    return transpose(x, [*range(x.rank - 2), x.rank - 1, x.rank - 2])
 
 
 def widened(x: Tensor, width: int) -> Tensor:

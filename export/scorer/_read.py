@@ -26,6 +26,7 @@ from nann.export.scorer._import_solve import SOLVED
 from nann.export.scorer._inline import without_compiled_calls
 from nann.export.scorer._ir import Needs, Shape, Spec, Tensor, constant, make, name_new, source
 from nann.export.scorer._ops import cast
+from nann.export.scorer._replace import MAY_BE_STATELESS
 from nann.export.scorer._unroll import without_loops
 
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
@@ -33,7 +34,6 @@ _FORMS = {
     **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **SOLVED, **LISTS, **CONVOLUTIONS
 }  # fmt: skip
 _NARROW = (tf.float16, tf.bfloat16)
-_MAY_BE_STATELESS = {"Case", "If", "PartitionedCall", "StatefulPartitionedCall", "While"}
 
 
 class NotSplittableError(NannError):
@@ -113,7 +113,7 @@ def _check_stateless(operations: Iterable[Any], library: Any) -> None:
     while pending:
         node = pending.pop()
         op_def = op_def_registry.get(node.op)
-        if op_def is not None and op_def.is_stateful and node.op not in {*_MAY_BE_STATELESS, "Placeholder"}:
+        if op_def is not None and op_def.is_stateful and node.op not in MAY_BE_STATELESS:
             raise NotSplittableError(f"it has state, randomness or side effects: {node.name} ({node.op})")
         for attr in node.attr.values():
             for name in [attr.func.name, *(each.name for each in attr.list.func)]:

@@ -8,8 +8,24 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
+# TensorFlow calls these stateful, because what they run may be; that is looked at by itself.
+MAY_BE_STATELESS = frozenset(
+    ["Case", "If", "PartitionedCall", "Placeholder", "StatefulPartitionedCall", "While"]
+)
+
 # (a function's graph, its arguments) -> its results
 Call = Callable[[Any, Sequence[Any]], list[Any]]
+
+
+def library_of(function: Any) -> dict[str, Any]:
+    """The functions that a function calls, by name."""
+    return {each.signature.name: each for each in function.graph.as_graph_def().library.function}
+
+
+def only_computes(graph: Any) -> bool:
+    """Whether what a function does may run any number of times: none of its operations has state."""
+    operations = graph.get_operations()
+    return not any(each.op_def.is_stateful and each.type not in MAY_BE_STATELESS for each in operations)
 
 
 def body_of(library: Mapping[str, Any], called: Any) -> Any:

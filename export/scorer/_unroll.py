@@ -10,10 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from nann.export.scorer._ir import Array
-from nann.export.scorer._replace import Call, body_of, replaced
+from nann.export.scorer._replace import Call, body_of, library_of, only_computes, replaced
 
 _LOOPS = frozenset(["StatelessWhile", "While"])
-MAY_BE_STATELESS = _LOOPS | {"Case", "If", "PartitionedCall", "Placeholder", "StatefulPartitionedCall"}
 # A tile has more items than this, and a loop over the items is better left to TensorFlow.
 _MOST_ROUNDS = 64
 _MOST_OPERATIONS = 8192  # of a loop that is written out
@@ -36,15 +35,12 @@ def without_loops(function: Any) -> Any:
 
 
 def _known_loops(function: Any) -> Iterator[_Loop]:
-    library = {each.signature.name: each for each in function.graph.as_graph_def().library.function}
+    library = library_of(function)
     for operation in function.graph.get_operations():
         if operation.type in _LOOPS:
             condition, body = (body_of(library, operation.get_attr(name)) for name in ("cond", "body"))
-            work = body.get_operations()
-            if any(each.op_def.is_stateful and each.type not in MAY_BE_STATELESS for each in work):
-                continue
-            rounds = _rounds(operation, condition, body)
-            if rounds is not None and rounds * len(work) <= _MOST_OPERATIONS:
+            rounds = _rounds(operation, condition, body) if only_computes(body) else None
+            if rounds is not None and rounds * len(body.get_operations()) <= _MOST_OPERATIONS:
                 yield _Loop(operation, body, rounds)
 
 
