@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,6 @@ def measured(folder: Path, data: Path, arm: str, seed: int, options: argparse.Na
         for walk in ("fixed", "auto")
     }
     points = sweep(folder, EvaluateOptions(walk="adaptive", k=K, max_users=options.users)).points
-    enough = [point.items_scored for point in points if point.agreement >= TARGET]
     result = {
         "arm": arm,
         "seed": seed,
@@ -56,20 +56,33 @@ def measured(folder: Path, data: Path, arm: str, seed: int, options: argparse.Na
         "recall_chosen_walk": walks["auto"]["recall_walk"],
         "agreement_fixed": walks["fixed"]["agreement"],
         "agreement_chosen_walk": walks["auto"]["agreement"],
-        "items_scored_at_target": min(enough) if enough else None,
+        "items_scored_at_target": items_scored_at(
+            TARGET, [(point.agreement, point.items_scored) for point in points]
+        ),
         "history": [dict(epoch) for epoch in run.history],
     }
     figures.write_text(json.dumps(result))
     return result
 
 
+def items_scored_at(target: float, points: Sequence[tuple[float, float]]) -> float | None:
+    """Items that the walk scores for this agreement, between two beams that were measured (linearly).
+
+    points: (agreement, items scored) of some beams. None where none reaches `target`, or the narrowest does.
+    """
+    agreements, items = np.array(sorted(points)).T
+    if not agreements[0] < target <= agreements[-1]:
+        return None
+    return float(np.interp(target, agreements, items))
+
+
 def plot(results: list[dict[str, Any]], file: Path) -> None:
-    """Each figure by arm: a point per seed, and the mean."""
+    """Each figure by arm: a point per seed, and the mean. At last the curves of the trainings."""
     import matplotlib.pyplot as plt
 
     names = [name for name in results[0] if name.startswith(("recall", "agreement", "items"))]
-    figure, axes = plt.subplots(1, len(names), figsize=(3 * len(names), 3), layout="constrained")
-    for axis, name in zip(axes, names, strict=True):
+    figure, axes = plt.subplots(1, len(names) + 1, figsize=(3 * len(names) + 3, 3), layout="constrained")
+    for axis, name in zip(axes[:-1], names, strict=True):
         for place, arm in enumerate(ARMS):
             values = [each[name] for each in results if each["arm"] == arm and each[name] is not None]
             axis.plot([place] * len(values), values, "o", color="tab:blue", alpha=0.5)
@@ -77,6 +90,15 @@ def plot(results: list[dict[str, Any]], file: Path) -> None:
                 axis.plot(place, np.mean(values), "_", color="black", markersize=20)
         axis.set_title(name.replace("_", " "), fontsize=8)
         axis.set_xticks(range(len(ARMS)), ARMS, fontsize=7)
+    for color, arm in zip(("black", "tab:blue", "tab:orange"), ARMS, strict=True):
+        curves = [each["history"] for each in results if each["arm"] == arm]
+        for number, curve in enumerate(curves):
+            recall = [epoch["validation_recall_at_50"] for epoch in curve]
+            epochs = range(1, len(recall) + 1)
+            axes[-1].plot(epochs, recall, "o-", color=color, alpha=0.6, label=None if number else arm)
+    axes[-1].set_title("validation recall at 50, by epoch", fontsize=8)
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
+    axes[-1].legend(fontsize=7)
     figure.savefig(file, dpi=150)
 
 
