@@ -28,6 +28,7 @@ set(NANN_CORE_SOURCES
   core/live/segment.cc
   core/live/segment_attributes.cc
   core/live/segment_columns.cc
+  core/scorer/angle_reduction.cc
   core/scorer/axis_spans.cc
   core/scorer/concat_parts.cc
   core/scorer/executor_layout.cc

@@ -25,8 +25,8 @@ from nann.export.scorer._rows import ELEMENTWISE
 
 # Elementwise functions of one tensor, of the same type.
 _UNARY = """
-    Abs Ceil Cos Elu Erf Erfc Exp Expm1 Floor Log Log1p Neg Reciprocal Relu Relu6 Rint Round Rsqrt Selu
-    Sigmoid Sign Sin Softplus Softsign Sqrt Square Tan Tanh
+    Abs Acos Asin Atan Ceil Cos Elu Erf Erfc Exp Expm1 Floor Log Log1p Neg Reciprocal Relu Relu6 Rint Round
+    Rsqrt Selu Sigmoid Sign Sin Softplus Softsign Sqrt Square Tan Tanh
 """
 UNARY = frozenset(_UNARY.split())
 

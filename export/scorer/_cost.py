@@ -25,6 +25,7 @@ ITEMS_PER_REQUEST = 8192
 _FLOPS_PER_ELEMENT = {
     "Softmax": 16, "LogSoftmax": 16, "Exp": 12, "Expm1": 12, "Log": 12, "Log1p": 12, "Pow": 24, "Sigmoid": 14,
     "Tanh": 14, "Erf": 20, "Erfc": 20, "Elu": 12, "Selu": 12, "Softplus": 24, "Sqrt": 4, "Rsqrt": 4,
+    "Sin": 20, "Cos": 20, "Tan": 24, "Asin": 24, "Acos": 24, "Atan": 20, "Atan2": 20,
     "RealDiv": 4, "Reciprocal": 4, "SelectV2": 4, "prelu": 3,
 }  # fmt: skip
 _FREE = frozenset(["const", "source", "reshape"])

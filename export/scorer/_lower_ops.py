@@ -20,6 +20,10 @@ _RULES: dict[str, _Rule] = {}
 
 _UNARY = {
     "Abs": UnaryOp.ABS,
+    "Acos": UnaryOp.ACOS,
+    "Asin": UnaryOp.ASIN,
+    "Atan": UnaryOp.ATAN,
+    "Cos": UnaryOp.COS,
     "Elu": UnaryOp.ELU,
     "Erf": UnaryOp.ERF,
     "Exp": UnaryOp.EXP,
@@ -34,14 +38,17 @@ _UNARY = {
     "Relu6": UnaryOp.RELU6,
     "Rsqrt": UnaryOp.RSQRT,
     "Sigmoid": UnaryOp.SIGMOID,
+    "Sin": UnaryOp.SIN,
     "Softplus": UnaryOp.SOFTPLUS,
     "Sqrt": UnaryOp.SQRT,
     "Square": UnaryOp.SQUARE,
+    "Tan": UnaryOp.TAN,
     "Tanh": UnaryOp.TANH,
 }
 # True is 1 and false 0.
 _BINARY = {
     "AddV2": BinaryOp.ADD,
+    "Atan2": BinaryOp.ATAN2,
     "Div": BinaryOp.DIV,
     "Equal": BinaryOp.EQUAL,
     "Greater": BinaryOp.GREATER,
@@ -78,8 +85,16 @@ def operation(lowering: Lowering, tensor: Tensor) -> Step:
         return _binary(lowering, tensor, _SWAPPED[tensor.op], tensor.inputs[::-1])
     rule = _RULES.get(tensor.op) or FUNCTIONS.get(tensor.op)
     if rule is None:
-        refuse(tensor, "an operation that the native executor does not know")
+        refuse(_first_complex(tensor), "an operation that the native executor does not know")
     return rule(lowering, tensor)
+
+
+def _first_complex(tensor: Tensor) -> Tensor:
+    """Complex numbers are there because of the first operation that is not known of their parts."""
+    for x in tensor.inputs:
+        if x.dtype.is_complex and x.op not in ("Complex", "const"):
+            return _first_complex(x)
+    return tensor
 
 
 def _lowers(*ops: str) -> Callable[[_Rule], _Rule]:

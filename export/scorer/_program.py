@@ -10,7 +10,7 @@ import numpy as np
 
 from nann.export.scorer._ir import Array
 
-VERSION = 2
+VERSION = 3
 _MAGIC = b"nannprog"
 _AFTER_USER_FUNCTION = 1
 
@@ -58,6 +58,7 @@ class BinaryOp(enum.IntEnum):
     NOT_EQUAL = 8
     GREATER = 9
     GREATER_EQUAL = 10
+    ATAN2 = 11
 
 
 class UnaryOp(enum.IntEnum):
@@ -81,6 +82,12 @@ class UnaryOp(enum.IntEnum):
     FLOOR = 17
     SILU = 18
     TWICE_GELU = 19
+    SIN = 20
+    COS = 21
+    TAN = 22
+    ASIN = 23
+    ACOS = 24
+    ATAN = 25
 
 
 class ReduceOp(enum.IntEnum):

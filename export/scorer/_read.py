@@ -15,12 +15,13 @@ from nann.export.scorer import _ops
 from nann.export.scorer._branches import without_branches
 from nann.export.scorer._emit import evaluate
 from nann.export.scorer._import_choices import CHOICES
+from nann.export.scorer._import_complex import complex_form, is_complex
 from nann.export.scorer._import_conv import CONVOLUTIONS
 from nann.export.scorer._import_functions import FUNCTIONS
 from nann.export.scorer._import_integers import INTEGERS
 from nann.export.scorer._import_lists import LISTS
 from nann.export.scorer._import_moves import MOVES
-from nann.export.scorer._import_ops import IMPORTS, Reading
+from nann.export.scorer._import_ops import IMPORTS, Found, Reading
 from nann.export.scorer._import_scans import SCANS
 from nann.export.scorer._import_solve import SOLVED
 from nann.export.scorer._inline import without_compiled_calls
@@ -178,13 +179,17 @@ class _Reader:
 
 def _in_our_form(reading: Reading) -> list[Tensor] | None:
     """None where there is none, or where a shape is open."""
-    read = _FORMS.get(reading.operation.type)
-    if read is None or any(each.known_shape is None for each in reading.inputs):
+    if any(each.shape is None for each in reading.specs[:1]):
         return None
-    if reading.specs[0].shape is None:
+    if any(each.known_shape is None for each in reading.inputs):
         return None
-    found = read(reading)
+    found = complex_form(reading, _read_real) if is_complex(reading) else _read_real(reading)
     return [found] if isinstance(found, Tensor) else found
+
+
+def _read_real(reading: Reading) -> Found:
+    read = _FORMS.get(reading.operation.type)
+    return None if read is None else read(reading)
 
 
 def _keeps_types(operation: Any) -> bool:

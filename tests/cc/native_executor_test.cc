@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
@@ -240,6 +241,27 @@ TEST_P(NativeExecutorTest, ScoresDoNotDependOnTheTile) {
   const uint32_t hidden = b_.Gemm(1, {b_.Table(0, kWidth), weights});
   b_.Reduce(ReduceOp::kSum, b_.Softmax(b_.Binary(BinaryOp::kMul, hidden, hidden)));
   EXPECT_EQ(Scores(1), Scores(5));
+}
+
+// As complex numbers in polar form: the user turns each item, of which the real part is summed.
+TEST_P(NativeExecutorTest, AnglesOfItemsTurn) {
+  const uint32_t item = b_.Table(0, kWidth), user = b_.Input(0, {2, 1});
+  user_ = {0.5f, 1000.0f};
+  const uint32_t y = b_.Slice(item, 1, 2), x = b_.Slice(item, 2, 2);
+  const uint32_t turned = b_.Binary(BinaryOp::kAdd, b_.Binary(BinaryOp::kAtan2, y, x), user);  // [tile, 2, 2]
+  const uint32_t waves =
+      b_.Binary(BinaryOp::kSub, b_.Unary(UnaryOp::kCos, turned), b_.Unary(UnaryOp::kSin, turned));
+  b_.Reduce(ReduceOp::kSum, b_.ReduceRows(ReduceOp::kSum, waves));
+  const Floats found = Scores(), items = {4, 0, 3, 1, 2};
+  EXPECT_EQ(found, Scores(5));
+  for (size_t n = 0; n < items.size(); ++n) {
+    const double i = items[n];
+    double sum = 0;
+    for (const double angle : {std::atan2(2 * i, 1.0), std::atan2(1.0, -i)}) {
+      for (const double by : {0.5, 1000.0}) sum += std::cos(angle + by) - std::sin(angle + by);
+    }
+    EXPECT_NEAR(found[n], sum, 1e-3);  // A float has 6e-5 of 1,000.
+  }
 }
 
 TEST_P(NativeExecutorTest, AScoreOfTheUserAlone) {

@@ -55,7 +55,8 @@ ProgramBuilder Pairs() {
   const uint32_t chosen = b.Select(b.Binary(BinaryOp::kGreater, item, query), item, query);
   const uint32_t sums = b.Reduce(ReduceOp::kMean, turned);
   const uint32_t wide = b.Concat({b.Reshape(sums, 1, 6), chosen, b.Slice(b.Reshape(turned, 1, 24), 3, 9)});
-  const uint32_t scored = b.Similarity(SimilarityOp::kSquaredDistance, chosen, query);
+  const uint32_t angle = b.Binary(BinaryOp::kAtan2, chosen, b.Unary(UnaryOp::kCos, query));
+  const uint32_t scored = b.Similarity(SimilarityOp::kSquaredDistance, b.Unary(UnaryOp::kSin, angle), query);
   b.Binary(BinaryOp::kDiv, b.Reduce(ReduceOp::kMin, wide), scored);
   return b;
 }
@@ -117,7 +118,7 @@ void Mutate(std::mt19937* random, std::string* bytes) {
       break;
     default: {  // Another word: a small number, which may well be right, or any.
       if (bytes->size() < 8) return;
-      const uint32_t word = below(8) == 0 ? static_cast<uint32_t>((*random)()) : below(20);
+      const uint32_t word = below(8) == 0 ? static_cast<uint32_t>((*random)()) : below(28);
       std::memcpy(bytes->data() + below(bytes->size() / 4) * 4, &word, sizeof(word));
     }
   }

@@ -52,8 +52,8 @@ TEST_F(ScorerProgramTest, AnotherFileIsRefused) {
   ExpectProblem("", "0 bytes that do not begin as a scorer program does");
   ExpectProblem("x" + good.substr(1), "96 bytes that do not begin as a scorer program does");
   EXPECT_EQ(ProblemOf(builder_.Bytes(1)), "");
-  ExpectProblem(builder_.Bytes(3),
-                "version 3, this library runs versions 1 to 2. Export with the version of nann that serves");
+  ExpectProblem(builder_.Bytes(4),
+                "version 4, this library runs versions 1 to 3. Export with the version of nann that serves");
   ExpectProblem(builder_.Bytes(1, 6), "unknown flags 6");
   ExpectProblem(good.substr(0, good.size() - 1), std::to_string(good.size() - 1) + " bytes, expected " +
                                                      std::to_string(good.size()) + " as the header has it");
@@ -111,8 +111,8 @@ TEST_F(ScorerProgramTest, AValueThatComesLater) {
 }
 
 TEST_F(ScorerProgramTest, UnknownOperations) {
-  builder_.Add(Opcode::kUnary, 20, {items_});
-  ExpectRefused("instruction 2 unary: unknown function 20");
+  builder_.Add(Opcode::kUnary, 26, {items_});
+  ExpectRefused("instruction 2 unary: unknown function 26");
   ProgramBuilder other;
   other.Add(static_cast<Opcode>(17), 0, {});
   ExpectProblem(other.Bytes(), "instruction 0 : unknown opcode 17");

@@ -177,8 +177,8 @@ class RandomRank3(RandomModel):
         return (x - mean) * tf.math.rsqrt(variance + 0.1) * self._weights(x.shape[-1])
 
     def _function(self) -> tf.Tensor:
-        functions = [tf.nn.relu, tf.sigmoid, tf.tanh, tf.nn.gelu, tf.nn.silu]
-        return functions[self._choose(5)](self._matrix())
+        functions = [tf.nn.relu, tf.sigmoid, tf.tanh, tf.nn.gelu, tf.nn.silu, tf.sin, tf.cos]
+        return functions[self._choose(len(functions))](self._matrix())
 
 
 assert D == 8, "the item's width: the sizes above are made for it"

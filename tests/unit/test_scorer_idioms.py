@@ -102,6 +102,10 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     # Functions.
     "hyperbolic": lambda x: tf.sinh(x) + tf.cosh(x),
     "areas": lambda x: tf.asinh(x) + tf.acosh(1 + x * x) + tf.atanh(0.9 * tf.tanh(x)),
+    "waves": lambda x: tf.sin(9 * x) + tf.cos(1e6 * tf.round(x)) + tf.tan(0.7 * tf.tanh(x)),
+    "angles": lambda x: tf.atan(5 * x) + tf.asin(0.9 * tf.sin(x)) + tf.acos(0.9 * tf.cos(3 * x)),
+    "directions": lambda x: tf.atan2(x[:, 1:, :4], x[:, :-1, 4:]),
+    "directions on the axes": lambda x: tf.atan2(tf.nn.relu(x), tf.nn.relu(x[:, ::-1])),
     "rounded": lambda x: tf.round(4 * x) + tf.round(tf.floor(4 * x) / 2),
     "remainder": lambda x: tf.math.floormod(x, 0.7) + tf.math.floordiv(x, 0.3),
     "entropy": lambda x: tf.math.xlogy(tf.nn.relu(x), tf.nn.relu(x)) + tf.math.multiply_no_nan(x, x),

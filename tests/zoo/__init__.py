@@ -26,6 +26,7 @@ from zoo import (
     saved,
     sequences,
     towers,
+    waves,
 )
 from zoo.base import ITEM_IDS, N, vocabulary
 
@@ -117,6 +118,14 @@ ZOO: dict[str, Factory] = {
     "sessions": Factory(idioms.Sessions),
     "time_gaps": Factory(idioms.TimeGaps, quick=True),
     "branches": Factory(idioms.Branches),
+    "eulernet": Factory(waves.EulerNet, quick=True),
+    "eulernet_complex": Factory(waves.EulerNetComplex),
+    "rotate": Factory(waves.RotatE),
+    "complex": Factory(waves.ComplEx),
+    "hole": Factory(waves.HolE),
+    "fmlp_rec": Factory(waves.FMLPRec),
+    "time2vec": Factory(waves.TimeWaves),
+    "fourier_prices": Factory(waves.FourierPrices),
     "einsum": Factory(plain.EinsumScorer, quick=True),
     "einsum_functions": Factory(saved.EinsumFunctions),
     "einsum_signatures": Factory(saved.EinsumSignatures),

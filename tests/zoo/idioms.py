@@ -11,24 +11,6 @@ from keras import layers, ops
 
 from zoo.base import Arrays, Ranker, Tensors
 from zoo.blocks import mask_of, mean_of, mlp
-from zoo.crosses import fields_of
-
-
-class EulerNet(Ranker):
-    """EulerNet: fields as complex numbers in polar form; sums of their phases, products of their moduli."""
-
-    def pair(self, hist: Any, item: Any) -> Any:
-        phases = fields_of(hist, item)
-        real, imaginary = ops.cos(phases), ops.sin(phases)
-        for _ in range(2):
-            modulus = 0.5 * ops.log(ops.square(real) + ops.square(imaginary) + 1e-3)
-            modulus, phase = (self._mixed(x) for x in (modulus, ops.arctan2(imaginary, real)))
-            real, imaginary = (ops.exp(0.5 * modulus) * wave(phase) for wave in (ops.cos, ops.sin))
-            real, imaginary = ops.leaky_relu(real), ops.leaky_relu(imaginary)
-        return sum(layers.Dense(1)(layers.Flatten()(each)) for each in (real, imaginary))
-
-    def _mixed(self, x: Any) -> Any:
-        return ops.transpose(layers.Dense(5)(ops.transpose(x, (0, 2, 1))), (0, 2, 1))
 
 
 class NearestEvents(Ranker):

@@ -164,6 +164,8 @@ class MaskProof {
       case UnaryOp::kSigmoid:
       case UnaryOp::kLog:
       case UnaryOp::kSoftplus:
+      case UnaryOp::kCos:
+      case UnaryOp::kAcos:
         return false;
       default:
         return true;

@@ -58,11 +58,11 @@ float* CopyRow(absl::Span<const Step> columns, const float* from, float* to) {
 }
 
 // `rows` has at least one axis. Returns where the next row goes.
-float* CopyRows(absl::Span<const Step> rows, absl::Span<const Step> columns, const float* from, float* to,
-                int64_t to_stride) {
+float* CopySteps(absl::Span<const Step> rows, absl::Span<const Step> columns, const float* from, float* to,
+                 int64_t to_stride) {
   for (int64_t i = 0; i < rows[0].size; ++i, from += rows[0].floats) {
     if (rows.size() > 1) {
-      to = CopyRows(rows.subspan(1), columns, from, to, to_stride);
+      to = CopySteps(rows.subspan(1), columns, from, to, to_stride);
       continue;
     }
     if (columns.size() == 1) {
@@ -189,8 +189,8 @@ void Rearrangement::Run(RowsView from, int64_t from_item, int64_t items, float* 
   const absl::Span<const Step> all(steps, count);
   const float* first = from.data + first_row * from.stride + first_column;
   for (int64_t item = 0; item < items; ++item) {
-    CopyRows(all.subspan(0, rows), all.subspan(rows), first + item * from_item, to + item * to_item,
-             to_stride);
+    CopySteps(all.subspan(0, rows), all.subspan(rows), first + item * from_item, to + item * to_item,
+              to_stride);
   }
 }
 

@@ -97,7 +97,7 @@ struct ProgramLimits {
 // operand is an earlier value, every shape fits, and memory and work are within the limits.
 class ScorerProgram {
  public:
-  static constexpr uint32_t kVersion = 2;  // Earlier ones are read too.
+  static constexpr uint32_t kVersion = 3;  // Earlier ones are read too.
 
   // InvalidArgument says which instruction is wrong, and why.
   static absl::StatusOr<ScorerProgram> Parse(absl::string_view bytes, const ProgramLimits& limits = {});

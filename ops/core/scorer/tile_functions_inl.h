@@ -7,7 +7,7 @@
 //   kGemmRows, kGemmStrips    the block of a product that fits into the registers
 //   Load, Store, Set, MultiplyAdd (a * b + c), SquareRoot, SumOf and MaxOf (of a vector's floats),
 //   SumsOfFour, MaximaOfFour, Spread, kLanesOfFour (a number of each of four vectors, in so many lanes each)
-//   Bounded (x within two numbers, a NaN as it is),
+//   Bounded (x within two numbers, a NaN as it is), AnyLarger (whether any float is larger than a number),
 //   StoreFirst, Inverse (1 / x for 1 <= x < 1e38, and of a NaN)
 // No header is included from here: a function of the standard library compiled for this instruction set could
 // be the copy that the linker keeps for all processors.

@@ -94,7 +94,8 @@ enum class BinaryOp {
   kEqual,
   kNotEqual,
   kGreater,
-  kGreaterEqual
+  kGreaterEqual,
+  kAtan2
 };
 enum class UnaryOp {
   kNeg,
@@ -116,7 +117,13 @@ enum class UnaryOp {
   kElu,
   kFloor,
   kSilu,
-  kTwiceGelu
+  kTwiceGelu,
+  kSin,
+  kCos,
+  kTan,
+  kAsin,
+  kAcos,
+  kAtan
 };
 enum class ReduceOp { kSum, kMean, kMax, kMin };
 

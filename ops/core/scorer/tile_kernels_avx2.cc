@@ -41,6 +41,10 @@ NANN_SIMD Vec Bounded(Vec x, float least, float most) {
   return (Vec)_mm256_min_ps(_mm256_set1_ps(most), _mm256_max_ps(_mm256_set1_ps(least), (__m256)x));
 }
 
+NANN_SIMD bool AnyLarger(Vec x, float than) {
+  return _mm256_movemask_ps(_mm256_cmp_ps((__m256)x, _mm256_set1_ps(than), _CMP_GT_OQ)) != 0;
+}
+
 NANN_SIMD Vec FirstFour(float a, float b, float c, float d) { return Vec{a, b, c, d, d, d, d, d}; }
 // One sum or maximum of each of four vectors, side by side.
 NANN_SIMD Vec SumsOfFour(const Vec* x) {
@@ -73,6 +77,10 @@ NANN_SIMD void StoreFirst(float* to, Vec x, int64_t count) {
 NANN_SIMD Vec Inverse(Vec x) { return Set(1.0f) / x; }
 
 #include "tile_functions_inl.h"
+// After it.
+#include "tile_angles_inl.h"
+// After it.
+#include "tile_kernels_elementwise_inl.h"
 // After it.
 #include "tile_kernels_inl.h"
 // After it.

@@ -38,6 +38,10 @@ NANN_SIMD Vec Bounded(Vec x, float least, float most) {
   return (Vec)_mm512_min_ps(_mm512_set1_ps(most), _mm512_max_ps(_mm512_set1_ps(least), (__m512)x));
 }
 
+NANN_SIMD bool AnyLarger(Vec x, float than) {
+  return _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(than), _CMP_GT_OQ) != 0;
+}
+
 // One sum or maximum of each of four vectors, in four lanes each, in the order in which SumOf adds.
 #define NANN_REDUCE_FOUR(name, combine)                                                                 \
   NANN_SIMD Vec name(const Vec* x) {                                                                    \
@@ -73,6 +77,10 @@ NANN_SIMD Vec Inverse(Vec x) {
 }
 
 #include "tile_functions_inl.h"
+// After it.
+#include "tile_angles_inl.h"
+// After it.
+#include "tile_kernels_elementwise_inl.h"
 // After it.
 #include "tile_kernels_inl.h"
 // After it.

@@ -39,6 +39,13 @@ NANN_SIMD Vec Bounded(Vec x, float least, float most) {
   return x < Set(least) ? Set(least) : (x > Set(most) ? Set(most) : x);
 }
 
+NANN_SIMD bool AnyLarger(Vec x, float than) {
+  const IntVec larger = x > Set(than);
+  uint64_t halves[2];
+  __builtin_memcpy(halves, &larger, sizeof(halves));
+  return (halves[0] | halves[1]) != 0;
+}
+
 NANN_SIMD Vec FirstFour(float a, float b, float c, float d) { return Vec{a, b, c, d}; }
 // One sum or maximum of each of four vectors, side by side.
 NANN_SIMD Vec SumsOfFour(const Vec* x) {
@@ -59,6 +66,10 @@ NANN_SIMD void StoreFirst(float* to, Vec x, int64_t count) {
 NANN_SIMD Vec Inverse(Vec x) { return Set(1.0f) / x; }
 
 #include "tile_functions_inl.h"
+// After it.
+#include "tile_angles_inl.h"
+// After it.
+#include "tile_kernels_elementwise_inl.h"
 // After it.
 #include "tile_kernels_inl.h"
 // After it.

@@ -1,7 +1,9 @@
 // The versions of the tile kernels; SupportedTileKernels chooses among them.
+// What they share is included here, before the instruction set of a version is chosen.
 #ifndef NANN_OPS_CORE_SCORER_TILE_KERNELS_VERSIONS_H_
 #define NANN_OPS_CORE_SCORER_TILE_KERNELS_VERSIONS_H_
 
+#include "angle_reduction.h"
 #include "tile_kernels.h"
 
 namespace nann {
