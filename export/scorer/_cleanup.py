@@ -63,7 +63,7 @@ def function_of_rows(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]] | N
         return operand, lambda a: columns(a, begin, begin + x.shape[-1])
     if x.op in ("add", "mul"):
         full = [each for each in x.inputs if not is_row(each)]
-        if len(full) == 1 and full[0].shape == x.shape:
+        if len(full) == 1 and full[0].shape in (x.shape, (*x.shape[:-1], 1)):
             return full[0], lambda a: _arithmetic(
                 x, *(a if each == full[0] else _as_row(each) for each in x.inputs)
             )

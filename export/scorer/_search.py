@@ -13,6 +13,7 @@ from nann.export.scorer._cleanup import CLEANUP
 from nann.export.scorer._cost import ITEMS_PER_REQUEST, NS_PER_BYTE, Work, bytes_per_item, work_of
 from nann.export.scorer._cut import cheapest_cut
 from nann.export.scorer._ir import Tensor, name_new, topological
+from nann.export.scorer._mixed_rows import MIXED_ROWS
 from nann.export.scorer._outer import OUTER
 from nann.export.scorer._pairs import PAIRS
 from nann.export.scorer._read import ScorerGraph
@@ -73,6 +74,10 @@ def plans_of(graph: ScorerGraph, *, max_width: int) -> list[Plan]:
         _planned(clean, graph.item, rows, max_width),
         _planned(normal, graph.item, rows, max_width),
     ]
+    for plan in list(plans):
+        mixed = rewrite(plan.output, MIXED_ROWS)
+        if mixed != plan.output:
+            plans.append(_planned(mixed, graph.item, rows, max_width))
     return sorted(plans, key=lambda plan: plan.ns_per_item)
 
 

@@ -124,9 +124,9 @@ TEST_P(UserExecutorsTest, OnlyFunctionsThatAreZeroAtZeroLeaveRowsOfZeros) {
     b_ = ProgramBuilder();
     const uint32_t events = b_.Input(0, {kEvents, kWidth}), mask = b_.Input(1, {kEvents}),
                    item = b_.Table(0, kWidth);
-    const uint32_t pairs = b_.Binary(BinaryOp::kMul, item, b_.Unary(UnaryOp::kTanh, events));
-    const uint32_t waves = b_.Unary(op, b_.Binary(BinaryOp::kMul, pairs, b_.Reshape(mask, kEvents, 1)));
-    b_.Reduce(ReduceOp::kSum, b_.ReduceRows(ReduceOp::kSum, waves));
+    const uint32_t bounded = b_.Unary(UnaryOp::kTanh, Logits(events, item));
+    const uint32_t weights = b_.Unary(op, b_.Binary(BinaryOp::kMul, bounded, mask));
+    b_.Reduce(ReduceOp::kSum, b_.Gemm(1, {weights, events}));
     const bool is_zero = op != UnaryOp::kCos && op != UnaryOp::kAcos;
     const std::vector<std::vector<int>> left = {{0, 1, 3, 5}};
     EXPECT_EQ(LeftOf(), is_zero ? left : std::vector<std::vector<int>>());

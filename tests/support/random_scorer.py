@@ -133,8 +133,8 @@ class RandomModel:
             tf.nn.selu, tf.nn.softsign, tf.nn.relu6, lambda x: tf.math.log1p(tf.abs(x)),
             lambda x: tf.exp(tf.nn.log_softmax(x)), lambda x: tf.pow(1.5 + tf.tanh(x), 0.7),
             lambda x: tf.clip_by_value(x, -1.0, 0.5), lambda x: tf.sign(x) * tf.square(x) * 0.5,
-            lambda x: tf.sin(3.0 * x), lambda x: tf.cos(2.0 * x), tf.atan, lambda x: tf.tan(tf.tanh(x)),
-            lambda x: tf.asin(0.9 * tf.sin(x)) + tf.acos(0.9 * tf.tanh(x)),
+            tf.sin, tf.cos, tf.atan, lambda x: tf.tan(0.7 * tf.tanh(x)), lambda x: tf.asin(0.7 * tf.sin(x)),
+            lambda x: tf.acos(0.7 * tf.tanh(x)),
         ]  # fmt: skip
         return functions[self._choose(len(functions))](self._pick(self._rows))
 
@@ -208,7 +208,7 @@ class RandomModel:
             lambda: tf.maximum(x, y),
             lambda: tf.math.squared_difference(tf.tanh(x), tf.tanh(y)),
             lambda: x / (1.5 + tf.square(tf.tanh(y))),
-            lambda: tf.atan2(tf.tanh(x), 0.3 + tf.square(y)),
+            lambda: tf.atan2(tf.tanh(x), 1.0 + tf.square(tf.tanh(y))),
         ]
         return functions[self._choose(len(functions))]()
 

@@ -91,6 +91,13 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "buckets": lambda x: tf.gather(TABLE, tf.raw_ops.Bucketize(input=x, boundaries=[-1.0, 0.0, 0.3])),
     "rows by a clipped number": lambda x: tf.gather(TABLE, tf.cast(tf.clip_by_value(x + 4, 0, 8), tf.int32)),
     "a count of matches": lambda x: ops.cast(ops.sum(ops.cast(x > 0.2, "int32"), 1) // 2 % 3, "float32"),
+    # Layers.
+    "a layer of one number": lambda x: tf.nn.relu(
+        tf.reshape(tf.reshape(x[:, :, :1], [-1, 1]) @ TABLE[:1, :5] + TABLE[1, :5], [-1, L, 5])
+    ),
+    "a layer over the events": lambda x: (
+        x[:, :4] + tf.transpose(tf.nn.gelu(tf.transpose(x, [0, 2, 1]) @ TABLE[:6, :4] + TABLE[7, :4]), [0, 2, 1])
+    ),
     # Windows.
     "convolution": lambda x: tf.nn.conv1d(x, TABLE[:6].reshape(3, D, 2), 2, "SAME"),
     "dilated convolution": lambda x: tf.nn.conv1d(x, TABLE[:6].reshape(3, D, 2), 1, "SAME", dilations=2),
