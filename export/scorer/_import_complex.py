@@ -1,7 +1,7 @@
 """Complex numbers in our form: a real and an imaginary part, each a tensor of its own.
 
-A complex tensor is the operation Complex of its parts, or a constant. Where all operations of complex numbers are
-known, nothing reads the Complex itself in the end, and only its parts are left.
+A complex tensor is the operation Complex of its parts, or a constant. Where all operations of complex numbers
+are known, nothing reads the Complex itself in the end, and only its parts are left.
 """
 
 from __future__ import annotations
@@ -34,13 +34,12 @@ _Import = Callable[[Reading], Found]
 _IMPORTS: dict[str, _Import] = {}
 
 # Of both parts alike.
-_LINEAR = frozenset(
-    """
+_ALIKE = """
     Add AddN AddV2 BroadcastTo ConcatV2 EnsureShape ExpandDims GatherV2 Identity IdentityN MatrixDiagPartV3
     Mean MirrorPad Neg Pack Pad Reshape ReverseV2 Roll Slice Split SplitV Squeeze StridedSlice Sub Sum Tile
     Transpose Unpack
-    """.split()
-)
+"""
+_LINEAR = frozenset(_ALIKE.split())
 _BILINEAR = frozenset(["BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum", "MatMul", "Mul"])
 # A transform is a product with a matrix, which is square: longer ones would take too many multiplications.
 _MOST_TRANSFORMED = 256

@@ -1,7 +1,7 @@
-"""Products along the rows of an item's matrices, such as fields or events that a layer mixes: without transposes.
+"""Products along the rows of an item's matrices, such as fields that a layer mixes: without transposes.
 
-The algebra knows products along the last axis. A layer over the rows is then a transpose, the product, what follows
-it, and a transpose back; here the matrix comes from the left instead, and what follows stays as wide as the rows are.
+The algebra knows products along the last axis. A layer over the rows is then a transpose, the product, what
+follows it, and a transpose back. Here the matrix comes from the left, and all stays as wide as the rows are.
 """
 
 from __future__ import annotations

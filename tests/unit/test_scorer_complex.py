@@ -1,4 +1,4 @@
-"""Scorers of complex numbers: their parts are real, so the whole scorer is a program, with TensorFlow's scores."""
+"""Scorers of complex numbers: their parts are real, so all of it is a program, with TensorFlow's scores."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def filtered(user: Any, item: tf.Tensor) -> tf.Tensor:
 def polar(user: Any, item: tf.Tensor) -> tf.Tensor:
     """EulerNet: moduli multiply and phases add."""
     x = halves(user["events"][0] * item) + 0.1j
-    return weighted(tf.exp(0.5 * tf.math.log(x)) * tf.cast(tf.abs(x), tf.complex64)) + weighted(tf.math.angle(x))
+    return weighted(tf.exp(0.5 * tf.math.log(x)) * tf.cast(tf.abs(x), tf.complex64)) + weighted(
+        tf.math.angle(x)
+    )
 
 
 def products(user: Any, item: tf.Tensor) -> tf.Tensor:

@@ -96,7 +96,8 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
         tf.reshape(tf.reshape(x[:, :, :1], [-1, 1]) @ TABLE[:1, :5] + TABLE[1, :5], [-1, L, 5])
     ),
     "a layer over the events": lambda x: (
-        x[:, :4] + tf.transpose(tf.nn.gelu(tf.transpose(x, [0, 2, 1]) @ TABLE[:6, :4] + TABLE[7, :4]), [0, 2, 1])
+        x[:, :4]
+        + tf.transpose(tf.nn.gelu(tf.transpose(x, [0, 2, 1]) @ TABLE[:6, :4] + TABLE[7, :4]), [0, 2, 1])
     ),
     # Windows.
     "convolution": lambda x: tf.nn.conv1d(x, TABLE[:6].reshape(3, D, 2), 2, "SAME"),

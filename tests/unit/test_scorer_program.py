@@ -172,7 +172,9 @@ def test_what_is_not_known_of_the_items_is_named() -> None:
         taste=[D],
     )
     assert result.ir is not None
-    with pytest.raises(NotLowerableError, match=r"node Lgamma.* \(Lgamma\): an operation that the native executor"):
+    with pytest.raises(
+        NotLowerableError, match=r"node Lgamma.* \(Lgamma\): an operation that the native executor"
+    ):
         lower(result.ir)
 
 

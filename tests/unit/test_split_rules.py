@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nann.export.scorer import _activations, _algebra, _cleanup, _contract, _mixed_rows, _outer
+from nann.export.scorer import _activations, _algebra, _cleanup, _contract, _outer
 from nann.export.scorer._ir import Tensor, constant, count_uses
 from nann.export.scorer._ops import (
     add,
@@ -29,7 +29,7 @@ from nann.export.scorer._ops import (
     unary,
 )
 from nann.export.scorer._rewrite import Rule
-from support.splitting import TILE, item, ops_of, user, value_of, weights
+from support.splitting import item, ops_of, user, value_of, weights
 
 X, Y = item(8), unary("Tanh", item(8))
 ROW, KEYS, EVENTS = user(8, name="row"), user(8, 5, name="keys"), user(5, 8, name="events")
@@ -40,11 +40,6 @@ SLOPE = constant(np.linspace(0.1, 0.8, 8), np.float32)
 
 def relu(x: Tensor) -> Tensor:
     return unary("Relu", x)
-
-
-def swapped(x: Tensor) -> Tensor:
-    """Rows as columns."""
-    return transpose(x, (0, 2, 1))
 
 
 def plain(move: Callable[[Tensor], Tensor | None]) -> Rule:
@@ -349,31 +344,6 @@ CASES = {
     ),
     "a sum over equal elements": Case(
         _contract.sum_of_product, lambda: reduce_(mul(item(1, 8), user(1, 8), item(3, 1)), "Sum", [0]), None
-    ),
-    # Rows that a layer mixes.
-    "a layer over the rows": Case(
-        _mixed_rows.matrix_from_left,
-        lambda: dot(swapped(item(5, 8)), weights(5, 3)),
-        ["BatchMatMulV2", "transpose"],
-    ),
-    "a layer over the columns": Case(_mixed_rows.matrix_from_left, lambda: dot(item(5, 8), W), None),
-    "bias and residual of a layer over the rows": Case(
-        _mixed_rows.late_transpose_of_operands,
-        lambda: add(swapped(item(5, 8)), user(5, name="bias"), swapped(unary("Tanh", item(5, 8)))),
-        ["reshape", "Tanh", "add", "transpose"],
-    ),
-    "a number for all rows": Case(
-        _mixed_rows.late_transpose_of_operands,
-        lambda: mul(swapped(item(5, 8)), constant(np.float32(3))),
-        ["mul", "transpose"],
-    ),
-    "an item's operand that lies otherwise": Case(
-        _mixed_rows.late_transpose_of_operands, lambda: mul(swapped(item(5, 8)), unary("Tanh", item(8, 5))), None
-    ),
-    "part of a transpose": Case(
-        _mixed_rows.late_transpose_of_slice,
-        lambda: slice_(swapped(item(5, 8)), (0, 2, 1), (TILE, 4, 3)),
-        ["slice", "transpose"],
     ),
     # Moves, which the search tries.
     "re-association": Case(plain(_algebra.reassociated), lambda: dot(dot(X, W), user(4, 5)), ["dot", "dot"]),

@@ -41,7 +41,9 @@ class EulerNetComplex(Ranker):
 
     def pair(self, hist: Any, item: Any) -> Any:
         phases = fields_of(hist, item)
-        mixed = layers.Dense(2 * self.orders)(ops.transpose(ops.concatenate(self._polar(phases), -1), (0, 2, 1)))
+        mixed = layers.Dense(2 * self.orders)(
+            ops.transpose(ops.concatenate(self._polar(phases), -1), (0, 2, 1))
+        )
         real, imaginary = (ops.transpose(x, (0, 2, 1)) for x in ops.split(mixed, 2, axis=-1))
         back = layers.Lambda(lambda x: self._exponential(*x))([real, imaginary])
         return mlp(layers.Flatten()(back), 16)
@@ -103,12 +105,14 @@ class FrequencyFilter(layers.Layer):
 
     def call(self, x: Any) -> Any:
         waves = tf.signal.rfft(tf.transpose(x, [0, 2, 1]))
-        waves *= tf.transpose(tf.complex(tf.convert_to_tensor(self.real), tf.convert_to_tensor(self.imaginary)))
+        waves *= tf.transpose(
+            tf.complex(tf.convert_to_tensor(self.real), tf.convert_to_tensor(self.imaginary))
+        )
         return tf.transpose(tf.signal.irfft(waves, [x.shape[1]]), [0, 2, 1])
 
 
 class FMLPRec(Ranker):
-    """FMLP-Rec: filters over the frequencies of the sequence, to which the candidate belongs, in two layers."""
+    """FMLP-Rec: filters over the frequencies of the sequence, of which the candidate is the last, twice."""
 
     def pair(self, hist: Any, item: Any) -> Any:
         x = ops.concatenate([hist, item[:, None]], axis=1)
