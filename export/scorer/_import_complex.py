@@ -47,12 +47,16 @@ _MOST_TRANSFORMED = 256
 
 def is_complex(r: Reading) -> bool:
     """Whether an operation reads or makes complex numbers."""
-    return any(each.dtype.is_complex for each in (*r.inputs, *r.specs))
+    return any(dtype.is_complex for dtype in _types(r))
+
+
+def _types(r: Reading) -> set[tf.DType]:
+    return {each.dtype for each in r.inputs} | {each.dtype for each in r.specs}
 
 
 def complex_form(r: Reading, read_real: _ReadReal) -> Found:
     """An operation of complex64 by its parts; None of constants, which fold by themselves."""
-    types = {each.dtype for each in (*r.inputs, *r.specs)}
+    types = _types(r)
     if not any(each.needs for each in r.inputs) or tf.complex128 in types or tf.float64 in types:
         return None
     if any(each.dtype.is_complex and _parts(each) is None for each in r.inputs):
