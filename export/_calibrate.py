@@ -30,6 +30,9 @@ _WORST_MISS_TUNED = 3.0
 _LEAST_MISS_TUNED = 8.0
 # Of the proxy walk: widths of the survey, as multiples of the beam of level 0, and deviations.
 _SURVEYS = (2, 4, 8, 16)
+# Whether there are probes, and the patience of the rounds before them. Where features explain nearly
+# everything, the survey has all of the best: patience finds them, and slack does not.
+_ROUNDS = ((False, 2), (True, 8), (True, 32))
 _SLACKS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 # Wider beams follow where these are not enough. Of one million items the widest survey from a beam of 200
 # left a user with 0.89 of the best 200. Large scorers that were trained little need the widest beams; the
@@ -173,9 +176,9 @@ def calibrate_proxy(
     """Find the settings of the proxy walk that are worth a measurement of time.
 
     The narrowest survey that reaches `target` comes first. Each wider one that follows scores fewer items,
-    but looks at more guesses: which is faster depends on what a score costs. Probes need less slack, which
-    may score fewer items or more. The beams stay, unless the widest survey is too narrow. Where nothing
-    reaches the target: what comes near it, and an error.
+    but looks at more guesses: which is faster depends on what a score costs. Probes and patience need less
+    slack, which may score fewer items or more. The beams stay, unless the widest survey is too narrow. Where
+    nothing reaches the target: what comes near it, and an error.
     """
     walk = scorer.proxy
     assert walk is not None
@@ -187,7 +190,9 @@ def calibrate_proxy(
     widest: list[Setting] = []
     for beams, survey in _beams_and_surveys(meta, level_topn):
         widely = replace(walk, survey=survey, slack=_SLACKS[-1])
-        tried = [measure(replace(widely, probes=probes), beams) for probes in (False, True)]
+        tried = [
+            measure(replace(widely, probes=probes, patience=patience), beams) for probes, patience in _ROUNDS
+        ]
         widest += tried
         reaching = [
             _least_slack(measure, each, target, 0.0) for each in tried if each[0].surplus(target) >= 0

@@ -23,6 +23,8 @@ class ProxyWalk:
     slack:    how many deviations the guess for a neighbour may lie below the k-th score, and the neighbour is
               still scored.
     batch:    items that are scored at once.
+    patience: rounds end where fewer than one of so many scores is a result; with probes or a filter, than one
+              of 8 or more.
     probes:   whether searches without a filter go on longer, and score items far from all that were scored,
               as those with a filter do; all surveys then start from all samples.
 
@@ -37,6 +39,7 @@ class ProxyWalk:
     survey: int = DEFAULT_SURVEY
     slack: float = 1.0
     batch: int = DEFAULT_BATCH
+    patience: int = 2
     probes: bool = False
 
     def attributes(self) -> dict[str, Any]:
@@ -48,5 +51,6 @@ class ProxyWalk:
             "proxy_survey": self.survey,
             "proxy_slack": self.slack,
             "proxy_batch": self.batch,
+            "proxy_patience": self.patience,
             "proxy_probes": self.probes,
         }

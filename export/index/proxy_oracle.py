@@ -34,8 +34,8 @@ LEAST_RULE_K = 200
 WIDEST_SURVEY, MOST_SURVEYED = 16, 65_536
 # What the survey guesses for, per kept item; and selected candidates per result that rules count.
 GUESSES_PER_KEPT, CANDIDATES_PER_RESULT = 4, 4
-# Rounds end where less than this part of a batch is a result: without probes, and with them.
-LEAST_PART, LEAST_PART_OF_PROBING = 2, 8
+# Patience of rounds that probes follow, at least.
+PATIENCE_OF_PROBING = 8
 # Selected candidates that rounds and probes choose from at least, and rounds of probes.
 KEPT, PROBE_ROUNDS = 4096, 3
 # Candidates per hop of the survey, and of the gated walk.
@@ -274,7 +274,9 @@ class _Walk:
 
     def score_rounds(self, candidates: list[int]) -> list[int]:
         """Step 4: score the best by the guess and fit again, while this finds results. Returns the others."""
-        batch = self.proxy.batch
+        batch, patience = self.proxy.batch, self.proxy.patience
+        if self.filtering or self.proxy.probes:
+            patience = max(patience, PATIENCE_OF_PROBING)
         while candidates and len(self.scored) < MOST_SCORED * self.keep:
             chosen = self.best(candidates, self.guesses(candidates), batch)
             kth = self.kth_score()
@@ -283,8 +285,7 @@ class _Walk:
             taken = set(chosen)
             candidates = [p for p in candidates if p not in taken]
             fresh = int((scores > kth).sum())
-            part = LEAST_PART_OF_PROBING if self.filtering or self.proxy.probes else LEAST_PART
-            if len(self.scored) >= self.keep + batch and part * fresh < batch:
+            if len(self.scored) >= self.keep + batch and patience * fresh < batch:
                 break
         return candidates
 

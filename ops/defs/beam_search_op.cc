@@ -56,6 +56,7 @@ REGISTER_OP("Nann>BeamSearch")
     .Attr("proxy_survey: int >= 1 = 4")
     .Attr("proxy_slack: float = 1.0")
     .Attr("proxy_batch: int >= 1 = 48")
+    .Attr("proxy_patience: int >= 1 = 2")
     .Attr("proxy_probes: bool = false")
     .Attr("proxy_only_filters: bool = false")
     .SetShapeFn([](InferenceContext* c) {
@@ -132,6 +133,7 @@ proxy_noise: variance of a standardized score that the features do not explain.
 proxy_survey: width of the walk by guesses alone, as a multiple of the width.
 proxy_slack: how many deviations the guess for a neighbour may lie below the k-th score.
 proxy_batch: items that are scored at once.
+proxy_patience: scoring by guesses alone ends where fewer than one of so many scores is a result.
 proxy_probes: whether searches without a filter go on longer, and score items far from all that were scored, as
   those with a filter do. They find more where the features miss a part of a user's taste.
 proxy_only_filters: whether the proxy walk is for searches with a filter, or with more than a few exclusions, alone.

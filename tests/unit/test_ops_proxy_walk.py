@@ -76,6 +76,7 @@ def test_the_proxy_walk_is_the_oracles(data: st.DataObject) -> None:
         survey=data.draw(st.integers(1, 4)),
         slack=data.draw(st.sampled_from([0.0, 1.0, 3.0])),
         batch=data.draw(st.sampled_from([1, 16, 48])),
+        patience=data.draw(st.sampled_from([1, 2, 30])),
         probes=data.draw(st.booleans()),
     )
     users = rng.integers(-2, 3, (data.draw(st.integers(1, 3)), DIM)).astype(np.float32)

@@ -25,9 +25,9 @@ constexpr int64_t kMostScored = 20;
 // walk finds less, and the rounds have to find more.
 constexpr int64_t kCandidatesPerResult = 4;
 
-// Rounds end where less than this part of a batch is a result: the gated walk finds the rest of all items,
-// but not of selected ones, nor where the features miss much.
-constexpr int64_t kLeastPart = 2, kLeastPartOfProbing = 8;
+// The patience of rounds before probes, at least: the gated walk finds the rest of all items, but not of
+// selected ones, nor where the features miss much.
+constexpr int64_t kPatienceOfProbing = 8;
 
 // The widest survey for selected items, as a multiple of the one for all items. Where fewer than a sixteenth
 // of what it meets is selected, a scan of all items costs no more.
@@ -318,9 +318,10 @@ void ProxyWalk::ChooseRound() {
 
 bool ProxyWalk::RoundsHaveEnded() const {
   const int64_t scored = static_cast<int64_t>(scored_.size());
-  const int64_t part = probing() ? kLeastPartOfProbing : kLeastPart;
-  const bool finds_little = part * fresh_ < options_.batch;
-  return (scored >= keep_ + options_.batch && finds_little) || scored >= kMostScored * keep_;
+  if (scored >= kMostScored * keep_) return true;
+  if (scored < keep_ + options_.batch) return false;
+  const int64_t patience = probing() ? std::max(options_.patience, kPatienceOfProbing) : options_.patience;
+  return patience * fresh_ < options_.batch;
 }
 
 void ProxyWalk::StartProbes() {

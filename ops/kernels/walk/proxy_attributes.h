@@ -22,6 +22,7 @@ struct ProxyAttributes {
   float slack = 0;
   int64_t survey = 0;
   int64_t batch = 0;
+  int64_t patience = 2;
   bool probes = false;
 
   absl::Status Read(tensorflow::OpKernelConstruction* ctx) {
@@ -31,12 +32,15 @@ struct ProxyAttributes {
     NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_slack", &slack));
     NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_survey", &survey));
     NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_batch", &batch));
+    NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_patience", &patience));
     NANN_RETURN_IF_ERROR(ctx->GetAttr("proxy_probes", &probes));
-    if (noise > 0 && slack >= 0 && std::max(survey, batch) <= kMaxBeam) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrCat("expected proxy_noise above 0, proxy_slack of at least 0, and proxy_survey and "
-                     "proxy_batch of at most ",
-                     kMaxBeam, ", found ", noise, ", ", slack, ", ", survey, " and ", batch));
+    if (noise > 0 && slack >= 0 && std::max({survey, batch, patience}) <= kMaxBeam) {
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(absl::StrCat(
+        "expected proxy_noise above 0, proxy_slack of at least 0, and proxy_survey, proxy_batch and "
+        "proxy_patience of at most ",
+        kMaxBeam, ", found ", noise, ", ", slack, ", ", survey, ", ", batch, " and ", patience));
   }
 
   // The options over the tables of `index`.
@@ -49,6 +53,7 @@ struct ProxyAttributes {
     options.slack = slack;
     options.survey = survey;
     options.batch = batch;
+    options.patience = patience;
     options.probes = probes;
     NANN_RETURN_IF_ERROR(CheckProxyOptions(options, index.graph().num_base_items()));
     return options;
