@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
-from nann.export._precision import ANY_WORK
+from nann.export._clock import ANY_WORK
 from nann.export._samples import Sample
 from nann.export.agreement import shares, worst_share
 from nann.export.scorer import Scorer

@@ -11,7 +11,7 @@ from nann.errors import InvalidInputError
 from nann.export.constants import MAX_CONSTANT_BYTES
 from nann.ops import DEFAULT_MAX_WORK, DEFAULT_TILE_ROWS
 
-WantedPrecision = Literal["auto", "float32", "bfloat16", "float16"]
+WantedPrecision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 # Of 200 results four differ, as a rule the lowest.
 TARGET_AGREEMENT = 0.98
@@ -30,8 +30,9 @@ class Tuning:
     executor:         "native" runs the scorer without TensorFlow, "tensorflow" calls its function, "auto" is
                       the native executor wherever it can run the scorer.
     precision:        of the numbers that steer the native executor's walk: "float16" stores the scorer's
-                      tables in float16, "bfloat16" stores them and multiplies in bfloat16, "auto" tries
-                      bfloat16, then float16. Results are scored again in float32.
+                      tables in float16, "bfloat16" stores them and multiplies in bfloat16, "int8" stores them
+                      in int8 and multiplies in bfloat16, "auto" tries bfloat16, then float16, and takes int8
+                      where that is no slower. Results are scored again in float32.
     accuracy:         least share of float32's results that a narrow precision must find.
     walk:             "fixed" does the hops of the index, as the original NANN; "adaptive" expands the best
                       candidates until all of them are expanded; "proxy" guesses scores from features of the

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from nann.errors import InvalidInputError, VerificationError
 from nann.export._assets import item_table_file
+from nann.export._clock import ANY_WORK, milliseconds
+from nann.export._narrow_rows import Narrow, check_fits, narrow_name, narrow_rows, narrow_shape
 from nann.export._options import ACCURACY, WantedPrecision
 from nann.export._samples import Sample
 from nann.export.agreement import overlap
@@ -20,56 +22,44 @@ from nann.export.scorer import ITEM_ROWS, Scorer
 from nann.files import write_array_in_chunks
 from nann.ops import IndexResource, Precision, beam_search
 
-Narrow = Literal["bfloat16", "float16"]
-# Tried by "auto" in this order, the fastest first.
-_NARROW: tuple[Narrow, ...] = ("bfloat16", "float16")
-# A measurement may take more work than an export allows a request.
-ANY_WORK = 2**40
+# Tried by "auto" in this order: the first that is accurate is the fastest. int8 is then timed against it.
+_BY_SPEED: tuple[Narrow, ...] = ("bfloat16", "float16")
+_STORED = {"bfloat16": np.uint16, "float16": np.float16, "int8": np.uint8}
 
 
 @dataclass(frozen=True)
 class PrecisionReport:
     """The chosen precision and the measurements behind it.
 
-    precision:  of the walk: "bfloat16" for tables and products, "float16" for tables, or "float32".
-    agreements: for each narrow precision that was tried, the share of float32's results that it found, mean
-                over `users`.
-    accuracy:   least share that was accepted.
+    precision:    of the walk: "bfloat16" for tables and products, "float16" for tables, "int8" for tables
+                  with products of bfloat16, or "float32".
+    agreements:   for each narrow precision that was tried, the share of float32's results that it found, mean
+                  over `users`.
+    users:        sample users.
+    accuracy:     least share that was accepted.
+    milliseconds: of a request, where "auto" had to choose between two by the clock.
     """
 
     precision: str
     agreements: dict[str, float] = field(default_factory=dict)
     users: int = 0
     accuracy: float = ACCURACY
-
-
-def narrow_name(table: str, precision: Narrow) -> str:
-    """The name of the copy of `table` in `precision`."""
-    return f"{table}_{precision}"
+    milliseconds: dict[str, float] = field(default_factory=dict)
 
 
 def write_narrow_table(source: Path, target: Path, precision: Narrow) -> None:
-    """Write a float table [N, W] as float16, or as bfloat16 in uint16, rounded to nearest, in chunks.
+    """Write a float table [N, W] as `narrow_rows` of `precision`, in chunks.
 
-    Raises InvalidInputError, and writes nothing, when a number is too large for float16.
+    Raises InvalidInputError, and writes nothing, when a number is too large for `precision`.
     """
     table = np.load(source, mmap_mode="r")
     chunks = [table[start : start + CHUNK_ROWS] for start in range(0, len(table), CHUNK_ROWS)]
-    if precision == "float16":
-        _check_float16(max(float(np.abs(chunk).max()) for chunk in chunks))
-        write_array_in_chunks(target, chunks, dtype=np.float16, shape=table.shape)
-    else:
-        narrow = (tf.bitcast(tf.cast(chunk, tf.bfloat16), tf.uint16).numpy() for chunk in chunks)
-        write_array_in_chunks(target, narrow, dtype=np.uint16, shape=table.shape)
-
-
-def _check_float16(largest: float) -> None:
-    bound = float(np.finfo(np.float16).max)
-    if largest > bound:
-        raise InvalidInputError(
-            f"precision: expected numbers up to {bound:,.0f} in the scorer's tables, which is what float16 "
-            f"holds, found {largest:,.0f}. Export with --precision bfloat16 or float32."
-        )
+    if precision != "bfloat16":
+        for chunk in chunks:
+            check_fits(chunk, precision)
+    narrow = (narrow_rows(chunk, precision) for chunk in chunks)
+    shape = narrow_shape(table.shape, precision)
+    write_array_in_chunks(target, narrow, dtype=_STORED[precision], shape=shape)
 
 
 def narrowed(scorer: Scorer, precision: Narrow) -> Scorer:
@@ -94,7 +84,7 @@ def narrowed(scorer: Scorer, precision: Narrow) -> Scorer:
             f"{scorer.executor_reason or 'executor tensorflow'}. Export with --precision float32."
         )
     walk_tables = tuple(narrow_name(table, precision) for table in scorer.item_tables)
-    products: Precision = "bfloat16" if precision == "bfloat16" else "float32"
+    products: Precision = "float32" if precision == "float16" else "bfloat16"
     return replace(scorer, precision=products, walk_tables=walk_tables)
 
 
@@ -110,6 +100,8 @@ def choose_precision(
 ) -> tuple[Scorer, PrecisionReport]:
     """Measure and choose; the narrow tables of the choice are written beside the wide ones, into `tables`.
 
+    "auto" takes the fastest that finds `accuracy` of float32's results; int8 only where the clock finds it no
+    slower than what it would take without it.
     Raises InvalidInputError when the wanted precision is not possible for this scorer, VerificationError when
     it finds less than `accuracy` of float32's results.
     """
@@ -118,39 +110,88 @@ def choose_precision(
     )
     if wanted == "float32" or (wanted == "auto" and not can_be_narrow):
         return scorer, PrecisionReport("float32", accuracy=accuracy)
-    agreements: dict[str, float] = {}
-    for precision in _NARROW if wanted == "auto" else (wanted,):
-        narrow = narrowed(scorer, precision)
+    trial = _Trial(scorer, accuracy, tables, make_index, sample, level_topn)
+    return trial.auto() if wanted == "auto" else trial.one(wanted)
+
+
+@dataclass
+class _Trial:
+    """Walks in narrow precisions; `written` are the tables of those that are accurate enough."""
+
+    scorer: Scorer
+    accuracy: float
+    tables: dict[str, Path]
+    make_index: Callable[[Mapping[str, Path]], IndexResource]
+    sample: Sample
+    level_topn: Any
+    agreements: dict[str, float] = field(default_factory=dict)
+    written: dict[str, dict[str, Path]] = field(default_factory=dict)
+
+    def one(self, precision: Narrow) -> tuple[Scorer, PrecisionReport]:
+        """The scorer in this precision."""
+        if self._finds_enough(precision):
+            return self._choose(precision, {})
+        raise VerificationError(
+            f"precision: expected {precision} to find {self.accuracy:.1%} of float32's results, found "
+            f"{self.agreements[precision]:.1%} for {self.sample.users} sample users. Lower --accuracy, or "
+            f"export with --precision auto."
+        )
+
+    def auto(self) -> tuple[Scorer, PrecisionReport]:
+        """The scorer in the fastest precision that is accurate enough."""
+        chosen = next(filter(self._may_take, _BY_SPEED), "float32")
+        if not self._may_take("int8"):
+            return self._choose(chosen, {})
+        times = self._milliseconds(chosen, "int8")
+        return self._choose("int8" if times["int8"] <= times[chosen] else chosen, times)
+
+    def _may_take(self, precision: Narrow) -> bool:
         try:
-            added = _write_narrow_tables(scorer, precision, tables)
+            return self._finds_enough(precision)
         except InvalidInputError:
-            if wanted != "auto":
-                raise
-            continue
-        index = make_index({**tables, **added})
-        agreements[precision] = _agreement(index, scorer, narrow, sample, level_topn)
-        if agreements[precision] >= accuracy:
-            tables.update(added)
-            return narrow, PrecisionReport(precision, agreements, sample.users, accuracy)
-        for path in added.values():
-            path.unlink()
-    if wanted == "auto":
-        return scorer, PrecisionReport("float32", agreements, sample.users, accuracy)
-    raise VerificationError(
-        f"precision: expected {wanted} to find {accuracy:.1%} of float32's results, found "
-        f"{agreements[wanted]:.1%} for {sample.users} sample users. Lower --accuracy, or export with "
-        f"--precision auto."
-    )
+            return False
+
+    def _finds_enough(self, precision: Narrow) -> bool:
+        narrow = narrowed(self.scorer, precision)
+        added = self._write(precision)
+        index = self.make_index({**self.tables, **added})
+        self.agreements[precision] = _agreement(index, self.scorer, narrow, self.sample, self.level_topn)
+        if self.agreements[precision] >= self.accuracy:
+            self.written[precision] = added
+            return True
+        _remove(added)
+        return False
+
+    def _write(self, precision: Narrow) -> dict[str, Path]:
+        """Write the scorer's tables in `precision` beside the wide ones; returns them by name."""
+        added = {}
+        for table in self.scorer.item_tables:
+            name = narrow_name(table, precision)
+            added[name] = item_table_file(self.tables[table].parent, name)
+            write_narrow_table(self.tables[table], added[name], precision)
+        return added
+
+    def _milliseconds(self, *precisions: str) -> dict[str, float]:
+        added = {name: path for each in self.written.values() for name, path in each.items()}
+        walks = {each: (self._scorer_in(each), self.level_topn) for each in precisions}
+        return milliseconds(self.make_index({**self.tables, **added}), self.sample, walks)
+
+    def _scorer_in(self, precision: Any) -> Scorer:
+        return self.scorer if precision == "float32" else narrowed(self.scorer, precision)
+
+    def _choose(self, precision: str, times: dict[str, float]) -> tuple[Scorer, PrecisionReport]:
+        for each, added in self.written.items():
+            if each == precision:
+                self.tables.update(added)
+            else:
+                _remove(added)
+        report = PrecisionReport(precision, self.agreements, self.sample.users, self.accuracy, times)
+        return self._scorer_in(precision), report
 
 
-def _write_narrow_tables(scorer: Scorer, precision: Narrow, tables: Mapping[str, Path]) -> dict[str, Path]:
-    """Write the scorer's tables in `precision` beside the wide ones; returns them by name."""
-    added = {}
-    for table in scorer.item_tables:
-        name = narrow_name(table, precision)
-        added[name] = item_table_file(tables[table].parent, name)
-        write_narrow_table(tables[table], added[name], precision)
-    return added
+def _remove(tables: Mapping[str, Path]) -> None:
+    for path in tables.values():
+        path.unlink()
 
 
 def _agreement(index: IndexResource, wide: Scorer, narrow: Scorer, sample: Sample, level_topn: Any) -> float:

@@ -17,6 +17,7 @@ import tensorflow as tf
 from nann.errors import InvalidFileError
 from nann.export._embed_item import EMBEDDING, link_item_vocabularies, trace_embed_item
 from nann.export._model_specs import plain_names
+from nann.export._narrow_rows import NARROW, narrow_rows
 from nann.export._users import rows_of
 from nann.export.decomposition import decomposition_file, load_decomposition
 from nann.export.index.files import GraphIndex, Level, write_index
@@ -31,7 +32,6 @@ from nann.run import VOCABULARY, RetrievalModel
 Array = npt.NDArray[Any]
 ITEM_SIDE = "assets.extra/nann_item"
 _PROGRAM = "scorer_program"
-_NARROW = ("bfloat16", "float16")
 _EMBS = "item_embs"
 
 
@@ -113,8 +113,8 @@ class ItemSide:
                 rows[table] = self._of_item_function(read)
         for table in self._tables:
             source, _, precision = table.rpartition("_")
-            if precision in _NARROW and source in rows:
-                rows[table] = _narrow(rows[source], precision)
+            if precision in NARROW and source in rows:
+                rows[table] = narrow_rows(rows[source], precision)
         if self._decomposition is not None:
             rows[FEATURES] = self._decomposition.rows(self._scores(rows))
         missing = set(self._tables) - set(rows)
@@ -176,13 +176,6 @@ def _callable(function: Any) -> Any:
 def _concrete(function: Any) -> Any:
     (concrete,) = function.concrete_functions
     return concrete
-
-
-def _narrow(rows: Array, precision: str) -> Array:
-    if precision == "float16":
-        return rows.astype(np.float16)
-    narrow: Array = tf.bitcast(tf.cast(rows, tf.bfloat16), tf.uint16).numpy()
-    return narrow
 
 
 def _write_graph_without_links(folder: Path, items: int, dim: int) -> None:

@@ -13,7 +13,13 @@ from nann.ops._library import load_library
 from nann.ops.attribute_files import PARTS, AttributeFiles
 from nann.ops.index_meta import ENTER_POINTS, INDEX_JSON, read_meta, row_splits_name, values_name
 
-_TYPES = {"float32": tf.float32, "float16": tf.float16, "uint16": tf.bfloat16, "int64": tf.int64}
+_TYPES = {
+    "float32": tf.float32,
+    "float16": tf.float16,
+    "uint16": tf.bfloat16,
+    "uint8": tf.int8,
+    "int64": tf.int64,
+}
 
 
 class IndexResource(tf.saved_model.experimental.TrackableResource):
@@ -21,7 +27,8 @@ class IndexResource(tf.saved_model.experimental.TrackableResource):
 
     index_dir:   folder with index.json, entry points and neighbour lists, as `nann index` writes it.
     item_ids:    .npy file, int64 [N].
-    item_tables: name -> .npy file, float32 | float16 | uint16 (bfloat16) [N, width].
+    item_tables: name -> .npy file, float32 | float16 | uint16 (bfloat16) [N, width], or
+                 uint8 [N, bytes of a row] (int8 numbers and their scales).
     user_tables: name -> .npy file, the same types [rows, width], or int64 [rows] for a vocabulary, ascending.
     attributes:  the attributes that filters read (docs/filters.md), N rows each.
     id_order:    .npy file, int32 [N], positions in the order of their ids; computed at load when absent.
@@ -138,8 +145,8 @@ def _names_and_types(tables: Mapping[str, str | Path]) -> tuple[list[str], list[
         dtype = str(load_array(path, next_step="Write the table again.").dtype)
         if dtype not in _TYPES:
             raise InvalidInputError(
-                f"table {name} ({path}): expected dtype {', '.join(_TYPES)} (uint16 holds bfloat16), "
-                f"found {dtype}. Convert the array."
+                f"table {name} ({path}): expected dtype {', '.join(_TYPES)} (uint16 holds bfloat16, "
+                f"uint8 rows of int8), found {dtype}. Convert the array."
             )
         types.append(_TYPES[dtype])
     return list(tables), types

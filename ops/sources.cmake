@@ -16,6 +16,7 @@ set(NANN_CORE_SOURCES
   core/filter/row_filter_parts.cc
   core/index/float16.cc
   core/index/graph.cc
+  core/index/int8_rows.cc
   core/index/npy.cc
   core/index/table.cc
   core/live/crc32.cc

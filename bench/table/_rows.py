@@ -63,6 +63,8 @@ ROWS: dict[str, Row] = {
     "attention-1m": _against_stock(1_000_000, "1M", "float32", faster=4.0, same_ids=0.999),
     "bfloat16-100k": _against_stock(100_000, "100k", "bfloat16", faster=8.0, same_ids=0.99),
     "bfloat16-1m": _against_stock(1_000_000, "1M", "bfloat16", faster=8.0, same_ids=0.99),
+    "int8-100k": _against_stock(100_000, "100k", "int8", faster=8.0, same_ids=0.99),
+    "int8-1m": _against_stock(1_000_000, "1M", "int8", faster=8.0, same_ids=0.99),
     "trained": Row(
         "a trained attention model, N = 1M: the cheapest beams that reach 98 % agreement",
         "brute force with the same scorer",

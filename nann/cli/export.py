@@ -83,18 +83,19 @@ from nann.errors import NannWarning
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "bfloat16", "float16", "auto"]),
+    type=click.Choice(["float32", "bfloat16", "float16", "int8", "auto"]),
     default="float32",
     show_default=True,
     help="Precision of the native executor's walk: float16 stores tables in float16; bfloat16 stores tables "
-    "and multiplies in bfloat16; auto takes the first of bfloat16, float16, float32 that is accurate enough. "
-    "Results are scored again in float32.",
+    "and multiplies in bfloat16; int8 stores tables in int8, with a scale for each 64 numbers, and "
+    "multiplies in bfloat16; auto takes the first of bfloat16, float16, float32 that is accurate enough, or "
+    "int8 where it is and takes no longer. Results are scored again in float32.",
 )
 @click.option(
     "--accuracy",
     default=0.99,
     show_default=True,
-    help="Least share of the float32 results that bfloat16 or float16 must find.",
+    help="Least share of the float32 results that bfloat16, float16 or int8 must find.",
 )
 @click.option(
     "--walk",
@@ -295,6 +296,9 @@ def _tuning_text(result: dict[str, Any]) -> str:
             f"  {name} finds {agreement:.1%} of float32's results ({precision['users']} sample users, "
             f"at least {precision['accuracy']:.1%} wanted)\n"
         )
+    if precision["milliseconds"]:
+        times = ", ".join(f"{name} {time:.2f} ms" for name, time in precision["milliseconds"].items())
+        text += f"  a request takes {times}\n"
     return text if calibration is None else text + _calibration_text(calibration, result["num_items"])
 
 

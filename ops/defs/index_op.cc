@@ -45,9 +45,9 @@ REGISTER_OP("Nann>IndexInitialize")
     .Input("attribute_paths: num_attribute_inputs * string")
     .Attr("hops_per_level: list(int) >= 1")
     .Attr("item_table_names: list(string)")
-    .Attr("item_table_types: list({float, half, bfloat16})")
+    .Attr("item_table_types: list({float, half, bfloat16, int8})")
     .Attr("user_table_names: list(string)")
-    .Attr("user_table_types: list({float, half, bfloat16, int64})")
+    .Attr("user_table_types: list({float, half, bfloat16, int8, int64})")
     .Attr("num_attribute_inputs: int >= 0 = 0")
     .Attr("attribute_names: list(string) = []")
     .Attr("attribute_types: list(string) = []")
@@ -87,7 +87,8 @@ user_table_paths: string[U]. Files of <user_table_types>[rows, width], or int64[
 attribute_paths: none, or one string[A, 6]: the files of each attribute, as `Nann>EvaluateFilter` takes them.
 hops_per_level: hops of each level, 1 to 1000; level 0 first.
 item_table_names: T names, each once.
-item_table_types: T types; a bfloat16 file is of uint16.
+item_table_types: T types; a bfloat16 file is of uint16. An int8 file is of uint8[N, bytes of a row]: the float32
+  scales of each 64 columns, then the numbers of the columns, int8, which stand for themselves times their scale.
 user_table_names: U names, each once.
 user_table_types: U types; as above.
 num_attribute_inputs: 0 or 1.

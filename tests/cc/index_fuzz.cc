@@ -1,6 +1,6 @@
-// Damages the files of a small index, byte by byte, and loads them: every outcome but an error or a search
-// that stays inside the graph is a defect. Meant to run under AddressSanitizer and
-// UndefinedBehaviorSanitizer.
+// Damages the files of a small index and of a table of it, byte by byte, and loads them: every outcome but an
+// error, or a search that stays inside the graph and rows that stay inside the table, is a defect. Meant to
+// run under AddressSanitizer and UndefinedBehaviorSanitizer.
 //
 //   index_fuzz MUTATIONS [SEED]
 #include <cstdio>
@@ -8,6 +8,7 @@
 
 #include "arrays.h"
 #include "fuzz_main.h"
+#include "ops/core/index/table.h"
 #include "ops/core/walk/beam_search.h"
 
 namespace nann {
@@ -67,20 +68,46 @@ bool SearchStaysInside(const Graph& graph) {
   return true;
 }
 
+constexpr int64_t kRowBytes = 70 + 2 * sizeof(float);  // Of int8 numbers, in two blocks.
+
+std::string RandomTable(std::mt19937* random) {
+  std::vector<uint8_t> rows(kItems * kRowBytes);
+  for (uint8_t& byte : rows) byte = static_cast<uint8_t>((*random)());
+  return NpyBytes<uint8_t>(rows, {kItems, kRowBytes});
+}
+
+// Reads every row of a table that is accepted; an error where it is not.
+absl::Status ReadTable(const std::string& bytes, int64_t items) {
+  absl::StatusOr<OwnedArray> array = Own("item_table.npy", bytes);
+  if (!array.ok()) return array.status();
+  const absl::StatusOr<Table> table = Table::Create(array->array, TableType::kInt8);
+  if (!table.ok()) return table.status();
+  if (table->rows() != items) return absl::InvalidArgumentError("item_table.npy: of another index");
+  std::vector<int32_t> positions(items);
+  for (int64_t i = 0; i < items; ++i) positions[i] = static_cast<int32_t>(i);
+  std::vector<float> rows(items * table->width());
+  table->Gather<int32_t>(positions, rows.data());
+  return absl::OkStatus();
+}
+
 int Run(int64_t mutations, uint32_t seed) {
   std::mt19937 random(seed);
   const IndexBytes good = RandomIndex(&random);
+  const std::string good_table = RandomTable(&random);
   int64_t accepted = 0;
   for (int64_t i = 0; i < mutations; ++i) {
     IndexBytes bytes = good;
-    const std::vector<std::string*> files = bytes.All();
+    std::string table = good_table;
+    std::vector<std::string*> files = bytes.All();
+    files.push_back(&table);
     const int damages = 1 + static_cast<int>(random() % 3);
     for (int d = 0; d < damages; ++d) Mutate(&random, files[random() % files.size()]);
     const absl::StatusOr<LoadedGraph> loaded = LoadGraph(bytes, {3, 1});
-    if (!loaded.ok()) {
-      if (loaded.status().message().find(".npy: ") != absl::string_view::npos) continue;
+    const absl::Status status = loaded.ok() ? ReadTable(table, loaded->graph.num_items()) : loaded.status();
+    if (!status.ok()) {
+      if (status.message().find(".npy: ") != absl::string_view::npos) continue;
       std::fprintf(stderr, "mutation %ld: the error names no file: %s\n", static_cast<long>(i),
-                   loaded.status().ToString().c_str());
+                   status.ToString().c_str());
       return 1;
     }
     ++accepted;

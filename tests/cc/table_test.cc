@@ -7,6 +7,7 @@
 
 #include "arrays.h"
 #include "ops/core/index/float16.h"
+#include "ops/core/index/int8_rows.h"
 
 namespace nann {
 namespace {
@@ -59,6 +60,64 @@ TEST(TableTest, WidensBfloat16) {
   std::vector<float> out(2);
   table->Gather<int64_t>({0, 1}, out.data());
   EXPECT_EQ(out, (std::vector<float>{1.0f, -2.0f}));
+}
+
+// A row of int8 with these scales, one a block.
+std::vector<uint8_t> Int8Row(const std::vector<float>& scales, const std::vector<int8_t>& numbers) {
+  std::vector<uint8_t> row(scales.size() * sizeof(float) + numbers.size());
+  std::memcpy(row.data(), scales.data(), scales.size() * sizeof(float));
+  std::memcpy(row.data() + scales.size() * sizeof(float), numbers.data(), numbers.size());
+  return row;
+}
+
+// Whatever the processor has, each number is one product of two floats.
+TEST(Int8RowsTest, EveryWidthAndNumberIsOneProduct) {
+  for (int64_t width = 1; width <= 300; width += width < 140 ? 1 : 23) {
+    std::vector<float> scales, expected(width), found(width + 1, -7.0f);
+    std::vector<int8_t> numbers(width);
+    for (int64_t i = 0; i < width; ++i) {
+      if (i % kInt8Block == 0) scales.push_back(0.1f / static_cast<float>(1 + i));
+      numbers[i] = static_cast<int8_t>(i * 37 + width);
+      expected[i] = static_cast<float>(numbers[i]) * scales.back();
+    }
+    std::vector<uint8_t> row = Int8Row(scales, numbers);
+    EXPECT_EQ(row.size(), Int8RowBytes(width));
+    EXPECT_EQ(Int8RowWidth(row.size()), width);
+    row.insert(row.begin(), 0);  // Rows lie at any address.
+    Int8RowToFloat32(reinterpret_cast<const char*>(row.data()) + 1, width, found.data());
+    EXPECT_EQ(found.back(), -7.0f) << width;
+    found.pop_back();
+    EXPECT_EQ(found, expected) << width;
+  }
+}
+
+TEST(TableTest, WidensInt8) {
+  std::vector<uint8_t> bytes = Int8Row({0.5f}, {2, -3});
+  const std::vector<uint8_t> second = Int8Row({2.0f}, {127, -128});
+  bytes.insert(bytes.end(), second.begin(), second.end());
+  const absl::StatusOr<OwnedArray> array = Own("t.npy", NpyBytes<uint8_t>(bytes, {2, 6}));
+  ASSERT_TRUE(array.ok());
+  const absl::StatusOr<Table> table = Table::Create(array->array, TableType::kInt8);
+  ASSERT_TRUE(table.ok()) << table.status();
+  EXPECT_EQ(table->width(), 2);
+  EXPECT_EQ(table->row_bytes(), 6);
+  std::vector<float> out(7, -7.0f);
+  table->Gather<int32_t>({1, 0}, out.data(), 4);
+  EXPECT_EQ(out, (std::vector<float>{254, -256, -7, -7, 1, -1.5, -7}));
+}
+
+TEST(TableTest, RefusesBytesThatAreNoInt8Rows) {
+  // 4 bytes of scale for each 64 numbers, and for the rest.
+  for (const int64_t bytes : {1, 4, 69, 72, 137, 140}) {
+    const absl::StatusOr<OwnedArray> array =
+        Own("t.npy", NpyBytes<uint8_t>(std::vector<uint8_t>(bytes), {1, bytes}));
+    ASSERT_TRUE(array.ok());
+    const absl::Status status = Table::Create(array->array, TableType::kInt8).status();
+    EXPECT_NE(
+        status.message().find("t.npy: expected rows of int8 numbers and a scale for each 64 of them, found"),
+        absl::string_view::npos)
+        << bytes << status;
+  }
 }
 
 TEST(TableTest, RefusesAVocabularyThatIsNotAscending) {

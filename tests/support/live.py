@@ -25,12 +25,14 @@ def write_export(
     model: Any = None,
     write: Callable[..., Path] = write_run,
     stream_offset: dict[str, Any] | None = None,
+    precision: str = "float32",
+    accuracy: float = 0.99,
     **run: Any,
 ) -> Path:
     """folder/models/nann/1, of the run folder/run, which `write` writes."""
     write(folder / "run", **run)
     model_dir = folder / "models" / "nann" / "1"
-    tuning = Tuning(walk=walk)  # type: ignore[arg-type]
+    tuning = Tuning(walk=walk, precision=precision, accuracy=accuracy)  # type: ignore[arg-type]
     options = ExportOptions(level_topn=BEAMS, overlay_share=share, tuning=tuning, stream_offset=stream_offset)
     export_model(folder / "run", model_dir, options, model=model)
     return model_dir

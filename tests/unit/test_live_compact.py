@@ -24,7 +24,8 @@ D = 8
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_export(tmp_path_factory.mktemp("live"), items=150, walk="proxy")
+    folder = tmp_path_factory.mktemp("live")
+    return write_export(folder, items=150, walk="proxy", precision="int8", accuracy=0.5)
 
 
 @pytest.fixture

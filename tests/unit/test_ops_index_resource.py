@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import nann.ops
 from nann.errors import InvalidInputError
+from nann.export._narrow_rows import narrow_rows
 from support.graphs import Corpus, random_corpus
 
 
@@ -78,6 +79,11 @@ DAMAGES = [
         "item_embs.npy: expected a float32 array of rank 2",
         id="rank",
     ),
+    pytest.param(
+        rewrite("item_embs.npy", lambda a: np.zeros((60, 72), np.uint8)),
+        "item_embs.npy: expected rows of int8 numbers and a scale for each 64 .*, found rows of 72 bytes",
+        id="int8-rows",
+    ),
     pytest.param(rewrite("item_embs.npy", np.asfortranarray), "item_embs.npy: .*Fortran", id="fortran"),
     pytest.param(
         rewrite("index/enter_points.npy", lambda a: a[:0]), "at least one entry point", id="no-entry"
@@ -113,6 +119,21 @@ def test_data_that_is_not_aligned_is_copied(tmp_path: Path) -> None:
     index = nann.ops.IndexResource(**arguments)
     rows = nann.ops.gather_table_rows(index, tf.range(60), table="item_embs")
     np.testing.assert_array_equal(rows, corpus.item_embs)
+
+
+def test_int8_rows_are_their_numbers_times_their_scales(tmp_path: Path) -> None:
+    corpus = random_corpus(3)
+    arguments = corpus.write(tmp_path)
+    rows = np.random.default_rng(0).normal(size=(60, 70)).astype(np.float32) * np.arange(1, 71)
+    np.save(tmp_path / "item_embs.npy", narrow_rows(rows, "int8"))
+    index = nann.ops.IndexResource(**arguments)
+    found = nann.ops.gather_table_rows(index, tf.constant([[5, 0]], tf.int64), table="item_embs").numpy()
+    scales = np.repeat(
+        np.abs(np.pad(rows, [(0, 0), (0, 58)]).reshape(60, 2, 64)).max(2) / 127, [64, 6], axis=1
+    )
+    assert (np.abs(found - rows[None, [5, 0]]) <= scales[[5, 0]] * 0.5001).all()
+    largest = np.abs(rows[:, :64]).argmax(1)
+    np.testing.assert_allclose(found[0, 0, largest[5]], rows[5, largest[5]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])

@@ -7,6 +7,7 @@
 #include "../base/status_macros.h"
 #include "absl/strings/str_cat.h"
 #include "float16.h"
+#include "int8_rows.h"
 
 namespace nann {
 namespace {
@@ -27,6 +28,8 @@ DType StorageOf(TableType type) {
       return DType::kFloat16;
     case TableType::kBfloat16:
       return DType::kUint16;
+    case TableType::kInt8:
+      return DType::kUint8;
     case TableType::kInt64:
       return DType::kInt64;
   }
@@ -43,37 +46,48 @@ absl::Status CheckAscending(const NpyArray& array) {
                    at[0], " at index ", at - values.begin() + 1, "; sort the vocabulary and export again"));
 }
 
+absl::Status CheckInt8Rows(const NpyArray& array) {
+  if (Int8RowWidth(array.shape[1]) >= 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(array.path, ": expected rows of int8 numbers and a scale for each ", kInt8Block,
+                   " of them, found rows of ", array.shape[1], " bytes, which none have; export again"));
+}
+
 }  // namespace
 
 absl::StatusOr<Table> Table::Create(const NpyArray& array, TableType type) {
   const int rank = type == TableType::kInt64 ? 1 : 2;
   NANN_RETURN_IF_ERROR(CheckArray(array, StorageOf(type), rank));
   if (type == TableType::kInt64) NANN_RETURN_IF_ERROR(CheckAscending(array));
+  if (type == TableType::kInt8) NANN_RETURN_IF_ERROR(CheckInt8Rows(array));
   Table table;
   table.type_ = type;
   table.rows_ = array.shape[0];
   table.width_ = rank == 2 ? array.shape[1] : 1;
+  table.row_bytes_ = table.width_ * DTypeSize(array.dtype);
+  if (type == TableType::kInt8) table.width_ = Int8RowWidth(array.shape[1]);
   table.data_ = array.data;
   return table;
 }
 
 template <typename Row>
 void Table::Gather(absl::Span<const Row> rows, float* out, int64_t stride) const {
-  const int64_t item_size = type_ == TableType::kFloat32 ? sizeof(float) : sizeof(uint16_t);
-  const int64_t row_bytes = width_ * item_size;
-  const char* data = static_cast<const char*>(data_);
   const auto fetch = [&](size_t i) {
-    const char* row = data + static_cast<int64_t>(rows[i]) * row_bytes;
-    for (int64_t byte = 0; byte < row_bytes; byte += kCacheLineBytes) {
+    const char* row = RowData(rows[i]);
+    for (int64_t byte = 0; byte < row_bytes_; byte += kCacheLineBytes) {
       __builtin_prefetch(row + byte, 0, kSecondLevel);
     }
+    // A row of another size than whole lines may end in one more.
+    if (type_ == TableType::kInt8) __builtin_prefetch(row + row_bytes_ - 1, 0, kSecondLevel);
   };
   for (size_t i = 0; i < rows.size() && i < kRowsAhead; ++i) fetch(i);
   for (size_t i = 0; i < rows.size(); ++i) {
     if (i + kRowsAhead < rows.size()) fetch(i + kRowsAhead);
-    const char* row = data + static_cast<int64_t>(rows[i]) * row_bytes;
+    const char* row = RowData(rows[i]);
     if (type_ == TableType::kFloat32) {
-      std::memcpy(out, row, row_bytes);
+      std::memcpy(out, row, row_bytes_);
+    } else if (type_ == TableType::kInt8) {
+      Int8RowToFloat32(row, width_, out);
     } else if (type_ == TableType::kFloat16) {
       Float16ToFloat32(reinterpret_cast<const uint16_t*>(row), width_, out);
     } else {

@@ -10,14 +10,15 @@
 
 namespace nann {
 
-enum class TableType { kFloat32, kFloat16, kBfloat16, kInt64 };
+enum class TableType { kFloat32, kFloat16, kBfloat16, kInt8, kInt64 };
 
 // A view of an array, whose owner must outlive it. Thread-safe: it never changes.
 class Table {
  public:
   // A floating-point table is an array [rows, width]; bfloat16 is stored as uint16, because NumPy lacks the
-  // type. An int64 table, a vocabulary, is an array [rows] of ascending ids. InvalidArgument names the file,
-  // the expected and the actual type and rank.
+  // type. An int8 table is an array of uint8, [rows, bytes of a row] (int8_rows.h); it counts as
+  // floating-point. An int64 table, a vocabulary, is an array [rows] of ascending ids. InvalidArgument names
+  // the file, the expected and the actual type and rank.
   static absl::StatusOr<Table> Create(const NpyArray& array, TableType type);
 
   // The same table with another number of rows, which its owner knows to be there.
@@ -41,6 +42,10 @@ class Table {
     return absl::Span<const float>(static_cast<const float*>(data_), rows_ * width_);
   }
 
+  // A row as it is stored.
+  int64_t row_bytes() const { return row_bytes_; }
+  const char* RowData(int64_t row) const { return static_cast<const char*>(data_) + row * row_bytes_; }
+
   // The values of a kFloat16 table as they are stored, row by row.
   const uint16_t* AsFloat16() const { return static_cast<const uint16_t*>(data_); }
 
@@ -57,6 +62,7 @@ class Table {
   TableType type_ = TableType::kFloat32;
   int64_t rows_ = 0;
   int64_t width_ = 0;
+  int64_t row_bytes_ = 0;
   const void* data_ = nullptr;
 };
 

@@ -39,11 +39,9 @@ void EditableGraph::Prefetch(int32_t position) const {
   int64_t bytes = dim() * sizeof(float);
   if (added >= 0) {
     row = reinterpret_cast<const char*>(added_vectors_.data() + added * dim());
-  } else if (base_vectors_.type() == TableType::kFloat32) {
-    row = reinterpret_cast<const char*>(base_vectors_.AsFloat32().data() + position * dim());
   } else {
-    bytes /= 2;
-    row = reinterpret_cast<const char*>(base_vectors_.AsFloat16() + position * dim());
+    row = base_vectors_.RowData(position);
+    bytes = base_vectors_.row_bytes();
   }
   for (int64_t byte = 0; byte < bytes; byte += kVectorLineBytes) __builtin_prefetch(row + byte);
 }

@@ -22,7 +22,7 @@ namespace nann {
 struct TableFile {
   std::string name;
   std::string path;
-  tensorflow::DataType type;  // float, half, bfloat16 or int64.
+  tensorflow::DataType type;  // float, half, bfloat16, int8 or int64.
 };
 
 struct IndexFiles {

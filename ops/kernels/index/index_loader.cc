@@ -19,12 +19,14 @@ absl::StatusOr<TableType> TypeOf(const TableFile& file) {
       return TableType::kFloat16;
     case tensorflow::DT_BFLOAT16:
       return TableType::kBfloat16;
+    case tensorflow::DT_INT8:
+      return TableType::kInt8;
     case tensorflow::DT_INT64:
       return TableType::kInt64;
     default:
-      return absl::InvalidArgumentError(absl::StrCat("table ", file.name,
-                                                     ": expected type float, half, bfloat16 or int64, found ",
-                                                     tensorflow::DataTypeString(file.type)));
+      return absl::InvalidArgumentError(
+          absl::StrCat("table ", file.name, ": expected type float, half, bfloat16, int8 or int64, found ",
+                       tensorflow::DataTypeString(file.type)));
   }
 }
 
@@ -130,7 +132,7 @@ class Loader {
           absl::StrCat(file.path, ": expected ", rows, " rows, one per item of the index, found ",
                        table.rows(), "; build the index and the table from the same embeddings"));
     }
-    data_->schema.tables.push_back({file.name, array.dtype, table.width()});
+    data_->schema.tables.push_back({file.name, array.dtype, array.shape[1]});
     data_->arrays.tables.push_back(const_cast<char*>(array.data));
     return absl::OkStatus();
   }

@@ -31,7 +31,7 @@ def value(outcome: Outcome, what: str) -> float:
     return check.value
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
 def test_the_walk_finds_what_the_walk_in_stock_ops_finds(
     options: TableOptions, precision: str, figure: Callable[[str], None]
 ) -> None:

@@ -106,8 +106,8 @@ def test_graphs_are_built_as_the_index_of_the_run(shard_models: list[Path]) -> N
         assert np.diff(graph.levels[0].row_splits).min() > 0
 
 
-@pytest.mark.parametrize("metric", ["l2", "ip"])
-def test_a_set_of_one_shard_is_the_export_of_the_whole(tmp_path: Path, metric: str) -> None:
+@pytest.mark.parametrize(("metric", "precision"), [("l2", "bfloat16"), ("ip", "int8")])
+def test_a_set_of_one_shard_is_the_export_of_the_whole(tmp_path: Path, metric: str, precision: Any) -> None:
     """Nothing that index and export were asked for is lost on the way to a shard."""
     run = write_run(tmp_path / "run")
     (run / "own_model.py").write_text("from support.tiny_model import TinyModel as Model\n")
@@ -122,7 +122,7 @@ def test_a_set_of_one_shard_is_the_export_of_the_whole(tmp_path: Path, metric: s
         table_bytes=0,
         item_table_bytes=0,
         reorder=True,
-        tuning=Tuning(walk="adaptive", expand=4, precision="bfloat16", accuracy=0.5, users=3),
+        tuning=Tuning(walk="adaptive", expand=4, precision=precision, accuracy=0.5, users=3),
     )
     export_model(run, tmp_path / "nann/1", options)
     (shard,) = export_shards(run, tmp_path / "nann/1", options, shards=1, threads=1)["models"]

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from nann.errors import InvalidInputError, VerificationError
-from nann.export import ExportOptions, Tuning, export_model, verify_model
+from nann.export import ExportOptions, Tuning, _precision, export_model, verify_model
 from nann.export._calibrate import Agreement, narrowest
 from nann.export.loaded import loaded
 from nann.export.scorer import Scorer, jit_scorer
@@ -141,7 +141,9 @@ def test_the_reference_model_runs_natively(tmp_path: Path) -> None:
     assert result["split"]["reason"] is None
 
 
-@pytest.mark.parametrize(("precision", "stored"), [("bfloat16", "uint16"), ("float16", "float16")])
+@pytest.mark.parametrize(
+    ("precision", "stored"), [("bfloat16", "uint16"), ("float16", "float16"), ("int8", "uint8")]
+)
 def test_a_narrow_walk_has_the_scores_of_float32(
     shared_run: Path, tmp_path: Path, precision: Any, stored: str
 ) -> None:
@@ -163,13 +165,24 @@ def test_a_narrow_walk_has_the_scores_of_float32(
     verify_model(tmp_path / "2", run_dir=shared_run)
 
 
+def clock(**milliseconds: float) -> Callable[..., dict[str, float]]:
+    """A clock by which requests take so long."""
+    return lambda index, sample, walks: {name: milliseconds[name] for name in walks}
+
+
+def narrow_tables(model_dir: Path) -> set[str]:
+    """The precisions of the narrow tables that an export has."""
+    names = [path.stem.rpartition("_")[2] for path in (model_dir / "assets").glob("item_table_*")]
+    return set(names) & {"bfloat16", "float16", "int8"}
+
+
 @pytest.mark.parametrize(
     ("run", "model", "accuracy", "chosen", "tried"),
     [
-        ("random", TinyModel, 0.8, "bfloat16", {"bfloat16"}),
+        ("random", TinyModel, 0.8, "bfloat16", {"bfloat16", "int8"}),
         ("random", ProductModel, 0.8, "float32", set()),
-        ("steep", PositiveModel, 0.999, "float16", {"bfloat16", "float16"}),
-        ("large", PositiveModel, 0.999, "float32", {"bfloat16"}),
+        ("steep", PositiveModel, 0.999, "float16", {"bfloat16", "float16", "int8"}),
+        ("large", PositiveModel, 0.999, "float32", {"bfloat16", "int8"}),
     ],
 )
 def test_the_fastest_precision_that_is_accurate_is_chosen(
@@ -181,19 +194,29 @@ def test_the_fastest_precision_that_is_accurate_is_chosen(
     chosen: str,
     tried: set[str],
     figure: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(_precision, "milliseconds", clock(bfloat16=1.0, int8=1.01))
     options = tuned(precision="auto", accuracy=accuracy)
     result = export_model(runs[run], tmp_path / "1", options, model=model())
-    figure(f"{run} embeddings, {model.__name__}: agreements {result['precision']['agreements']}")
+    agreements = result["precision"]["agreements"]
+    figure(f"{run} embeddings, {model.__name__}: agreements {agreements}")
     assert result["executor"] == "native"
     assert result["precision"]["precision"] == chosen
-    assert result["precision"]["agreements"].keys() == tried
-    assert all(
-        (share >= accuracy) == (name == chosen) for name, share in result["precision"]["agreements"].items()
-    )
-    narrow = {path.name for path in (tmp_path / "1/assets").glob("*float16*")}
-    assert all(name.endswith(f"_{chosen}.npy") for name in narrow)
-    assert bool(narrow) == (chosen != "float32")
+    assert agreements.keys() == tried
+    assert all((agreements[name] >= accuracy) == (name == chosen) for name in tried - {"int8"})
+    assert narrow_tables(tmp_path / "1") == {chosen} - {"float32"}
+
+
+def test_int8_is_chosen_where_it_takes_no_longer(
+    shared_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = {"bfloat16": 1.0, "int8": 1.0}
+    monkeypatch.setattr(_precision, "milliseconds", clock(**times))
+    options = tuned(precision="auto", accuracy=0.8)
+    result = export_model(shared_run, tmp_path / "1", options)["precision"]
+    assert (result["precision"], result["milliseconds"]) == ("int8", times)
+    assert narrow_tables(tmp_path / "1") == {"int8"}
 
 
 @pytest.mark.parametrize(
@@ -205,6 +228,13 @@ def test_the_fastest_precision_that_is_accurate_is_chosen(
             "bfloat16",
             VerificationError,
             r"expected bfloat16 to find 99\.9% of float32's results",
+        ),
+        (
+            "steep",
+            PositiveModel,
+            "int8",
+            VerificationError,
+            r"expected int8 to find 99\.9% of float32's results",
         ),
         (
             "random",
