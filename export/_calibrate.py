@@ -86,17 +86,24 @@ class Agreement:
 
         Users that beams are chosen by are served a little better than others.
         """
-        cautious = min(float(each.mean() - _standard_errors(each)) for each in self.shares.values())
-        miss = 1 - target
-        return min(
-            cautious - target,
-            self.worst - (1 - _WORST_MISS_TUNED * miss),
-            self.least - (1 - _LEAST_MISS_TUNED * miss),
-        )
+        return min(_surplus(k, of_users, target) for k, of_users in self.shares.items())
 
 
-def _standard_errors(of_users: npt.NDArray[np.float64]) -> float:
-    return _STANDARD_ERRORS * float(of_users.std()) / float(np.sqrt(of_users.size))
+def _surplus(k: int, of_users: npt.NDArray[np.float64], target: float) -> float:
+    """`Agreement.surplus` of the best k alone, whose shares of users are given.
+
+    One item of a short list is a large share: the user who is served least may miss one, and so may half of
+    the worst users, as far as the target itself allows.
+    """
+    miss, one = 1 - target, 1 / k
+    error = _STANDARD_ERRORS * float(of_users.std()) / float(np.sqrt(of_users.size))
+    worst_miss = max(_WORST_MISS_TUNED * miss, min(_WORST_MISS * miss, one / 2))
+    least_miss = max(_LEAST_MISS_TUNED * miss, one)
+    return min(
+        float(of_users.mean()) - error - target,
+        worst_share(of_users) - (1 - worst_miss),
+        float(of_users.min()) - (1 - least_miss),
+    )
 
 
 # What the proxy walk found with some setting.

@@ -150,6 +150,10 @@ def test_beams_are_as_wide_as_the_worst_users_need() -> None:
         return Agreement([width], {10: of_users}, float(width))
 
     assert narrowest(measure_all_but_one, 0.98, 2000).least >= 0.84
+    few_miss_one = np.ones(128)
+    few_miss_one[:2] = 0.9  # of ten: as little as a user can miss
+    assert Agreement([1], {10: few_miss_one, 200: np.ones(128)}, 1.0).surplus(0.99) >= 0
+    assert Agreement([1], {10: np.ones(128), 200: few_miss_one}, 1.0).surplus(0.99) < 0
     assert Agreement([1], {10: np.ones(4), 50: np.full(4, 0.97)}, 1.0).reaches(0.98) is False
 
 
