@@ -30,9 +30,10 @@ _WORST_MISS_TUNED = 3.0
 _LEAST_MISS_TUNED = 8.0
 # Of the proxy walk: widths of the survey, as multiples of the beam of level 0, and deviations.
 _SURVEYS = (2, 4, 8, 16)
-# Whether there are probes, and the patience of the rounds before them. Where features explain nearly
-# everything, the survey has all of the best: patience finds them, and slack does not.
-_ROUNDS = ((False, 2), (True, 8), (True, 32))
+# Whether there are probes, and the patience of the rounds before them; the last one where the others do not
+# reach the target. Where features explain nearly everything, the survey has all of the best: patience finds
+# them, and slack does not.
+_ROUNDS = (((False, 2), (True, 8)), ((True, 32),))
 _SLACKS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 # Wider beams follow where these are not enough. Of one million items the widest survey from a beam of 200
 # left a user with 0.89 of the best 200. Large scorers that were trained little need the widest beams; the
@@ -197,13 +198,13 @@ def calibrate_proxy(
     widest: list[Setting] = []
     for beams, survey in _beams_and_surveys(meta, level_topn):
         widely = replace(walk, survey=survey, slack=_SLACKS[-1])
-        tried = [
-            measure(replace(widely, probes=probes, patience=patience), beams) for probes, patience in _ROUNDS
-        ]
-        widest += tried
-        reaching = [
-            _least_slack(measure, each, target, 0.0) for each in tried if each[0].surplus(target) >= 0
-        ]
+        reaching: list[Setting] = []
+        for rounds in _ROUNDS:
+            if not reaching:
+                tried = [measure(replace(widely, probes=each, patience=most), beams) for each, most in rounds]
+                widest += tried
+                reaching = [each for each in tried if each[0].surplus(target) >= 0]
+        reaching = [_least_slack(measure, each, target, 0.0) for each in reaching]
         if reaching:
             fewest = min(reaching, key=lambda each: each[0].items_scored)
             if found and fewest[0].items_scored > _FEWER * found[-1][0].items_scored:
