@@ -29,8 +29,8 @@ struct ProxyOptions {
   int64_t survey = 1;  // Width of the survey, as a multiple of the gated walk's; at least 1.
   double slack = 0;    // Of GatedWalk.
   int64_t batch = 1;   // Items that are scored at once, at least 1.
-  // Rounds end where fewer than one of so many scores is a result, at least 1; with probes or a filter, than one
-  // of 8 or more.
+  // Rounds end where fewer than one of so many scores is a result, at least 1; with probes or a filter, than
+  // one of 8 or more.
   int64_t patience = 2;
   // Whether the survey starts from all samples too, and searches without a filter have the longer rounds and
   // the probes of those with one.
