@@ -47,6 +47,8 @@ _NEAR = 1 / 3
 _AUTO = "Let the export choose the walk (--walk auto), or lower the target."
 # Standard errors by which the mean must exceed the target: that of other users is then above it, mostly.
 _STANDARD_ERRORS = 2.0
+# Shares are quotients: (k - 1) / k may be less than 1 - 1 / k by a bit.
+_ROUNDING = 1e-9
 # Users at a time that every item is scored for: the cores share them, and progress is seen.
 _USERS_AT_ONCE = 8
 
@@ -96,7 +98,7 @@ def _surplus(k: int, of_users: npt.NDArray[np.float64], target: float) -> float:
     One item of a short list is a large share: the user who is served least may miss one, and so may half of
     the worst users, as far as the target itself allows.
     """
-    miss, one = 1 - target, 1 / k
+    miss, one = 1 - target, 1 / k + _ROUNDING
     error = _STANDARD_ERRORS * float(of_users.std()) / float(np.sqrt(of_users.size))
     worst_miss = max(_WORST_MISS_TUNED * miss, min(_WORST_MISS * miss, one / 2))
     least_miss = max(_LEAST_MISS_TUNED * miss, one)
