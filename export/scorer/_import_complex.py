@@ -14,11 +14,12 @@ import tensorflow as tf
 
 from nann.export.scorer._import_moves import padded, part_of
 from nann.export.scorer._import_ops import Found, Reading, integers
-from nann.export.scorer._ir import Array, Spec, Tensor, constant, make
+from nann.export.scorer._ir import Array, Spec, Tensor, constant
 from nann.export.scorer._ops import (
     add,
     arithmetic,
     broadcast,
+    complex_of,
     divide,
     dot,
     mul,
@@ -92,16 +93,6 @@ def _is_zero(x: Tensor) -> bool:
     return value is not None and not value.any()
 
 
-def _joined(real: Tensor, imaginary: Tensor) -> Tensor:
-    shape = np.broadcast_shapes(real.shape, imaginary.shape)
-    types = {
-        name: tf.compat.v1.AttrValue(type=dtype.as_datatype_enum).SerializeToString()
-        for name, dtype in (("T", tf.float32), ("Tout", tf.complex64))
-    }
-    both = [broadcast(each, shape) for each in (real, imaginary)]
-    return Tensor(make("Complex", both, [Spec(tf.complex64, shape)], types))
-
-
 def _of_real(r: Reading, inputs: Sequence[Tensor], read_real: _ReadReal) -> list[Tensor] | None:
     """The results of the same operation of real numbers."""
     specs = tuple(Spec(tf.float32, spec.shape) for spec in r.specs)
@@ -117,7 +108,7 @@ def _linear(r: Reading, read_real: _ReadReal) -> Found:
         if results is None:
             return None
         found.append(results)
-    return [_joined(*each) for each in zip(*found, strict=True)]
+    return [complex_of(*each) for each in zip(*found, strict=True)]
 
 
 def _bilinear(r: Reading, read_real: _ReadReal) -> Found:
@@ -137,7 +128,7 @@ def _bilinear(r: Reading, read_real: _ReadReal) -> Found:
         if found is None:
             return None
         products += found
-    return _joined(add(products[0], negated(products[1])), add(products[2], products[3]))
+    return complex_of(add(products[0], negated(products[1])), add(products[2], products[3]))
 
 
 def _reads(*ops: str) -> Callable[[_Import], _Import]:
@@ -150,7 +141,7 @@ def _reads(*ops: str) -> Callable[[_Import], _Import]:
 
 @_reads("Complex")
 def _complex(r: Reading) -> Found:
-    return _joined(*r.inputs)
+    return complex_of(*r.inputs)
 
 
 @_reads("Cast")
@@ -160,7 +151,7 @@ def _cast(r: Reading) -> Found:
         return None
     real, imaginary = _known_parts(r.inputs[0])
     kind = r.specs[0].dtype
-    return _joined(real, imaginary) if kind == tf.complex64 else real if kind == tf.float32 else None
+    return complex_of(real, imaginary) if kind == tf.complex64 else real if kind == tf.float32 else None
 
 
 @_reads("Real")
@@ -176,7 +167,7 @@ def _imaginary(r: Reading) -> Found:
 @_reads("Conj")
 def _conjugate(r: Reading) -> Found:
     real, imaginary = _known_parts(r.inputs[0])
-    return _joined(real, negated(imaginary))
+    return complex_of(real, negated(imaginary))
 
 
 @_reads("ComplexAbs")
@@ -193,22 +184,24 @@ def _angle(r: Reading) -> Found:
 @_reads("Exp")
 def _exp(r: Reading) -> Found:
     real, imaginary = _known_parts(r.inputs[0])
-    waves = (unary("Cos", imaginary), unary("Sin", imaginary))
-    return _joined(*waves) if _is_zero(real) else _joined(*(mul(unary("Exp", real), each) for each in waves))
+    waves = [unary("Cos", imaginary), unary("Sin", imaginary)]
+    if not _is_zero(real):
+        waves = [mul(unary("Exp", real), each) for each in waves]
+    return complex_of(*waves)
 
 
 @_reads("Log")
 def _log(r: Reading) -> Found:
     parts = _known_parts(r.inputs[0])
     logarithm = mul(constant(0.5, np.float32), unary("Log", _square_of_modulus(parts)))
-    return _joined(logarithm, arithmetic("Atan2", parts[1], parts[0]))
+    return complex_of(logarithm, arithmetic("Atan2", parts[1], parts[0]))
 
 
 @_reads("Square")
 def _square(r: Reading) -> Found:
     real, imaginary = _known_parts(r.inputs[0])
     twice = mul(real, imaginary, constant(2, np.float32))
-    return _joined(add(unary("Square", real), negated(unary("Square", imaginary))), twice)
+    return complex_of(add(unary("Square", real), negated(unary("Square", imaginary))), twice)
 
 
 @_reads("Div", "RealDiv")
@@ -217,7 +210,7 @@ def _quotient(r: Reading) -> Found:
     (a, b), by = (_known_parts(each) for each in r.inputs)
     c, d = by
     square = _square_of_modulus(by)
-    return _joined(
+    return complex_of(
         divide(add(mul(a, c), mul(b, d)), square), divide(add(mul(b, c), negated(mul(a, d))), square)
     )
 
@@ -230,7 +223,7 @@ def _square_of_modulus(parts: Parts) -> Tensor:
 def _selected(r: Reading) -> Found:
     condition, positive, negative = r.inputs
     parts = zip(_known_parts(positive), _known_parts(negative), strict=True)
-    return _joined(*(select(condition, *each) for each in parts))
+    return complex_of(*(select(condition, *each) for each in parts))
 
 
 # ---------------------------------------------------------------------- discrete Fourier transforms
@@ -246,7 +239,7 @@ def _transformed(r: Reading) -> Found:
     is_inverse = r.operation.type == "IFFT"
     cosine, sine = (constant((each / n if is_inverse else each).astype(np.float32)) for each in _waves(n, n))
     turned = negated(sine) if is_inverse else sine
-    return _joined(
+    return complex_of(
         add(dot(real, cosine), dot(imaginary, turned)),
         add(dot(imaginary, cosine), negated(dot(real, turned))),
     )
@@ -260,7 +253,7 @@ def _half_transformed(r: Reading) -> Found:
         return None
     x = _of_length(r.inputs[0], n)
     cosine, sine = (constant(each.astype(np.float32)) for each in _waves(n, n // 2 + 1))
-    return _joined(dot(x, cosine), negated(dot(x, sine)))
+    return complex_of(dot(x, cosine), negated(dot(x, sine)))
 
 
 @_reads("IRFFT")

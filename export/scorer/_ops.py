@@ -218,6 +218,13 @@ def squared_difference(x: Tensor, y: Tensor) -> Tensor:
     return arithmetic("SquaredDifference", x, y)
 
 
+def complex_of(real: Tensor, imaginary: Tensor) -> Tensor:
+    """Complex numbers of these parts."""
+    shape = np.broadcast_shapes(real.shape, imaginary.shape)
+    types = {"T": _type_attr(real.dtype), "Tout": _type_attr(tf.complex64)}
+    return _of_two("Complex", broadcast(real, shape), broadcast(imaginary, shape), tf.complex64, types)
+
+
 def _of_two(op: str, x: Tensor, y: Tensor, dtype: tf.DType, attrs: dict[str, bytes]) -> Tensor:
     return Tensor(make(op, [x, y], [Spec(dtype, np.broadcast_shapes(x.shape, y.shape))], attrs))
 

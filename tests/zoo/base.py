@@ -142,10 +142,12 @@ class Ranker:
     def embed_item(self, features: Tensors) -> Any:
         return self.item_net(dict(features), training=False)
 
-    def score(self, user_state: Tensors, item_embs: tf.Tensor) -> tf.Tensor:
+    def score(
+        self, user_state: Tensors, item_embs: tf.Tensor, item_state: Tensors | None = None
+    ) -> tf.Tensor:
         n = tf.shape(item_embs)[0]
         users = {name: type(self).repeat(value, n) for name, value in user_state.items()}
-        return self.pair_net({**users, "item": item_embs}, training=False)[:, 0]
+        return self.pair_net({**users, **(item_state or {}), "item": item_embs}, training=False)[:, 0]
 
     # What a data set would bring.
 

@@ -239,10 +239,6 @@ class ItemColumns(Ranker):
         state = {name: features[name] for name in self.item_state}
         return self.item_net({"item_ids": features["item_ids"]}, training=False), state
 
-    def score(self, user_state: Tensors, item_embs: tf.Tensor, item_state: Tensors) -> tf.Tensor:
-        users = {name: tf.repeat(v[tf.newaxis], tf.shape(item_embs)[0], 0) for name, v in user_state.items()}
-        return self.pair_net({**users, **item_state, "item": item_embs}, training=False)[:, 0]
-
 
 class ItemBias(ItemColumns):
     """A dot product and a bias by item id: the bias is item state, a number per item."""

@@ -185,10 +185,6 @@ class TimeGaps(Ranker):
         state = {"born": 1_700_000_000 + rows * 977, "category": tf.cast(rows % 7, tf.int32)}
         return super().embed_item(features), state
 
-    def score(self, user_state: Tensors, item_embs: tf.Tensor, item_state: Tensors) -> tf.Tensor:
-        users = {name: tf.repeat(v[tf.newaxis], tf.shape(item_embs)[0], 0) for name, v in user_state.items()}
-        return self.pair_net({**users, **item_state, "item": item_embs}, training=False)[:, 0]
-
 
 class Branching(keras.Model):
     """Another query for users without events, and a form that a constant decides for."""

@@ -167,10 +167,6 @@ class TimeWaves(Ranker):
     def embed_item(self, features: Tensors) -> Any:
         return super().embed_item(features), {"born": _NOW + features["item_ids"] * 977}
 
-    def score(self, user_state: Tensors, item_embs: tf.Tensor, item_state: Tensors) -> tf.Tensor:
-        users = {name: tf.repeat(v[tf.newaxis], tf.shape(item_embs)[0], 0) for name, v in user_state.items()}
-        return self.pair_net({**users, **item_state, "item": item_embs}, training=False)[:, 0]
-
 
 class FourierPrices(Ranker):
     """Fourier features of how far the item's price is from what each event cost."""
@@ -193,7 +189,3 @@ class FourierPrices(Ranker):
     def embed_item(self, features: Tensors) -> Any:
         price = tf.cast(features["item_ids"] * 7919 % 1000, tf.float32) / 10.0
         return super().embed_item(features), {"price": price}
-
-    def score(self, user_state: Tensors, item_embs: tf.Tensor, item_state: Tensors) -> tf.Tensor:
-        users = {name: tf.repeat(v[tf.newaxis], tf.shape(item_embs)[0], 0) for name, v in user_state.items()}
-        return self.pair_net({**users, **item_state, "item": item_embs}, training=False)[:, 0]

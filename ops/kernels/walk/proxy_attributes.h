@@ -22,7 +22,7 @@ struct ProxyAttributes {
   float slack = 0;
   int64_t survey = 0;
   int64_t batch = 0;
-  int64_t patience = 2;
+  int64_t patience = 0;
   bool probes = false;
 
   absl::Status Read(tensorflow::OpKernelConstruction* ctx) {
