@@ -18,6 +18,8 @@ _SECONDS = 3.0  # after which no round is added to the least
 _WARM_UP = 2
 # A measurement may take more work than an export allows a request.
 ANY_WORK = 2**40
+# Times within one twentieth are equal: medians of a shared machine differ by as much from run to run.
+EQUAL_TIMES = 1.05
 
 Walk = tuple[Scorer, Sequence[int]]
 

@@ -31,8 +31,8 @@ class Tuning:
                       the native executor wherever it can run the scorer.
     precision:        of the numbers that steer the native executor's walk: "float16" stores the scorer's
                       tables in float16, "bfloat16" stores them and multiplies in bfloat16, "int8" stores them
-                      in int8 and multiplies in bfloat16, "auto" tries bfloat16, then float16, and takes int8
-                      where that is no slower. Results are scored again in float32.
+                      in int8 and multiplies in bfloat16, "auto" is the fastest by the clock of float32 and
+                      those that are accurate enough. Results are scored again in float32.
     accuracy:         least share of float32's results that a narrow precision must find.
     walk:             "fixed" does the hops of the index, as the original NANN; "adaptive" expands the best
                       candidates until all of them are expanded; "proxy" guesses scores from features of the

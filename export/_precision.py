@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from nann.errors import InvalidInputError, VerificationError
 from nann.export._assets import item_table_file
-from nann.export._clock import ANY_WORK, milliseconds
-from nann.export._narrow_rows import Narrow, check_fits, narrow_name, narrow_rows, narrow_shape
+from nann.export._clock import ANY_WORK, EQUAL_TIMES, milliseconds
+from nann.export._narrow_rows import NARROW, Narrow, check_fits, narrow_name, narrow_rows, narrow_shape
 from nann.export._options import ACCURACY, WantedPrecision
 from nann.export._samples import Sample
 from nann.export.agreement import overlap
@@ -22,8 +22,8 @@ from nann.export.scorer import ITEM_ROWS, Scorer
 from nann.files import write_array_in_chunks
 from nann.ops import IndexResource, Precision, beam_search
 
-# Tried by "auto" in this order: the first that is accurate is the fastest. int8 is then timed against it.
-_BY_SPEED: tuple[Narrow, ...] = ("bfloat16", "float16")
+# By the bytes that a walk reads. Of precisions that take as long, the narrowest leaves the most memory.
+_BY_SIZE = ("int8", "bfloat16", "float16", "float32")
 _STORED = {"bfloat16": np.uint16, "float16": np.float16, "int8": np.uint8}
 
 
@@ -37,7 +37,7 @@ class PrecisionReport:
                   over `users`.
     users:        sample users.
     accuracy:     least share that was accepted.
-    milliseconds: of a request, where "auto" had to choose between two by the clock.
+    milliseconds: of a request of one user, by each precision that "auto" chose from.
     """
 
     precision: str
@@ -100,8 +100,7 @@ def choose_precision(
 ) -> tuple[Scorer, PrecisionReport]:
     """Measure and choose; the narrow tables of the choice are written beside the wide ones, into `tables`.
 
-    "auto" takes the fastest that finds `accuracy` of float32's results; int8 only where the clock finds it no
-    slower than what it would take without it.
+    "auto" takes the fastest by the clock of float32 and those that find `accuracy` of float32's results.
     Raises InvalidInputError when the wanted precision is not possible for this scorer, VerificationError when
     it finds less than `accuracy` of float32's results.
     """
@@ -112,6 +111,27 @@ def choose_precision(
         return scorer, PrecisionReport("float32", accuracy=accuracy)
     trial = _Trial(scorer, accuracy, tables, make_index, sample, level_topn)
     return trial.auto() if wanted == "auto" else trial.one(wanted)
+
+
+def fastest_precision(milliseconds: Mapping[str, float]) -> str:
+    """The precision of the least time; of those as good as equal, the one whose rows are the smallest.
+
+    Example:
+      >>> fastest_precision({"float32": 1.0, "bfloat16": 0.7, "int8": 0.71})
+      'int8'
+    """
+    limit = EQUAL_TIMES * min(milliseconds.values())
+    return next(name for name in _BY_SIZE if milliseconds.get(name, limit + 1) <= limit)
+
+
+def in_float32(scorer: Scorer) -> Scorer:
+    """The scorer of a narrow walk, with a walk over the wide tables."""
+    return replace(scorer, precision="float32", walk_tables=())
+
+
+def remove_narrow(scorer: Scorer, tables: dict[str, Path]) -> None:
+    """Delete the narrow tables of `scorer` from the disk and from `tables`."""
+    _remove({name: tables.pop(name) for name in scorer.walk_tables})
 
 
 @dataclass
@@ -139,11 +159,11 @@ class _Trial:
 
     def auto(self) -> tuple[Scorer, PrecisionReport]:
         """The scorer in the fastest precision that is accurate enough."""
-        chosen = next(filter(self._may_take, _BY_SPEED), "float32")
-        if not self._may_take("int8"):
-            return self._choose(chosen, {})
-        times = self._milliseconds(chosen, "int8")
-        return self._choose("int8" if times["int8"] <= times[chosen] else chosen, times)
+        accurate = list(filter(self._may_take, NARROW))
+        if not accurate:
+            return self._choose("float32", {})
+        times = self._milliseconds("float32", *accurate)
+        return self._choose(fastest_precision(times), times)
 
     def _may_take(self, precision: Narrow) -> bool:
         try:

@@ -88,8 +88,8 @@ from nann.errors import NannWarning
     show_default=True,
     help="Precision of the native executor's walk: float16 stores tables in float16; bfloat16 stores tables "
     "and multiplies in bfloat16; int8 stores tables in int8, with a scale for each 64 numbers, and "
-    "multiplies in bfloat16; auto takes the first of bfloat16, float16, float32 that is accurate enough, or "
-    "int8 where it is and takes no longer. Results are scored again in float32.",
+    "multiplies in bfloat16; auto takes the fastest by the clock of float32 and those that are accurate "
+    "enough. Results are scored again in float32.",
 )
 @click.option(
     "--accuracy",

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from nann.errors import InvalidInputError, VerificationError
-from nann.export import ExportOptions, Tuning, _precision, export_model, verify_model
+from nann.export import ExportOptions, Tuning, _precision, _walk_choice, export_model, verify_model
 from nann.export._calibrate import Agreement, narrowest
 from nann.export.loaded import loaded
 from nann.export.scorer import Scorer, jit_scorer
@@ -179,7 +179,7 @@ def narrow_tables(model_dir: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("run", "model", "accuracy", "chosen", "tried"),
     [
-        ("random", TinyModel, 0.8, "bfloat16", {"bfloat16", "int8"}),
+        ("random", TinyModel, 0.8, "bfloat16", {"bfloat16", "float16", "int8"}),
         ("random", ProductModel, 0.8, "float32", set()),
         ("steep", PositiveModel, 0.999, "float16", {"bfloat16", "float16", "int8"}),
         ("large", PositiveModel, 0.999, "float32", {"bfloat16", "int8"}),
@@ -196,7 +196,7 @@ def test_the_fastest_precision_that_is_accurate_is_chosen(
     figure: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_precision, "milliseconds", clock(bfloat16=1.0, int8=1.01))
+    monkeypatch.setattr(_precision, "milliseconds", clock(bfloat16=1.0, int8=1.1, float16=1.2, float32=1.5))
     options = tuned(precision="auto", accuracy=accuracy)
     result = export_model(runs[run], tmp_path / "1", options, model=model())
     agreements = result["precision"]["agreements"]
@@ -204,19 +204,46 @@ def test_the_fastest_precision_that_is_accurate_is_chosen(
     assert result["executor"] == "native"
     assert result["precision"]["precision"] == chosen
     assert agreements.keys() == tried
-    assert all((agreements[name] >= accuracy) == (name == chosen) for name in tried - {"int8"})
+    assert all(agreements[name] >= accuracy for name in {chosen} - {"float32"})
+    assert result["precision"]["milliseconds"].keys() == (
+        {name for name in tried if agreements[name] >= accuracy} | {"float32"} if tried else set()
+    )
     assert narrow_tables(tmp_path / "1") == {chosen} - {"float32"}
 
 
-def test_int8_is_chosen_where_it_takes_no_longer(
-    shared_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("chosen", "times"),
+    [
+        ("int8", {"bfloat16": 1.0, "float16": 1.3, "int8": 1.04, "float32": 1.3}),
+        ("bfloat16", {"bfloat16": 1.0, "float16": 1.0, "int8": 1.06, "float32": 1.0}),
+        ("float32", {"bfloat16": 1.06, "float16": 1.06, "int8": 1.06, "float32": 1.0}),
+    ],
+)
+def test_of_precisions_as_fast_the_smallest_is_chosen(
+    shared_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str, times: dict[str, float]
 ) -> None:
-    times = {"bfloat16": 1.0, "int8": 1.0}
     monkeypatch.setattr(_precision, "milliseconds", clock(**times))
     options = tuned(precision="auto", accuracy=0.8)
     result = export_model(shared_run, tmp_path / "1", options)["precision"]
-    assert (result["precision"], result["milliseconds"]) == ("int8", times)
-    assert narrow_tables(tmp_path / "1") == {"int8"}
+    assert (result["precision"], result["milliseconds"]) == (chosen, times)
+    assert narrow_tables(tmp_path / "1") == {chosen} - {"float32"}
+
+
+@pytest.mark.parametrize(("wide_takes", "chosen"), [(1.0, "bfloat16"), (0.9, "float32")])
+def test_the_precision_is_compared_with_float32_by_the_walk_that_is_chosen(
+    shared_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wide_takes: float, chosen: str
+) -> None:
+    times = {"bfloat16": 1.0, "float16": 1.2, "int8": 1.2, "float32": 1.2}
+    monkeypatch.setattr(_precision, "milliseconds", clock(**times))
+    times = {"adaptive": 1.0, "all": 9.0, "adaptive in float32": wide_takes}
+    monkeypatch.setattr(_walk_choice, "milliseconds", clock(**times))
+    tuning = Tuning(walk="adaptive", precision="auto", accuracy=0.8, target_agreement=0.5)
+    result = export_model(shared_run, tmp_path / "1", ExportOptions(tuning=tuning))
+    assert result["precision"]["precision"] == chosen
+    assert result["precision"]["milliseconds"] == {"bfloat16": 1.0, "float32": wide_takes}
+    assert result["calibration"]["milliseconds"] == (wide_takes if chosen == "float32" else 1.0)
+    assert narrow_tables(tmp_path / "1") == {chosen} - {"float32"}
+    verify_model(tmp_path / "1", run_dir=shared_run)
 
 
 @pytest.mark.parametrize(

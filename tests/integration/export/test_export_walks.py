@@ -15,7 +15,7 @@ from nann.cli import main
 from nann.errors import InvalidInputError
 from nann.export import ExportOptions, Tuning, _calibrate, export_model, verify_model
 from nann.export._calibrate import Agreement, _search, calibrate_proxy, narrowest
-from nann.export._tuning import _fastest, _served
+from nann.export._walk_choice import _fastest, _served
 from nann.export.agreement import shares, worst_share, worst_users
 from nann.export.loaded import loaded
 from nann.export.scorer import Scorer
