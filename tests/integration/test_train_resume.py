@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +19,11 @@ from nann.training import ReferenceModel, TrainOptions, prepare_data, train
 # Two epochs of 12 steps; the checkpoints fall inside and at the end of epochs.
 OPTIONS = TrainOptions(epochs=2, batch_size=64, negatives=16, checkpoint_steps=5, seed=3)
 ARGUMENTS = [
-    "--epochs",
-    "2",
-    "--batch-size",
-    "64",
-    "--negatives",
-    "16",
-    "--checkpoint-steps",
-    "5",
-    "--seed",
-    "3",
+    *("--epochs", "2", "--batch-size", "64", "--negatives", "16", "--checkpoint-steps", "5", "--seed", "3"),
+    *("--blocks", "1", "--attention-dim", "16", "--mlp", "32,16"),
 ]
+# The same sizes: what is trained does not matter here, and a small network is traced in less time.
+SIZES = {"blocks": 1, "attention_dim": 16, "mlp": (32, 16)}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(data: Path) -> Path:
     """A run that was never stopped."""
     run = data.parent / "whole"
-    train(data, run, OPTIONS)
+    train(data, run, OPTIONS, sizes=SIZES)
     return run
 
 
@@ -72,8 +67,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(data: Path, whole: Path) -
     run = data.parent / "stopped"
     for step in (3, 17):
         with pytest.raises(_StoppedError):
-            train(data, run, OPTIONS, on_progress=_stop_at(step))
-    train(data, run, OPTIONS)
+            train(data, run, OPTIONS, sizes=SIZES, on_progress=_stop_at(step))
+    train(data, run, OPTIONS, sizes=SIZES)
     _assert_same(run, whole)
 
 
@@ -86,7 +81,7 @@ def test_a_killed_process_resumes(data: Path, whole: Path) -> None:
         "from nann.training import TrainOptions, train\n"
         "def kill(stage, done, total):\n"
         "    if done == 13: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"train(Path(sys.argv[1]), Path(sys.argv[2]), {OPTIONS!r}, on_progress=kill)\n"
+        f"train(Path(sys.argv[1]), Path(sys.argv[2]), {OPTIONS!r}, sizes={SIZES!r}, on_progress=kill)\n"
     )
     killed = subprocess.run([sys.executable, "-c", program, str(data), str(run)], env=os.environ, check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -108,27 +103,27 @@ def test_a_killed_process_resumes(data: Path, whole: Path) -> None:
 def test_a_finished_run_is_left_as_it_is(data: Path, whole: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (whole / "checkpoints").iterdir()}
     seen: list[tuple[str, int, int]] = []
-    train(data, whole, OPTIONS, on_progress=lambda *what: seen.append(what))
+    train(data, whole, OPTIONS, sizes=SIZES, on_progress=lambda *what: seen.append(what))
     assert [what[1] for what in seen] == [seen[0][2]], "no step was taken"
     assert {path: path.stat().st_mtime_ns for path in (whole / "checkpoints").iterdir()} == before
 
 
 def test_other_options_or_data_do_not_continue_a_run(data: Path, whole: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="seed = 3, asked was 4"):
-        train(data, whole, TrainOptions(epochs=2, batch_size=64, negatives=16, checkpoint_steps=5, seed=4))
+        train(data, whole, replace(OPTIONS, seed=4), sizes=SIZES)
     prepare_data("synthetic:items=310,users=40,events=24,seed=1", tmp_path / "other")
     with pytest.raises(InvalidInputError, match="data = "):
-        train(tmp_path / "other", whole, OPTIONS)
+        train(tmp_path / "other", whole, OPTIONS, sizes=SIZES)
 
 
 def test_a_truncated_checkpoint_is_named(data: Path, whole: Path, tmp_path: Path) -> None:
     run = data.parent / "truncated"
     with pytest.raises(_StoppedError):
-        train(data, run, OPTIONS, on_progress=_stop_at(7))
+        train(data, run, OPTIONS, sizes=SIZES, on_progress=_stop_at(7))
     (part,) = (run / "checkpoints").glob("ckpt-5.data*")
     part.write_bytes(part.read_bytes()[:1000])
     with pytest.raises(InvalidFileError, match=r"checkpoints/ckpt-5: expected a checkpoint of this training"):
-        train(data, run, OPTIONS)
+        train(data, run, OPTIONS, sizes=SIZES)
     with pytest.raises(InvalidFileError, match="ckpt-5: expected the variables"):
         ReferenceModel.from_run(run)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -16,18 +18,30 @@ from support.processes import ROOT, output_of, run
 BEAMS = np.array([20, 30, 30, 30, 30, 10], np.int32)
 
 
-def build_server(folder: Path) -> Path:
-    """Compile load_model.cc and link it with the libraries of the installed TensorFlow."""
+def build_server() -> Path:
+    """Compile load_model.cc and link it with the libraries of the installed TensorFlow.
+
+    TensorFlow's headers take half a minute: the binary is kept in build/, by what it is made of, and only one
+    process at a time compiles it.
+    """
     import tensorflow as tf
 
-    binary = folder / "load_model"
     wheel = Path(tf.__file__).parent
     libraries = ["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"]
-    output_of(
-        *["g++", "-std=c++17", "-w", "-DEIGEN_MAX_ALIGN_BYTES=64", "-isystem", wheel / "include"],
-        *[ROOT / "tests" / "integration" / "preload" / "load_model.cc", "-o", binary],
+    source = ROOT / "tests" / "integration" / "preload" / "load_model.cc"
+    command = [
+        *["g++", "-std=c++17", "-w", "-DEIGEN_MAX_ALIGN_BYTES=64", "-isystem", wheel / "include", source],
         *[f"-L{wheel}", f"-Wl,-rpath,{wheel}", "-Wl,--no-as-needed", *libraries],
-    )
+    ]
+    made_of = f"{command} {tf.__version__}".encode() + source.read_bytes()
+    folder = ROOT / "build" / "load_model" / hashlib.sha256(made_of).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    binary = folder / "load_model"
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not binary.exists():
+            output_of(*command, "-o", folder / "writing")
+            (folder / "writing").rename(binary)
     return binary
 
 

@@ -29,8 +29,8 @@ def export_of_other(other_programs: Path, trained_run: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_server(tmp_path_factory.mktemp("server"))
+def server() -> Path:
+    return build_server()
 
 
 def manifest(model: Path) -> dict[str, Any]:

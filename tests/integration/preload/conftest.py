@@ -16,5 +16,5 @@ def shim() -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_server(tmp_path_factory.mktemp("server"))
+def server() -> Path:
+    return build_server()

@@ -43,7 +43,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_server_answers_the_same_after_the_same_segments(
-    export: Path, serve: Callable[..., Any], tmp_path: Path
+    export: Path, serve: Callable[..., Any]
 ) -> None:
     import tensorflow as tf
 
@@ -87,7 +87,7 @@ def test_every_server_answers_the_same_after_the_same_segments(
     while found["applied_segment"][0] < 3:
         found = in_process()
     library = nann.ops.library_path().with_name("libnann_preload.so")
-    cpp = answer_of(ask(build_server(tmp_path), export, "retrieve", INPUTS, preload=library))
+    cpp = answer_of(ask(build_server(), export, "retrieve", INPUTS, preload=library))
     for name, value in {"top_k": third.ids, "scores": third.scores, "applied_segment": [3]}.items():
         np.testing.assert_array_equal(found[name].ravel(), np.ravel(value))
         np.testing.assert_array_equal(cpp[name].astype(np.asarray(value).dtype), np.ravel(value))
