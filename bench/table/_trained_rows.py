@@ -207,12 +207,14 @@ class TrainedModel:
 
     def _train(self, options: TableOptions, on_progress: OnProgress) -> None:
         from nann.export import build_index
-        from nann.training import embed, prepare_data, train
+        from nann.training import TrainOptions, embed, prepare_data, train
 
         users = _USERS if options.scale >= 1.0 else max(200, round(_USERS * options.scale))
         source = f"synthetic:items={self.num_items},users={users},seed={options.seed}"
         prepare_data(source, self._folder / "data", overwrite=True)
-        train(self._folder / "data", self._run, on_progress=on_progress)
+        # A part of the size is for trying the table out: its model need not be the best.
+        trained = TrainOptions() if options.scale >= 1.0 else TrainOptions(epochs=3)
+        train(self._folder / "data", self._run, trained, on_progress=on_progress)
         embed(self._run, on_progress=on_progress)
         build_index(self._run, m=options.m, ef_construction=options.ef_construction, on_progress=on_progress)
 

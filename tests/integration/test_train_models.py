@@ -52,14 +52,21 @@ def test_a_model_is_trained_exported_and_evaluated(
     assert found["agreement"] > 0.9
 
 
-@pytest.mark.parametrize("model", ["support.schema_data:EveryColumn", "attention", "two-tower"])
-def test_a_model_is_trained_on_the_columns_of_a_schema(tmp_path: Path, model: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "sizes"),
+    [
+        ("support.schema_data:EveryColumn", []),
+        ("attention", ["--blocks", "1", "--attention-dim", "16", "--mlp", "32,16"]),
+        ("two-tower", ["--blocks", "1"]),
+    ],
+)
+def test_a_model_is_trained_on_the_columns_of_a_schema(tmp_path: Path, model: str, sizes: list[str]) -> None:
     """Requests have ids and strings where training had rows."""
     source, schema = write_source(tmp_path)
     run, model_dir = tmp_path / "run", tmp_path / "models" / "nann" / "1"
     run_json("data", "prepare", "--source", source, "--schema", schema, "--out", tmp_path / "data")
     options = ["--epochs", "3", "--batch-size", "64", "--negatives", "50", "--learning-rate", "0.03"]
-    run_json("train", "--data", tmp_path / "data", "--out", run, "--model", model, *options)
+    run_json("train", "--data", tmp_path / "data", "--out", run, "--model", model, *sizes, *options)
     run_json("embed", "--run", run)
     run_json("index", "--run", run, "--m", "8")
     run_json("export", "--run", run, "--out", model_dir, "--walk", "all")
