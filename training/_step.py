@@ -44,7 +44,7 @@ class TrainStep:
     """Loss, gradients and update of a model, traced once.
 
     model: what `score_examples` takes.
-    workers: whose gradients are averaged; None: this process alone.
+    workers: whose gradients and losses are averaged; None: this process alone.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class TrainStep:
         with training_mode(self._model), tf.GradientTape() as tape:
             embs = embedded_items(self._model, batch["items"])
             loss = self._loss(batch, self._noisy(embs, seed), seed)
-        gradients = self._workers.mean(tape.gradient(loss, self._variables))
+        *gradients, loss = self._workers.mean([*tape.gradient(loss, self._variables), loss])
         self._optimizer.apply(gradients, rate)
         return loss
 
