@@ -49,7 +49,7 @@ def steps_of(items: int) -> tuple[dict[str, TrainStep], list[Any]]:
 def seconds(step: TrainStep, batches: list[Any]) -> float:
     started = time.perf_counter()
     for number, batch in enumerate(batches):
-        loss: tf.Tensor = step(batch, rate=1e-3, step=number)
+        loss: tf.Tensor = step([batch], rate=1e-3, step=number)
     loss.numpy()
     return (time.perf_counter() - started) / len(batches)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,24 +57,34 @@ class TrainStep:
         self._variables = values_of(model.trainable_variables)
         self._traced: Any = None
 
-    def __call__(self, batch: Tensors, *, rate: float, step: int) -> tf.Tensor:
-        """Update the model; returns the loss, float32 []."""
-        seed = tf.constant([self._options.seed, step], tf.int64)
+    def __call__(self, batches: Sequence[Tensors], *, rate: float, step: int) -> tf.Tensor:
+        """Update the model by a batch of each replica of this process; returns the mean loss, float32 []."""
         if self._traced is None:
-            # Of open sizes from the start: each step has other numbers of sequences and examples.
-            specs = {name: tf.nest.map_structure(_open, each) for name, each in batch.items()}
-            if not isinstance(self._model, Sequential):
-                specs["features"] = {
-                    name: tf.TensorSpec([None, *spec.shape], spec.dtype)
-                    for name, spec in self._model.user_features.items()
-                }
-            signature = [specs, tf.TensorSpec([], tf.float32), tf.TensorSpec([2], tf.int64)]
-            self._traced = tf.function(
-                lambda *inputs: self._workers.run(self._step, *inputs),
-                input_signature=signature,
-                autograph=False,
-            )
-        return self._traced(batch, tf.constant(rate, tf.float32), seed)
+            self._traced = self._trace(batches[0])
+        numbers = [step * self._workers.count + replica for replica in self._workers.own]
+        seeds = [tf.constant([self._options.seed, number], tf.int64) for number in numbers]
+        return self._traced(batches, tf.constant(rate, tf.float32), seeds)
+
+    def _trace(self, batch: Tensors) -> Any:
+        # Of open sizes from the start: each step has other numbers of sequences and examples.
+        specs = {name: tf.nest.map_structure(_open, each) for name, each in batch.items()}
+        if not isinstance(self._model, Sequential):
+            specs["features"] = {
+                name: tf.TensorSpec([None, *spec.shape], spec.dtype)
+                for name, spec in self._model.user_features.items()
+            }
+        replicas = len(self._workers.own)
+        signature = [
+            [specs] * replicas,
+            tf.TensorSpec([], tf.float32),
+            [tf.TensorSpec([2], tf.int64)] * replicas,
+        ]
+
+        def step(batches: Sequence[Tensors], rate: tf.Tensor, seeds: Sequence[tf.Tensor]) -> tf.Tensor:
+            inputs = [(batch, rate, seed) for batch, seed in zip(batches, seeds, strict=True)]
+            return self._workers.run(self._step, inputs)
+
+        return tf.function(step, input_signature=signature, autograph=False)
 
     def _step(self, batch: Tensors, rate: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         with training_mode(self._model), tf.GradientTape() as tape:

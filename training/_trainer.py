@@ -53,14 +53,16 @@ def train(
     Args:
       model: one of the shipped models (attention, two-tower, mixture), or `module:Class` of your own.
       sizes: options of the model, for example {"blocks": 1}.
-      strategy: "one" process, or "multi_worker": the processes that the environment variable TF_CONFIG names,
-        each of which calls this with the same arguments. Every step then takes a batch of each.
+      strategy: "one" device; "mirrored": all GPUs of this machine; "multi_worker": the processes that the
+        environment variable TF_CONFIG names, each of which calls this with the same arguments. Every step
+        then takes a batch of each, and the mean of their gradients.
 
     Returns:
       the content of `run.json`.
 
     Raises:
-      InvalidInputError: an option is out of range, or `run_dir` holds a run with other options or data.
+      InvalidInputError: an option is out of range, there is no GPU to be mirrored, or `run_dir` holds a run
+        with other options or data.
       InvalidFileError: the data set or the run is damaged.
       LostWorkerError: another worker has ended.
 
@@ -77,7 +79,8 @@ def train(
     if workers.is_chief:
         run = _open_run(run_dir, run)
     with without_patterns(run_dir) as folder, workers.together():
-        trained = chosen.create(options.seed)
+        with workers.scope():
+            trained = chosen.create(options.seed)
         if workers.is_chief:
             write_vocabulary(run_dir, dataset, features_of(trained))
         training = _Training(dataset, folder, run, options, trained, workers)
@@ -150,13 +153,14 @@ class _Training:
         self._per_epoch = self._sampler.steps_per_epoch // workers.count
         if not self._per_epoch:
             raise InvalidInputError(
-                f"{dataset.source}: expected a batch for each of {workers.count} workers, found "
-                f"{self._sampler.steps_per_epoch}. Start fewer workers, or lower batch_size."
+                f"{dataset.source}: expected a batch for each of {workers.count} workers or devices, found "
+                f"{self._sampler.steps_per_epoch}. Use fewer of them, or lower batch_size."
             )
         self._total = options.epochs * self._per_epoch
-        optimizer = RowwiseAdamW(
-            model.trainable_variables, weight_decay=options.weight_decay, clip_norm=options.clip_norm
-        )
+        with workers.scope():
+            optimizer = RowwiseAdamW(
+                model.trainable_variables, weight_decay=options.weight_decay, clip_norm=options.clip_norm
+            )
         self._step = TrainStep(model, optimizer, options, workers)
         self._loss_sum = tf.Variable(0.0, dtype=tf.float64)
         of_model, of_optimizer = checkpointed(model.variables), optimizer.checkpointed()
@@ -181,10 +185,11 @@ class _Training:
         return self._run
 
     def _take_steps(self, first: int, on_progress: OnProgress) -> None:
-        board = Board(self._run_dir, batch_size=self._sampler.batch_size) if self._workers.is_chief else None
-        for step, batch in enumerate(self._batches(first, board), start=first):
+        examples = self._sampler.batch_size * len(self._workers.own)
+        board = Board(self._run_dir, batch_size=examples) if self._workers.is_chief else None
+        for step, batches in enumerate(self._batches(first, board), start=first):
             rate = self._learning_rate(step)
-            loss = self._step(batch, rate=rate, step=step * self._workers.count + self._workers.index)
+            loss = self._step(batches, rate=rate, step=step)
             self._loss_sum.assign_add(tf.cast(loss, tf.float64))
             done = step + 1
             if board is not None:
@@ -203,25 +208,25 @@ class _Training:
             best = _best(self._run.history)["step"] if self._run.history else None
             self._checkpoints.write(done, best=best)
 
-    def _batches(self, first: int, board: Board | None) -> Iterator[dict[str, Any]]:
-        """The batches from step number `first` on; while a step runs, the next batch is made."""
+    def _batches(self, first: int, board: Board | None) -> Iterator[list[dict[str, Any]]]:
+        """This process's batches from step number `first` on; while a step runs, the next ones are made."""
 
-        def make(step: int) -> dict[str, Any]:
+        def make(step: int) -> list[dict[str, Any]]:
             epoch, place = divmod(step, self._per_epoch)
-            mine = place * self._workers.count + self._workers.index
-            number = epoch * self._sampler.steps_per_epoch + mine
-            return tensors_of(self._users, self._items, self._sampler.batch(number))
+            start = epoch * self._sampler.steps_per_epoch + place * self._workers.count
+            numbers = (start + replica for replica in self._workers.own)
+            return [tensors_of(self._users, self._items, self._sampler.batch(number)) for number in numbers]
 
         with ThreadPoolExecutor(1, "nann-batches") as maker:
             coming = maker.submit(make, first)
             for step in range(first, self._total):
                 started = time.perf_counter()
-                batch = coming.result()
+                batches = coming.result()
                 if board is not None:
                     board.waited(time.perf_counter() - started)
                 if step + 1 < self._total:
                     coming = maker.submit(make, step + 1)
-                yield batch
+                yield batches
 
     def _learning_rate(self, step: int) -> float:
         options = self._options

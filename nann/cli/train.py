@@ -115,11 +115,11 @@ def _start_again(error: LostWorkerError) -> NoReturn:
 @click.option("--deterministic/--no-deterministic", default=None, help="Operations with one order of sums.")
 @click.option(
     "--strategy",
-    type=click.Choice(["one", "multi_worker"]),
+    type=click.Choice(["one", "mirrored", "multi_worker"]),
     default="one",
     show_default=True,
-    help="multi_worker: the processes that the environment variable TF_CONFIG names, each started with this "
-    "command.",
+    help="mirrored: all GPUs of this machine. multi_worker: the processes that the environment variable "
+    "TF_CONFIG names, each started with this command. In a step each takes another batch.",
 )
 @json_option
 def command(

@@ -1,4 +1,4 @@
-"""Two real processes train one model, and a worker that is killed and comes back does not lose the run."""
+"""Two real processes train one model, as two devices of one process do, and one that is killed comes back."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from nann.errors import InvalidInputError
 from nann.training import ReferenceModel, TrainOptions, prepare_data, train
+from support.mirrored import train_mirrored
 
 # Three epochs of five steps of two batches; checkpoints inside and at the end of epochs.
 OPTIONS = ("--epochs", "3", "--batch-size", "64", "--negatives", "16", "--checkpoint-steps", "4")
+SIZES = ("--width", "16", "--blocks", "1", "--mlp", "16")
 # Two interpreters with TensorFlow start and train; much more than that takes even on a busy machine.
 TIMEOUT_SECONDS = 540.0
 
@@ -42,7 +47,7 @@ def _start(data: Path, run: Path, addresses: list[str], index: int) -> subproces
     config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
     command = [sys.executable, "-c", "from nann.cli import main; main()", "train", "--data", str(data)]
     return subprocess.Popen(
-        [*command, "--out", str(run), "--strategy", "multi_worker", "--json", *OPTIONS],
+        [*command, "--out", str(run), "--strategy", "multi_worker", "--json", *OPTIONS, *SIZES],
         env={**os.environ, "TF_CONFIG": json.dumps(config)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -71,6 +76,37 @@ def test_two_workers_train_one_model(data: Path, whole: Path) -> None:
     assert [entry["step"] for entry in history] == [5, 10, 15]
     assert history[-1]["loss"] < history[0]["loss"]
     assert len(list((whole / "checkpoints").glob("ckpt-15.index"))) == 1
+
+
+def test_two_devices_end_with_the_weights_of_two_workers(data: Path, whole: Path) -> None:
+    """With the same seeds each device takes the batches of a worker."""
+    run = data.parent / "mirrored"
+    train_mirrored(data, run, *OPTIONS, *SIZES)
+    ours, theirs = (json.loads((each / "run.json").read_text()) for each in (run, whole))
+    losses = [[entry["loss"] for entry in each.pop("history")] for each in (ours, theirs)]
+    assert ours == theirs
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    mine, expected = (_numbers(each) for each in (run, whole))
+    assert mine.keys() == expected.keys()
+    start = ReferenceModel.create(**theirs["model_config"], seed=theirs["training"]["seed"])
+    moved = [expected[f"model/{n}"] - each.numpy() for n, each in enumerate(start.variables)]
+    apart = [expected[f"model/{n}"] - mine[f"model/{n}"] for n in range(len(moved))]
+    assert _norm(apart) < 1e-2 * _norm(moved)
+    # Moments are as large as the gradients, which Adam's steps do not depend on.
+    moments = [name for name in expected if name.startswith("optimizer/first")]
+    assert _norm(expected[name] - mine[name] for name in moments) < 1e-2 * _norm(map(expected.get, moments))
+
+
+def _numbers(run: Path) -> dict[str, Any]:
+    """The newest checkpoint's values by name."""
+    checkpoint = tf.train.load_checkpoint(str(run / "checkpoints" / "ckpt-15"))
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    names = [name for name in checkpoint.get_variable_to_shape_map() if name.endswith(suffix)]
+    return {name.removesuffix(suffix): checkpoint.get_tensor(name) for name in names}
+
+
+def _norm(arrays: Iterable[Any]) -> float:
+    return float(np.sqrt(sum(np.square(each, dtype=np.float64).sum() for each in arrays)))
 
 
 @pytest.mark.slow
