@@ -75,7 +75,7 @@ def train(
     options = options.resolved(dataset)
     _set_numerics(options)
     chosen = choose_model(model, dataset, sizes or {})
-    run = _described(run_dir, data_dir, dataset, options, chosen)
+    run = _described(run_dir, data_dir, dataset, options, chosen, replicas=workers.count)
     if workers.is_chief:
         run = _open_run(run_dir, run)
     with without_patterns(run_dir) as folder, workers.together():
@@ -96,13 +96,20 @@ def _set_numerics(options: TrainOptions) -> None:
 
 
 def _described(
-    run_dir: Path, data_dir: Path, dataset: Dataset, options: TrainOptions, chosen: ChosenModel
+    run_dir: Path,
+    data_dir: Path,
+    dataset: Dataset,
+    options: TrainOptions,
+    chosen: ChosenModel,
+    *,
+    replicas: int,
 ) -> Run:
+    several = {"replicas": replicas} if replicas > 1 else {}
     return Run(
         model=chosen.name,
         data=relative_data_path(run_dir, data_dir),
         model_config=chosen.config,
-        training={**asdict(options), "data": dataset.summary()},
+        training={**asdict(options), "data": dataset.summary(), **several},
     )
 
 
@@ -112,16 +119,16 @@ def _open_run(run_dir: Path, run: Run) -> Run:
         write_run(run_dir, run)
         return run
     old = read_run(run_dir)
-    pairs: list[tuple[str, Any, Any]] = [
-        *((key, old.training.get(key), value) for key, value in run.training.items()),
-        ("model", old.model, run.model),
-        ("model_config", old.model_config, _as_json(run.model_config)),
-    ]
-    for key, before, now in pairs:
-        if before != now:
+    before, now = (
+        # With another number of replicas a step has other batches, and an epoch other steps.
+        {"replicas": 1, **each.training, "model": each.model, "model_config": _as_json(each.model_config)}
+        for each in (old, run)
+    )
+    for key, asked in now.items():
+        if before.get(key) != asked:
             raise InvalidInputError(
-                f"{run_dir}: holds a training with {key} = {before}, asked was {now}. "
-                "Continue with the same options and data, or choose another run folder."
+                f"{run_dir}: holds a training with {key} = {before.get(key)}, asked was {asked}. Continue "
+                "with the same options and data, and as many GPUs or workers, or choose another run folder."
             )
     return old
 

@@ -103,6 +103,8 @@ def test_a_killed_training_resumes_exactly(data: Path) -> None:
     assert (run / "run.json").read_text() == (whole / "run.json").read_text()
     for mine, other in zip(TwoTower.from_run(run).variables, TwoTower.from_run(whole).variables, strict=True):
         assert np.array_equal(mine.numpy(), other.numpy()), mine.path
+    with pytest.raises(InvalidInputError, match="replicas = 2, asked was 1"):
+        train(data, run, OPTIONS, model="two-tower", sizes=_SMALL)
 
 
 def test_a_machine_without_gpus_is_named(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
