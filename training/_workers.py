@@ -45,6 +45,7 @@ class Workers:
             self.own = range(self.count)
         elif strategy == "multi_worker":
             _check_tf_config()
+            _check_one_gpu()
             options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=_TIMEOUT_SECONDS)
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
             self.count = int(self._strategy.num_replicas_in_sync)
@@ -164,4 +165,14 @@ def _check_tf_config() -> None:
         raise InvalidInputError(
             f'TF_CONFIG: expected {{"cluster": {{"worker": ["host:port", ...]}}, "task": {{"type": "worker", '
             f'"index": 0}}}}, found {text!r}. Set the environment variable for each worker.'
+        )
+
+
+def _check_one_gpu() -> None:
+    """A process has one copy of the weights; with several GPUs each of them would update that one."""
+    if len(found := tf.config.get_visible_devices("GPU")) > 1:
+        raise InvalidInputError(
+            f"strategy multi_worker: expected at most one GPU for each worker, found {len(found)}. Start a "
+            f"worker for each GPU, with its number in CUDA_VISIBLE_DEVICES; or, on one machine, take the "
+            f"strategy mirrored."
         )

@@ -138,3 +138,15 @@ def test_a_wrong_description_of_the_cluster_is_named(
     with pytest.raises(InvalidInputError, match="TF_CONFIG: expected"):
         train(data, tmp_path / "run", TrainOptions(), strategy="multi_worker")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_worker_with_several_gpus_is_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    gpus = [tf.config.PhysicalDevice(f"/physical_device:GPU:{number}", "GPU") for number in range(2)]
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: gpus if kind == "GPU" else [])
+    with pytest.raises(InvalidInputError, match="at most one GPU for each worker, found 2"):
+        train(data, tmp_path / "run", TrainOptions(), strategy="multi_worker")
+    assert not (tmp_path / "run").exists()
