@@ -15,6 +15,9 @@ from nann.errors import InvalidInputError
 from nann.training import TrainOptions, TwoTower, prepare_data, train
 from support.mirrored import with_two_devices
 
+# On a busy machine the processes that train take minutes.
+pytestmark = pytest.mark.timeout(900)
+
 _SMALL = {"width": 16, "blocks": 1}
 MODELS = {
     "attention": {**_SMALL, "mlp": [16]},  # with batch norms
@@ -22,8 +25,9 @@ MODELS = {
     "mixture": {**_SMALL, "parts": 2, "gate": 8},
     "my_networks:din_like": {"width": 16},  # with Keras' dropout, whose seed is a variable
 }
-# Two epochs of five steps of two batches; checkpoints inside and at the end of epochs.
-OPTIONS = TrainOptions(epochs=2, batch_size=64, negatives=16, checkpoint_steps=4, seed=3)
+# Two epochs of five steps of two batches; checkpoints inside and at the end of epochs; noise by the seeds.
+OPTIONS = TrainOptions(epochs=2, batch_size=64, negatives=16, checkpoint_steps=4, seed=3, item_noise=0.1)
+SIZES = {"width": 16, "blocks": 0}  # traced in little time
 # Trains to the end, or kills itself after a step; prints each step that is done.
 PROGRAM = f"""
 import os, signal, sys
@@ -35,7 +39,7 @@ def on_progress(stage, done, total):
     if done == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-model = dict(model="two-tower", sizes={_SMALL!r})
+model = dict(model="two-tower", sizes={SIZES!r})
 data, run = map(Path, sys.argv[1:3])
 train(data, run, {OPTIONS!r}, **model, strategy="mirrored", on_progress=on_progress)
 """
@@ -104,7 +108,7 @@ def test_a_killed_training_resumes_exactly(data: Path) -> None:
     for mine, other in zip(TwoTower.from_run(run).variables, TwoTower.from_run(whole).variables, strict=True):
         assert np.array_equal(mine.numpy(), other.numpy()), mine.path
     with pytest.raises(InvalidInputError, match="replicas = 2, asked was 1"):
-        train(data, run, OPTIONS, model="two-tower", sizes=_SMALL)
+        train(data, run, OPTIONS, model="two-tower", sizes=SIZES)
 
 
 def test_a_machine_without_gpus_is_named(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
