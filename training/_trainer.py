@@ -61,8 +61,8 @@ def train(
       the content of `run.json`.
 
     Raises:
-      InvalidInputError: an option is out of range, there is no GPU to be mirrored, or `run_dir` holds a run
-        with other options or data.
+      InvalidInputError: an option is out of range, "mirrored" finds no GPU, or `run_dir` holds a run with
+        other options, data or number of replicas.
       InvalidFileError: the data set or the run is damaged.
       LostWorkerError: another worker has ended.
 
