@@ -93,6 +93,7 @@ def test_a_table_is_updated_by_row(steps: Path, model: str) -> None:
         np.testing.assert_array_equal(changed, moved)
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumes_exactly(data: Path) -> None:
     """Killed one step after the checkpoint at the end of the first epoch."""
     # Runs as far from the data as each other: run.json keeps a relative path.
