@@ -25,8 +25,8 @@ from nann.training._trainable import (
 from nann.training._workers import Workers
 
 Tensors = Mapping[str, Any]
-# Numbers of the random streams of a step; layers take those below.
-_NOISE, _ADVERSARY = 10_000, 10_001
+# The number of the random stream of a step's noise; layers take those below.
+_NOISE = 10_000
 
 
 def tensors_of(users: UserFeatures, item_side: ItemFeatures, batch: Batch) -> dict[str, Any]:
