@@ -83,10 +83,8 @@ test-py: install
 	-tools/install_system_packages redis-server  # without it, its tests skip
 	$(BIN)/pytest $(IN_PARALLEL) -m 'not slow and not bazel and not docker'
 
+# `make bazel-test` runs the same tests without sanitizers.
 test-cc: install
-	$(CMAKE) -S . -B build/cc/plain $(CC_TESTS)
-	$(CMAKE) --build build/cc/plain
-	$(CTEST) --test-dir build/cc/plain --output-on-failure
 	$(CMAKE) -S . -B build/cc/sanitized $(CC_TESTS) -DNANN_SANITIZE=address,undefined
 	$(CMAKE) --build build/cc/sanitized
 	$(CTEST) --test-dir build/cc/sanitized --output-on-failure
