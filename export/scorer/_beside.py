@@ -89,7 +89,8 @@ def early_slice(x: Tensor, uses: Uses) -> Tensor | None:
     if x.op != "slice" or uses[inner] > 1:
         return None
     cut = [axis for axis in range(1, x.rank) if x.shape[axis] != inner.shape[axis]]
-    if len(cut) != 1 or x.shape[0] != inner.shape[0]:
+    is_open = any(each.known_shape is None for each in inner.inputs)
+    if len(cut) != 1 or x.shape[0] != inner.shape[0] or is_open:
         return None
     return _sliced(inner, cut[0], x.node.attrs["begin"][cut[0]], x.shape[cut[0]])
 

@@ -16,10 +16,14 @@ _BRANCHES = frozenset(["Case", "If", "StatelessCase", "StatelessIf"])
 
 @dataclass(frozen=True)
 class _Fork:
-    """An operation, and what it may do: of an If, what it does for False first."""
+    """An operation, and what it may do: of an If, what it does for False first.
+
+    decided: which of them, where constants say so.
+    """
 
     operation: Any
     branches: Sequence[Any]
+    decided: int | None
 
 
 def without_branches(function: Any) -> Any:
@@ -38,8 +42,11 @@ def _forks(function: Any) -> Iterator[_Fork]:
             else:
                 called = [operation.get_attr(name) for name in ("else_branch", "then_branch")]
             branches = [body_of(library, each) for each in called]
-            if _has_known_results(operation) and all(map(only_computes, branches)):
-                yield _Fork(operation, branches)
+            decided = constants_of(operation, [0])
+            # Of one branch the results may have any shape; of several they are joined.
+            is_known = decided is not None or _has_known_results(operation)
+            if is_known and all(map(only_computes, branches)):
+                yield _Fork(operation, branches, None if decided is None else int(decided[0]))
 
 
 def _has_known_results(operation: Any) -> bool:
@@ -50,15 +57,13 @@ def _has_known_results(operation: Any) -> bool:
 
 
 def _joined(function: Any, fork: _Fork) -> Any:
-    decided = constants_of(fork.operation, [0])
     last = len(fork.branches) - 1
 
     def results(values: Sequence[Any], call: Call) -> Sequence[Any]:
         """An index beyond the branches is that of the last one."""
         choice, *arguments = values
-        if decided is not None:
-            index = int(decided[0])
-            return call(fork.branches[index if 0 <= index <= last else last], arguments)
+        if fork.decided is not None:
+            return call(fork.branches[fork.decided if 0 <= fork.decided <= last else last], arguments)
         found = [call(branch, arguments) for branch in fork.branches]
         chosen = found[last]
         for index in range(last):

@@ -98,18 +98,28 @@ def _windows(r: Reading, size: _Sides, gaps: _Sides) -> _Windows | None:
 def convolution(r: Reading) -> Found:
     """A matrix product of each window's channels."""
     x, kernel = r.inputs
-    height, width, channels, outputs = kernel.shape
-    windows = _windows(r, (height, width), tuple(r.attr("dilations")[1:3]))
-    if windows is None or not kernel.is_free or channels != x.shape[3]:
+    windows = _windows(r, kernel.shape[:2], tuple(r.attr("dilations")[1:3]))
+    if windows is None or not kernel.is_free:
         return None
     if _before_reshape(x).op == "SpaceToBatchND":
         return None  # A part of a dilated one, which is read where it ends.
     places = windows.places(x, 0)
-    return (
-        None
-        if places is None
-        else dot(concat(places, 3), reshape(kernel, (height * width * channels, outputs)))
-    )
+    return None if places is None else _weighed(places, kernel)
+
+
+def _weighed(places: Sequence[Tensor], kernel: Tensor) -> Tensor | None:
+    """What windows hold at each of their places times the kernel: each group of outputs sees its channels."""
+    height, width, channels, outputs = kernel.shape
+    last = places[0].rank - 1
+    groups = places[0].shape[last] // channels
+    if groups > MAX_UNROLLED:
+        return None
+    found = []
+    for group in range(groups):
+        own = [part_of(each, last, group * channels, channels) for each in places]
+        weights = part_of(kernel, 3, group * outputs // groups, outputs // groups)
+        found.append(dot(concat(own, last), reshape(weights, (height * width * channels, outputs // groups))))
+    return concat(found, last)
 
 
 def dilated(r: Reading) -> Found:
@@ -121,14 +131,14 @@ def dilated(r: Reading) -> Found:
     x, paddings, kernel = spaced.inputs[0], integers(spaced.inputs[2]), inner.inputs[1]
     if len(gaps) != 1 or integers(spaced.inputs[1]) != gaps or paddings is None or x.rank != 3:
         return None
-    _, width, channels, outputs = kernel.shape
+    width = kernel.shape[1]
     x = padded(x, [(0, 0), (paddings[0], paddings[1]), (0, 0)], 0)
     count = x.shape[1] - (width - 1) * gaps[0]
     if x.is_free or not kernel.is_free or kernel.shape[0] != 1 or width > MAX_UNROLLED:
         return None
     places = [part_of(x, 1, at * gaps[0], count) for at in range(width)]
-    found = dot(concat(places, 2), reshape(kernel, (width * channels, outputs)))
-    return part_of(found, 1, crops[0], r.shape[1])
+    found = _weighed(places, kernel)
+    return None if found is None else part_of(found, 1, crops[0], r.shape[1])
 
 
 def _is_valid(x: Tensor) -> bool:

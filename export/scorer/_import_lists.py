@@ -14,12 +14,22 @@ def element_of(r: Reading) -> Found:
 
 
 def stacked(r: Reading) -> Found:
-    """TensorListStack of a list whose elements are known."""
-    parts = [_element(r.inputs[0], index) for index in range(r.shape[0])]
+    """TensorListStack of a list whose elements are known; the trace may have left their number open."""
+    parts = [_element(r.inputs[0], index) for index in range(_length(r.inputs[0]))]
     known = [each for each in parts if each is not None]
     if len(known) < len(parts) or not parts:
         return None
     return concat([reshape(each, (1, *each.shape)) for each in known], 0)
+
+
+def _length(elements: Tensor) -> int:
+    """How many elements a list has; 0 where that is not known."""
+    while elements.op == "TensorListSetItem":
+        elements = elements.inputs[0]
+    if elements.op == "TensorListFromTensor":
+        return elements.inputs[0].shape[0]
+    count = elements.inputs[1].value if elements.op == "TensorListReserve" else None
+    return 0 if count is None else int(count)
 
 
 def _element(elements: Tensor, index: int) -> Tensor | None:

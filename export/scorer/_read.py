@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from nann.export.scorer._inline import without_compiled_calls
 from nann.export.scorer._ir import Needs, Shape, Spec, Tensor, constant, make, name_new, source
 from nann.export.scorer._ops import cast
 from nann.export.scorer._replace import MAY_BE_STATELESS
+from nann.export.scorer._shapes import inferred_shapes
 from nann.export.scorer._unroll import without_loops
 
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
@@ -35,6 +36,15 @@ _FORMS = {
     **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **SOLVED, **LISTS, **CONVOLUTIONS
 }  # fmt: skip
 _NARROW = (tf.float16, tf.bfloat16)
+# What rounds to few values: the types, and operations that do it within a type.
+_QUANTIZED = frozenset(["float8_e4m3fn", "float8_e5m2", "int8", "uint8"])
+_QUANTIZE = frozenset(
+    [
+        "FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel",
+        "QuantizeAndDequantize", "QuantizeAndDequantizeV2", "QuantizeAndDequantizeV3",
+        "QuantizeAndDequantizeV4",
+    ]
+)  # fmt: skip
 
 
 class NotSplittableError(NannError):
@@ -140,7 +150,15 @@ class _Reader:
 
     def read(self, operation: Any) -> list[Tensor]:
         inputs = [self.tensors[tensor.name] for tensor in operation.inputs]
+        if _quantizes(operation, inputs):
+            raise NotSplittableError(
+                f"it is quantized: {operation.name} ({operation.type}) rounds to steps so large that the "
+                f"order of a sum before it shows"
+            )
         specs = [_spec(tensor) for tensor in operation.outputs]
+        if any(spec.shape is None for spec in specs) and _may_be_inferred(operation, inputs):
+            shapes = inferred_shapes(operation, inputs)
+            specs = [Spec(spec.dtype, shape) for spec, shape in zip(specs, shapes, strict=True)]
         specs = [Spec(self._widened(spec.dtype), spec.shape) for spec in specs]
         reading = Reading(operation, tuple(inputs), tuple(specs))
         if operation.type == "Const":
@@ -179,7 +197,7 @@ class _Reader:
 
 def _in_our_form(reading: Reading) -> list[Tensor] | None:
     """None where there is none, or where a shape is open."""
-    if any(each.shape is None for each in reading.specs[:1]):
+    if any(each.shape is None for each in reading.specs[:1]) and reading.operation.type not in LISTS:
         return None
     if any(each.known_shape is None for each in reading.inputs):
         return None
@@ -190,6 +208,24 @@ def _in_our_form(reading: Reading) -> list[Tensor] | None:
 def _read_real(reading: Reading) -> Found:
     read = _FORMS.get(reading.operation.type)
     return None if read is None else read(reading)
+
+
+def _quantizes(operation: Any, inputs: Sequence[Tensor]) -> bool:
+    """Whether it rounds to few values, as layers do after `layer.quantize`; item state is whole as it is."""
+    if operation.type in _QUANTIZE:
+        return True
+    if operation.type != "Cast" or operation.outputs[0].dtype.name not in _QUANTIZED:
+        return False
+    (x,) = inputs
+    while x.op in ("reshape", "slice"):
+        x = x.inputs[0]
+    return x.dtype.is_floating and x.op not in ("const", "source")
+
+
+def _may_be_inferred(operation: Any, inputs: Iterable[Tensor]) -> bool:
+    """Whether an operation's operands may tell its shape: functions and lists are read by themselves."""
+    is_known = all(each.known_shape is not None and each.dtype != tf.variant for each in inputs)
+    return is_known and not _calls_functions(operation.node_def)
 
 
 def _keeps_types(operation: Any) -> bool:

@@ -50,7 +50,7 @@ def _sweep(output: Tensor, rules: Sequence[Rule], free_rules: Sequence[Rule]) ->
             _narrow_outputs(tensor, tensors)
             continue
         uses[found] = max(uses[found], uses[tensor])
-        if found.known_shape is None:
+        if any(each.known_shape is None for each in (found, *found.inputs)):
             continue
         for rule in free_rules if found.is_free else rules:
             better = rule(found, uses)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -47,6 +48,40 @@ def compare(
 def attention(user: Any, item: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     logits = tf.where(mask, tf.matmul(item, user["events"], transpose_b=True), -1e9)
     return tf.reduce_sum(tf.matmul(tf.nn.softmax(logits), user["events"]) * tf.tanh(item), -1)
+
+
+def to_int8(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.cast(tf.clip_by_value(tf.round(x * 30), -127, 127), tf.int8), tf.float32)
+
+
+def to_float8(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.cast(x, "float8_e4m3fn"), tf.float32)
+
+
+@pytest.mark.parametrize("quantized", [to_int8, to_float8, tf.quantization.fake_quant_with_min_max_args])
+def test_a_quantized_scorer_is_left_as_it_is(quantized: Callable[[tf.Tensor], tf.Tensor]) -> None:
+    """In another order the last bit of a sum would make another step of a quantized layer's input."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(quantized((item + user["taste"]) @ KERNEL), axis=-1)
+
+    function = freeze_scorer(
+        FunctionModel(score, taste=tf.TensorSpec([D], tf.float32)), tile_rows=TILE_ROWS
+    ).function
+    result = split_function(function, max_table_width=64)
+    assert result.function is function
+    assert re.match(r"it is quantized: \S+ \((Cast|FakeQuant\w+)\)", result.report.reason or "")
+
+
+def test_item_state_of_few_bits_is_not_quantized() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        code = tf.cast(item[:, 0], tf.int8)
+        return tf.cast(code, tf.float32) + tf.linalg.matvec(item @ KERNEL, user["taste"])
+
+    function = freeze_scorer(
+        FunctionModel(score, taste=tf.TensorSpec([D], tf.float32)), tile_rows=TILE_ROWS
+    ).function
+    assert split_function(function, max_table_width=64).report.reason is None
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.int32, np.int64])
