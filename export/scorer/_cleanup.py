@@ -300,7 +300,11 @@ def _arithmetic(x: Tensor, *inputs: Tensor) -> Tensor:
 
 
 def _is_unary(x: Tensor) -> bool:
-    return x.op in UNARY and len(x.inputs) == 1 and x.dtype == x.inputs[0].dtype
+    if len(x.inputs) != 1:
+        return False
+    if x.op == "Cast":  # Of integers, which are codes and places; masks of events stay where they are read.
+        return x.dtype.is_integer or x.inputs[0].dtype.is_integer
+    return x.op in UNARY and x.dtype == x.inputs[0].dtype
 
 
 def _same(x: Tensor, operand: Tensor) -> Tensor:

@@ -54,17 +54,31 @@ def _multiplied(
         product = contraction(*sides, out)
         if product is not None:
             return product, out
+    if not summed:
+        return _outer(x, own, y, others) if not x.is_free else _outer(y, others, x, own)
+    if batch and (x.value is not None or y.value is not None):  # Weights of their own for each of few places.
+        sides = (x, own, y, others) if y.value is not None else (y, others, x, own)
+        in_order = [label for label in dict.fromkeys((*sides[1], *sides[3])) if label in out]
+        product = contraction(*sides, in_order)
+        if product is not None:
+            return product, in_order
     x, y = _arranged(x, own, [*batch, *rows, *summed]), _arranged(y, others, [*batch, *summed, *columns])
     lead = x.shape[: len(batch)]
     sizes = x.shape[len(batch) : len(batch) + len(rows)], y.shape[len(batch) + len(summed) :]
-    if not summed:
-        left = reshape(x, (*lead, *sizes[0], *[1] * len(columns)))
-        return mul(left, reshape(y, (*lead, *[1] * len(rows), *sizes[1]))), out
     depth = math.prod(x.shape[len(batch) + len(rows) :])
     product = matmul(
         reshape(x, (*lead, math.prod(sizes[0]), depth)), reshape(y, (*lead, depth, math.prod(sizes[1])))
     )
     return reshape(product, (*lead, *sizes[0], *sizes[1])), out
+
+
+def _outer(x: Tensor, own: Labels, y: Tensor, others: Labels) -> tuple[Tensor, list[object]]:
+    """The product of all with all, in the order of `x`: where its first axis is the items it stays so."""
+    out = [*own, *(label for label in others if label not in own)]
+    left = reshape(x, (*x.shape, *[1] * (len(out) - len(own))))
+    right = _arranged(y, others, [label for label in out if label in others])
+    sizes = dict(zip(others, y.shape, strict=True))
+    return mul(left, reshape(right, [sizes.get(label, 1) for label in out])), out
 
 
 def _summed(x: Tensor, labels: Labels, needed: set[object]) -> tuple[Tensor, list[object]]:

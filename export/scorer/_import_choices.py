@@ -12,11 +12,14 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from nann.export.item_rows import PART_BITS
+from nann.export.scorer._import_integers import parts_of
 from nann.export.scorer._import_moves import gathered
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._narrow import narrow_of, narrowed
 from nann.export.scorer._ops import (
+    add,
     broadcast,
     cast,
     compare,
@@ -26,6 +29,7 @@ from nann.export.scorer._ops import (
     negated,
     reduce_,
     reshape,
+    scaled,
     select,
     transpose,
     turned,
@@ -52,7 +56,47 @@ def one_hot(r: Reading) -> Found:
 def _is_known(index: Tensor) -> bool:
     """Whether it is the item's, and a program has it: all of it is a float."""
     is_float = index.op == "Cast" and index.inputs[0].dtype.is_floating
-    return not index.is_free and (is_float or max(map(abs, bounds_of(index, {}))) <= MOST_EXACT)
+    return not index.is_free and (is_float or _is_small(index))
+
+
+def _is_small(number: Tensor) -> bool:
+    return max(map(abs, bounds_of(number, {}))) <= MOST_EXACT
+
+
+def _as_float(x: Tensor) -> Tensor | None:
+    """Numbers in whose order the largest are looked for; None of integers that no float may be."""
+    if x.dtype == tf.float32:
+        return x
+    return cast(x) if x.dtype.is_integer and _is_small(x) else None
+
+
+def _index_of(index: Tensor, table: Tensor) -> Tensor | None:
+    """The item's, as floats: none in a table of few rows is beyond 2^24.
+
+    What it finds in a constant is the item's alone and is stored: by TensorFlow, which refuses a row that is
+    not there.
+    """
+    if _is_known(index):
+        return index
+    is_stored = index.is_item_only and table.value is not None
+    return None if index.is_free or is_stored else _small(index)
+
+
+def _small(x: Tensor) -> Tensor | None:
+    """An integer that is small, put together as a float; also one that counts from the end below 0."""
+    if x.is_free:
+        return cast(x) if x.value is not None else None
+    if x.op == "SelectV2":
+        positive, negative = map(_small, x.inputs[1:])
+        return None if positive is None or negative is None else select(x.inputs[0], positive, negative)
+    if x.op in ("AddV2", "add") and len(x.inputs) == 2 and x.inputs[1].value is not None:
+        first = _small(x.inputs[0])
+        return None if first is None else add(first, cast(x.inputs[1]))
+    parts = parts_of(x)
+    if parts is None:
+        return None
+    low, middle, high = parts
+    return add(low, scaled(middle, 2.0**PART_BITS), scaled(high, 2.0 ** (2 * PART_BITS)))
 
 
 def _is_chosen(index: Tensor, depth: int) -> Tensor:
@@ -71,12 +115,28 @@ def bucket(r: Reading) -> Found:
     return cast(reduce_(cast(passed), "Sum", [-1]), r.specs[0].dtype)
 
 
+def place_in_order(r: Reading) -> Found:
+    """LowerBound, UpperBound: how many of a row's ascending numbers stand before each value of that row."""
+    ordered, values = r.inputs
+    if values.is_free or values.dtype != tf.float32 or ordered.shape[-1] > _MOST_ROWS:
+        return None
+    if ordered.shape[0] == 1:  # Mostly a row of all items' values is looked for in one row.
+        values = reshape(values, (values.size, 1))
+    else:
+        values = reshape(values, (*values.shape, 1))
+        ordered = reshape(ordered, (ordered.shape[0], 1, ordered.shape[1]))
+    stands_before = "Greater" if r.operation.type == "LowerBound" else "GreaterEqual"
+    count = reduce_(cast(compare(stands_before, values, ordered)), "Sum", [-1])
+    return reshape(cast(count, r.specs[0].dtype), r.shape)
+
+
 def largest_index(r: Reading) -> Found:
     """ArgMax, ArgMin: the first where there are several."""
     x, axes = r.inputs[0], integers(r.inputs[1])
-    if x.is_free or axes is None or x.dtype != tf.float32:
+    numbers = _as_float(x)
+    if x.is_free or axes is None or numbers is None:
         return None
-    x = negated(x) if r.operation.type == "ArgMin" else x
+    x = negated(numbers) if r.operation.type == "ArgMin" else numbers
     axis = axes[0] % x.rank
     last = transpose(x, [*(each for each in range(x.rank) if each != axis), axis])
     ((_, index),) = _largest(last, 1)
@@ -84,12 +144,13 @@ def largest_index(r: Reading) -> Found:
 
 
 def top_k(r: Reading) -> Found:
-    x, k = r.inputs[0], r.inputs[1].value
-    if x.is_free or k is None or x.dtype != tf.float32:
+    x, k = _as_float(r.inputs[0]), r.inputs[1].value
+    if x is None or x.is_free or k is None:
         return None
     if not 0 < k <= _MOST_FOUND or x.shape[-1] > _MOST_SEARCHED:
         return None
     values, indices = (concat(each, x.rank - 1) for each in zip(*_largest(x, int(k)), strict=True))
+    values = values if values.dtype == r.specs[0].dtype else cast(values, r.specs[0].dtype)
     return [values, cast(indices, r.specs[1].dtype)]
 
 
@@ -114,8 +175,9 @@ def _kept(x: Tensor, function: str) -> Tensor:
 
 def chosen_rows(r: Reading) -> Found:
     """GatherV2 by the item's index: of a table's rows, or of the item's own numbers."""
-    x, index, axes = r.inputs[0], r.inputs[1], integers(r.inputs[2])
-    if not _is_known(index) or axes is None or x.dtype != tf.float32:
+    x, axes = r.inputs[0], integers(r.inputs[2])
+    index = _index_of(r.inputs[1], x)
+    if index is None or axes is None or x.dtype != tf.float32:
         return gathered(r)
     axis, within = axes[0] % x.rank, r.attr("batch_dims") % (index.rank + 1)
     if within == 0 and axis == 0 and x.is_free and x.shape[0] <= _MOST_ROWS:
@@ -123,6 +185,7 @@ def chosen_rows(r: Reading) -> Found:
         return _rows_of_table(x, index) if x.value is None or np.isfinite(x.value).all() else None
     if within == 0 or within != axis or x.shape[axis] > _MOST_ROWS:
         return None
+    index = reshape(index, (*index.shape[:axis], math.prod(index.shape[axis:])))
     return reshape(_rows_of_items(x, index, axis), r.shape)
 
 
@@ -159,6 +222,8 @@ CHOICES: dict[str, Callable[[Reading], Found]] = {
     "ArgMin": largest_index,
     "Bucketize": bucket,
     "GatherV2": chosen_rows,
+    "LowerBound": place_in_order,
     "OneHot": one_hot,
     "TopKV2": top_k,
+    "UpperBound": place_in_order,
 }

@@ -7,6 +7,7 @@ user's are taken apart alike, once per request.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
@@ -14,8 +15,10 @@ import tensorflow as tf
 from nann.export.item_rows import PART_BITS
 from nann.export.scorer._import_functions import sign_bit
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading
-from nann.export.scorer._ir import Tensor, constant
+from nann.export.scorer._import_scans import SCANS
+from nann.export.scorer._ir import Spec, Tensor, constant
 from nann.export.scorer._ops import arithmetic, both, cast, compare, either, rebuilt
+from nann.export.scorer._whole_numbers import MOST_EXACT, bounds_of
 
 _TYPES = (tf.int32, tf.int64, tf.uint32)
 _MOVED = ("broadcast", "concat", "reshape", "slice", "transpose")
@@ -25,7 +28,7 @@ _MASK = 2**PART_BITS - 1
 _Parts = Sequence[Tensor]
 
 
-def _parts_of(x: Tensor) -> _Parts | None:
+def parts_of(x: Tensor) -> _Parts | None:
     """None of an item's integers that are computed."""
     if x.value is not None:
         whole = x.value.astype(np.int64)
@@ -34,7 +37,7 @@ def _parts_of(x: Tensor) -> _Parts | None:
     if x.is_free:
         return _cut(x)
     if x.op in _MOVED:
-        moved = [_parts_of(each) for each in x.inputs]
+        moved = [parts_of(each) for each in x.inputs]
         known = [each for each in moved if each is not None]
         if len(known) < len(moved):
             return None
@@ -43,7 +46,7 @@ def _parts_of(x: Tensor) -> _Parts | None:
     if x.op == "Cast" and x.inputs[0].dtype in _TYPES:
         inner = x.inputs[0]
         # The cast to the type that item state declares loses nothing; others may.
-        return _stored(inner) or (_parts_of(inner) if inner.dtype.size <= x.dtype.size else None)
+        return _stored(inner) or (parts_of(inner) if inner.dtype.size <= x.dtype.size else None)
     return _stored(x)
 
 
@@ -85,7 +88,7 @@ def _is_part(x: Tensor) -> bool:
 def _both_in_parts(x: Tensor, y: Tensor) -> tuple[_Parts, _Parts] | None:
     if x.dtype not in _TYPES or (x.is_free and y.is_free):
         return None
-    mine, theirs = _parts_of(x), _parts_of(y)
+    mine, theirs = parts_of(x), parts_of(y)
     return None if mine is None or theirs is None else (mine, theirs)
 
 
@@ -133,8 +136,29 @@ def number(r: Reading) -> Found:
     return total
 
 
+def _by_floats(form: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
+    """Of the item's integers, where no sum is beyond 2^24: the same of floats."""
+
+    def read(r: Reading) -> Found:
+        if not r.specs[0].dtype.is_integer or all(each.is_free for each in r.inputs):
+            return form(r)
+        floats = tuple(_as_float(each) for each in r.inputs)
+        found = form(replace(r, inputs=floats, specs=(Spec(tf.float32, r.shape),)))
+        if not isinstance(found, Tensor) or max(map(abs, bounds_of(found, {}))) > MOST_EXACT:
+            return None
+        return cast(found, r.specs[0].dtype)
+
+    return read
+
+
+def _as_float(x: Tensor) -> Tensor:
+    return cast(x) if x.value is None else constant(x.value, np.float32)
+
+
 INTEGERS: dict[str, Callable[[Reading], Found]] = {
+    **{op: _by_floats(IMPORTS[op]) for op in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "MatMul")},
     "Cast": number,
+    "Cumsum": _by_floats(SCANS["Cumsum"]),
     "Equal": equality,
     "Greater": order,
     "GreaterEqual": order,

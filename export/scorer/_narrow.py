@@ -25,6 +25,8 @@ _ON_ROWS = frozenset(["LogSoftmax", "Softmax", "TopKV2"])
 _ALONG_AXES = frozenset(["ArgMax", "ArgMin", "Cumprod", "Cumsum", "ReverseV2"])
 # Operations whose first axis is a batch.
 _ON_BATCHES = frozenset(["AvgPool", "Conv2D", "DepthwiseConv2dNative", "MaxPool"])
+# Operations that work on each matrix of their last two axes.
+_ON_MATRICES = frozenset(["Cholesky", "LogMatrixDeterminant", "MatrixDeterminant", "MatrixInverse"])
 # Of equal elements these are that element.
 _OF_EQUAL_ELEMENTS = frozenset(["All", "Any", "Max", "Mean", "Min"])
 
@@ -57,9 +59,12 @@ def _narrow(node: Node) -> list[Tensor] | None:
     if node.op in ELEMENTWISE:
         return _elementwise(node)
     if not any(each.op == "broadcast" for each in node.inputs):
-        return None
+        return _dot_of_merged(node) if node.op == "dot" else None
     if node.op in _ON_ROWS:
         return _without(node, [node.inputs[0].rank - 1])
+    if node.op in _ON_MATRICES:
+        rank = node.inputs[0].rank
+        return _without(node, [rank - 2, rank - 1])
     if node.op in _ON_BATCHES:
         return _without(node, range(1, node.inputs[0].rank))
     if node.op in _ALONG_AXES:
@@ -136,6 +141,20 @@ def _dot(node: Node) -> list[Tensor] | None:
     if narrow.shape[-1:] != wide.shape[-1:]:
         narrow = narrow_of(wide, [wide.rank - 1])
     return [_ops.dot(narrow, matrix)] if narrow.size < wide.size else None
+
+
+def _dot_of_merged(node: Node) -> list[Tensor] | None:
+    """Rows [n * k, d] of what is the same n times, as [n, k, d]: where events were merged before a layer."""
+    rows, matrix = node.inputs
+    repeated = rows.inputs[0] if rows.op == "reshape" else rows
+    if repeated.op != "broadcast" or rows.rank != 2:
+        return None
+    n = next((size for size in repeated.shape if size != 1), 1)
+    first = repeated.shape.index(n)
+    if n in (1, rows.shape[0]) or rows.shape[0] % n or narrow_of(repeated).shape[first] != 1:
+        return None
+    apart = _ops.reshape(rows, (n, rows.shape[0] // n, rows.shape[1]))
+    return [_ops.reshape(_ops.dot(apart, matrix), node.outputs[0].shape or ())]
 
 
 def _along_axes(node: Node) -> list[Tensor] | None:

@@ -1,4 +1,4 @@
-"""Between which bounds whole numbers lie. In a program they are floats, which are exact up to 2^24."""
+"""Between which bounds numbers lie. In a program whole ones are floats, which are exact up to 2^24."""
 
 from __future__ import annotations
 
@@ -52,6 +52,14 @@ def _within_type(x: Tensor, bounds: Bounds) -> Bounds:
     return bounds
 
 
+def _rectified(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    return max(0.0, inputs[0][0]), max(0.0, inputs[0][1])
+
+
+def _reciprocal(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    return (0.0, math.inf) if inputs[0][0] >= 0 else _EVERYTHING
+
+
 def _first(_: Tensor, inputs: list[Bounds]) -> Bounds:
     return inputs[0]
 
@@ -85,8 +93,9 @@ def _difference(_: Tensor, inputs: list[Bounds]) -> Bounds:
 def _product(_: Tensor, inputs: list[Bounds]) -> Bounds:
     bounds = inputs[0]
     for each in inputs[1:]:
-        corners = [a * b for a in bounds for b in each]
-        bounds = (math.nan, math.nan) if any(map(math.isnan, corners)) else (min(corners), max(corners))
+        # Bounds may be infinite; numbers are not, and 0 times any of them is 0.
+        corners = [a * b if a and b else 0.0 for a in bounds for b in each]
+        bounds = (min(corners), max(corners))
     return bounds
 
 
@@ -121,6 +130,11 @@ def _quotient(_: Tensor, inputs: list[Bounds]) -> Bounds:
     return (min(least, 0.0), max(most, 0.0)) if by[0] >= 1 else _EVERYTHING
 
 
+def _summed_products(x: Tensor, inputs: list[Bounds]) -> Bounds:
+    depth, (least, most) = x.inputs[0].shape[-1], _product(x, inputs)
+    return least * depth, most * depth
+
+
 def _reduced(x: Tensor, inputs: list[Bounds]) -> Bounds:
     if x.node.attrs["function"] != "Sum":
         return inputs[0] if x.node.attrs["function"] in ("All", "Any", "Max", "Mean", "Min") else _EVERYTHING
@@ -128,7 +142,22 @@ def _reduced(x: Tensor, inputs: list[Bounds]) -> Bounds:
     return inputs[0][0] * count, inputs[0][1] * count
 
 
+def _not_negative(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    return 0.0, math.inf
+
+
+def _share(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    return 0.0, 1.0
+
+
+def _divided(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    """Of what is not negative; of other numbers nothing is known."""
+    return (0.0, math.inf) if min(inputs[0][0], inputs[1][0]) >= 0 else _EVERYTHING
+
+
 _RULES: dict[str, _BoundsOf] = {
+    **dict.fromkeys(("Sigmoid", "Softmax"), _share),
+    **dict.fromkeys(("Exp", "Rsqrt", "Softplus", "Sqrt", "Square", "SquaredDifference"), _not_negative),
     **dict.fromkeys(
         ("EnsureShape", "Floor", "Identity", "broadcast", "reshape", "slice", "transpose"), _first
     ),
@@ -142,8 +171,12 @@ _RULES: dict[str, _BoundsOf] = {
     "Maximum": _largest,
     "Minimum": _smallest,
     "Neg": _negated,
+    "Reciprocal": _reciprocal,
+    "RealDiv": _divided,
+    "Relu": _rectified,
     "SelectV2": _selected,
     "Sub": _difference,
     "concat": _any,
+    "dot": _summed_products,
     "reduce": _reduced,
 }

@@ -89,6 +89,19 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "take along columns": lambda x: ops.take_along_axis(x, ops.argmin(x, -1, keepdims=True), axis=-1),
     "argmax": lambda x: ops.one_hot(ops.argmax(x, axis=1), L) * 2.0,
     "buckets": lambda x: tf.gather(TABLE, tf.raw_ops.Bucketize(input=x, boundaries=[-1.0, 0.0, 0.3])),
+    "a number of the row's": lambda x: tf.gather(x[:, 0], tf.argmax(x[:, 1], axis=-1), batch_dims=1)[:, None],
+    "numbers of rows": lambda x: tf.gather(x, tf.argmax(x, axis=-1), batch_dims=2)[:, :, None],
+    "ranks": lambda x: tf.cast(tf.argsort(tf.argsort(x, axis=-1), axis=-1), tf.float32),
+    "knots": lambda x: tf.gather(
+        TABLE[:, 0], tf.searchsorted(np.linspace(-1, 1, 8, dtype=np.float32), x[:, 2, 3])
+    )[:, None],
+    "knots of each row": lambda x: tf.cast(
+        tf.searchsorted(tf.sort(x[:, 0]), x[:, 1], side="right"), tf.float32
+    ),
+    "a leaf of a tree": lambda x: tf.gather(
+        TABLE, tf.tensordot(tf.cast(x[:, :, :3] > 0, tf.int32), [4, 2, 1], 1)
+    ),
+    "counts so far": lambda x: tf.cast(tf.cumsum(tf.cast(x > 0, tf.int32), axis=1), tf.float32),
     "rows by a clipped number": lambda x: tf.gather(TABLE, tf.cast(tf.clip_by_value(x + 4, 0, 8), tf.int32)),
     "a count of matches": lambda x: ops.cast(ops.sum(ops.cast(x > 0.2, "int32"), 1) // 2 % 3, "float32"),
     # Layers.
@@ -101,6 +114,10 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     ),
     # Windows.
     "convolution": lambda x: tf.nn.conv1d(x, TABLE[:6].reshape(3, D, 2), 2, "SAME"),
+    "convolution of groups": lambda x: tf.nn.conv1d(x, TABLE[:6, :4].reshape(3, 4, 2), 1, "SAME"),
+    "dilated convolution of groups": lambda x: keras.ops.conv(
+        x, TABLE[:6, :4].reshape(3, 4, 2), padding="same", dilation_rate=2
+    ),
     "dilated convolution": lambda x: tf.nn.conv1d(x, TABLE[:6].reshape(3, D, 2), 1, "SAME", dilations=2),
     "depthwise convolution": lambda x: keras.ops.depthwise_conv(x, TABLE[:6].reshape(3, D, 2), 1, "same"),
     "largest of windows": lambda x: tf.nn.max_pool1d(x, 3, 2, "SAME"),
@@ -114,6 +131,11 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "angles": lambda x: tf.atan(5 * x) + tf.asin(0.9 * tf.sin(x)) + tf.acos(0.9 * tf.cos(3 * x)),
     "directions": lambda x: tf.atan2(x[:, 1:, :4], x[:, :-1, 4:]),
     "directions on the axes": lambda x: tf.atan2(tf.nn.relu(x), tf.nn.relu(x[:, ::-1])),
+    "powers": lambda x: tf.pow(x, 9.0) + tf.pow(1.5 + tf.nn.relu(x), -3.0) + tf.pow(0.1 * x, 2),
+    "computed powers": lambda x: tf.pow(tf.nn.relu(x), tf.nn.relu(x[:, ::-1])) + tf.pow(tf.exp(x), x),
+    "lengths": lambda x: tf.math.reduce_euclidean_norm(x, axis=[1], keepdims=True),
+    "weights beside each column": lambda x: tf.exp(tf.einsum("nld,dk->nldk", 0.1 * x, TABLE[:8, :3])),
+    "weights of each event": lambda x: tf.einsum("nld,lde->nle", x, np.tile(TABLE[:6, :, None], (1, 1, 3))),
     "rounded": lambda x: tf.round(4 * x) + tf.round(tf.floor(4 * x) / 2),
     "remainder": lambda x: tf.math.floormod(x, 0.7) + tf.math.floordiv(x, 0.3),
     "entropy": lambda x: tf.math.xlogy(tf.nn.relu(x), tf.nn.relu(x)) + tf.math.multiply_no_nan(x, x),
@@ -128,6 +150,53 @@ def test_pairs_of_events_and_item(name: str) -> None:
         if found.shape[-1] == TILE_ROWS:  # The items are last.
             found = tf.transpose(found)
         return weighted(found)
+
+    compare(score, events=EVENTS)
+
+
+def associative(x: tf.Tensor) -> tf.Tensor:
+    """The trace does not know the shape of what it finds."""
+    return tf.ensure_shape(keras.ops.associative_scan(lambda a, b: a + 0.5 * b, x, axis=1), x.shape)
+
+
+def scanned(x: tf.Tensor) -> tf.Tensor:
+    """Nor that of the states."""
+    states = keras.ops.scan(lambda h, e: (tf.tanh(h + e), h), x[:, 0], tf.transpose(x, [1, 0, 2]))[1]
+    return tf.transpose(states, [1, 0, 2])
+
+
+@pytest.mark.parametrize("scan", [associative, scanned])
+def test_scans_of_keras(scan: Callable[[tf.Tensor], tf.Tensor]) -> None:
+    compare(lambda user, item: weighted(scan(item[:, tf.newaxis] + user["events"])), events=EVENTS)
+
+
+def test_an_operand_of_open_shape_is_left_to_tensorflow() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        first = tf.boolean_mask(user["events"], user["events"][:, 0] > 0)[:1]
+        return weighted((pairs(user, item) + tf.reduce_sum(first, 0))[:, -1] + (item + first))
+
+    function = freeze_scorer(FunctionModel(score, events=tf.TensorSpec([L, D])), tile_rows=TILE_ROWS).function
+    assert split_function(function, max_table_width=0).report.flops_per_item
+
+
+def test_codes_of_items_choose_numbers_of_the_user() -> None:
+    """Product quantization: a row of numbers for each of the item's codes; an integer of 64 bits is one."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        code = tf.cast(tf.clip_by_value(tf.abs(item[:, 0]) * 3, 0, 5), tf.int64)
+        stored = code + (tf.cast(0 * item[:, 1], tf.int64) + 0 * code * 2**22) * 2**22
+        tables = tf.repeat(tf.transpose(user["events"])[tf.newaxis], item.shape[0], axis=0)
+        codes = tf.stack([stored, 5 - code, code // 2], axis=1)
+        return weighted(tf.gather(tables[:, :3], codes, batch_dims=2))
+
+    compare(score, events=EVENTS)
+
+
+def test_events_merged_before_a_layer_are_the_users() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        events = tf.repeat(user["events"][tf.newaxis], item.shape[0], axis=0)
+        merged = tf.tensordot(tf.reshape(events, [-1, L // 2, 2 * D]), TABLE[:8].reshape(2 * D, 4), 1)
+        return weighted(tf.concat([merged, item[:, tf.newaxis, :4]], axis=1))
 
     compare(score, events=EVENTS)
 
