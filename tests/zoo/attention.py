@@ -197,3 +197,30 @@ class PositionBias(layers.Layer):
 
     def call(self, logits: Any) -> Any:
         return logits + self.table
+
+
+class Longer(Ranker):
+    """LONGER: events merged by threes, the candidate as a global token, cross attention and causal layers."""
+
+    def pair(self, hist: Any, item: Any) -> Any:
+        merged = layers.Dense(self.width)(ops.reshape(hist, (-1, self.events // 3, 3 * self.width)))
+        x = PositionEmbedding()(ops.concatenate([merged, item[:, None]], axis=1))
+        near = layers.MultiHeadAttention(2, self.width // 2)(x[:, -2:], x)
+        x = ops.concatenate([x, near], axis=1)
+        x = layers.MultiHeadAttention(2, self.width // 2)(x, x, use_causal_mask=True)
+        return mlp(layers.Flatten()(x[:, -2:]), 24)
+
+
+class MemoryAddressing(Ranker):
+    """A neural Turing machine's head over the events: similarity, gate, shift and a learned power."""
+
+    def pair(self, hist: Any, item: Any) -> Any:
+        head = layers.Dense(16, activation="tanh")(item)
+        strength, power = (layers.Dense(1, activation="softplus")(head) for _ in range(2))
+        gate, shift = layers.Dense(1, activation="sigmoid")(head), layers.Dense(3, activation="softmax")(head)
+        near = layers.Dot(axes=(2, 1), normalize=True)([hist, head])
+        weights = gate * ops.softmax(strength * near) + (1 - gate) / self.events
+        moved = [ops.roll(weights, by, axis=1) * shift[:, by + 1 : by + 2] for by in (-1, 0, 1)]
+        sharp = ops.power(sum(moved), 1 + power)
+        read = ops.einsum("bl,ble->be", sharp / ops.sum(sharp, axis=-1, keepdims=True), hist)
+        return mlp(ops.concatenate([read, item], axis=-1), 16)

@@ -137,6 +137,31 @@ class ShiftedEvents(Ranker):
         return mlp(ops.concatenate([ops.max(turned, axis=1) + change, item], axis=-1), 16)
 
 
+class RankDiscounts(Ranker):
+    """Events weighed by a logarithm of their rank, which two argsorts find; a quantile of similarities."""
+
+    def pair(self, hist: Any, item: Any) -> Any:
+        similar = ops.einsum("ble,be->bl", hist, item)
+        rank = ops.argsort(ops.argsort(-similar, axis=-1), axis=-1)
+        discounts = 1 / ops.log2(ops.cast(rank, "float32") + 2)
+        high = ops.quantile(similar, 0.75, axis=-1, keepdims=True)
+        weighed = ops.einsum("bl,ble->be", discounts, hist)
+        return mlp(ops.concatenate([weighed, high, item], axis=-1), 16)
+
+
+class GroupedConvs(Ranker):
+    """Convolutions of groups of channels, with gaps too; upsampled, cropped, normed over two axes."""
+
+    def pair(self, hist: Any, item: Any) -> Any:
+        repeated = layers.RepeatVector(self.events)(item)
+        x = layers.Maximum()([hist * repeated, layers.Subtract()([hist, repeated])])
+        x = layers.Cropping1D((1, 2))(layers.ZeroPadding1D(2)(layers.UpSampling1D(2)(x)))
+        x = layers.GroupNormalization(groups=-1)(layers.LayerNormalization(axis=[1, 2])(x))
+        x = layers.Conv1D(8, 3, groups=4, strides=2, activation="relu")(x)
+        x = layers.Conv1D(8, 3, groups=2, dilation_rate=2, padding="causal", activation="hard_silu")(x)
+        return mlp(ops.concatenate([layers.GlobalMaxPooling1D()(x), item], axis=-1), 16)
+
+
 class Sessions(Ranker):
     """Sums of pairs of event and candidate by session, by unsorted_segment_sum."""
 
