@@ -303,7 +303,7 @@ def _is_unary(x: Tensor) -> bool:
     if len(x.inputs) != 1:
         return False
     if x.op == "Cast":  # Of integers, which are codes and places; masks of events stay where they are read.
-        return x.dtype.is_integer or x.inputs[0].dtype.is_integer
+        return bool(x.dtype.is_integer or x.inputs[0].dtype.is_integer)
     return x.op in UNARY and x.dtype == x.inputs[0].dtype
 
 

@@ -98,7 +98,8 @@ def _windows(r: Reading, size: _Sides, gaps: _Sides) -> _Windows | None:
 def convolution(r: Reading) -> Found:
     """A matrix product of each window's channels."""
     x, kernel = r.inputs
-    windows = _windows(r, kernel.shape[:2], tuple(r.attr("dilations")[1:3]))
+    height, width, _, _ = kernel.shape
+    windows = _windows(r, (height, width), tuple(r.attr("dilations")[1:3]))
     if windows is None or not kernel.is_free:
         return None
     if _before_reshape(x).op == "SpaceToBatchND":
