@@ -136,10 +136,11 @@ class WalkChoice:
             )
             name = wide if precision.precision == "float32" else name
         figures = {each: self._figures(candidates[each], measured[each], times[each]) for each in candidates}
+        brute_force = min(times[each] for each in candidates if candidates[each].scorer.score_all)
         report = CalibrationReport(
             target=self._target,
-            brute_force_milliseconds=times[_BRUTE_FORCE],
-            brute_force_is_cheaper=EQUAL_TIMES * times[_BRUTE_FORCE] < times[name],
+            brute_force_milliseconds=brute_force,
+            brute_force_is_cheaper=EQUAL_TIMES * brute_force < times[name],
             users=self._held_out.users,
             tuned_on=self._tuned_on.users,
             source=None if source is None else source.name,

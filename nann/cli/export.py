@@ -306,7 +306,7 @@ def _calibration_text(found: dict[str, Any], num_items: int) -> str:
     brute = f"{found['brute_force_milliseconds']:.2f} ms"
     if found["walk"] == "all":
         text = f"Every item is scored, without a walk: {num_items:,} items, {brute} per request.\n"
-        others = {name: each for name, each in found["considered"].items() if name != "all"}
+        others = {name: each for name, each in found["considered"].items() if each["walk"] != "all"}
         for name, each in others.items():
             text += f"  The {name} walk {_walk_text(each)}.\n"
     else:
