@@ -35,7 +35,7 @@ from nann.export.scorer._ops import (
     turned,
 )
 from nann.export.scorer._rewrite import rewrite
-from nann.export.scorer._whole_numbers import MOST_EXACT, bounds_of
+from nann.export.scorer._whole_numbers import is_exact
 
 # Rows of a table, each of which takes part in a product with the ones and zeros.
 _MOST_ROWS = 1024
@@ -56,18 +56,14 @@ def one_hot(r: Reading) -> Found:
 def _is_known(index: Tensor) -> bool:
     """Whether it is the item's, and a program has it: all of it is a float."""
     is_float = index.op == "Cast" and index.inputs[0].dtype.is_floating
-    return not index.is_free and (is_float or _is_small(index))
-
-
-def _is_small(number: Tensor) -> bool:
-    return max(map(abs, bounds_of(number, {}))) <= MOST_EXACT
+    return not index.is_free and (is_float or is_exact(index))
 
 
 def _as_float(x: Tensor) -> Tensor | None:
     """Numbers in whose order the largest are looked for; None of integers that no float may be."""
     if x.dtype == tf.float32:
         return x
-    return cast(x) if x.dtype.is_integer and _is_small(x) else None
+    return cast(x) if x.dtype.is_integer and is_exact(x) else None
 
 
 def _index_of(index: Tensor, table: Tensor) -> Tensor | None:

@@ -18,7 +18,7 @@ from nann.export.scorer._import_ops import IMPORTS, Found, Reading
 from nann.export.scorer._import_scans import SCANS
 from nann.export.scorer._ir import Spec, Tensor, constant
 from nann.export.scorer._ops import arithmetic, both, cast, compare, either, rebuilt
-from nann.export.scorer._whole_numbers import MOST_EXACT, bounds_of
+from nann.export.scorer._whole_numbers import is_exact
 
 _TYPES = (tf.int32, tf.int64, tf.uint32)
 _MOVED = ("broadcast", "concat", "reshape", "slice", "transpose")
@@ -144,7 +144,7 @@ def _by_floats(form: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
             return form(r)
         floats = tuple(_as_float(each) for each in r.inputs)
         found = form(replace(r, inputs=floats, specs=(Spec(tf.float32, r.shape),)))
-        if not isinstance(found, Tensor) or max(map(abs, bounds_of(found, {}))) > MOST_EXACT:
+        if not isinstance(found, Tensor) or not is_exact(found):
             return None
         return cast(found, r.specs[0].dtype)
 

@@ -24,7 +24,16 @@ def is_exact_arithmetic(x: Tensor) -> bool:
     """Whether all that an operation of integers reads and makes is a float, for every user and item."""
     limit = _MOST_DIVIDED if x.op in ("FloorDiv", "FloorMod") else MOST_EXACT
     known: dict[Tensor, Bounds] = {}
-    return all(max(map(abs, bounds_of(each, known))) <= limit for each in (x, *x.inputs))
+    return all(_most(each, known) <= limit for each in (x, *x.inputs))
+
+
+def is_exact(x: Tensor) -> bool:
+    """Whether a float holds each number that a tensor of integers can have, for every user and item."""
+    return _most(x, {}) <= MOST_EXACT
+
+
+def _most(x: Tensor, known: dict[Tensor, Bounds]) -> float:
+    return max(map(abs, bounds_of(x, known)))
 
 
 def bounds_of(x: Tensor, known: dict[Tensor, Bounds]) -> Bounds:
