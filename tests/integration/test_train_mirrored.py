@@ -63,7 +63,7 @@ def steps(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """What a model has after some steps, on two devices and in one process (`support.mirrored_steps`)."""
     folder = tmp_path_factory.mktemp("steps")
     program = "from support.mirrored_steps import main; main()"
-    done = with_two_devices(program, folder, json.dumps({request.param: MODELS[request.param]}))
+    done = with_two_devices(program, folder, request.param, json.dumps(MODELS[request.param]))
     assert done.returncode == 0, done.stderr
     return folder / f"{request.param}.npz"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nann.export.manifest import read_manifest
+from support import small_network
 from support.command import run_json
 from support.schema_data import write_source
 
@@ -55,12 +56,14 @@ def test_a_model_is_trained_exported_and_evaluated(
 @pytest.mark.parametrize(
     ("model", "sizes"),
     [
-        ("support.schema_data:EveryColumn", []),
-        ("attention", ["--blocks", "1", "--attention-dim", "16", "--mlp", "32,16"]),
-        ("two-tower", ["--blocks", "1"]),
+        ("support.schema_data:EveryColumn", ()),
+        ("attention", small_network.ARGUMENTS),
+        ("two-tower", ("--blocks", "1")),
     ],
 )
-def test_a_model_is_trained_on_the_columns_of_a_schema(tmp_path: Path, model: str, sizes: list[str]) -> None:
+def test_a_model_is_trained_on_the_columns_of_a_schema(
+    tmp_path: Path, model: str, sizes: tuple[str, ...]
+) -> None:
     """Requests have ids and strings where training had rows."""
     source, schema = write_source(tmp_path)
     run, model_dir = tmp_path / "run", tmp_path / "models" / "nann" / "1"

@@ -22,6 +22,7 @@ from nann.run import load_model
 from nann.training import read_dataset
 from nann.training._asked import choose_users, scores_of_users
 from nann.training.ranking import ItemScorer, states_before
+from support import small_network
 from support.command import run_json
 
 # Each user stays in one of 20 clusters. A model that reads the history ranks the user's cluster first:
@@ -36,9 +37,6 @@ FOLLOWING = "synthetic:items=400,users=100,events=40,categories=40,stay=0,follow
 # Halfway between a trainer that works (0.89 and more) and one that does not (0.07 and less): over 100 users,
 # each is at least eight standard errors away.
 LEARNED = 0.5
-
-# Sizes at which the model learns these data in seconds: the network has a fifteenth of the default's weights.
-SMALL = ("--blocks", "1", "--attention-dim", "16", "--mlp", "32,16")
 
 # A model that knows nothing of categories.
 OTHER_FEATURES = """
@@ -98,7 +96,7 @@ def _train(
     trained = run_json(
         *("train", "--data", folder / "data", "--out", folder / "run", "--epochs", "4", "--seed", str(seed)),
         *("--batch-size", "128", "--learning-rate", str(learning_rate)),
-        *SMALL,
+        *small_network.ARGUMENTS,
     )
     assert len(trained["history"]) == 4
     embedded = run_json("embed", "--run", folder / "run")

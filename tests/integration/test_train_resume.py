@@ -15,15 +15,15 @@ import pytest
 
 from nann.errors import InvalidFileError, InvalidInputError
 from nann.training import ReferenceModel, TrainOptions, prepare_data, train
+from support.small_network import ARGUMENTS as SMALL
+from support.small_network import SIZES
 
 # Two epochs of 12 steps; the checkpoints fall inside and at the end of epochs.
 OPTIONS = TrainOptions(epochs=2, batch_size=64, negatives=16, checkpoint_steps=5, seed=3)
 ARGUMENTS = [
     *("--epochs", "2", "--batch-size", "64", "--negatives", "16", "--checkpoint-steps", "5", "--seed", "3"),
-    *("--blocks", "1", "--attention-dim", "16", "--mlp", "32,16"),
+    *SMALL,
 ]
-# The same sizes: what is trained does not matter here, and a small network is traced in less time.
-SIZES = {"blocks": 1, "attention_dim": 16, "mlp": (32, 16)}
 
 
 @pytest.fixture(scope="module")

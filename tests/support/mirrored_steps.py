@@ -127,12 +127,11 @@ def _flat(variables: Iterable[Any]) -> Any:
 
 
 def main() -> None:
-    """OUT and JSON of models and their sizes: writes OUT/MODEL.npz for each."""
+    """OUT, a model, and its sizes as JSON: writes OUT/MODEL.npz."""
+    folder, name, sizes = sys.argv[1:]
     tf.config.experimental.enable_op_determinism()
-    for name, sizes in json.loads(sys.argv[2]).items():
-        case = _Case(name, sizes)
-        mirrored = case.mirrored()
-        # Eager steps leave their gradients as numbers.
-        tf.config.run_functions_eagerly(True)
-        np.savez(Path(sys.argv[1]) / f"{name}.npz", **mirrored, **case.alone())
-        tf.config.run_functions_eagerly(False)
+    case = _Case(name, json.loads(sizes))
+    mirrored = case.mirrored()
+    # Eager steps leave their gradients as numbers.
+    tf.config.run_functions_eagerly(True)
+    np.savez(Path(folder) / f"{name}.npz", **mirrored, **case.alone())
