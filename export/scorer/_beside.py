@@ -13,7 +13,7 @@ import numpy as np
 from nann.export.scorer._cleanup import part_along
 from nann.export.scorer._ir import Tensor, Uses
 from nann.export.scorer._narrow import like
-from nann.export.scorer._ops import concat, dot, is_matmul, matmul, reduce_, reshape, transpose
+from nann.export.scorer._ops import add, columns, concat, dot, is_matmul, matmul, reduce_, reshape, transpose
 from nann.export.scorer._rewrite import Rule
 from nann.export.scorer._rows import ELEMENTWISE
 
@@ -45,6 +45,15 @@ def _of_each(x: Tensor, joined: Tensor) -> tuple[list[Tensor], int] | None:
     if x.op == "reshape" and x.shape[: axis + 1] == joined.shape[: axis + 1]:
         before, after = x.shape[:axis], x.shape[axis + 1 :]
         return [reshape(part, (*before, part.shape[axis], *after)) for part in joined.inputs], axis
+    if x.op == "concat" and x.node.attrs["axis"] != axis:
+        cut = [_cut(each, [part.shape[axis] for part in joined.inputs], axis - x.rank) for each in x.inputs]
+        whole = [each for each in cut if each is not None]
+        is_cut = len(whole) == len(cut)
+        return (
+            ([concat(parts, x.node.attrs["axis"]) for parts in zip(*whole, strict=True)], axis)
+            if is_cut
+            else None
+        )
     place = axis + x.rank - joined.rank
     if x.op in ELEMENTWISE - {"broadcast"} and x.shape[place] == joined.shape[axis]:
         parts = _elementwise(x, [part.shape[axis] for part in joined.inputs], place)
@@ -81,6 +90,24 @@ def _cut(x: Tensor, sizes: Sequence[int], axis: int) -> list[Tensor] | None:
     if not x.is_free and not is_same:
         return None
     return [part_along(x, axis, sum(sizes[:at]), n) for at, n in enumerate(sizes)]
+
+
+def product_of_rows(x: Tensor, _: Uses) -> Tensor | None:
+    """A row of an item times rows of the user and the item: times a matrix of the user's, and the item's row.
+
+    Scores of keys are put side by side, and values summed. Of several rows a product has enough to do.
+    """
+    if not is_matmul(x) or x.shape[-2] != 1 or x.inputs[0].is_free or not _has_user_rows(x.inputs[1]):
+        return None
+    row, joined = x.inputs
+    axis, parts = joined.node.attrs["axis"] - joined.rank, joined.inputs
+    if axis == -1:
+        return concat([matmul(row, part) for part in parts], -1)
+    if axis != -2:
+        return None
+    ends = np.cumsum([part.shape[-2] for part in parts]).tolist()
+    terms = zip(parts, [0, *ends], ends, strict=False)
+    return add(*(matmul(columns(row, begin, end), part) for part, begin, end in terms))
 
 
 def early_slice(x: Tensor, uses: Uses) -> Tensor | None:
@@ -121,4 +148,4 @@ def _sliced(x: Tensor, axis: int, begin: int, n: int) -> Tensor | None:
     return None
 
 
-BESIDE: tuple[Rule, ...] = (late_rows, early_slice)
+BESIDE: tuple[Rule, ...] = (late_rows, product_of_rows, early_slice)

@@ -13,10 +13,14 @@ from collections.abc import Hashable, Sequence
 
 from nann.export.scorer._cost import NS_PER_BYTE, work_of
 from nann.export.scorer._ir import Needs, Node, Tensor, topological
+from nann.export.scorer._lower import may_be_lowered
 from nann.export.scorer._rows import RowAnalysis
 
 _INFINITE = 10**15
 _SCALE = 1e6  # femtoseconds: whole numbers, so that flows add up exactly
+# What TensorFlow's part of a tile costs where the native executor does not know an operation: some 200 ns an
+# item (zoo, tiles of 128).
+_NS_UNKNOWN = 25_000
 _ALIGNMENT = 16  # float32 in a cache line
 _MAX_CUTS = 128
 _EXPORT, _TILE = "export", "tile"
@@ -92,7 +96,10 @@ class _Graph:
     def _cost_of_computing(self, node: Node) -> int:
         if node is self._item.node:
             return _INFINITE
-        return int(work_of([node]).ns / self._item.shape[0] * _SCALE)
+        ns = work_of([node]).ns
+        if not all(may_be_lowered(Tensor(node, index)) for index in range(len(node.outputs))):
+            ns += _NS_UNKNOWN
+        return int(ns / self._item.shape[0] * _SCALE)
 
     def _cost_of_gathering(self, tensor: Tensor) -> int:
         width = self._rows.width(tensor)

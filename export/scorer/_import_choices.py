@@ -38,7 +38,7 @@ from nann.export.scorer._rewrite import rewrite
 from nann.export.scorer._whole_numbers import is_exact
 
 # Rows of a table, each of which takes part in a product with the ones and zeros.
-_MOST_ROWS = 1024
+MOST_ROWS = 1024
 # Largest numbers that are looked for one after the other, and those among which.
 _MOST_FOUND, _MOST_SEARCHED = 16, 512
 
@@ -47,7 +47,7 @@ def one_hot(r: Reading) -> Found:
     index, (depth, on, off) = r.inputs[0], (each.value for each in r.inputs[1:])
     if not _is_known(index) or depth is None or on is None or off is None or r.attr("axis") != -1:
         return None
-    chosen = _is_chosen(index, int(depth))
+    chosen = is_chosen(index, int(depth))
     if float(on) == 1 and float(off) == 0:
         return cast(chosen, r.specs[0].dtype)
     return select(chosen, constant(on), constant(off))
@@ -66,13 +66,15 @@ def _as_float(x: Tensor) -> Tensor | None:
     return cast(x) if x.dtype.is_integer and is_exact(x) else None
 
 
-def _index_of(index: Tensor, table: Tensor) -> Tensor | None:
+def index_of(index: Tensor, table: Tensor, *, may_be_free: bool = False) -> Tensor | None:
     """The item's, as floats: none in a table of few rows is beyond 2^24.
 
     What it finds in a constant is the item's alone and is stored: by TensorFlow, which refuses a row that is
-    not there.
+    not there. may_be_free: an index of the user is taken as it is.
     """
-    if _is_known(index):
+    if index.is_item_only and index.dtype.is_integer and is_exact(index):
+        return cast(index)  # However it is computed: a float may be stored.
+    if _is_known(index) or (may_be_free and index.is_free):
         return index
     is_stored = index.is_item_only and table.value is not None
     return None if index.is_free or is_stored else _small(index)
@@ -95,7 +97,7 @@ def _small(x: Tensor) -> Tensor | None:
     return add(low, scaled(middle, 2.0**PART_BITS), scaled(high, 2.0 ** (2 * PART_BITS)))
 
 
-def _is_chosen(index: Tensor, depth: int) -> Tensor:
+def is_chosen(index: Tensor, depth: int) -> Tensor:
     """Integers [...] to bool [..., depth]."""
     each = constant(np.arange(depth), index.dtype.as_numpy_dtype)
     return compare("Equal", reshape(index, (*index.shape, 1)), each)
@@ -114,7 +116,7 @@ def bucket(r: Reading) -> Found:
 def place_in_order(r: Reading) -> Found:
     """LowerBound, UpperBound: how many of a row's ascending numbers stand before each value of that row."""
     ordered, values = r.inputs
-    if values.is_free or values.dtype != tf.float32 or ordered.shape[-1] > _MOST_ROWS:
+    if values.is_free or values.dtype != tf.float32 or ordered.shape[-1] > MOST_ROWS:
         return None
     if ordered.shape[0] == 1:  # Mostly a row of all items' values is looked for in one row.
         values = reshape(values, (values.size, 1))
@@ -172,43 +174,45 @@ def _kept(x: Tensor, function: str) -> Tensor:
 def chosen_rows(r: Reading) -> Found:
     """GatherV2 by the item's index: of a table's rows, or of the item's own numbers."""
     x, axes = r.inputs[0], integers(r.inputs[2])
-    index = _index_of(r.inputs[1], x)
+    is_of_each = r.attr("batch_dims") != 0 and not x.is_free
+    index = index_of(r.inputs[1], x, may_be_free=is_of_each and r.inputs[1].value is None)
     if index is None or axes is None or x.dtype != tf.float32:
         return gathered(r)
     axis, within = axes[0] % x.rank, r.attr("batch_dims") % (index.rank + 1)
-    if within == 0 and axis == 0 and x.is_free and x.shape[0] <= _MOST_ROWS:
+    if within == 0 and axis == 0 and x.is_free and x.shape[0] <= MOST_ROWS:
         # A row that is not chosen takes part as well, times 0: infinities would make it a NaN.
-        return _rows_of_table(x, index) if x.value is None or np.isfinite(x.value).all() else None
-    if within == 0 or within != axis or x.shape[axis] > _MOST_ROWS:
+        return rows_of_table(x, index) if x.value is None or np.isfinite(x.value).all() else None
+    if within == 0 or within != axis or x.shape[axis] > MOST_ROWS:
         return None
     index = reshape(index, (*index.shape[:axis], math.prod(index.shape[axis:])))
-    return reshape(_rows_of_items(x, index, axis), r.shape)
+    return reshape(rows_of_items(x, index, axis), r.shape)
 
 
-def _rows_of_table(table: Tensor, index: Tensor) -> Tensor:
+def rows_of_table(table: Tensor, index: Tensor) -> Tensor:
     """[n, ...] at integers [...]."""
     rows, row = table.shape[0], table.shape[1:]
-    found = dot(cast(_is_chosen(index, rows)), reshape(table, (rows, math.prod(row))))
+    found = dot(cast(is_chosen(index, rows)), reshape(table, (rows, math.prod(row))))
     return reshape(found, (*index.shape, *row))
 
 
-def _rows_of_items(x: Tensor, index: Tensor, axis: int) -> Tensor:
+def rows_of_items(x: Tensor, index: Tensor, axis: int) -> Tensor:
     """x [leading, n, row] at integers [leading, k] -> [leading, k, row]."""
     n, row, k = x.shape[axis], math.prod(x.shape[axis + 1 :]), index.shape[-1]
     if row > 1:
-        return matmul(cast(_is_chosen(index, n)), reshape(x, (*x.shape[: axis + 1], row)))
+        return matmul(cast(is_chosen(index, n)), reshape(x, (*x.shape[: axis + 1], row)))
     x = reshape(x, x.shape[: axis + 1])
-    if x.op == "reshape" and x.inputs[0].shape[-1:] == (n,):  # Leading axes that were made one.
-        x = x.inputs[0]
+    before = x.inputs[0] if x.op == "reshape" else x
+    if before.shape[-1:] == (n,) and before.shape[0] > 1:  # Leading axes that were made one.
+        x = before
     index = reshape(index, (*x.shape[:-1], k))
     narrow = narrow_of(rewrite(index, (narrowed,), free_rules=(narrowed,)))
     if x.rank > 2 and narrow.shape[-2] < x.shape[-2]:  # The same for all columns: rows are what is chosen.
         *leading, columns, _ = x.shape
-        chosen = cast(_is_chosen(broadcast(narrow, (*leading, 1, k)), n))
+        chosen = cast(is_chosen(broadcast(narrow, (*leading, 1, k)), n))
         rows = matmul(reshape(chosen, (*leading, k, n)), turned(x))
         assert rows.shape == (*leading, k, columns)
         return turned(rows)
-    chosen = _is_chosen(index, n)
+    chosen = is_chosen(index, n)
     numbers = select(chosen, reshape(x, (*x.shape[:-1], 1, n)), constant(np.float32(0)))
     return reduce_(numbers, "Sum", [-1])
 

@@ -13,12 +13,12 @@ import numpy as np
 import tensorflow as tf
 
 from nann.export.item_rows import PART_BITS
-from nann.export.scorer._import_functions import sign_bit
-from nann.export.scorer._import_ops import IMPORTS, Found, Reading
+from nann.export.scorer._import_functions import FUNCTIONS, sign_bit
+from nann.export.scorer._import_ops import IMPORTS, Found, Reading, integers
 from nann.export.scorer._import_scans import SCANS
 from nann.export.scorer._ir import Spec, Tensor, constant
-from nann.export.scorer._ops import arithmetic, both, cast, compare, either, rebuilt
-from nann.export.scorer._whole_numbers import is_exact
+from nann.export.scorer._ops import add, arithmetic, both, cast, compare, either, rebuilt, select
+from nann.export.scorer._whole_numbers import MOST_EXACT, is_exact
 
 _TYPES = (tf.int32, tf.int64, tf.uint32)
 _MOVED = ("broadcast", "concat", "reshape", "slice", "transpose")
@@ -29,7 +29,7 @@ _Parts = Sequence[Tensor]
 
 
 def parts_of(x: Tensor) -> _Parts | None:
-    """None of an item's integers that are computed."""
+    """None of what is computed of the user and the item."""
     if x.value is not None:
         whole = x.value.astype(np.int64)
         shifted = [whole & _MASK, whole >> PART_BITS & _MASK, whole >> 2 * PART_BITS]
@@ -46,12 +46,19 @@ def parts_of(x: Tensor) -> _Parts | None:
     if x.op == "Cast" and x.inputs[0].dtype in _TYPES:
         inner = x.inputs[0]
         # The cast to the type that item state declares loses nothing; others may.
-        return _stored(inner) or (parts_of(inner) if inner.dtype.size <= x.dtype.size else None)
-    return _stored(x)
+        found = _stored(inner) or (parts_of(inner) if inner.dtype.size <= x.dtype.size else None)
+    else:
+        found = _stored(x)
+    return _cut(x) if found is None and x.is_item_only and not _was_float(x) else found
+
+
+def _was_float(x: Tensor) -> bool:
+    """Whether it is a float that was cut off, which is compared as it is."""
+    return x.op == "Cast" and (x.inputs[0].dtype.is_floating or _was_float(x.inputs[0]))
 
 
 def _cut(x: Tensor) -> _Parts:
-    """Of the user's, by TensorFlow."""
+    """By TensorFlow: of the user's, and of what is computed of an item's, which is stored."""
     wide = x if x.dtype == tf.int64 else cast(x, tf.int64)
     middle, high = (
         arithmetic("RightShift", wide, constant(by, np.int64)) for by in (PART_BITS, 2 * PART_BITS)
@@ -125,15 +132,106 @@ def number(r: Reading) -> Found:
     found = None
     if r.specs[0].dtype == tf.float32 and x.op in ("AddV2", "Sub"):
         found = _both_in_parts(*x.inputs)
-    if found is None:
-        return IMPORTS["Cast"](r)
-    total: Tensor | None = None
-    for mine, theirs in zip(reversed(found[0]), reversed(found[1]), strict=True):
-        part = arithmetic(x.op, mine, theirs)
-        if total is not None:
-            part = arithmetic("AddV2", arithmetic("Mul", total, constant(2.0**PART_BITS, np.float32)), part)
-        total = part
+    return IMPORTS["Cast"](r) if found is None else _number_of(x.op, *found)
+
+
+def _number_of(op: str, first: _Parts, second: _Parts) -> Tensor:
+    """The sum or difference of two integers as a float: exact up to 2^24, rounded beyond."""
+    total = arithmetic(op, first[-1], second[-1])
+    for mine, theirs in zip(first[-2::-1], second[-2::-1], strict=True):
+        higher = arithmetic("Mul", total, constant(2.0**PART_BITS, np.float32))
+        total = arithmetic("AddV2", higher, arithmetic(op, mine, theirs))
     return total
+
+
+def quotient(r: Reading) -> Found:
+    """FloorDiv by a constant of a difference or a sum, such as the days since an item was new.
+
+    The two are divided each, and the quotient is one less (more) where their remainders say so.
+    """
+    found = _both_divided(r)
+    if found is None:
+        return None
+    (first, second), remainders, by = found
+    parts = _both_in_parts(first, second)
+    if parts is None:
+        return None
+    op = r.inputs[0].op
+    if op == "Sub":
+        carried = compare("Less", *remainders)
+    else:
+        carried = compare("GreaterEqual", add(*remainders), constant(by, np.float32))
+    return cast(arithmetic(op, _number_of(op, *parts), cast(carried)), r.specs[0].dtype)
+
+
+def remainder(r: Reading) -> Found:
+    """FloorMod by a constant of a difference or a sum, such as a cross of two features as a bucket."""
+    found = _both_divided(r)
+    if found is None:
+        return None
+    _, (first, second), by = found
+    limit = constant(by, np.float32)
+    if r.inputs[0].op == "Sub":
+        total = arithmetic("Sub", first, second)
+        total = select(compare("Less", total, constant(0, np.float32)), add(total, limit), total)
+    else:
+        total = add(first, second)
+        total = select(compare("Less", total, limit), total, arithmetic("Sub", total, limit))
+    return cast(total, r.specs[0].dtype)
+
+
+_Pair = tuple[Tensor, Tensor]
+
+
+def _both_divided(r: Reading) -> tuple[_Pair, _Pair, int] | None:
+    """Quotients of an item's and a user's integers that are added or subtracted, and remainders as floats.
+
+    None where a float holds all of them, which is computed as it stands.
+    """
+    x, by = r.inputs[0], integers(r.inputs[1])
+    if x.dtype not in _TYPES or x.op not in ("AddV2", "Sub") or by is None or len(by) != 1 or is_exact(x):
+        return None
+    is_each_alone = all(each.is_free or each.is_item_only for each in x.inputs)
+    if not is_each_alone or x.is_free or x.is_item_only or not 0 < by[0] <= MOST_EXACT // 2:
+        return None
+    divisor = constant(by[0], x.dtype.as_numpy_dtype)
+    first, second = (arithmetic("FloorDiv", each, divisor) for each in x.inputs)
+    one, other = (cast(arithmetic("FloorMod", each, divisor)) for each in x.inputs)
+    return (first, second), (one, other), by[0]
+
+
+def clipped(r: Reading) -> Found:
+    """Maximum, Minimum with constants of what is a float, rounded where it is large and not within them."""
+    limits = [each for each in r.inputs if each.value is not None]
+    if len(limits) != len(r.inputs) - 1 or not r.inputs[0].dtype.is_integer or not all(map(is_exact, limits)):
+        return None
+    (x,) = (each for each in r.inputs if each.value is None)
+    number = None if x.is_free or x.is_item_only or is_exact(x) else _rounded(x)
+    if number is None:
+        return None
+    floats = [constant(each.value, np.float32) for each in limits]
+    if r.operation.type == "ClipByValue":
+        number = arithmetic("Maximum", arithmetic("Minimum", number, floats[1]), floats[0])
+    else:
+        number = arithmetic(r.operation.type, number, floats[0])
+    return cast(number, x.dtype)
+
+
+def _rounded(x: Tensor) -> Tensor | None:
+    """An integer of user and item as a float."""
+    if x.op == "Cast" and x.inputs[0].dtype == tf.float32:
+        return x.inputs[0]
+    found = _both_in_parts(*x.inputs) if x.op in ("AddV2", "Sub") else None
+    return None if found is None else _number_of(x.op, *found)
+
+
+def _first_of(*forms: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
+    """The first form that there is."""
+
+    def read(r: Reading) -> Found:
+        return next((found for form in forms if (found := form(r)) is not None), None)
+
+    return read
 
 
 def _by_floats(form: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
@@ -158,11 +256,16 @@ def _as_float(x: Tensor) -> Tensor:
 INTEGERS: dict[str, Callable[[Reading], Found]] = {
     **{op: _by_floats(IMPORTS[op]) for op in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "MatMul")},
     "Cast": number,
+    "ClipByValue": clipped,
     "Cumsum": _by_floats(SCANS["Cumsum"]),
     "Equal": equality,
+    "FloorDiv": _first_of(quotient, FUNCTIONS["FloorDiv"]),
+    "FloorMod": _first_of(remainder, FUNCTIONS["FloorMod"]),
     "Greater": order,
     "GreaterEqual": order,
     "Less": order,
     "LessEqual": order,
+    "Maximum": _first_of(clipped, IMPORTS["Maximum"]),
+    "Minimum": _first_of(clipped, IMPORTS["Minimum"]),
     "NotEqual": equality,
 }

@@ -89,8 +89,27 @@ def gathered(r: Reading) -> Found:
     x = r.inputs[0]
     if not at or axes is None or r.attr("batch_dims") or not 0 <= min(at) <= max(at) < x.shape[axes[0]]:
         return None
-    found = taken(x, axes[0] % x.rank, at)
+    found = _taken_of_each(x, at) if axes[0] == 0 else None
+    if found is None:
+        found = taken(x, axes[0] % x.rank, at)
     return None if found is None else reshape(found, r.shape)
+
+
+def _taken_of_each(x: Tensor, at: Sequence[int]) -> Tensor | None:
+    """Of a tensor whose first two axes were made one, where each of the first has the same of the second.
+
+    `tf.boolean_mask` with a mask of the shape of all pairs does so.
+    """
+    if x.op != "reshape" or x.rank >= x.inputs[0].rank or x.is_free:
+        return None
+    count = x.inputs[0].shape[0]
+    each, rest = divmod(x.shape[0], count)
+    if rest or len(at) % count:
+        return None
+    places = np.reshape(at, (count, -1)) - each * np.arange(count)[:, np.newaxis]
+    if (places != places[0]).any() or not 0 <= places[0].min() <= places[0].max() < each:
+        return None
+    return taken(reshape(x, (count, each, *x.shape[1:])), 1, places[0].tolist())
 
 
 def strided(r: Reading) -> Found:

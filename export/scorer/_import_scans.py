@@ -13,7 +13,7 @@ from nann.export.scorer._ops import broadcast, concat, dot, mul, reduce_, reshap
 
 # Along the axis; what is the user's alone is left to TensorFlow, as histories of any length are.
 _MOST_SUMS, _MOST_FACTORS = 256, 64
-_FUNCTIONS = {
+SEGMENTS = {
     "SegmentMax": "Max", "SegmentMaxV2": "Max", "SegmentMean": "Mean", "SegmentMin": "Min",
     "SegmentMinV2": "Min", "SegmentSum": "Sum", "SegmentSumV2": "Sum", "UnsortedSegmentMax": "Max",
     "UnsortedSegmentMin": "Min", "UnsortedSegmentSum": "Sum",
@@ -80,15 +80,18 @@ def product(r: Reading) -> Found:
 
 def segments(r: Reading) -> Found:
     """Reductions of rows whose segments are constant; a segment without rows has a sum only."""
-    x, where, function = r.inputs[0], r.inputs[1].value, _FUNCTIONS[r.operation.type]
-    if where is None or where.ndim != 1 or x.is_free or r.shape[0] > _MOST_FACTORS or not r.is_exact_enough:
+    x, where, function = r.inputs[0], r.inputs[1].value, SEGMENTS[r.operation.type]
+    if where is None or where.ndim != 1 or where.size == 0 or x.is_free or not r.is_exact_enough:
+        return None
+    counts = integers(r.inputs[2]) if len(r.inputs) == 3 else [int(where.max()) + 1]
+    if counts is None or counts[0] > _MOST_FACTORS:
         return None
     # Rows are mostly events that were brought to the front: they are taken from where they were.
     perm = x.node.attrs["perm"] if x.op == "transpose" else range(x.rank)
     x, axis = (x.inputs[0] if x.op == "transpose" else x), perm[0]
     one = resized(x, axis, 1)
     parts = []
-    for segment in range(r.shape[0]):
+    for segment in range(counts[0]):
         rows = np.flatnonzero(where == segment).tolist()
         if not rows and function != "Sum":
             return None
@@ -103,5 +106,5 @@ SCANS: dict[str, Callable[[Reading], Found]] = {
     "Cumprod": cumulative_product,
     "Cumsum": cumulative_sum,
     "Prod": product,
-    **dict.fromkeys(_FUNCTIONS, segments),
+    **dict.fromkeys(SEGMENTS, segments),
 }

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nann.export.scorer._ir import Tensor
-from nann.export.scorer._lower_matmul import matmul
-from nann.export.scorer._lower_moves import move
-from nann.export.scorer._lower_ops import operation
+from nann.export.scorer._lower_matmul import PRODUCTS, matmul
+from nann.export.scorer._lower_moves import is_move, move
+from nann.export.scorer._lower_ops import is_known, operation
 from nann.export.scorer._lower_products import similarity, sum_of_products
 from nann.export.scorer._lowering import Lowering, NotLowerableError, ScorerIr, Step
 from nann.export.scorer._program import ProgramWriter
@@ -37,6 +37,11 @@ def lower_after(ir: ScorerIr, computed: Sequence[Tensor], *, has_user_function: 
     Raises NotLowerableError.
     """
     return Lowering(ir, _rule, after_user_function=has_user_function, computed=computed).run()
+
+
+def may_be_lowered(tensor: Tensor) -> bool:
+    """Whether an operation has a rule; where it stands and what it reads may refuse it all the same."""
+    return tensor.op in ("dot", "source", *PRODUCTS) or is_move(tensor) or is_known(tensor)
 
 
 def _rule(lowering: Lowering, tensor: Tensor) -> Step:

@@ -13,7 +13,7 @@ from nann.export.scorer._lowering import Lowering, Step, refuse, refuse_moved_it
 from nann.export.scorer._program import Opcode, Shape
 from nann.export.scorer._views import Axis, Factor, View, count, joined, view_of
 
-_PRODUCTS = ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
+PRODUCTS = ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
 # Bits of a side's layout (docs/scorer-program.md).
 _BELOW, _TRANSPOSED = 1, 2
 _RIGHT_SIDE = 4
@@ -71,13 +71,13 @@ class _Side:
 
 def matmul(lowering: Lowering, tensor: Tensor) -> Step | None:
     """A product of matrices within leading axes, the items first; None of other operations."""
-    return _product(lowering, tensor, out_below=True) if tensor.op in _PRODUCTS else None
+    return _product(lowering, tensor, out_below=True) if tensor.op in PRODUCTS else None
 
 
 def beside(lowering: Lowering, view: View, rows: Axis, columns: Axis) -> Step | None:
     """A product that nothing else reads, where its groups are wanted side by side: it puts them there."""
     product = view.base
-    if product.op not in _PRODUCTS or lowering.uses[product] > 1 or view.row or view.column:
+    if product.op not in PRODUCTS or lowering.uses[product] > 1 or view.row or view.column:
         return None
     down, across = product.shape[-2:]
     groups = math.prod(product.shape[(0 if product.is_free else 1) : -2])

@@ -123,6 +123,11 @@ def _first_axis_first(tensor: Tensor, axis: int, first: int) -> Tensor:
     return _ops.transpose(turned, [perm.index(each) for each in range(tensor.rank)])
 
 
+def is_move(tensor: Tensor) -> bool:
+    """Whether a rule here may compute it."""
+    return tensor.op in MOVES or tensor.op in _RULES
+
+
 def _same(tensor: Tensor) -> Step:
     return Step([tensor], lambda values: values[0])
 

@@ -89,6 +89,13 @@ def operation(lowering: Lowering, tensor: Tensor) -> Step:
     return rule(lowering, tensor)
 
 
+def is_known(tensor: Tensor) -> bool:
+    """Whether there is a rule for it; its operands may be refused all the same."""
+    if tensor.dtype.is_integer and tensor.op not in _OF_INTEGERS and not is_exact_arithmetic(tensor):
+        return False
+    return any(tensor.op in known for known in (_UNARY, _BINARY, _SWAPPED, _RULES, FUNCTIONS))
+
+
 def _first_complex(tensor: Tensor) -> Tensor:
     """Complex numbers are there because of the first operation that is not known of their parts."""
     for x in tensor.inputs:

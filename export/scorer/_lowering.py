@@ -14,6 +14,7 @@ from nann.export.scorer import _ops
 from nann.export.scorer._ir import Needs, Spec, Tensor, Uses, constant, count_uses, source
 from nann.export.scorer._program import Opcode, ProgramWriter, Shape
 from nann.export.scorer._rewrite import substitute
+from nann.export.scorer._whole_numbers import with_bounds_of
 
 # Truth values and whole numbers are floats in a program (docs/scorer-program.md).
 _TYPES = (tf.float32, tf.float16, tf.bfloat16, tf.bool, tf.int32, tf.int64)
@@ -64,7 +65,8 @@ class ScorerIr:
             source(f"user_{number}", Spec(each.dtype, each.known_shape), Needs.USER)
             for number, each in enumerate(self.user)
         )
-        output = substitute(self.output, dict(zip(self.user, results, strict=True)))
+        known = [with_bounds_of(each, result) for each, result in zip(self.user, results, strict=True)]
+        output = substitute(self.output, dict(zip(self.user, known, strict=True)))
         return ScorerIr(output, results, results, self.tables)
 
 

@@ -17,6 +17,7 @@ from nann.export.scorer._ops import broadcast, columns, concat, reshape
 from nann.export.scorer._read import ScorerGraph
 from nann.export.scorer._rewrite import substitute
 from nann.export.scorer._search import Plan
+from nann.export.scorer._whole_numbers import with_bounds_of
 
 ITEM_EMBS = "item_embs"
 ITEM_ROWS = "item_rows"  # embedding and item state of each item
@@ -97,7 +98,7 @@ def tile_graph(graph: ScorerGraph, plan: Plan, *, max_width: int) -> ScorerIr:
     begin = 0
     for each in stored:
         end = begin + each.size // graph.tile_rows
-        taken[each] = reshape(columns(table, begin, end), each.shape)
+        taken[each] = with_bounds_of(each, reshape(columns(table, begin, end), each.shape))
         begin = end
     output = substitute(plan.output, taken) if taken else plan.output
     tables = [table] if stored else []

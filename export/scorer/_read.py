@@ -21,11 +21,12 @@ from nann.export.scorer._import_functions import FUNCTIONS
 from nann.export.scorer._import_integers import INTEGERS
 from nann.export.scorer._import_lists import LISTS
 from nann.export.scorer._import_moves import MOVES
+from nann.export.scorer._import_nd import ND
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading
-from nann.export.scorer._import_scans import SCANS
+from nann.export.scorer._import_scans import SCANS, SEGMENTS
 from nann.export.scorer._import_solve import SOLVED
 from nann.export.scorer._inline import without_compiled_calls
-from nann.export.scorer._ir import Needs, Shape, Spec, Tensor, constant, make, name_new, source
+from nann.export.scorer._ir import Needs, Node, Shape, Spec, Tensor, constant, make, name_new, source
 from nann.export.scorer._ops import cast
 from nann.export.scorer._replace import MAY_BE_STATELESS
 from nann.export.scorer._shapes import inferred_shapes
@@ -33,8 +34,13 @@ from nann.export.scorer._unroll import without_loops
 
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
 _FORMS = {
-    **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **SOLVED, **LISTS, **CONVOLUTIONS
+    **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **SOLVED, **LISTS, **CONVOLUTIONS,
+    **ND,
 }  # fmt: skip
+# Their forms know the shape where TensorFlow's own rules do not.
+_FIND_THEIR_SHAPE = frozenset([*LISTS, *SEGMENTS, "DenseBincount"])
+# Their results are as long as their operands' values make them.
+_SIZED_BY_VALUES = frozenset(["ListDiff", "Unique", "UniqueV2", "Where"])
 _NARROW = (tf.float16, tf.bfloat16)
 # What rounds to few values: the types, and operations that do it within a type.
 _QUANTIZED = frozenset(["float8_e4m3fn", "float8_e5m2", "int8", "uint8"])
@@ -181,7 +187,7 @@ class _Reader:
         }
         node = make(reading.operation.type, reading.inputs, reading.specs, attrs)
         outputs = [Tensor(node, index) for index in range(len(reading.specs))]
-        if node.needs == Needs.NOTHING and _is_small(node.outputs) and not _calls_functions(node_def):
+        if node.needs == Needs.NOTHING and _may_be_folded(node) and not _calls_functions(node_def):
             return [constant(value) for value in evaluate(outputs)]
         return outputs
 
@@ -197,7 +203,8 @@ class _Reader:
 
 def _in_our_form(reading: Reading) -> list[Tensor] | None:
     """None where there is none, or where a shape is open."""
-    if any(each.shape is None for each in reading.specs[:1]) and reading.operation.type not in LISTS:
+    is_open = any(each.shape is None for each in reading.specs[:1])
+    if is_open and reading.operation.type not in _FIND_THEIR_SHAPE:
         return None
     if any(each.known_shape is None for each in reading.inputs):
         return None
@@ -231,6 +238,16 @@ def _may_be_inferred(operation: Any, inputs: Iterable[Tensor]) -> bool:
 def _keeps_types(operation: Any) -> bool:
     """Whether what an operation does is only right for the types that it was traced with."""
     return operation.type == "Bitcast" or _calls_functions(operation.node_def)
+
+
+def _may_be_folded(node: Node) -> bool:
+    """Constants of a size that is known, or that follows from the values of small ones."""
+    is_sized_by_values = node.op in _SIZED_BY_VALUES
+    return (
+        _is_small(spec for each in node.inputs for spec in each.node.outputs)
+        if is_sized_by_values
+        else (_is_small(node.outputs))
+    )
 
 
 def _is_small(specs: Iterable[Spec]) -> bool:

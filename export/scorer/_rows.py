@@ -15,12 +15,14 @@ import tensorflow as tf
 from nann.export.scorer._ir import Node, Shape, Tensor, topological
 
 _ELEMENTWISE = """
-    Abs Acos Acosh Add AddN AddV2 Asin Asinh Atan Atan2 Atanh BitwiseAnd BitwiseOr BitwiseXor Cast Ceil
-    CheckNumerics ClipByValue Cos Cosh Div DivNoNan Elu Equal Erf Erfc Exp Expm1 Floor FloorDiv FloorMod
-    Greater GreaterEqual IsFinite IsInf IsNan LeakyRelu LeftShift Less LessEqual Log Log1p LogicalAnd
-    LogicalNot LogicalOr Maximum Minimum Mod Mul MulNoNan Neg NotEqual Pow RealDiv Reciprocal Relu Relu6
-    RightShift Rint Round Rsqrt Select SelectV2 Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Square
-    SquaredDifference Sub Tan Tanh TruncateDiv TruncateMod Xdivy Xlog1py Xlogy add mul prelu broadcast
+    Abs Acos Acosh Add AddN AddV2 AsString Asin Asinh Atan Atan2 Atanh BitwiseAnd BitwiseOr BitwiseXor
+    Bucketize Cast Ceil CheckNumerics ClipByValue Cos Cosh Digamma Div DivNoNan Elu Equal Erf Erfc Erfinv
+    Exp Expm1 Floor FloorDiv FloorMod Greater GreaterEqual IsFinite IsInf IsNan LeakyRelu LeftShift Less
+    LessEqual Lgamma Log Log1p LogicalAnd LogicalNot LogicalOr Maximum Minimum Mod Mul MulNoNan Ndtri Neg
+    NotEqual Pow RealDiv Reciprocal Relu Relu6 RightShift Rint Round Rsqrt Select SelectV2 Selu Sigmoid
+    Sign Sin Sinh Softplus Softsign Sqrt Square SquaredDifference StringToHashBucket
+    StringToHashBucketFast StringToHashBucketStrong StringToNumber Sub Tan Tanh TruncateDiv TruncateMod
+    Xdivy Xlog1py Xlogy add mul prelu broadcast
 """
 ELEMENTWISE = frozenset(_ELEMENTWISE.split())
 _LAST_AXIS = frozenset(["LogSoftmax", "Softmax"])

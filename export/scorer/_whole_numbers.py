@@ -8,12 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._ir import Tensor
+from nann.export.scorer._ir import Spec, Tensor, make
 
 MOST_EXACT = 2**24
 # Quotients of larger numbers may be rounded to the next whole one.
 _MOST_DIVIDED = 2**22
 _NARROW = (tf.int8, tf.int16, tf.uint8, tf.uint16)
+# An attribute of what is computed elsewhere, as a column of a table: TensorFlow ignores it.
+_BOUNDS = "_nann_bounds"
 
 Bounds = tuple[float, float]
 _EVERYTHING: Bounds = (-math.inf, math.inf)
@@ -30,6 +32,20 @@ def is_exact_arithmetic(x: Tensor) -> bool:
 def is_exact(x: Tensor) -> bool:
     """Whether a float holds each number that a tensor of integers can have, for every user and item."""
     return _most(x, {}) <= MOST_EXACT
+
+
+def with_bounds_of(x: Tensor, computed: Tensor) -> Tensor:
+    """`computed`, which holds the numbers of `x`, with their bounds where these are whole numbers."""
+    is_whole = x.dtype.is_integer or (x.op == "Cast" and x.inputs[0].dtype.is_integer)
+    if not is_whole or not is_exact(x):
+        return computed
+    least, most = bounds_of(x, {})
+    attrs = {
+        "T": tf.compat.v1.AttrValue(type=x.dtype.as_datatype_enum),
+        _BOUNDS: tf.compat.v1.AttrValue(list=tf.compat.v1.AttrValue.ListValue(f=[least, most])),
+    }
+    serialized = {name: attr.SerializeToString() for name, attr in attrs.items()}
+    return Tensor(make("Identity", [computed], [Spec(x.dtype, x.shape)], serialized))
 
 
 def _most(x: Tensor, known: dict[Tensor, Bounds]) -> float:
@@ -71,6 +87,13 @@ def _reciprocal(_: Tensor, inputs: list[Bounds]) -> Bounds:
 
 def _first(_: Tensor, inputs: list[Bounds]) -> Bounds:
     return inputs[0]
+
+
+def _passed(x: Tensor, inputs: list[Bounds]) -> Bounds:
+    if _BOUNDS not in x.node.attrs:
+        return inputs[0]
+    least, most = tf.compat.v1.AttrValue.FromString(x.node.attrs[_BOUNDS]).list.f
+    return float(least), float(most)
 
 
 def _any(_: Tensor, inputs: list[Bounds]) -> Bounds:
@@ -167,9 +190,7 @@ def _divided(_: Tensor, inputs: list[Bounds]) -> Bounds:
 _RULES: dict[str, _BoundsOf] = {
     **dict.fromkeys(("Sigmoid", "Softmax"), _share),
     **dict.fromkeys(("Exp", "Rsqrt", "Softplus", "Sqrt", "Square", "SquaredDifference"), _not_negative),
-    **dict.fromkeys(
-        ("EnsureShape", "Floor", "Identity", "broadcast", "reshape", "slice", "transpose"), _first
-    ),
+    **dict.fromkeys(("EnsureShape", "Floor", "broadcast", "reshape", "slice", "transpose"), _first),
     **dict.fromkeys(("Add", "AddV2", "add"), _sum),
     **dict.fromkeys(("Mul", "mul"), _product),
     "Abs": _magnitude,
@@ -177,6 +198,7 @@ _RULES: dict[str, _BoundsOf] = {
     "ClipByValue": _clipped,
     "FloorDiv": _quotient,
     "FloorMod": _remainder,
+    "Identity": _passed,
     "Maximum": _largest,
     "Minimum": _smallest,
     "Neg": _negated,

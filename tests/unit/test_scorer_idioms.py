@@ -29,16 +29,16 @@ LOWER = np.tril(RANDOM.normal(size=(D, D)) * 0.2 + np.eye(D)).astype(np.float32)
 Score = Callable[[Any, tf.Tensor], tf.Tensor]
 
 
-def lowered(score: Score, **state: Any) -> tuple[Any, Any]:
+def lowered(score: Score, *, max_table_width: int = 0, **state: Any) -> tuple[Any, Any]:
     """The split scorer and its program. state: [users, ...] of each of the user's tensors."""
     specs = {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in state.items()}
     function = freeze_scorer(FunctionModel(score, **specs), tile_rows=TILE_ROWS).function
-    result = split_function(function, max_table_width=0)
+    result = split_function(function, max_table_width=max_table_width)
     return result, lower(result.ir or whole_scorer(function))
 
 
-def compare(score: Score, **state: Any) -> None:
-    result, program = lowered(score, **state)
+def compare(score: Score, *, max_table_width: int = 0, **state: Any) -> None:
+    result, program = lowered(score, max_table_width=max_table_width, **state)
     expected = np.asarray(scores_of(result, list(state.values()), b""))
     found = np.asarray(scores_of(result, list(state.values()), program.to_bytes()))
     assert np.abs(expected).max() > 0
@@ -54,6 +54,17 @@ def weighted(x: tf.Tensor) -> tf.Tensor:
     """A number per item that tells places apart."""
     flat = tf.reshape(x, [x.shape[0], -1])
     return tf.linalg.matvec(flat, tf.linspace(0.5, 1.5, flat.shape[1]))
+
+
+def numbered(*places: tf.Tensor) -> tf.Tensor:
+    """Places [n, ...] along some axes behind the number of their row, as `tf.gather_nd` wants them."""
+    row = tf.reshape(tf.range(TILE_ROWS), [-1] + [1] * (places[0].shape.rank - 1))
+    return tf.stack([tf.broadcast_to(row, places[0].shape), *places], axis=-1)
+
+
+def known(x: tf.Tensor, *shape: int) -> tf.Tensor:
+    """What a trace does not know the shape of."""
+    return tf.ensure_shape(x, [TILE_ROWS, *shape])
 
 
 OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
@@ -89,6 +100,58 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "take along columns": lambda x: ops.take_along_axis(x, ops.argmin(x, -1, keepdims=True), axis=-1),
     "argmax": lambda x: ops.one_hot(ops.argmax(x, axis=1), L) * 2.0,
     "buckets": lambda x: tf.gather(TABLE, tf.raw_ops.Bucketize(input=x, boundaries=[-1.0, 0.0, 0.3])),
+    "an event by gather_nd": lambda x: tf.gather_nd(x, numbered(tf.argmax(x[:, :, 0], 1, tf.int32)))[:, None],
+    "numbers by gather_nd": lambda x: tf.gather_nd(
+        x, numbered(tf.math.top_k(x[:, :, 0], 2)[1], tf.math.top_k(x[:, 0, :L], 2)[1])
+    )[:, None],
+    "pairs by gather_nd": lambda x: tf.gather_nd(
+        tf.transpose(x, [1, 2, 0]), np.stack(np.triu_indices(L, 1), axis=1)
+    ),
+    "experts by scatter_nd": lambda x: (
+        tf.scatter_nd(
+            numbered(tf.math.top_k(x[:, 0], 2)[1]),
+            tf.nn.softmax(tf.math.top_k(x[:, 0], 2)[0]),
+            [TILE_ROWS, D],
+        )[:, None]
+        * x
+    ),
+    "rows by scatter_nd": lambda x: tf.scatter_nd(
+        numbered(tf.argsort(x[:, :, 0])[:, :3] // 2), x[:, :3], [TILE_ROWS, 3, D]
+    ),
+    "rows added": lambda x: tf.tensor_scatter_nd_add(
+        x, numbered(tf.argmax(x[:, :, 0], 1, tf.int32)), x[:, 0]
+    ),
+    "places updated": lambda x: tf.tensor_scatter_nd_update(
+        x[:, 0], numbered(tf.argsort(x[:, 0])[:, :4] // 2), x[:, 1, :4]
+    )[:, None],
+    "a triangle by a mask": lambda x: known(
+        tf.boolean_mask(x[:, :, :L], np.tri(L, k=-1) > 0, axis=1), L * (L - 1) // 2
+    ),
+    "a triangle by a mask of all pairs": lambda x: tf.reshape(
+        tf.boolean_mask(x[:, :, :L], tf.ones_like(x[:, :, :L]) * np.tri(L, k=-1, dtype=np.float32) > 0),
+        [TILE_ROWS, 1, L * (L - 1) // 2],
+    ),
+    "means of segments": lambda x: known(
+        tf.transpose(tf.math.segment_mean(tf.transpose(x, [1, 0, 2]), [0, 0, 1, 1, 1, 2]), [1, 0, 2]), 3, D
+    ),
+    "a histogram": lambda x: known(
+        tf.math.bincount(
+            tf.cast(2 * tf.abs(x[:, 0]), tf.int32), minlength=5, maxlength=5, axis=-1, dtype=tf.float32
+        ),
+        5,
+    ),
+    "a weighted histogram": lambda x: known(
+        tf.math.bincount(
+            tf.cast(2 * tf.abs(x[:, 0]), tf.int32), weights=x[:, 1], minlength=5, maxlength=5, axis=-1
+        ),
+        5,
+    ),
+    "categories": lambda x: known(
+        keras.layers.CategoryEncoding(8, output_mode="multi_hot")(
+            tf.cast(tf.clip_by_value(4 + x[:, 0, :3], 0, 7), tf.int32)
+        ),
+        8,
+    ),
     "a number of the row's": lambda x: tf.gather(x[:, 0], tf.argmax(x[:, 1], axis=-1), batch_dims=1)[:, None],
     "numbers of rows": lambda x: tf.gather(x, tf.argmax(x, axis=-1), batch_dims=2)[:, :, None],
     "ranks": lambda x: tf.cast(tf.argsort(tf.argsort(x, axis=-1), axis=-1), tf.float32),
@@ -241,9 +304,48 @@ def test_a_difference_of_large_integers_is_a_float() -> None:
     compare(score, numbers=NUMBERS)
 
 
+OF_NUMBERS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "days since": lambda x, y: (x - y) // 86_400,
+    "days until": lambda x, y: (y - x) // 86_400,
+    "weeks, clipped": lambda x, y: tf.clip_by_value((x - y) // 604_800, -3, 1000),
+    "between two": lambda x, y: tf.maximum(tf.minimum(y - x, 10), tf.constant(-10, tf.int64)),
+    "a bucket of a sum": lambda x, y: (x + y) % 97,
+    "a bucket of a difference": lambda x, y: (y - x) % 97,
+    "half a sum": lambda x, y: (x + y) // 2,
+    "hours apart": lambda x, y: (x // 3600 - y // 3600) % 24,
+    "the same hour": lambda x, y: tf.cast(x // 3600 % 24 >= y // 3600 % 24, tf.int64) + 1,
+    "a row of a table": lambda x, y: tf.gather(tf.constant(TABLE[:, 0]), tf.clip_by_value(y // 7 - x, 0, 8)),
+    "a number of the user's": lambda x, y: tf.gather(
+        tf.repeat(tf.sin(tf.cast(x, tf.float32) + tf.range(9.0))[tf.newaxis], y.shape[0], axis=0),
+        (y // 7 % 9)[:, tf.newaxis],
+        batch_dims=1,
+    )[:, 0],
+}
+
+
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_arithmetic_of_large_integers(name: str) -> None:
+    """What is computed of the item alone is stored."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        found = OF_NUMBERS[name](user["numbers"][0], _stored(item))
+        return tf.cast(found, tf.float32) * (1.0 + item[:, 3]) + tf.reduce_sum(item * user["taste"], -1)
+
+    numbers = np.array([[3], [1_760_000_123]])
+    compare(score, max_table_width=64, numbers=numbers, taste=EVENTS[:, 0])
+
+
+def test_a_hash_of_an_item_is_stored() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        buckets = tf.strings.to_hash_bucket_fast(tf.strings.as_string(_stored(item)), 9)
+        return tf.reduce_sum(tf.gather(TABLE, buckets) * user["events"][0], -1)
+
+    compare(score, max_table_width=64, events=EVENTS)
+
+
 def test_other_arithmetic_of_large_integers_is_refused() -> None:
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.math.floormod(user["numbers"][0] + _stored(item), 7), tf.float32)
+        return tf.cast(tf.math.floormod(user["numbers"][0] * _stored(item), 7), tf.float32)
 
     with pytest.raises(NotLowerableError, match="integers that may be beyond 2\\^24"):
         lowered(score, numbers=NUMBERS)

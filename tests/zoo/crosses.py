@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
+import tensorflow as tf
 from keras import layers, ops
 
 from zoo.base import Ranker, broadcast, tiled
-from zoo.blocks import CrossLayer, mean_of, mlp
+from zoo.blocks import CrossLayer, mean_of, mlp, register
 
 
 def fields_of(hist: Any, item: Any) -> Any:
@@ -20,6 +21,35 @@ def pairs_of(fields: Any) -> tuple[Any, Any]:
     """Left and right of each pair of fields, [B, P, E] each."""
     left, right = zip(*combinations(range(fields.shape[1]), 2), strict=True)
     return ops.take(fields, left, axis=1), ops.take(fields, right, axis=1)
+
+
+@register
+class LowerTriangle(layers.Layer):
+    """The products of different fields, by a mask of those that count, as DLRM's code has it."""
+
+    def call(self, products: Any) -> Any:
+        ones = tf.ones_like(products)
+        below = ones - tf.linalg.band_part(ones, 0, -1)
+        kept = tf.boolean_mask(products, tf.cast(below, tf.bool))
+        return tf.reshape(kept, (-1, self.count(products.shape)))
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return (shape[0], self.count(shape))
+
+    @staticmethod
+    def count(shape: Any) -> int:
+        return int(shape[-1] * (shape[-1] - 1) // 2)
+
+
+class DLRM(Ranker):
+    """Products of all pairs of fields, chosen by boolean_mask, beside a network of the user's side."""
+
+    def pair(self, hist: Any, item: Any) -> Any:
+        dense = layers.Dense(self.width, activation="relu")(mean_of(hist))
+        fields = ops.concatenate([fields_of(hist, item), dense[:, None]], axis=1)
+        products = ops.matmul(fields, ops.transpose(fields, (0, 2, 1)))
+        x = ops.concatenate([dense, item, LowerTriangle()(products)], axis=-1)
+        return mlp(x, 64, 32, activation="relu")
 
 
 class DCNv2(Ranker):

@@ -52,6 +52,28 @@ class PLE(Ranker):
         return ops.log(ops.sigmoid(click) + 1e-6) + 0.3 * ops.softplus(stay)
 
 
+@register
+class SparseGates(layers.Layer):
+    """A softmax over the two largest logits of each row, zeros elsewhere, put into place by scatter_nd."""
+
+    def call(self, logits: Any) -> Any:
+        values, experts = tf.math.top_k(logits, 2)
+        rows = tf.repeat(tf.range(tf.shape(logits)[0])[:, None], 2, axis=1)
+        return tf.scatter_nd(tf.stack([rows, experts], axis=-1), tf.nn.softmax(values), tf.shape(logits))
+
+
+class SparseExperts(Ranker):
+    """Two of six experts take part, as in sparsely gated mixtures: the candidate decides with the user."""
+
+    count = 6
+
+    def pair(self, hist: Any, item: Any) -> Any:
+        x = ops.concatenate([mean_of(hist), hist[:, -1], item, mean_of(hist) * item], axis=-1)
+        gates = SparseGates()(layers.Dense(self.count)(x))
+        hidden = layers.EinsumDense("bd,dkh->bkh", (self.count, 32), bias_axes="kh", activation="relu")(x)
+        return mlp(ops.sum(hidden * gates[..., None], axis=1), 16)
+
+
 class UserGatedExperts(Ranker):
     """The gates see the user alone; experts are one EinsumDense."""
 

@@ -240,6 +240,52 @@ class ItemColumns(Ranker):
         return self.item_net({"item_ids": features["item_ids"]}, training=False), state
 
 
+class ItemDates(Ranker):
+    """Integers of user and item: weeks since it was new, a cross of hour and shop, categories as counts."""
+
+    shops, categories = 97, 20
+
+    def __init__(self, seed: int | None = 0) -> None:
+        self.item_state = {
+            "born": tf.TensorSpec([], tf.int64),
+            "shop": tf.TensorSpec([], tf.int32),
+            "categories": tf.TensorSpec([3], tf.int32),
+        }
+        super().__init__(seed)
+
+    def inputs(self) -> dict[str, keras.KerasTensor]:
+        return {**super().inputs(), "now": keras.Input([], dtype="int64", name="now")}
+
+    def user(self, item_ids: Any, now: Any) -> dict[str, Any]:
+        return {"hist": self.embedded(item_ids), "now": now}
+
+    def pair(self, hist: Any, now: Any, born: Any, shop: Any, categories: Any, item: Any) -> Any:
+        weeks = ops.cast(ops.clip((now - born) // 604_800, 0, 51), "int32")
+        hour = ops.cast(now // 3_600 % 24, "int32")
+        cross = ops.mod(hour * 31 + shop, self.shops)
+        kinds = layers.CategoryEncoding(self.categories, output_mode="count")(categories)
+        age = ops.log1p(ops.cast(now - born, "float32") / 86_400.0)[:, None]
+        embedded = [layers.Embedding(52, 6)(weeks), layers.Embedding(self.shops, 6)(cross)]
+        attended = attend(hist, layers.Dense(self.width)(item))
+        return mlp(ops.concatenate([attended, item, *embedded, kinds, age], axis=-1), 32, activation="relu")
+
+    def draw(self, random: np.random.Generator, users: int) -> Arrays:
+        return {**super().draw(random, users), "now": NOW + random.integers(0, 10**6, users)}
+
+    def item_features(self) -> Arrays:
+        random = np.random.default_rng(7)
+        return {
+            **super().item_features(),
+            "born": NOW - random.integers(0, 4 * 10**7, N),
+            "shop": random.integers(0, 2 * 10**9, N).astype(np.int32),
+            "categories": random.integers(0, self.categories, (N, 3)).astype(np.int32),
+        }
+
+    def embed_item(self, features: Tensors) -> Any:
+        state = {name: features[name] for name in self.item_state}
+        return self.item_net({"item_ids": features["item_ids"]}, training=False), state
+
+
 class ItemBias(ItemColumns):
     """A dot product and a bias by item id: the bias is item state, a number per item."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
@@ -38,6 +39,37 @@ class SASRec(Ranker):
         attended = attend(hist, layers.Dense(self.width)(item))
         x = ops.concatenate([attended, user, item, user * item, attended * item], axis=-1)
         return mlp(x, 64, 32)
+
+
+def rotated(x: Any) -> Any:
+    """Rotary positions: neighbours of [B, L, H, E] are turned by an angle that grows with the position."""
+    angles = np.arange(x.shape[1])[:, None, None] / 10_000.0 ** (np.arange(0, x.shape[-1], 2) / x.shape[-1])
+    cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    even, odd = x[..., ::2], x[..., 1::2]
+    return ops.reshape(
+        ops.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1), (-1, *x.shape[1:])
+    )
+
+
+class Rotary(Ranker):
+    """A causal layer with rotary positions, RMS norm and a gated network; the candidate is the last event."""
+
+    width, heads = 32, 2
+
+    def pair(self, hist: Any, item: Any) -> Any:
+        events = ops.concatenate([hist, item[:, None]], axis=1)
+        length, size = events.shape[1], self.width // self.heads
+        normed = layers.RMSNormalization()(events)
+        query, key, value = (
+            layers.EinsumDense("ble,ehd->blhd", (length, self.heads, size))(normed) for _ in range(3)
+        )
+        logits = ops.einsum("bihd,bjhd->bhij", rotated(query), rotated(key)) / size**0.5
+        causal = np.triu(np.full((length, length), -1e9, np.float32), 1)
+        found = ops.einsum("bhij,bjhd->bihd", ops.softmax(logits + causal), value)
+        x = events + layers.Dense(self.width)(ops.reshape(found, (-1, length, self.width)))
+        last = layers.RMSNormalization()(x)[:, -1]
+        gated = layers.Dense(48, activation="silu")(last) * layers.Dense(48)(last)
+        return layers.Dense(1)(ops.concatenate([x[:, -1], layers.Dense(self.width)(gated)], axis=-1))
 
 
 class BERT4Rec(Ranker):
