@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from nann.export.scorer._contract import MAX_UNROLLED, product_of_free
 from nann.export.scorer._ir import Shape, Tensor, Uses, make
 from nann.export.scorer._narrow import like, narrowed
@@ -125,6 +127,25 @@ def elementwise_without_ones(x: Tensor, _: Uses) -> Tensor | None:
 
     operands = [reshape(each, without(each.shape)) for each in x.inputs]
     return reshape(like(x.node, operands, [without(x.shape)])[0], x.shape)
+
+
+def without_last_axis(x: Tensor, _: Uses) -> Tensor | None:
+    """f(a [n, h, w, 1]) -> reshape(f(a [n, h, w])): rows of one number would be computed one by one.
+
+    As where the channels of a norm are as many as its groups. Matrices of three axes stay: a number for each
+    event mostly meets the events' vectors.
+    """
+    if not x.inputs or any(each.known_shape is None for each in x.inputs):
+        return None
+    if x.op == "reduce" and x.inputs[0].rank >= 4 and x.inputs[0].shape[-1] == 1:
+        before = reshape(x.inputs[0], x.inputs[0].shape[:-1])
+        axes = [axis for axis in x.node.attrs["axes"] if axis < before.rank]
+        return reshape(reduce_(before, x.node.attrs["function"], axes), x.shape) if axes else None
+    if x.op not in ELEMENTWISE - {"broadcast"} or x.rank < 4 or x.shape[-1] != 1:
+        return None
+    operands = [reshape(each, each.shape[:-1]) for each in x.inputs]
+    shape = np.broadcast_shapes(*(each.shape for each in operands))
+    return reshape(like(x.node, operands, [shape])[0], x.shape) if shape == x.shape[:-1] else None
 
 
 def late_transpose(x: Tensor, _: Uses) -> Tensor | None:
@@ -333,6 +354,7 @@ CLEANUP: tuple[Rule, ...] = (
     late_reshape,
     late_reshape_of_operands,
     elementwise_without_ones,
+    without_last_axis,
     late_transpose,
     reduce_of_transpose,
     slice_before_elementwise,

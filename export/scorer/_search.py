@@ -20,6 +20,7 @@ from nann.export.scorer._read import ScorerGraph
 from nann.export.scorer._rewrite import rewrite, substitute
 from nann.export.scorer._rows import RowAnalysis
 from nann.export.scorer._sequences import SEQUENCES
+from nann.export.scorer._taken import TAKEN
 
 _MAX_STEPS = 40  # moves that are taken; each makes the scorer cheaper
 _MAX_TRIED = 400
@@ -119,7 +120,7 @@ def _clean(graph: ScorerGraph) -> Tensor:
 
 def _normal(output: Tensor) -> Tensor:
     shapes = (*CLEANUP, *SEQUENCES)
-    return rewrite(output, (*shapes, *ALGEBRA, *BESIDE, *PAIRS, *OUTER), free_rules=shapes)
+    return rewrite(output, (*shapes, *ALGEBRA, *BESIDE, *PAIRS, *OUTER, *TAKEN), free_rules=shapes)
 
 
 def _moves(output: Tensor) -> list[tuple[Tensor, Tensor]]:

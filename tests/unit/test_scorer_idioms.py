@@ -12,37 +12,17 @@ import tensorflow as tf
 from keras import ops
 
 from nann.export.scorer import freeze_scorer, split_function
-from nann.export.scorer._lower import lower
 from nann.export.scorer._lowering import NotLowerableError
-from nann.export.scorer.split import whole_scorer
-from support.native_scores import TILE_ROWS, scores_of
+from support.native_scores import TILE_ROWS
+from support.programs import Score, compare, lowered, weighted
 from support.splitting import FunctionModel
 
 L, D = 6, 8
 RANDOM = np.random.default_rng(4)
 EVENTS = RANDOM.normal(size=(2, L, D)).astype(np.float32)
-# Beyond 2^24, where floats lack integers, and one that an item has.
-NUMBERS = np.array([[3, 2**31 + 1], [2**31, 2**40 + 5]])
 TABLE = RANDOM.normal(size=(9, D)).astype(np.float32)
+PAIRS = np.triu_indices(L, 1)
 LOWER = np.tril(RANDOM.normal(size=(D, D)) * 0.2 + np.eye(D)).astype(np.float32)
-
-Score = Callable[[Any, tf.Tensor], tf.Tensor]
-
-
-def lowered(score: Score, *, max_table_width: int = 0, **state: Any) -> tuple[Any, Any]:
-    """The split scorer and its program. state: [users, ...] of each of the user's tensors."""
-    specs = {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in state.items()}
-    function = freeze_scorer(FunctionModel(score, **specs), tile_rows=TILE_ROWS).function
-    result = split_function(function, max_table_width=max_table_width)
-    return result, lower(result.ir or whole_scorer(function))
-
-
-def compare(score: Score, *, max_table_width: int = 0, **state: Any) -> None:
-    result, program = lowered(score, max_table_width=max_table_width, **state)
-    expected = np.asarray(scores_of(result, list(state.values()), b""))
-    found = np.asarray(scores_of(result, list(state.values()), program.to_bytes()))
-    assert np.abs(expected).max() > 0
-    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-5 * np.abs(expected).max())
 
 
 def pairs(user: Any, item: tf.Tensor) -> tf.Tensor:
@@ -50,16 +30,16 @@ def pairs(user: Any, item: tf.Tensor) -> tf.Tensor:
     return user["events"][tf.newaxis] * item[:, tf.newaxis]
 
 
-def weighted(x: tf.Tensor) -> tf.Tensor:
-    """A number per item that tells places apart."""
-    flat = tf.reshape(x, [x.shape[0], -1])
-    return tf.linalg.matvec(flat, tf.linspace(0.5, 1.5, flat.shape[1]))
-
-
 def numbered(*places: tf.Tensor) -> tf.Tensor:
     """Places [n, ...] along some axes behind the number of their row, as `tf.gather_nd` wants them."""
     row = tf.reshape(tf.range(TILE_ROWS), [-1] + [1] * (places[0].shape.rank - 1))
     return tf.stack([tf.broadcast_to(row, places[0].shape), *places], axis=-1)
+
+
+def layers_of_one_number(x: tf.Tensor) -> tf.Tensor:
+    """A norm of as many groups as channels: [n, L, D, 1]."""
+    mean = tf.reduce_mean(x, axis=[1, 3], keepdims=True)
+    return (x - mean) * tf.math.rsqrt(tf.reduce_mean(tf.square(x - mean), axis=[1, 3], keepdims=True) + 0.1)
 
 
 def known(x: tf.Tensor, *shape: int) -> tf.Tensor:
@@ -98,6 +78,8 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "nearest events": lambda x: tf.gather(x, tf.math.top_k(tf.reduce_sum(x, -1), 3)[1], batch_dims=1),
     "take along axis": lambda x: ops.take_along_axis(x, ops.argsort(x[:, :, :1], axis=1)[:, :2], axis=1),
     "take along columns": lambda x: ops.take_along_axis(x, ops.argmin(x, -1, keepdims=True), axis=-1),
+    "bilinear pairs": lambda x: (tf.gather(x, PAIRS[0], axis=1) @ LOWER) * tf.gather(x, PAIRS[1], axis=1),
+    "rows of one number": lambda x: layers_of_one_number(x[..., tf.newaxis])[..., 0],
     "argmax": lambda x: ops.one_hot(ops.argmax(x, axis=1), L) * 2.0,
     "buckets": lambda x: tf.gather(TABLE, tf.raw_ops.Bucketize(input=x, boundaries=[-1.0, 0.0, 0.3])),
     "an event by gather_nd": lambda x: tf.gather_nd(x, numbered(tf.argmax(x[:, :, 0], 1, tf.int32)))[:, None],
@@ -280,75 +262,6 @@ def test_a_mask_of_infinity_is_no_event_twice() -> None:
         return weighted(tf.cast(tf.math.top_k(logits, 4)[1], tf.float32))
 
     compare(score, events=EVENTS)
-
-
-def _stored(item: tf.Tensor) -> tf.Tensor:
-    """Integers as item state has them: three parts of 22 bits."""
-    low, middle, high = (tf.cast(part, tf.int64) for part in tf.split(tf.round(item[:, :3]), 3, axis=1))
-    return (low + (middle + high * 2**22) * 2**22)[:, 0]
-
-
-@pytest.mark.parametrize("relation", [tf.equal, tf.not_equal, tf.less, tf.less_equal, tf.greater])
-def test_integers_of_any_size_are_compared(relation: Callable[..., tf.Tensor]) -> None:
-    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
-        known = relation(user["numbers"], _stored(item)[:, tf.newaxis])
-        return weighted(tf.cast(known, tf.float32)) + item[:, 3]
-
-    compare(score, numbers=np.concatenate([NUMBERS, [[0, 1], [2**22, -1]]], axis=1))
-
-
-def test_a_difference_of_large_integers_is_a_float() -> None:
-    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
-        return tf.cast(user["numbers"][0] - _stored(item), tf.float32) / 3600.0
-
-    compare(score, numbers=NUMBERS)
-
-
-OF_NUMBERS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
-    "days since": lambda x, y: (x - y) // 86_400,
-    "days until": lambda x, y: (y - x) // 86_400,
-    "weeks, clipped": lambda x, y: tf.clip_by_value((x - y) // 604_800, -3, 1000),
-    "between two": lambda x, y: tf.maximum(tf.minimum(y - x, 10), tf.constant(-10, tf.int64)),
-    "a bucket of a sum": lambda x, y: (x + y) % 97,
-    "a bucket of a difference": lambda x, y: (y - x) % 97,
-    "half a sum": lambda x, y: (x + y) // 2,
-    "hours apart": lambda x, y: (x // 3600 - y // 3600) % 24,
-    "the same hour": lambda x, y: tf.cast(x // 3600 % 24 >= y // 3600 % 24, tf.int64) + 1,
-    "a row of a table": lambda x, y: tf.gather(tf.constant(TABLE[:, 0]), tf.clip_by_value(y // 7 - x, 0, 8)),
-    "a number of the user's": lambda x, y: tf.gather(
-        tf.repeat(tf.sin(tf.cast(x, tf.float32) + tf.range(9.0))[tf.newaxis], y.shape[0], axis=0),
-        (y // 7 % 9)[:, tf.newaxis],
-        batch_dims=1,
-    )[:, 0],
-}
-
-
-@pytest.mark.parametrize("name", OF_NUMBERS)
-def test_arithmetic_of_large_integers(name: str) -> None:
-    """What is computed of the item alone is stored."""
-
-    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
-        found = OF_NUMBERS[name](user["numbers"][0], _stored(item))
-        return tf.cast(found, tf.float32) * (1.0 + item[:, 3]) + tf.reduce_sum(item * user["taste"], -1)
-
-    numbers = np.array([[3], [1_760_000_123]])
-    compare(score, max_table_width=64, numbers=numbers, taste=EVENTS[:, 0])
-
-
-def test_a_hash_of_an_item_is_stored() -> None:
-    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
-        buckets = tf.strings.to_hash_bucket_fast(tf.strings.as_string(_stored(item)), 9)
-        return tf.reduce_sum(tf.gather(TABLE, buckets) * user["events"][0], -1)
-
-    compare(score, max_table_width=64, events=EVENTS)
-
-
-def test_other_arithmetic_of_large_integers_is_refused() -> None:
-    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.math.floormod(user["numbers"][0] * _stored(item), 7), tf.float32)
-
-    with pytest.raises(NotLowerableError, match="integers that may be beyond 2\\^24"):
-        lowered(score, numbers=NUMBERS)
 
 
 def test_rows_of_a_table_with_infinities_are_left_to_tensorflow() -> None:

@@ -1,0 +1,89 @@
+"""Integers of user and item beyond 2^24, where floats lack some: compared, subtracted, divided, stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nann.export.scorer._lowering import NotLowerableError
+from support.programs import compare, lowered, weighted
+
+D = 8
+RANDOM = np.random.default_rng(4)
+TASTE = RANDOM.normal(size=(2, D)).astype(np.float32)
+# Beyond 2^24, and one that an item has.
+NUMBERS = np.array([[3, 2**31 + 1], [2**31, 2**40 + 5]])
+TABLE = RANDOM.normal(size=(9, D)).astype(np.float32)
+
+
+def _stored(item: tf.Tensor) -> tf.Tensor:
+    """Integers as item state has them: three parts of 22 bits."""
+    low, middle, high = (tf.cast(part, tf.int64) for part in tf.split(tf.round(item[:, :3]), 3, axis=1))
+    return (low + (middle + high * 2**22) * 2**22)[:, 0]
+
+
+@pytest.mark.parametrize("relation", [tf.equal, tf.not_equal, tf.less, tf.less_equal, tf.greater])
+def test_integers_of_any_size_are_compared(relation: Callable[..., tf.Tensor]) -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        known = relation(user["numbers"], _stored(item)[:, tf.newaxis])
+        return weighted(tf.cast(known, tf.float32)) + item[:, 3]
+
+    compare(score, numbers=np.concatenate([NUMBERS, [[0, 1], [2**22, -1]]], axis=1))
+
+
+def test_a_difference_of_large_integers_is_a_float() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        return tf.cast(user["numbers"][0] - _stored(item), tf.float32) / 3600.0
+
+    compare(score, numbers=NUMBERS)
+
+
+OF_NUMBERS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "days since": lambda x, y: (x - y) // 86_400,
+    "days until": lambda x, y: (y - x) // 86_400,
+    "weeks, clipped": lambda x, y: tf.clip_by_value((x - y) // 604_800, -3, 1000),
+    "between two": lambda x, y: tf.maximum(tf.minimum(y - x, 10), tf.constant(-10, tf.int64)),
+    "a bucket of a sum": lambda x, y: (x + y) % 97,
+    "a bucket of a difference": lambda x, y: (y - x) % 97,
+    "half a sum": lambda x, y: (x + y) // 2,
+    "hours apart": lambda x, y: (x // 3600 - y // 3600) % 24,
+    "the same hour": lambda x, y: tf.cast(x // 3600 % 24 >= y // 3600 % 24, tf.int64) + 1,
+    "a row of a table": lambda x, y: tf.gather(tf.constant(TABLE[:, 0]), tf.clip_by_value(y // 7 - x, 0, 8)),
+    "a number of the user's": lambda x, y: tf.gather(
+        tf.repeat(tf.sin(tf.cast(x, tf.float32) + tf.range(9.0))[tf.newaxis], y.shape[0], axis=0),
+        (y // 7 % 9)[:, tf.newaxis],
+        batch_dims=1,
+    )[:, 0],
+}
+
+
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_arithmetic_of_large_integers(name: str) -> None:
+    """What is computed of the item alone is stored."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        found = OF_NUMBERS[name](user["numbers"][0], _stored(item))
+        return tf.cast(found, tf.float32) * (1.0 + item[:, 3]) + tf.reduce_sum(item * user["taste"], -1)
+
+    numbers = np.array([[3], [1_760_000_123]])
+    compare(score, max_table_width=64, numbers=numbers, taste=TASTE)
+
+
+def test_a_hash_of_an_item_is_stored() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        buckets = tf.strings.to_hash_bucket_fast(tf.strings.as_string(_stored(item)), 9)
+        return tf.reduce_sum(tf.gather(TABLE, buckets) * user["taste"], -1)
+
+    compare(score, max_table_width=64, taste=TASTE)
+
+
+def test_other_arithmetic_of_large_integers_is_refused() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.math.floormod(user["numbers"][0] * _stored(item), 7), tf.float32)
+
+    with pytest.raises(NotLowerableError, match="integers that may be beyond 2\\^24"):
+        lowered(score, numbers=NUMBERS)
