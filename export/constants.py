@@ -10,23 +10,28 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from nann.errors import InvalidInputError
 from nann.export._operations import check_operations
+from nann.export.constant_tables import tables_of_integers, without_tables
 
 # Four million floats: enough for the weights of a scorer. A bigger table belongs in a mapped file.
 MAX_CONSTANT_BYTES = 16 * 2**20
 
 
 def freeze(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_BYTES) -> Any:
-    """Turn the captured variables and tensors of a ConcreteFunction into constants.
+    """Turn what a ConcreteFunction captures into constants: variables, tensors, lookup tables of integers.
 
     what: the name of the function in messages, for example "score".
 
     Raises InvalidInputError when a constant would be larger than `max_constant_bytes`, or when the
-    function reads a resource that is not a variable, calls Python or has state.
+    function reads another resource, such as a table of strings, calls Python or has state.
     """
     check_operations(function, what=what)
+    tables = tables_of_integers(function)
     for name, tensor in captured(function):
         if isinstance(tensor, tf.Variable):
             _check_size(what, name, tensor, max_constant_bytes)
+        elif name in tables:
+            for each in tables[name]:
+                _check_size(what, name, each, max_constant_bytes)
         elif tensor.dtype in (tf.resource, tf.variant):
             raise InvalidInputError(
                 f"{what}: expected variables and constants only, found that it reads {name} "
@@ -36,7 +41,7 @@ def freeze(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_B
     # It lists tables of other functions, which were made in the same process: TensorFlow would warn of them.
     function.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
     _keep_cases(function.graph)
-    return convert_variables_to_constants_v2(function, lower_control_flow=False)
+    return without_tables(convert_variables_to_constants_v2(function, lower_control_flow=False), tables)
 
 
 def _keep_cases(graph: Any) -> None:
@@ -51,7 +56,7 @@ def _advice_of_resource(function: Any) -> str:
     for nodes in [graph_def.node, *(each.node_def for each in graph_def.library.function)]:
         if any(node.op.startswith("LookupTable") for node in nodes):
             return (
-                "A lookup table (StringLookup, IntegerLookup, tf.lookup) cannot run for each item. Of an "
+                "A lookup table of strings (StringLookup, tf.lookup) cannot run for each item. Of an "
                 "item: cut behind the lookup layer, and store its integer codes as item state "
                 "(docs/your-model.md#item-state). Of the user: look it up in embed_user."
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from nann.export.scorer._replace import Call, body_of, library_of, only_computes, replaced
+from nann.export.replaced import Call, body_of, library_of, only_computes, replaced
 from nann.export.scorer._unroll import constants_of
 
 _BRANCHES = frozenset(["Case", "If", "StatelessCase", "StatelessIf"])

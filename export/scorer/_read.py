@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
 from nann.errors import NannError
+from nann.export.replaced import MAY_BE_STATELESS
 from nann.export.scorer import _ops
 from nann.export.scorer._branches import without_branches
 from nann.export.scorer._emit import evaluate
@@ -28,7 +29,6 @@ from nann.export.scorer._import_solve import SOLVED
 from nann.export.scorer._inline import without_compiled_calls
 from nann.export.scorer._ir import Needs, Node, Shape, Spec, Tensor, constant, make, name_new, source
 from nann.export.scorer._ops import cast
-from nann.export.scorer._replace import MAY_BE_STATELESS
 from nann.export.scorer._shapes import inferred_shapes
 from nann.export.scorer._unroll import without_loops
 

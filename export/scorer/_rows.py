@@ -179,6 +179,11 @@ class RowAnalysis:
         is_of_rows = axis.value is not None and int(axis.value) == 0 and batch_dims == 0
         return self._known.get(indices) if table.is_free and is_of_rows else None
 
+    def _searched(self, output: Tensor) -> Rows | None:
+        """Places of values in one row of numbers."""
+        numbers, values = output.inputs
+        return self._known.get(values) if numbers.is_free and numbers.shape[0] == 1 else None
+
     def _one_hot(self, output: Tensor) -> Rows | None:
         is_last = tf.compat.v1.AttrValue.FromString(output.node.attrs["axis"]).i == -1
         free = all(each.is_free for each in output.inputs[1:])
@@ -217,7 +222,9 @@ def _flag(node: Node, names: Sequence[str]) -> bool:
 
 _BY_OPERATION: dict[str, Callable[[RowAnalysis, Tensor], Rows | None]] = {
     "GatherV2": RowAnalysis._gathered,
+    "LowerBound": RowAnalysis._searched,
     "OneHot": RowAnalysis._one_hot,
+    "UpperBound": RowAnalysis._searched,
     "concat": RowAnalysis._concatenated,
     "dot": RowAnalysis._dot,
     "reshape": RowAnalysis._reshaped,

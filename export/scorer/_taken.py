@@ -26,7 +26,7 @@ def product_of_taken(x: Tensor, _: Uses) -> Tensor | None:
         return None
     product = dot(base, matrix)
     parts = []
-    for part, (_, begin, count) in zip(joined.inputs, found, strict=True):
+    for part, (_base, begin, count) in zip(joined.inputs, found, strict=True):
         rows = part_along(product, axis - product.rank, begin, count)
         parts.append(broadcast(rows, (*part.shape[:-1], product.shape[-1])))
     return concat(parts, axis)

@@ -9,8 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from nann.export.replaced import Call, body_of, library_of, only_computes, replaced
 from nann.export.scorer._ir import Array
-from nann.export.scorer._replace import Call, body_of, library_of, only_computes, replaced
 
 _LOOPS = frozenset(["StatelessWhile", "While"])
 # A tile has more items than this, and a loop over the items is better left to TensorFlow.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -79,6 +80,28 @@ def test_a_hash_of_an_item_is_stored() -> None:
         return tf.reduce_sum(tf.gather(TABLE, buckets) * user["taste"], -1)
 
     compare(score, max_table_width=64, taste=TASTE)
+
+
+def table_of(keys: Any, values: Any, default: Any) -> Any:
+    """A lookup table with these contents."""
+    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), default)
+
+
+@pytest.mark.parametrize("of", ["user", "item"])
+def test_a_lookup_table_of_integers_becomes_constants(of: str) -> None:
+    """One key is nobody's, one that a user or item has is not there; what is found is of several types."""
+    keys = tf.constant([10**12, 3, 0, 2**31, 1, 2], tf.int64)
+    weights = table_of(keys, tf.range(6.0) - 2.5, 0.25)
+    codes = table_of(keys, tf.range(6, dtype=tf.int64), tf.constant(-1, tf.int64))
+    layer = keras.layers.IntegerLookup(vocabulary=[3, 1, 2**31])
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        number = tf.abs(_stored(item)) % 5 if of == "item" else user["numbers"][:1]
+        row = tf.gather(TABLE, codes.lookup(number) + 1 + layer(number))
+        found = tf.reduce_sum(row * item * user["taste"], -1) * weights.lookup(number)
+        return found * tf.cast(codes.size(), tf.float32)
+
+    compare(score, max_table_width=64, numbers=NUMBERS, taste=TASTE)
 
 
 def test_other_arithmetic_of_large_integers_is_refused() -> None:

@@ -277,7 +277,7 @@ class ScoreReadsTable(Tiny):
         return self.dot(user_state, item_embs) + tf.gather(self.bias, bucket)
 
 
-@odd(refused(r"\bscore\b", "table", "behind the lookup layer", "item state"))
+@odd(ACCEPTED)
 class ScoreReadsHashTable(Tiny):
     def build(self) -> None:
         keys = tf.range(10, dtype=tf.int64)
@@ -289,7 +289,7 @@ class ScoreReadsHashTable(Tiny):
         return self.dot(user_state, item_embs) + self.bias.lookup(bucket)
 
 
-@odd(refused(r"\bscore\b", "lookup table", "behind the lookup layer", "item state"))
+@odd(ACCEPTED)
 class ScoreLooksUpItsItemState(Tiny):
     """A brand by its id: an IntegerLookup that runs for each item."""
 
@@ -305,6 +305,19 @@ class ScoreLooksUpItsItemState(Tiny):
     @classmethod
     def prepare(cls, run: Path) -> None:
         np.save(run / "embeddings/item_state_brand.npy", np.full(N, 200, np.int64))
+
+
+@odd(refused(r"\bscore\b", "lookup table of strings", "behind the lookup layer", "item state"))
+class ScoreLooksUpStrings(Tiny):
+    """A country of the user by its name, once for each item."""
+
+    def build(self) -> None:
+        self.lookup = layers.StringLookup(vocabulary=["de", "fr"])
+        self.bias = tf.Variable(tf.range(3.0))
+
+    def score(self, user_state: Tensors, item_embs: Any) -> Any:
+        codes = self.lookup(tf.strings.as_string(tf.cast(item_embs[:, 0], tf.int32)))
+        return self.dot(user_state, item_embs) + tf.gather(self.bias, codes)
 
 
 @odd(refused("item_state brand", "string", "behind the lookup layer"))

@@ -1,0 +1,90 @@
+"""Lookup tables of integers as constants of a frozen function: of IntegerLookup and `tf.lookup`.
+
+A table is a resource of the process that made it. What it holds does not change: its keys in order, and a
+binary search among them, need no resource and may run for each item.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nann.export.replaced import replaced
+
+_KEYS = (tf.int32, tf.int64)
+_VALUES = (tf.int32, tf.int64, tf.float32)
+_FIND, _SIZE = "LookupTableFindV2", "LookupTableSizeV2"
+
+# The keys of a table in ascending order, and their values: tensors.
+Table = tuple[Any, Any]
+
+
+def tables_of_integers(function: Any) -> dict[str, Table]:
+    """The lookup tables that a function captures and only looks integers up in, by the name of the tensor."""
+    found = {}
+    for handle, inside in function.graph.captures:
+        readers = inside.consumers() if inside.dtype == tf.resource else []
+        finds = [each for each in readers if each.type == _FIND]
+        if finds and all(each.type == _SIZE or _is_of_integers(each) for each in readers):
+            found[inside.name] = _contents(handle, finds[0])
+    return found
+
+
+def _is_of_integers(reader: Any) -> bool:
+    is_find = reader.type == _FIND
+    return is_find and reader.get_attr("Tin") in _KEYS and reader.get_attr("Tout") in _VALUES
+
+
+def _contents(handle: Any, find: Any) -> Table:
+    keys, values = tf.raw_ops.LookupTableExportV2(
+        table_handle=handle, Tkeys=find.get_attr("Tin"), Tvalues=find.get_attr("Tout")
+    )
+    order = np.argsort(keys.numpy(), kind="stable")
+    return tf.gather(keys, order), tf.gather(values, order)
+
+
+def without_tables(function: Any, tables: Mapping[str, Table]) -> Any:
+    """A frozen function that searches constants in place of these tables; `function` where there are none."""
+    for name, table in tables.items():
+        while (operation := next(_readers(function, name), None)) is not None:
+            function = replaced(function, operation, functools.partial(_results, table))
+    if not tables:
+        return function
+    return _of_arguments(function, [each for each in function.inputs if each.name not in tables])
+
+
+def _readers(function: Any, name: str) -> Iterator[Any]:
+    handles = [each for each in function.inputs if each.name == name]
+    return (reader for handle in handles for reader in handle.consumers())
+
+
+def _results(table: Table, inputs: Any, _: Any) -> list[Any]:
+    """inputs: those of a lookup, or of the question for the size, which has the table alone."""
+    keys, values = (np.asarray(each) for each in table)
+    if len(inputs) == 1:
+        return [tf.constant(len(keys), tf.int64)]
+    _, wanted, default = inputs
+    if not len(keys):
+        return [tf.broadcast_to(default, tf.shape(wanted))]
+    place = tf.minimum(tf.searchsorted(keys, tf.reshape(wanted, [-1])), len(keys) - 1)
+    place = tf.reshape(place, tf.shape(wanted))
+    return [tf.where(tf.equal(tf.gather(keys, place), wanted), tf.gather(values, place), default)]
+
+
+def _of_arguments(function: Any, inputs: Iterable[Any]) -> Any:
+    """The function of these arguments: nothing reads the others any more."""
+    graph_def = function.graph.as_graph_def()
+    specs = [tf.TensorSpec(each.shape, each.dtype, each.op.name) for each in inputs]
+    names = [f"{spec.name}:0" for spec in specs]
+    outputs = [tensor.name for tensor in function.outputs]
+
+    def imported(*tensors: Any) -> list[Any]:
+        given = dict(zip(names, tensors, strict=True))
+        found: list[Any] = tf.graph_util.import_graph_def(graph_def, given, outputs, name="")
+        return found
+
+    return tf.function(imported, input_signature=specs, autograph=False).get_concrete_function()
