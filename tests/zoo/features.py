@@ -264,7 +264,7 @@ class ItemDates(Ranker):
         hour = ops.cast(now // 3_600 % 24, "int32")
         cross = ops.mod(hour * 31 + shop, self.shops)
         kinds = layers.CategoryEncoding(self.categories, output_mode="count")(categories)
-        age = ops.log1p(ops.cast(now - born, "float32") / 86_400.0)[:, None]
+        age = ops.log1p(ops.cast(ops.maximum(now - born, 0), "float32") / 86_400.0)[:, None]
         embedded = [layers.Embedding(52, 6)(weeks), layers.Embedding(self.shops, 6)(cross)]
         attended = attend(hist, layers.Dense(self.width)(item))
         return mlp(ops.concatenate([attended, item, *embedded, kinds, age], axis=-1), 32, activation="relu")
