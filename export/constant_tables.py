@@ -23,14 +23,17 @@ _FIND, _SIZE = "LookupTableFindV2", "LookupTableSizeV2"
 Table = tuple[Any, Any]
 
 
-def tables_of_integers(function: Any) -> dict[str, Table]:
-    """The lookup tables that a function captures and only looks integers up in, by the name of the tensor."""
+def tables_of_integers(function: Any, handles: Mapping[str, Any]) -> dict[str, Table]:
+    """The lookup tables that a frozen function only looks integers up in, by the name of its input.
+
+    handles: of the resources that it reads, by the same names.
+    """
     found = {}
-    for handle, inside in function.graph.captures:
-        readers = inside.consumers() if inside.dtype == tf.resource else []
+    for name, handle in handles.items():
+        readers = list(_readers(function, name))
         finds = [each for each in readers if each.type == _FIND]
         if finds and all(each.type == _SIZE or _is_of_integers(each) for each in readers):
-            found[inside.name] = _contents(handle, finds[0])
+            found[name] = _contents(handle, finds[0])
     return found
 
 
@@ -58,8 +61,14 @@ def without_tables(function: Any, tables: Mapping[str, Table]) -> Any:
 
 
 def _readers(function: Any, name: str) -> Iterator[Any]:
-    handles = [each for each in function.inputs if each.name == name]
-    return (reader for handle in handles for reader in handle.consumers())
+    """What reads an input of a function, also where a call that was written out passed it on."""
+    pending = [each for each in function.inputs if each.name == name]
+    while pending:
+        for reader in pending.pop().consumers():
+            if reader.type == "Identity":
+                pending += reader.outputs
+            else:
+                yield reader
 
 
 def _results(table: Table, inputs: Any, _: Any) -> list[Any]:

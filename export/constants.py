@@ -25,23 +25,28 @@ def freeze(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_B
     function reads another resource, such as a table of strings, calls Python or has state.
     """
     check_operations(function, what=what)
-    tables = tables_of_integers(function)
+    resources = {}
     for name, tensor in captured(function):
         if isinstance(tensor, tf.Variable):
             _check_size(what, name, tensor, max_constant_bytes)
-        elif name in tables:
-            for each in tables[name]:
-                _check_size(what, name, each, max_constant_bytes)
         elif tensor.dtype in (tf.resource, tf.variant):
-            raise InvalidInputError(
-                f"{what}: expected variables and constants only, found that it reads {name} "
-                f"({tensor.dtype.name}). {_advice_of_resource(function)}"
-            )
+            resources[name] = tensor
     check_constants(function, what=what, max_constant_bytes=max_constant_bytes)
     # It lists tables of other functions, which were made in the same process: TensorFlow would warn of them.
     function.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
     _keep_cases(function.graph)
-    return without_tables(convert_variables_to_constants_v2(function, lower_control_flow=False), tables)
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    # Calls are written out now: a table that one of them reads is read by the function itself.
+    tables = tables_of_integers(frozen, resources)
+    for name, tensor in resources.items():
+        if name not in tables:
+            raise InvalidInputError(
+                f"{what}: expected variables and constants only, found that it reads {name} "
+                f"({tensor.dtype.name}). {_advice_of_resource(function)}"
+            )
+        for each in tables[name]:
+            _check_size(what, name, each, max_constant_bytes)
+    return without_tables(frozen, tables)
 
 
 def _keep_cases(graph: Any) -> None:
@@ -56,8 +61,8 @@ def _advice_of_resource(function: Any) -> str:
     for nodes in [graph_def.node, *(each.node_def for each in graph_def.library.function)]:
         if any(node.op.startswith("LookupTable") for node in nodes):
             return (
-                "A lookup table of strings (StringLookup, tf.lookup) cannot run for each item. Of an "
-                "item: cut behind the lookup layer, and store its integer codes as item state "
+                "A lookup table of strings (StringLookup, tf.lookup), or one in a branch or a loop, cannot run "
+                "for each item. Of an item: cut behind the lookup layer, and store its integer codes as item state "
                 "(docs/your-model.md#item-state). Of the user: look it up in embed_user."
             )
     return "Replace resources by variables."

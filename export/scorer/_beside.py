@@ -45,18 +45,13 @@ def _of_each(x: Tensor, joined: Tensor) -> tuple[list[Tensor], int] | None:
     if x.op == "reshape" and x.shape[: axis + 1] == joined.shape[: axis + 1]:
         before, after = x.shape[:axis], x.shape[axis + 1 :]
         return [reshape(part, (*before, part.shape[axis], *after)) for part in joined.inputs], axis
+    sizes = [part.shape[axis] for part in joined.inputs]
     if x.op == "concat" and x.node.attrs["axis"] != axis:
-        cut = [_cut(each, [part.shape[axis] for part in joined.inputs], axis - x.rank) for each in x.inputs]
-        whole = [each for each in cut if each is not None]
-        is_cut = len(whole) == len(cut)
-        return (
-            ([concat(parts, x.node.attrs["axis"]) for parts in zip(*whole, strict=True)], axis)
-            if is_cut
-            else None
-        )
+        cut = _all_cut(x.inputs, sizes, axis - x.rank)
+        return None if cut is None else ([concat(each, x.node.attrs["axis"]) for each in cut], axis)
     place = axis + x.rank - joined.rank
     if x.op in ELEMENTWISE - {"broadcast"} and x.shape[place] == joined.shape[axis]:
-        parts = _elementwise(x, [part.shape[axis] for part in joined.inputs], place)
+        parts = _elementwise(x, sizes, place)
         return None if parts is None else (parts, place)
     return None
 
@@ -68,17 +63,21 @@ def _has_user_rows(x: Tensor) -> bool:
 
 def _elementwise(x: Tensor, sizes: Sequence[int], axis: int) -> list[Tensor] | None:
     """Operands are cut alike: those that are rows one above the other, and those that are free."""
-    operands = [_cut(each, sizes, axis - x.rank) for each in x.inputs]
+    cut = _all_cut(x.inputs, sizes, axis - x.rank)
     parts = []
-    for at, n in enumerate(sizes):
-        some = [each[at] for each in operands if each is not None]
-        if len(some) < len(operands):
-            return None
+    for n, some in zip(sizes, cut or (), strict=False):
         shape = np.broadcast_shapes(*(each.shape for each in some))
         if shape != (*x.shape[:axis], n, *x.shape[axis + 1 :]):
             return None
         parts.append(like(x.node, some, [shape])[0])
-    return parts
+    return parts or None
+
+
+def _all_cut(operands: Sequence[Tensor], sizes: Sequence[int], axis: int) -> list[list[Tensor]] | None:
+    """For each size the parts of all operands; None where one cannot be cut."""
+    cut = [_cut(each, sizes, axis) for each in operands]
+    found = [each for each in cut if each is not None]
+    return [list(each) for each in zip(*found, strict=True)] if len(found) == len(cut) else None
 
 
 def _cut(x: Tensor, sizes: Sequence[int], axis: int) -> list[Tensor] | None:

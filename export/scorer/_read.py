@@ -242,12 +242,9 @@ def _keeps_types(operation: Any) -> bool:
 
 def _may_be_folded(node: Node) -> bool:
     """Constants of a size that is known, or that follows from the values of small ones."""
-    is_sized_by_values = node.op in _SIZED_BY_VALUES
-    return (
-        _is_small(spec for each in node.inputs for spec in each.node.outputs)
-        if is_sized_by_values
-        else (_is_small(node.outputs))
-    )
+    if node.op in _SIZED_BY_VALUES:
+        return _is_small(spec for each in node.inputs for spec in each.node.outputs)
+    return _is_small(node.outputs)
 
 
 def _is_small(specs: Iterable[Spec]) -> bool:

@@ -93,7 +93,7 @@ def test_a_lookup_table_of_integers_becomes_constants(of: str) -> None:
     keys = tf.constant([10**12, 3, 0, 2**31, 1, 2], tf.int64)
     weights = table_of(keys, tf.range(6.0) - 2.5, 0.25)
     codes = table_of(keys, tf.range(6, dtype=tf.int64), tf.constant(-1, tf.int64))
-    layer = keras.layers.IntegerLookup(vocabulary=[3, 1, 2**31])
+    layer = tf.function(keras.layers.IntegerLookup(vocabulary=[3, 1, 2**31]))
 
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
         number = tf.abs(_stored(item)) % 5 if of == "item" else user["numbers"][:1]
