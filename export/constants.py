@@ -61,9 +61,9 @@ def _advice_of_resource(function: Any) -> str:
     for nodes in [graph_def.node, *(each.node_def for each in graph_def.library.function)]:
         if any(node.op.startswith("LookupTable") for node in nodes):
             return (
-                "A lookup table of strings (StringLookup, tf.lookup), or one in a branch or a loop, cannot run "
-                "for each item. Of an item: cut behind the lookup layer, and store its integer codes as item state "
-                "(docs/your-model.md#item-state). Of the user: look it up in embed_user."
+                "A lookup table of strings (StringLookup, tf.lookup), or one in a branch or a loop, cannot "
+                "run for each item. Of an item: cut behind the lookup layer, and store its integer codes as "
+                "item state (docs/your-model.md#item-state). Of the user: look it up in embed_user."
             )
     return "Replace resources by variables."
 
