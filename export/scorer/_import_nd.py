@@ -1,4 +1,4 @@
-"""Gathers and scatters by indices along several axes, and counts of integers, in our form.
+"""Gathers and scatters by indices along several axes, and what is like them, in our form.
 
 Models put the number of each row of the batch beside what they choose in it: `tf.gather_nd(x, tf.stack([rows,
 chosen], axis=-1))`. Those rows stay where they are, and what is chosen becomes a row of zeros with a 1.
@@ -22,6 +22,7 @@ from nann.export.scorer._ops import (
     arithmetic,
     broadcast,
     cast,
+    compare,
     matmul,
     reduce_,
     reshape,
@@ -188,6 +189,19 @@ def updated_nd(r: Reading) -> Found:
     return reshape(result, x.shape)
 
 
+def reversed_up_to(r: Reading) -> Found:
+    """ReverseSequence of rows [n, L, ...]: the first so many of each, which a length of the user says."""
+    x, lengths = r.inputs
+    is_of_rows = r.attr("batch_dim") == 0 and r.attr("seq_dim") == 1
+    if not is_of_rows or x.is_free or not lengths.is_free or x.dtype != tf.float32 or x.shape[1] > MOST_ROWS:
+        return None
+    places = constant(np.arange(x.shape[1]), lengths.dtype.as_numpy_dtype)
+    length = reshape(lengths, (*lengths.shape, 1))
+    last = arithmetic("Sub", length, constant(1, lengths.dtype.as_numpy_dtype))
+    index = select(compare("Less", places, length), arithmetic("Sub", last, places), places)
+    return reshape(rows_of_items(x, index, 1), r.shape)
+
+
 def counted(r: Reading) -> Found:
     """DenseBincount of each row's integers, which may have weights; others than bins do not count."""
     x, size, weights = r.inputs[0], _only_value(r.inputs[1]), r.inputs[2]
@@ -214,6 +228,7 @@ def _only_value(x: Tensor) -> int | None:
 ND: dict[str, Callable[[Reading], Found]] = {
     "DenseBincount": counted,
     "GatherNd": gathered_nd,
+    "ReverseSequence": reversed_up_to,
     "ScatterNd": scattered_nd,
     "TensorScatterAdd": added_nd,
     "TensorScatterUpdate": updated_nd,

@@ -89,6 +89,7 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "pairs by gather_nd": lambda x: tf.gather_nd(
         tf.transpose(x, [1, 2, 0]), np.stack(np.triu_indices(L, 1), axis=1)
     ),
+    "reversed up to a length": lambda x: tf.reverse_sequence(x, tf.fill([TILE_ROWS], 4), seq_axis=1),
     "experts by scatter_nd": lambda x: (
         tf.scatter_nd(
             numbered(tf.math.top_k(x[:, 0], 2)[1]),
@@ -213,6 +214,18 @@ def scanned(x: tf.Tensor) -> tf.Tensor:
 @pytest.mark.parametrize("scan", [associative, scanned])
 def test_scans_of_keras(scan: Callable[[tf.Tensor], tf.Tensor]) -> None:
     compare(lambda user, item: weighted(scan(item[:, tf.newaxis] + user["events"])), events=EVENTS)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_places_that_a_length_of_the_user_decides(dtype: Any) -> None:
+    """The last event that is there, and the events that are there in the opposite order."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        found, count = pairs(user, item), tf.repeat(user["length"], item.shape[0])
+        last = tf.gather_nd(found, tf.stack([tf.range(item.shape[0], dtype=count.dtype), count - 1], axis=1))
+        return weighted(tf.reverse_sequence(found, count, seq_axis=1)) + weighted(last)
+
+    compare(score, events=EVENTS, length=np.array([[4], [1]], dtype))
 
 
 def test_an_operand_of_open_shape_is_left_to_tensorflow() -> None:
