@@ -18,7 +18,7 @@ from nann.export.scorer._import_ops import IMPORTS, Found, Reading, integers
 from nann.export.scorer._import_scans import SCANS
 from nann.export.scorer._ir import Spec, Tensor, constant
 from nann.export.scorer._ops import add, arithmetic, both, cast, compare, either, rebuilt, select
-from nann.export.scorer._whole_numbers import MOST_EXACT, is_exact
+from nann.export.scorer._whole_numbers import MOST_EXACT, is_exact, is_exact_arithmetic
 
 _TYPES = (tf.int32, tf.int64, tf.uint32)
 _MOVED = ("broadcast", "concat", "reshape", "slice", "transpose")
@@ -49,12 +49,15 @@ def parts_of(x: Tensor) -> _Parts | None:
         found = _stored(inner) or (parts_of(inner) if inner.dtype.size <= x.dtype.size else None)
     else:
         found = _stored(x)
-    return _cut(x) if found is None and x.is_item_only and not _was_float(x) else found
+    return _cut(x) if found is None and x.is_item_only and not _is_of_floats(x) else found
 
 
-def _was_float(x: Tensor) -> bool:
-    """Whether it is a float that was cut off, which is compared as it is."""
-    return x.op == "Cast" and (x.inputs[0].dtype.is_floating or _was_float(x.inputs[0]))
+def _is_of_floats(x: Tensor) -> bool:
+    """Whether it is made of floats that were cut off, in which no bit is lost: it is compared as it is."""
+    if x.value is not None or not x.dtype.is_integer or (x.op == "Cast" and x.inputs[0].dtype.is_floating):
+        return True
+    is_kept = x.op in (*_MOVED, "Cast") or is_exact_arithmetic(x)
+    return is_kept and bool(x.inputs) and all(map(_is_of_floats, x.inputs))
 
 
 def _cut(x: Tensor) -> _Parts:
@@ -112,9 +115,10 @@ def equality(r: Reading) -> Found:
 
 def order(r: Reading) -> Found:
     """Less, LessEqual, Greater, GreaterEqual: by the first part from above that differs."""
-    found = _both_in_parts(*r.inputs)
+    is_negative = sign_bit(r) if r.operation.type == "Less" else None
+    found = _both_in_parts(*r.inputs) if is_negative is None else None
     if found is None:
-        return sign_bit(r) if r.operation.type == "Less" else None
+        return is_negative
     strictly = r.operation.type.removesuffix("Equal")
     result = compare(r.operation.type, found[0][0], found[1][0])
     for mine, theirs in zip(found[0][1:], found[1][1:], strict=True):

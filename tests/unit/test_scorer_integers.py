@@ -74,6 +74,17 @@ def test_arithmetic_of_large_integers(name: str) -> None:
     compare(score, max_table_width=64, numbers=numbers, taste=TASTE)
 
 
+def test_an_item_that_is_quantized_finds_its_code() -> None:
+    """The nearest row of a table, by an index that counts from the end below 0, as Keras has it."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        distances = tf.reduce_sum(tf.square(item[:, tf.newaxis] - TABLE), axis=-1)
+        code = keras.ops.take(TABLE, keras.ops.argmin(distances, axis=-1), axis=0)
+        return tf.reduce_sum(code * user["taste"], -1) + tf.reduce_min(distances, axis=-1)
+
+    compare(score, taste=TASTE)
+
+
 def test_a_hash_of_an_item_is_stored() -> None:
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
         buckets = tf.strings.to_hash_bucket_fast(tf.strings.as_string(_stored(item)), 9)
