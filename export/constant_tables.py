@@ -7,13 +7,13 @@ binary search among them, need no resource and may run for each item.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from nann.export.replaced import replaced
+from nann.export.replaced import function_of, replaced
 
 _KEYS = (tf.int32, tf.int64)
 _VALUES = (tf.int32, tf.int64, tf.float32)
@@ -57,7 +57,8 @@ def without_tables(function: Any, tables: Mapping[str, Table]) -> Any:
             function = replaced(function, operation, functools.partial(_results, table))
     if not tables:
         return function
-    return _of_arguments(function, [each for each in function.inputs if each.name not in tables])
+    inputs = [each for each in function.inputs if each.name not in tables]
+    return function_of(function.graph.as_graph_def(), inputs, function.outputs)
 
 
 def _readers(function: Any, name: str) -> Iterator[Any]:
@@ -73,7 +74,7 @@ def _readers(function: Any, name: str) -> Iterator[Any]:
 
 def _results(table: Table, inputs: Any, _: Any) -> list[Any]:
     """inputs: those of a lookup, or of the question for the size, which has the table alone."""
-    keys, values = (np.asarray(each) for each in table)
+    keys, values = (np.asarray(each) for each in table)  # Constants of the function: tensors are captured.
     if len(inputs) == 1:
         return [tf.constant(len(keys), tf.int64)]
     _, wanted, default = inputs
@@ -82,18 +83,3 @@ def _results(table: Table, inputs: Any, _: Any) -> list[Any]:
     place = tf.minimum(tf.searchsorted(keys, tf.reshape(wanted, [-1])), len(keys) - 1)
     place = tf.reshape(place, tf.shape(wanted))
     return [tf.where(tf.equal(tf.gather(keys, place), wanted), tf.gather(values, place), default)]
-
-
-def _of_arguments(function: Any, inputs: Iterable[Any]) -> Any:
-    """The function of these arguments: nothing reads the others any more."""
-    graph_def = function.graph.as_graph_def()
-    specs = [tf.TensorSpec(each.shape, each.dtype, each.op.name) for each in inputs]
-    names = [f"{spec.name}:0" for spec in specs]
-    outputs = [tensor.name for tensor in function.outputs]
-
-    def imported(*tensors: Any) -> list[Any]:
-        given = dict(zip(names, tensors, strict=True))
-        found: list[Any] = tf.graph_util.import_graph_def(graph_def, given, outputs, name="")
-        return found
-
-    return tf.function(imported, input_signature=specs, autograph=False).get_concrete_function()

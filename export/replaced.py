@@ -61,8 +61,24 @@ def replaced(function: Any, operation: Any, compute: Callable[[Sequence[Any], Ca
         after = {f"{operation.name}:{at}": value for at, value in enumerate(results)}
         return imported(whole, {**given, **after}, [tensor.name for tensor in function.outputs])
 
-    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.op.name) for tensor in function.inputs]
+    specs = _specs(function.inputs)
     return tf.function(with_results, input_signature=specs, autograph=False).get_concrete_function()
+
+
+def function_of(graph_def: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    """The ConcreteFunction of a graph, from tensors that it has to tensors that it has."""
+    given, wanted = ([tensor.name for tensor in tensors] for tensors in (inputs, outputs))
+
+    def imported(*tensors: Any) -> list[Any]:
+        known = dict(zip(given, tensors, strict=True))
+        found: list[Any] = tf.graph_util.import_graph_def(graph_def, known, wanted, name="")
+        return found
+
+    return tf.function(imported, input_signature=_specs(inputs), autograph=False).get_concrete_function()
+
+
+def _specs(inputs: Sequence[Any]) -> list[tf.TensorSpec]:
+    return [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.op.name) for tensor in inputs]
 
 
 def _part(graph_def: Any, wanted: Sequence[str], given: Mapping[str, Any]) -> Any:

@@ -53,7 +53,7 @@ def user_states(run: Path, users: int) -> dict[str, Any]:
     """Of some users of RUN/requests.npz: [users, values] of each state."""
     vocabularies = {file.stem: np.load(file) for file in (run / "vocabulary").glob("*.npy")}
     found = gather_users(load_model(run), vocabularies, run / "requests.npz", count=users)
-    return {name: np.asarray(value).reshape(users, -1) for name, value in found.sample.state.items()}
+    return {name: np.asarray(value).reshape(len(value), -1) for name, value in found.sample.state.items()}
 
 
 def measured(walks: dict[str, Any], states: dict[str, Any], item_ids: Any) -> dict[str, str]:

@@ -51,7 +51,7 @@ def _of_each(x: Tensor, joined: Tensor) -> tuple[list[Tensor], int] | None:
         return None if cut is None else ([concat(each, x.node.attrs["axis"]) for each in cut], axis)
     place = axis + x.rank - joined.rank
     if x.op in ELEMENTWISE - {"broadcast"} and x.shape[place] == joined.shape[axis]:
-        parts = _elementwise(x, sizes, place)
+        parts = elementwise_parts(x, sizes, place)
         return None if parts is None else (parts, place)
     return None
 
@@ -61,8 +61,8 @@ def _has_user_rows(x: Tensor) -> bool:
     return x.op == "concat" and not x.is_free and any(part.is_free for part in x.inputs)
 
 
-def _elementwise(x: Tensor, sizes: Sequence[int], axis: int) -> list[Tensor] | None:
-    """Operands are cut alike: those that are rows one above the other, and those that are free."""
+def elementwise_parts(x: Tensor, sizes: Sequence[int], axis: int) -> list[Tensor] | None:
+    """What `x` is of each part of its operands, which are cut alike: concatenations, and what is free."""
     cut = _all_cut(x.inputs, sizes, axis - x.rank)
     parts = []
     for n, some in zip(sizes, cut or (), strict=False):

@@ -63,7 +63,7 @@ class _Graph:
 
     def __init__(self, output: Tensor, item: Tensor, rows: RowAnalysis, max_width: int) -> None:
         self._item, self._rows, self._max_width = item, rows, max_width
-        self._nodes: list[Node] = []
+        self._costs: dict[Node, int] = {}  # of computing, for each tile
         self._readers: dict[Tensor, list[Hashable]] = {output: [_TILE]} if output.is_item_only else {}
         for node in topological([output]):
             is_item_only = node.needs == Needs.ITEM
@@ -71,7 +71,7 @@ class _Graph:
                 if tensor.is_item_only:
                     self._readers.setdefault(tensor, []).append(node if is_item_only else _TILE)
             if is_item_only:
-                self._nodes.append(node)
+                self._costs[node] = self._cost_of_computing(node)
 
     def cut(self, forbidden: frozenset[Tensor]) -> tuple[int, list[Tensor]]:
         """The cost of the cheapest cut that gathers none of `forbidden`, and what it gathers.
@@ -80,8 +80,8 @@ class _Graph:
         side is gathered.
         """
         network = _Network()
-        for node in self._nodes:
-            network.add(_EXPORT, node, self._cost_of_computing(node))
+        for node, cost in self._costs.items():
+            network.add(_EXPORT, node, cost)
         for tensor, readers in self._readers.items():
             cost = _INFINITE if tensor in forbidden else self._cost_of_gathering(tensor)
             network.add(tensor.node, tensor, cost)

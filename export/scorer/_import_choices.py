@@ -180,16 +180,17 @@ def chosen_rows(r: Reading) -> Found:
         return gathered(r)
     axis, within = axes[0] % x.rank, r.attr("batch_dims") % (index.rank + 1)
     if within == 0 and axis == 0 and x.is_free and x.shape[0] <= MOST_ROWS:
-        # A row that is not chosen takes part as well, times 0: infinities would make it a NaN.
-        return rows_of_table(x, index) if x.value is None or np.isfinite(x.value).all() else None
+        return rows_of_table(x, index)
     if within == 0 or within != axis or x.shape[axis] > MOST_ROWS:
         return None
     index = reshape(index, (*index.shape[:axis], math.prod(index.shape[axis:])))
     return reshape(rows_of_items(x, index, axis), r.shape)
 
 
-def rows_of_table(table: Tensor, index: Tensor) -> Tensor:
-    """[n, ...] at integers [...]."""
+def rows_of_table(table: Tensor, index: Tensor) -> Tensor | None:
+    """[n, ...] at integers [...]; None where rows that are not chosen, times 0, would make a NaN."""
+    if table.value is not None and not np.isfinite(table.value).all():
+        return None
     rows, row = table.shape[0], table.shape[1:]
     found = dot(cast(is_chosen(index, rows)), reshape(table, (rows, math.prod(row))))
     return reshape(found, (*index.shape, *row))

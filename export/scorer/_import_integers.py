@@ -16,7 +16,7 @@ from nann.export.item_rows import PART_BITS
 from nann.export.scorer._import_functions import FUNCTIONS, sign_bit
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading, integers
 from nann.export.scorer._import_scans import SCANS
-from nann.export.scorer._ir import Spec, Tensor, constant
+from nann.export.scorer._ir import Spec, Tensor, constant, topological
 from nann.export.scorer._ops import add, arithmetic, both, cast, compare, either, rebuilt, select
 from nann.export.scorer._whole_numbers import MOST_EXACT, is_exact, is_exact_arithmetic
 
@@ -54,10 +54,13 @@ def parts_of(x: Tensor) -> _Parts | None:
 
 def _is_of_floats(x: Tensor) -> bool:
     """Whether it is made of floats that were cut off, in which no bit is lost: it is compared as it is."""
-    if x.value is not None or not x.dtype.is_integer or (x.op == "Cast" and x.inputs[0].dtype.is_floating):
-        return True
-    is_kept = x.op in (*_MOVED, "Cast") or is_exact_arithmetic(x)
-    return is_kept and bool(x.inputs) and all(map(_is_of_floats, x.inputs))
+
+    def is_known(each: Tensor) -> bool:
+        was_float = each.op == "Cast" and each.inputs[0].dtype.is_floating
+        return was_float or each.value is not None or not each.dtype.is_integer
+
+    computed = topological([x], stop=is_known)
+    return all(node.op in (*_MOVED, "Cast") or is_exact_arithmetic(Tensor(node)) for node in computed)
 
 
 def _cut(x: Tensor) -> _Parts:
@@ -132,19 +135,20 @@ def number(r: Reading) -> Found:
     By operations of TensorFlow, which are left as they are: sums in our form are taken apart by user and
     item, and a float holds a time in seconds to some hundred of them.
     """
-    (x,) = r.inputs
-    found = None
-    if r.specs[0].dtype == tf.float32 and x.op in ("AddV2", "Sub"):
-        found = _both_in_parts(*x.inputs)
-    return IMPORTS["Cast"](r) if found is None else _number_of(x.op, *found)
+    total = _number_of(r.inputs[0]) if r.specs[0].dtype == tf.float32 else None
+    return IMPORTS["Cast"](r) if total is None else total
 
 
-def _number_of(op: str, first: _Parts, second: _Parts) -> Tensor:
-    """The sum or difference of two integers as a float: exact up to 2^24, rounded beyond."""
-    total = arithmetic(op, first[-1], second[-1])
+def _number_of(x: Tensor) -> Tensor | None:
+    """A sum or difference of two integers as a float: exact up to 2^24, rounded beyond."""
+    found = _both_in_parts(*x.inputs) if x.op in ("AddV2", "Sub") else None
+    if found is None:
+        return None
+    first, second = found
+    total = arithmetic(x.op, first[-1], second[-1])
     for mine, theirs in zip(first[-2::-1], second[-2::-1], strict=True):
         higher = arithmetic("Mul", total, constant(2.0**PART_BITS, np.float32))
-        total = arithmetic("AddV2", higher, arithmetic(op, mine, theirs))
+        total = arithmetic("AddV2", higher, arithmetic(x.op, mine, theirs))
     return total
 
 
@@ -156,16 +160,16 @@ def quotient(r: Reading) -> Found:
     found = _both_divided(r)
     if found is None:
         return None
-    (first, second), remainders, by = found
-    parts = _both_in_parts(first, second)
-    if parts is None:
-        return None
+    quotients, remainders, by = found
     op = r.inputs[0].op
+    total = _number_of(arithmetic(op, *quotients))
+    if total is None:
+        return None
     if op == "Sub":
         carried = compare("Less", *remainders)
     else:
         carried = compare("GreaterEqual", add(*remainders), constant(by, np.float32))
-    return cast(arithmetic(op, _number_of(op, *parts), cast(carried)), r.specs[0].dtype)
+    return cast(arithmetic(op, total, cast(carried)), r.specs[0].dtype)
 
 
 def remainder(r: Reading) -> Found:
@@ -195,6 +199,7 @@ def _both_divided(r: Reading) -> tuple[_Pair, _Pair, int] | None:
     x, by = r.inputs[0], integers(r.inputs[1])
     if x.dtype not in _TYPES or x.op not in ("AddV2", "Sub") or by is None or len(by) != 1 or is_exact(x):
         return None
+    # Two remainders are added: the sum must be a float too.
     is_each_alone = all(each.is_free or each.is_item_only for each in x.inputs)
     if not is_each_alone or x.is_free or x.is_item_only or not 0 < by[0] <= MOST_EXACT // 2:
         return None
@@ -210,7 +215,10 @@ def clipped(r: Reading) -> Found:
     if len(limits) != len(r.inputs) - 1 or not r.inputs[0].dtype.is_integer or not all(map(is_exact, limits)):
         return None
     (x,) = (each for each in r.inputs if each.value is None)
-    number = None if x.is_free or x.is_item_only or is_exact(x) else _rounded(x)
+    if x.is_free or x.is_item_only or is_exact(x):
+        return None
+    was_float = x.op == "Cast" and x.inputs[0].dtype == tf.float32
+    number = x.inputs[0] if was_float else _number_of(x)
     if number is None:
         return None
     floats = [constant(each.value, np.float32) for each in limits]
@@ -219,14 +227,6 @@ def clipped(r: Reading) -> Found:
     else:
         number = arithmetic(r.operation.type, number, floats[0])
     return cast(number, x.dtype)
-
-
-def _rounded(x: Tensor) -> Tensor | None:
-    """An integer of user and item as a float."""
-    if x.op == "Cast" and x.inputs[0].dtype == tf.float32:
-        return x.inputs[0]
-    found = _both_in_parts(*x.inputs) if x.op in ("AddV2", "Sub") else None
-    return None if found is None else _number_of(x.op, *found)
 
 
 def _first_of(*forms: Callable[[Reading], Found]) -> Callable[[Reading], Found]:

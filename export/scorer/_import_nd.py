@@ -60,7 +60,7 @@ class _Place:
 
 
 def _place(indices: Tensor, shape: Shape) -> _Place | None:
-    """None where integers may not be those of the axes as one, or where there are too many places."""
+    """None where all indices are numbers of rows."""
     depth, lengths = indices.shape[-1], indices.shape[:-1]
     parts = [reshape(part_of(indices, indices.rank - 1, each, 1), lengths) for each in range(depth)]
     count = 0
@@ -100,6 +100,7 @@ def _same_in_all_rows(place: _Place) -> Array | None:
 
 
 def gathered_nd(r: Reading) -> Found:
+    """GatherNd: constant places, or rows by an index of the item or the user."""
     x = r.inputs[0]
     place = _place(r.inputs[1], x.shape)
     if place is None or (x.is_free and r.inputs[1].value is not None):
@@ -114,9 +115,10 @@ def gathered_nd(r: Reading) -> Found:
     index = index_of(place.index, x, may_be_free=axis > 0)
     if index is None:
         return None
-    if axis > 0:
-        return reshape(rows_of_items(x, index, axis), r.shape)
-    return reshape(rows_of_table(x, index), r.shape) if x.is_free else None
+    if axis == 0 and not x.is_free:
+        return None
+    found = rows_of_items(x, index, axis) if axis > 0 else rows_of_table(x, index)
+    return None if found is None else reshape(found, r.shape)
 
 
 def _taken(x: Tensor, axis: int, end: int, at: list[int], shape: Shape) -> Tensor | None:
@@ -144,6 +146,7 @@ def scattered_nd(r: Reading) -> Found:
 
 
 def added_nd(r: Reading) -> Found:
+    """TensorScatterAdd."""
     found = _sums(r.inputs[1], r.inputs[2], r.inputs[0].shape)
     return None if found is None else add(r.inputs[0], found)
 

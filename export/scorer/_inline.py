@@ -8,6 +8,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.grappler import tf_optimizer
 
+from nann.export.replaced import function_of
+
 _COMPILED = "_XlaMustCompile"
 
 
@@ -20,17 +22,7 @@ def without_compiled_calls(function: Any) -> Any:
     for each in holders:
         for attr in (_COMPILED, "_noinline"):
             each.attr.pop(attr, None)
-    graph_def = _inlined(graph_def, function)
-    inputs = [tensor.name for tensor in function.inputs]
-    outputs = [tensor.name for tensor in function.outputs]
-
-    def imported(*tensors: Any) -> list[tf.Tensor]:
-        sources = dict(zip(inputs, tensors, strict=True))
-        found: list[tf.Tensor] = tf.graph_util.import_graph_def(graph_def, sources, outputs, name="")
-        return found
-
-    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.op.name) for tensor in function.inputs]
-    return tf.function(imported, input_signature=specs, autograph=False).get_concrete_function()
+    return function_of(_inlined(graph_def, function), function.inputs, function.outputs)
 
 
 def _inlined(graph_def: Any, function: Any) -> Any:

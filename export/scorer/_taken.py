@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from nann.export.scorer._beside import elementwise_parts
 from nann.export.scorer._cleanup import part_along
 from nann.export.scorer._ir import Tensor, Uses
-from nann.export.scorer._narrow import like
 from nann.export.scorer._ops import broadcast, concat, dot
 from nann.export.scorer._rewrite import Rule
 from nann.export.scorer._rows import ELEMENTWISE
@@ -50,15 +48,10 @@ def elementwise_of_parts(x: Tensor, _: Uses) -> Tensor | None:
     if any(each.op != "concat" or each.shape != x.shape for each in x.inputs):
         return None
     axis = first.node.attrs["axis"]
-    sizes = {tuple(part.shape[axis] for part in each.inputs) for each in x.inputs}
-    axes = {each.node.attrs["axis"] for each in x.inputs}
-    if axis == x.rank - 1 or len(sizes) > 1 or len(axes) > 1:
+    if axis == x.rank - 1 or any(each.node.attrs["axis"] != axis for each in x.inputs):
         return None
-    parts = []
-    for operands in zip(*(each.inputs for each in x.inputs), strict=True):
-        shape = np.broadcast_shapes(*(each.shape for each in operands))
-        parts.append(like(x.node, operands, [shape])[0])
-    return concat(parts, axis)
+    parts = elementwise_parts(x, [part.shape[axis] for part in first.inputs], axis)
+    return None if parts is None else concat(parts, axis)
 
 
 TAKEN: tuple[Rule, ...] = (product_of_taken, elementwise_of_parts)

@@ -26,6 +26,7 @@ def lowered(score: Score, *, max_table_width: int = 0, **state: Any) -> tuple[An
 
 
 def compare(score: Score, *, max_table_width: int = 0, **state: Any) -> None:
+    """The program's scores are TensorFlow's. state: as `lowered` takes it."""
     result, program = lowered(score, max_table_width=max_table_width, **state)
     expected = np.asarray(scores_of(result, list(state.values()), b""))
     found = np.asarray(scores_of(result, list(state.values()), program.to_bytes()))

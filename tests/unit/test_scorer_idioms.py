@@ -277,14 +277,16 @@ def test_a_mask_of_infinity_is_no_event_twice() -> None:
     compare(score, events=EVENTS)
 
 
-def test_rows_of_a_table_with_infinities_are_left_to_tensorflow() -> None:
+@pytest.mark.parametrize("operation", ["GatherV2", "GatherNd"])
+def test_rows_of_a_table_with_infinities_are_left_to_tensorflow(operation: str) -> None:
     table = np.where(np.arange(4)[:, np.newaxis] == 2, -np.inf, np.ones((4, D))).astype(np.float32)
 
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
         index = tf.argmax(item[:, :4] * user["events"][0, :4], axis=1)
-        return weighted(tf.gather(table, index))
+        by_row = operation == "GatherV2"
+        return weighted(tf.gather(table, index) if by_row else tf.gather_nd(table, index[:, tf.newaxis]))
 
-    with pytest.raises(NotLowerableError, match="GatherV2"):
+    with pytest.raises(NotLowerableError, match=operation):
         lowered(score, events=EVENTS)
 
 

@@ -240,7 +240,7 @@ class ItemColumns(Ranker):
         return self.item_net({"item_ids": features["item_ids"]}, training=False), state
 
 
-class ItemDates(Ranker):
+class ItemDates(ItemColumns):
     """Integers of user and item: weeks since it was new, a cross of hour and shop, categories as counts."""
 
     shops, categories = 97, 20
@@ -251,7 +251,7 @@ class ItemDates(Ranker):
             "shop": tf.TensorSpec([], tf.int32),
             "categories": tf.TensorSpec([3], tf.int32),
         }
-        super().__init__(seed)
+        Ranker.__init__(self, seed)
 
     def inputs(self) -> dict[str, keras.KerasTensor]:
         return {**super().inputs(), "now": keras.Input([], dtype="int64", name="now")}
@@ -275,15 +275,11 @@ class ItemDates(Ranker):
     def item_features(self) -> Arrays:
         random = np.random.default_rng(7)
         return {
-            **super().item_features(),
+            **Ranker.item_features(self),
             "born": NOW - random.integers(0, 4 * 10**7, N),
             "shop": random.integers(0, 2 * 10**9, N).astype(np.int32),
             "categories": random.integers(0, self.categories, (N, 3)).astype(np.int32),
         }
-
-    def embed_item(self, features: Tensors) -> Any:
-        state = {name: features[name] for name in self.item_state}
-        return self.item_net({"item_ids": features["item_ids"]}, training=False), state
 
 
 class ItemBias(ItemColumns):

@@ -62,7 +62,7 @@ is the ratio at that peak: no executor whose time is FLOPs alone can be so many 
 | model | FLOPs | TensorFlow, ns | native, ns | ratio | GFLOP/s | limit |
 |---|---|---|---|---|---|---|
 """
-# Of one core of an Intel Xeon with AMX, in float32: that of TensorFlow, two matrices of 1,024 x 1,024.
+# One core of an Intel Xeon with AMX, float32: what TensorFlow reaches on matrices of 1,024 x 1,024.
 _PEAK_GFLOPS = 147
 # A limit from which on it is none: other things take the time.
 _FAR = 10.0
