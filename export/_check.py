@@ -24,7 +24,7 @@ from nann.export.attributes import check_attributes
 from nann.export.items import Items, items_of_model, read_items
 from nann.export.scorer import Scorer, choose_executor, freeze_scorer, split_scorer
 from nann.export.scorer.cost import microseconds_per_item
-from nann.ops import load_library
+from nann.ops import DEFAULT_TILE_ROWS, load_library
 from nann.run import RetrievalModel, features_of, item_state_of
 
 _TILES = 64  # of a measurement: with tiles of 128 as many items as one request scores
@@ -72,7 +72,8 @@ def _checked(run_dir: Path, options: ExportOptions, given: RetrievalModel | None
     check_dimension(model, items)
     items = items_of_model(items, item_state_of(model))
     check_attributes(run_dir, items.ids)
-    frozen = freeze_scorer(model, tile_rows=options.tile_rows, max_constant_bytes=options.max_constant_bytes)
+    tile_rows = options.tile_rows or DEFAULT_TILE_ROWS
+    frozen = freeze_scorer(model, tile_rows=tile_rows, max_constant_bytes=options.max_constant_bytes)
     user_side = None
     if model.user_features:
         user_side = rewrite_user_side(

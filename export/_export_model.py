@@ -25,6 +25,7 @@ from nann.export._options import ExportOptions
 from nann.export._raw_rows import row_warnings
 from nann.export._samples import Sample, sample_from_model
 from nann.export._savedmodel import write_savedmodel
+from nann.export._split_model import freeze_and_split
 from nann.export._tuning import Tuned, tune
 from nann.export._user_side import UserSide, rewrite_user_side
 from nann.export._users import gather_users, requests_of_run
@@ -33,7 +34,7 @@ from nann.export._warmup import write_warmup
 from nann.export.item_side import write_item_side
 from nann.export.manifest import write_manifest
 from nann.export.overlay import OverlayRoom, reserve_overlay
-from nann.export.scorer import Scorer, freeze_scorer, split_scorer
+from nann.export.scorer import Scorer
 from nann.files import staged_directory
 from nann.ops import load_library
 from nann.progress import OnProgress, ignore_progress
@@ -184,7 +185,7 @@ def _parts_of_model(
     staged: Path, inputs: Inputs, options: ExportOptions, on_progress: OnProgress, *, of_part: bool
 ) -> _Parts:
     """Trace the model and fill `staged`/assets; the model's own faults are found here."""
-    original, scorer = _freeze_and_split(inputs, options)
+    original, scorer = freeze_and_split(inputs, options)
     user_side = _user_side(inputs, options)
     tables = {} if user_side is None else user_side.tables
     assets = gather_assets(
@@ -230,17 +231,6 @@ def _write_model(
     )
     link_titles(staged, inputs.folder)
     return sample, check_split(parts.original, scorer, sample, inputs.items, assets.open_item_tables())
-
-
-def _freeze_and_split(inputs: Inputs, options: ExportOptions) -> tuple[Scorer, Scorer]:
-    """The scorer as the model defines it, and the one to export: split, unless the options say not to."""
-    frozen = freeze_scorer(
-        inputs.model.model, tile_rows=options.tile_rows, max_constant_bytes=options.max_constant_bytes
-    )
-    if not options.split:
-        return frozen, frozen
-    split = split_scorer(frozen, num_items=inputs.items.num_items, item_table_bytes=options.item_table_bytes)
-    return frozen, split
 
 
 def _user_side(inputs: Inputs, options: ExportOptions) -> UserSide | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from nann.errors import InvalidInputError
 from nann.export.constants import MAX_CONSTANT_BYTES
-from nann.ops import DEFAULT_MAX_WORK, DEFAULT_TILE_ROWS
+from nann.ops import DEFAULT_MAX_WORK
 
 WantedPrecision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
@@ -103,7 +103,8 @@ class ExportOptions:
                         features or user state, [users, ...] each, or a TFRecord of PredictionLog as servers
                         log requests. None is RUN/requests.npz, which `nann embed` writes; without it users
                         are made up.
-    tile_rows:          items that the scorer is run on at once.
+    tile_rows:          items that a function of TensorFlow is run on at once. None is 128, or 48 where
+                        TensorFlow runs the scorer, or a part of it, in walks of short hops.
     max_work:           largest work of one request: batch x sum of its beams.
     table_bytes:        tables of the user side of at least this size become mapped files.
     max_constant_bytes: largest variable that may become a constant of the graph.
@@ -123,13 +124,13 @@ class ExportOptions:
 
     Example:
       >>> options = ExportOptions(level_topn=[50, 100, 100, 100, 100, 20], tuning=Tuning(walk="adaptive"))
-      >>> options.tile_rows, options.split
-      (128, True)
+      >>> options.max_work, options.split
+      (4194304, True)
     """
 
     level_topn: Sequence[int] | None = None
     requests: str | Path | None = None
-    tile_rows: int = DEFAULT_TILE_ROWS
+    tile_rows: int | None = None
     max_work: int = DEFAULT_MAX_WORK
     table_bytes: int = TABLE_BYTES
     max_constant_bytes: int = MAX_CONSTANT_BYTES

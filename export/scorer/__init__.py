@@ -8,6 +8,7 @@ from nann.export.scorer.scorer import Scorer as Scorer
 from nann.export.scorer.scorer import choose_executor as choose_executor
 from nann.export.scorer.scorer import freeze_scorer as freeze_scorer
 from nann.export.scorer.scorer import jit_scorer as jit_scorer
+from nann.export.scorer.scorer import runs_natively as runs_natively
 from nann.export.scorer.scorer import split_scorer as split_scorer
 from nann.export.scorer.split import SplitScorer as SplitScorer
 from nann.export.scorer.split import split_function as split_function

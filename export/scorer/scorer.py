@@ -232,6 +232,15 @@ def choose_executor(
     return replace(scorer, program=program.to_bytes(), in_place=in_place)
 
 
+def runs_natively(scorer: Scorer) -> bool:
+    """Whether the native executor can run all of it."""
+    try:
+        lower(scorer.ir or whole_scorer(scorer.function))
+    except (NotSplittableError, NotLowerableError):
+        return False
+    return True
+
+
 def _cannot_run(error: NannError) -> InvalidInputError:
     return InvalidInputError(
         f"executor: expected a scorer that the native executor can run, found {error}. Export with "

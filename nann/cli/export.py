@@ -40,7 +40,10 @@ from nann.errors import NannWarning
     "number of shards]",
 )
 @click.option(
-    "--tile-rows", default=128, show_default=True, help="Items per tile of a scorer that TensorFlow runs."
+    "--tile-rows",
+    type=int,
+    help="Items per tile of a scorer that TensorFlow runs.  [default: 128; 48 for the adaptive and the proxy "
+    "walk, whose hops are short]",
 )
 @click.option(
     "--split/--no-split",
@@ -169,7 +172,7 @@ def command(
     way: WayIn,
     out_dir: Path,
     beams: tuple[int, ...] | None,
-    tile_rows: int,
+    tile_rows: int | None,
     split: bool,
     item_table_bytes: int,
     max_constant_bytes: int,

@@ -12,7 +12,15 @@ import pytest
 import tensorflow as tf
 
 from nann.errors import InvalidInputError, VerificationError
-from nann.export import ExportOptions, Tuning, _precision, _walk_choice, export_model, verify_model
+from nann.export import (
+    ExportOptions,
+    Tuning,
+    _precision,
+    _split_model,
+    _walk_choice,
+    export_model,
+    verify_model,
+)
 from nann.export._calibrate import Agreement, narrowest
 from nann.export.loaded import loaded
 from nann.export.scorer import Scorer, jit_scorer
@@ -88,6 +96,24 @@ def test_both_executors_answer_alike(shared_run: Path, tmp_path: Path) -> None:
     found, expected = answers(tmp_path / "m/1", BEAMS), answers(tmp_path / "m/2", BEAMS)
     np.testing.assert_array_equal(np.sort(found["top_k"]), np.sort(expected["top_k"]))
     np.testing.assert_allclose(found["scores"], expected["scores"], rtol=2e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "tile_rows"),
+    [
+        ({"executor": "tensorflow"}, 48),
+        ({"jit": True}, 48),
+        ({"executor": "tensorflow", "walk": "all"}, 128),
+        ({"executor": "tensorflow", "walk": "fixed"}, 128),
+        ({}, 128),
+    ],
+)
+def test_tensorflow_has_short_tiles_in_short_hops(
+    shared_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuning: dict[str, Any], tile_rows: int
+) -> None:
+    monkeypatch.setattr(_split_model, "_FEW_ITEMS", 0)
+    export_model(shared_run, tmp_path / "m/1", tuned(**tuning))
+    assert manifest_of(tmp_path / "m/1")["scorer"]["tile_rows"] == tile_rows
 
 
 def test_a_compiled_scorer_answers_alike(shared_run: Path, tmp_path: Path) -> None:
