@@ -42,6 +42,14 @@ def layers_of_one_number(x: tf.Tensor) -> tf.Tensor:
     return (x - mean) * tf.math.rsqrt(tf.reduce_mean(tf.square(x - mean), axis=[1, 3], keepdims=True) + 0.1)
 
 
+def chained(x: tf.Tensor) -> tf.Tensor:
+    """Each column needs the one before: [..., D] to [...]."""
+    result = x[..., 0]
+    for column in range(1, x.shape[-1]):
+        result = x[..., column] - tf.maximum(result, x[..., 0]) * tf.exp(-tf.abs(result - x[..., 0]))
+    return result
+
+
 def known(x: tf.Tensor, *shape: int) -> tf.Tensor:
     """What a trace does not know the shape of."""
     return tf.ensure_shape(x, [TILE_ROWS, *shape])
@@ -61,6 +69,10 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "diagonal": lambda x: tf.linalg.diag_part(x[:, :, :L]),
     "another diagonal": lambda x: tf.linalg.set_diag(x[:, :, :L], x[:, 0, :L]),
     "places in any order": lambda x: tf.gather(x, [5, 0, 0, 3, 1, 2, 4, 5, 0, 2], axis=1),
+    # Numbers that take each other's place.
+    "a chain of columns": lambda x: chained(x[:, 0])[:, tf.newaxis],
+    "a chain of rows": lambda x: chained(tf.transpose(x, [0, 2, 1])),
+    "a softmax over events": lambda x: tf.nn.softmax(x[:, :, :1] * 2.0 - 1.0, axis=1) * x,
     # Along an axis.
     "cumsum": lambda x: tf.cumsum(x, axis=1, exclusive=True),
     "cumsum from the end": lambda x: tf.cumsum(x, axis=2, reverse=True),

@@ -55,7 +55,7 @@ def test_both_sides_number_alike() -> None:
     core = ROOT / "ops/core/scorer"
     native = _enumerations(core / "scorer_program.h") | _enumerations(core / "tile_kernels.h")
     assert native == _in_python()
-    header = (core / "scorer_program.h").read_text()
+    header = "".join((core / name).read_text() for name in ("scorer_program.h", "tile_kernels.h"))
     assert f"kVersion = {program_module.VERSION};" in header
     assert f"kMaxSummands = {program_module.MAX_SUMMANDS};" in header
 

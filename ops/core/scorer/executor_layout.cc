@@ -29,6 +29,7 @@ class ExecutorLayout {
     executor_.part_of_ = PartsInPlace(instructions_);
     for (int value = 0; value < count; ++value) LayValue(value);
     ReadAt(executor_.program_->output(), kEnd);
+    for (int value : executor_.tile_section_) ShareBuffer(value);
     PlaceBuffers(Place::kUser, &executor_.user_floats_);
     PlaceBuffers(Place::kTile, &executor_.scratch_floats_);
     for (int value = 0; value < count; ++value) {
@@ -300,6 +301,38 @@ class ExecutorLayout {
   }
 
   // -------------------------------------------------------------------- buffers
+
+  // Number by number, a result may take the place of an operand that nothing reads afterwards: what is near
+  // in the caches is written again. Other operands must not lie in that buffer, unless at the same place.
+  // Not rows of one number: kernels write whole strips, over the rows that they read next.
+  void ShareBuffer(int value) {
+    const Instruction& instruction = instructions_[value];
+    const int own = buffers_of_[value];
+    const bool by_number = instruction.opcode == Opcode::kBinary || instruction.opcode == Opcode::kUnary ||
+                           instruction.opcode == Opcode::kSelect || instruction.opcode == Opcode::kPrelu;
+    if (!by_number || instruction.shape.columns == 1 || executor_.part_of_[value] >= 0) return;
+    for (int operand : instruction.operands) {
+      const int taken = buffers_of_[operand];
+      if (!LiesAs(operand, value) || buffers_[taken].last != value || taken == own) continue;
+      const bool alone = std::all_of(instruction.operands.begin(), instruction.operands.end(), [&](int other) {
+        return buffers_of_[other] != taken || LiesAs(other, value);
+      });
+      if (!alone) continue;
+      std::replace(buffers_of_.begin(), buffers_of_.end(), own, taken);
+      buffers_[taken].last = buffers_[own].last;
+      buffers_[own].size = 0;
+      return;
+    }
+  }
+
+  // Whether number by number an operand lies in its buffer as a value will in its own.
+  bool LiesAs(int operand, int value) const {
+    const ValueShape &from = instructions_[operand].shape, &to = instructions_[value].shape;
+    const Place &place = executor_.places_[operand], &own = executor_.places_[value];
+    return buffers_of_[operand] >= 0 && place.space == Place::kTile && from.per_item == to.per_item &&
+           from.rows == to.rows && from.columns == to.columns && place.offset == own.offset &&
+           place.stride == own.stride;
+  }
 
   // In the order of their birth, each in the first gap that is free while it lives.
   void PlaceBuffers(Place::Space space, int64_t* floats) {

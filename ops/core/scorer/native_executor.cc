@@ -51,13 +51,22 @@ struct Extent {
   int64_t rows, columns;
 };
 
-// Columns of numbers that lie one after the other are computed as one row. The result of one column lies so.
-Extent AsOneRow(absl::Span<Operand> operands, Extent extent) {
-  const bool lie_so = std::all_of(operands.begin(), operands.end(),
-                                  [](const Operand& operand) { return operand.view.stride <= 1; });
-  if (extent.columns != 1 || !lie_so) return extent;
-  for (Operand& operand : operands) operand.column = operand.view.stride == 0;
-  return {1, extent.rows};
+// Rows that lie one after the other in all operands and the result are computed as one: of one number, and
+// of whole strips, behind whose columns anything may be written.
+Extent AsOneRow(absl::Span<Operand> operands, Extent extent, int64_t out_stride) {
+  if (extent.columns == 1) {
+    const bool lie_so = std::all_of(operands.begin(), operands.end(),
+                                    [](const Operand& operand) { return operand.view.stride <= 1; });
+    if (!lie_so) return extent;
+    for (Operand& operand : operands) operand.column = operand.view.stride == 0;
+    return {1, extent.rows};
+  }
+  const bool lie_so =
+      out_stride == PaddedWidth(extent.columns) &&
+      std::all_of(operands.begin(), operands.end(), [out_stride](const Operand& operand) {
+        return !operand.column && operand.view.stride == out_stride;
+      });
+  return lie_so ? Extent{1, extent.rows * out_stride} : extent;
 }
 
 void Transpose(RowsView from, int64_t rows, int64_t columns, float* to, int64_t to_stride) {
@@ -267,13 +276,13 @@ void NativeExecutor::Run(int value, const Memory& memory) const {
       return instruction.over_rows() ? RunStack(value, memory) : RunConcat(value, memory);
     case Opcode::kBinary:
       return ForBlocks(instruction.operands, shape, memory, [&](Operand* o, int64_t first, int64_t n) {
-        const Extent extent = AsOneRow({o, 2}, {n, shape.columns});
+        const Extent extent = AsOneRow({o, 2}, {n, shape.columns}, stride);
         kernels.binary(static_cast<BinaryOp>(instruction.function), o[0], o[1], extent.rows, extent.columns,
                        out + first * stride, stride);
       });
     case Opcode::kSelect:
       return ForBlocks(instruction.operands, shape, memory, [&](Operand* o, int64_t first, int64_t n) {
-        const Extent extent = AsOneRow({o, 3}, {n, shape.columns});
+        const Extent extent = AsOneRow({o, 3}, {n, shape.columns}, stride);
         kernels.select(o[0], o[1], o[2], extent.rows, extent.columns, out + first * stride, stride);
       });
     default:
@@ -293,11 +302,11 @@ void NativeExecutor::RunOnRows(int value, const Memory& memory) const {
   const RowsView in = View(operand, memory);
   const int64_t rows = Rows(from, memory);
   switch (instruction.opcode) {
-    case Opcode::kUnary:
-      if (columns == 1 && in.stride == 1) {
-        return kernels.unary(static_cast<UnaryOp>(function), in, 1, rows, out, rows);
-      }
-      return kernels.unary(static_cast<UnaryOp>(function), in, rows, columns, out, stride);
+    case Opcode::kUnary: {
+      Operand operands[] = {{in, false}};
+      const Extent extent = AsOneRow(operands, {rows, columns}, stride);
+      return kernels.unary(static_cast<UnaryOp>(function), in, extent.rows, extent.columns, out, stride);
+    }
     case Opcode::kPrelu:
       return kernels.prelu(in, View(instruction.operands[1], memory).data, rows, columns, out, stride);
     case Opcode::kSoftmax:

@@ -41,9 +41,6 @@ enum class Opcode {
 // Sides of a matrix; so that no product of three of them overflows.
 inline constexpr int64_t kMaxSide = 1 << 20;
 
-// Terms and addends of one product.
-inline constexpr int kMaxSummands = 12;
-
 // A matrix [rows, columns]: one for each item of a tile, or one for all of them.
 struct ValueShape {
   bool per_item = false;

@@ -51,6 +51,9 @@ struct GemmTerm {
   int64_t depth = 0;
 };
 
+// Terms, and addends, of one product.
+inline constexpr int kMaxSummands = 12;
+
 // out = activation(sum of terms + sum of addends).
 struct Gemm {
   int64_t rows = 0;

@@ -141,11 +141,13 @@ NANN_BFLOAT16_KERNEL void Bfloat16Block(const Gemm& gemm, int64_t row, int64_t s
       }
     }
   }
+  AddendRow at[kMaxSummands];
+  StartAddends(gemm, row, at);
 #pragma GCC unroll 6
   for (int m = 0; m < kRows; ++m) {
     Vec finished[kStrips];
     for (int v = 0; v < kStrips; ++v) finished[v] = (Vec)sums[m][v];
-    Finish<kStrips>(gemm, row + m, strip * kStrip, finished);
+    Finish<kStrips>(gemm, at, row + m, strip * kStrip, finished);
   }
 }
 
@@ -220,10 +222,12 @@ NANN_AMX_KERNEL void TileBlock(const Gemm& gemm, int64_t row, int64_t strip) {
   if constexpr (kRows == 2) _tile_stored(2, sums[kBfloat16Rows], kSumBytes);
   if constexpr (kRows == 2 && kStrips == 2) _tile_stored(3, sums[kBfloat16Rows] + kStrip, kSumBytes);
   const int64_t rows = gemm.rows - row < kRows * kBfloat16Rows ? gemm.rows - row : kRows * kBfloat16Rows;
+  AddendRow at[kMaxSummands];
+  StartAddends(gemm, row, at);
   for (int64_t m = 0; m < rows; ++m) {
     Vec finished[kStrips];
     for (int v = 0; v < kStrips; ++v) finished[v] = Load(sums[m] + v * kStrip);
-    Finish<kStrips>(gemm, row + m, strip * kStrip, finished);
+    Finish<kStrips>(gemm, at, row + m, strip * kStrip, finished);
   }
 }
 

@@ -4,19 +4,39 @@
 constexpr int kStripVecs = kStrip / kWidth;
 constexpr int32_t kLanes[kStrip] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
-NANN_SIMD const float* AddendRow(const Addend& addend, int64_t row) {
-  // Of 32 bits: rows are fewer, and divisions then take half as long.
-  if (addend.repeat > 1) row = static_cast<uint32_t>(row) / static_cast<uint32_t>(addend.repeat);
-  if (addend.period > 0) row = static_cast<uint32_t>(row) % static_cast<uint32_t>(addend.period);
-  return addend.view.data + row * addend.view.stride;
+// The row of an addend for one row of a product. It goes on from row to row, because divisions would take as
+// long as a short product.
+struct AddendRow {
+  int64_t row, left;  // `left`: rows of the product that take it, from this one on.
+};
+
+NANN_SIMD void StartAddends(const Gemm& gemm, int64_t row, AddendRow* at) {
+  for (int i = 0; i < gemm.num_addends; ++i) {
+    const Addend& addend = gemm.addends[i];
+    at[i] = {row, addend.repeat};
+    // Of 32 bits: rows are fewer, and divisions then take half as long.
+    if (addend.repeat > 1) {
+      const uint32_t repeat = static_cast<uint32_t>(addend.repeat);
+      at[i] = {static_cast<uint32_t>(row) / repeat, repeat - static_cast<uint32_t>(row) % repeat};
+    }
+    if (addend.period > 0) at[i].row = static_cast<uint32_t>(row) % static_cast<uint32_t>(addend.period);
+  }
 }
 
-// Writes a block of sums with what comes after them: `at` is the column, `m` the row of the block.
+NANN_SIMD void NextRow(const Addend& addend, AddendRow* at) {
+  if (--at->left > 0) return;
+  at->left = addend.repeat;
+  if (++at->row == addend.period) at->row = 0;
+}
+
+// Writes a row of sums with what comes after them, from a column on; `at` goes on to the next row.
 template <int kVecs>
-NANN_SIMD void Finish(const Gemm& gemm, int64_t row, int64_t column, Vec* sums) {
+NANN_SIMD void Finish(const Gemm& gemm, AddendRow* at, int64_t row, int64_t column, Vec* sums) {
   for (int i = 0; i < gemm.num_addends; ++i) {
-    const float* addend = AddendRow(gemm.addends[i], row) + column;
-    for (int v = 0; v < kVecs; ++v) sums[v] += Load(addend + v * kWidth);
+    const Addend& addend = gemm.addends[i];
+    const float* from = addend.view.data + at[i].row * addend.view.stride + column;
+    for (int v = 0; v < kVecs; ++v) sums[v] += Load(from + v * kWidth);
+    NextRow(addend, &at[i]);
   }
   if (gemm.activation == Activation::kRelu) {
     for (int v = 0; v < kVecs; ++v) sums[v] = Relu(sums[v]);
@@ -54,9 +74,11 @@ NANN_KERNEL void GemmBlock(const Gemm& gemm, int64_t row, int64_t strip) {
       }
     }
   }
+  AddendRow at[kMaxSummands];
+  StartAddends(gemm, row, at);
   // Written out, so that sums are in registers from beginning to end.
 #pragma GCC unroll 6
-  for (int m = 0; m < kRows; ++m) Finish<kVecs>(gemm, row + m, strip * kStrip, sums[m]);
+  for (int m = 0; m < kRows; ++m) Finish<kVecs>(gemm, at, row + m, strip * kStrip, sums[m]);
 }
 
 using BlockFunction = void (*)(const Gemm& gemm, int64_t row, int64_t strip);
