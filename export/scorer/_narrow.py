@@ -58,7 +58,8 @@ def _narrow(node: Node) -> list[Tensor] | None:
         return None
     if node.op in ELEMENTWISE:
         return _elementwise(node)
-    if not any(each.op == "broadcast" for each in node.inputs):
+    is_product = node.op == "BatchMatMulV2"  # Its constants may repeat a matrix for each item.
+    if not any(each.op == "broadcast" or (is_product and each.op == "const") for each in node.inputs):
         return _dot_of_merged(node) if node.op == "dot" else None
     if node.op in _ON_ROWS:
         return _without(node, [node.inputs[0].rank - 1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
@@ -13,6 +13,7 @@ from nann.export.scorer._cleanup import CLEANUP
 from nann.export.scorer._cost import ITEMS_PER_REQUEST, NS_PER_BYTE, Work, bytes_per_item, work_of
 from nann.export.scorer._cut import cheapest_cut
 from nann.export.scorer._ir import Tensor, name_new, topological
+from nann.export.scorer._items_first import items_first
 from nann.export.scorer._mixed_rows import MIXED_ROWS
 from nann.export.scorer._outer import OUTER
 from nann.export.scorer._pairs import PAIRS
@@ -110,7 +111,14 @@ def plan_as_traced(graph: ScorerGraph) -> Plan:
 
 def as_traced(graph: ScorerGraph) -> Tensor:
     """The scores as the model computes them, without detours in shapes."""
-    return rewrite(_clean(graph), FINISH)
+    return rewrite(_clean(with_items_first(graph) or graph), FINISH)
+
+
+def with_items_first(graph: ScorerGraph) -> ScorerGraph | None:
+    """A scorer whose items are on other axes somewhere, with all of them first; None where all are."""
+    clean = _clean(graph)  # What is repeated for each item is known to be.
+    output = items_first(clean, graph.item)
+    return replace(graph, output=output) if output != clean else None
 
 
 def _clean(graph: ScorerGraph) -> Tensor:

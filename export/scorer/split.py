@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from nann.export.scorer._parts import build_parts, tile_graph
 from nann.export.scorer._read import NotSplittableError, ScorerGraph, read_scorer
 from nann.export.scorer._report import SplitReport as SplitReport
 from nann.export.scorer._report import not_split, report_of
-from nann.export.scorer._search import Plan, as_traced, plan_as_traced, plans_of
+from nann.export.scorer._search import Plan, as_traced, plan_as_traced, plans_of, with_items_first
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,19 @@ def split_function(function: Any, *, max_table_width: int, base_table: str = ITE
 def _best_plan(graph: ScorerGraph, max_width: int) -> Plan:
     """The cheapest plan that the native executor runs; the cheapest where it runs none."""
     plans = plans_of(graph, max_width=max_width)
+    found = _lowerable(graph, plans, max_width)
+    if found is None and (moved := with_items_first(graph)) is not None:
+        found = _lowerable(moved, plans_of(moved, max_width=max_width), max_width)
+    return found or plans[0]
+
+
+def _lowerable(graph: ScorerGraph, plans: Sequence[Plan], max_width: int) -> Plan | None:
+    """The first that the native executor runs."""
     for plan in plans:
         with contextlib.suppress(NotLowerableError):
             lower(tile_graph(graph, plan, max_width=max_width))
             return plan
-    return plans[0]
+    return None
 
 
 def whole_scorer(function: Any) -> ScorerIr:

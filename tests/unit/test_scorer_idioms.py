@@ -42,6 +42,17 @@ def layers_of_one_number(x: tf.Tensor) -> tf.Tensor:
     return (x - mean) * tf.math.rsqrt(tf.reduce_mean(tf.square(x - mean), axis=[1, 3], keepdims=True) + 0.1)
 
 
+def attended(x: tf.Tensor) -> tf.Tensor:
+    """Attention of the rows of [..., L, d] over themselves."""
+    return tf.nn.softmax(tf.matmul(x, 2 * x, transpose_b=True)) @ x
+
+
+def normed(x: tf.Tensor) -> tf.Tensor:
+    """Each row by its own mean and variance."""
+    mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
+    return (x - mean) * tf.math.rsqrt(variance + 0.1)
+
+
 def chained(x: tf.Tensor) -> tf.Tensor:
     """Each column needs the one before: [..., D] to [...]."""
     result = x[..., 0]
@@ -73,6 +84,26 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "a chain of columns": lambda x: chained(x[:, 0])[:, tf.newaxis],
     "a chain of rows": lambda x: chained(tf.transpose(x, [0, 2, 1])),
     "a softmax over events": lambda x: tf.nn.softmax(x[:, :, :1] * 2.0 - 1.0, axis=1) * x,
+    # Items that are not on the first axis.
+    "heads on the batch axis": lambda x: tf.concat(
+        tf.split(attended(tf.concat(tf.split(x, 2, axis=2), axis=0)), 2, axis=0), axis=2
+    ),
+    "heads before the batch": lambda x: tf.concat(
+        tf.unstack(attended(tf.stack(tf.split(x, 2, axis=2))), axis=0), axis=-1
+    ),
+    "rows of all items": lambda x: tf.reshape(normed(tf.reshape(x, [-1, D]) @ LOWER), [-1, L, D]),
+    "experts on the first axis": lambda x: tf.reduce_sum(
+        tf.stack([x[:, 0] @ LOWER, tf.nn.relu(x[:, 1]), x[:, 2]], 0)
+        * tf.transpose(tf.nn.softmax(x[:, 0, :3]))[:, :, tf.newaxis],
+        axis=0,
+    )[:, tf.newaxis],
+    "a matrix of each expert": lambda x: tf.transpose(
+        tf.transpose(x[:, :3], [1, 0, 2]) @ tf.constant(np.stack([LOWER, 2 * LOWER, -LOWER])), [1, 0, 2]
+    ),
+    "a matrix repeated for each item": lambda x: x @ tf.tile(LOWER[np.newaxis], [tf.shape(x)[0], 1, 1]),
+    "rows repeated for each item": lambda x: tf.matmul(
+        tf.broadcast_to(LOWER[:3], [TILE_ROWS, 3, D]), x, transpose_b=True
+    ),
     # Along an axis.
     "cumsum": lambda x: tf.cumsum(x, axis=1, exclusive=True),
     "cumsum from the end": lambda x: tf.cumsum(x, axis=2, reverse=True),
