@@ -17,7 +17,7 @@ from nann.export.scorer._import_functions import FUNCTIONS, sign_bit
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading, integers
 from nann.export.scorer._import_scans import SCANS
 from nann.export.scorer._ir import Spec, Tensor, constant, topological
-from nann.export.scorer._ops import add, arithmetic, both, cast, compare, either, rebuilt, select
+from nann.export.scorer._ops import add, arithmetic, both, cast, compare, either, rebuilt, select, unary
 from nann.export.scorer._whole_numbers import MOST_EXACT, is_exact, is_exact_arithmetic
 
 _TYPES = (tf.int32, tf.int64, tf.uint32)
@@ -140,7 +140,10 @@ def number(r: Reading) -> Found:
 
 
 def _number_of(x: Tensor) -> Tensor | None:
-    """A sum or difference of two integers as a float: exact up to 2^24, rounded beyond."""
+    """A sum or difference of integers, or its magnitude, as a float: exact up to 2^24, rounded beyond."""
+    if x.op == "Abs":
+        inner = _number_of(x.inputs[0])
+        return None if inner is None else unary("Abs", inner)
     found = _both_in_parts(*x.inputs) if x.op in ("AddV2", "Sub") else None
     if found is None:
         return None

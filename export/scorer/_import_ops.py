@@ -227,7 +227,9 @@ def _add(r: Reading) -> Found:
 @_reads_arithmetic("BiasAdd")
 def _bias_add(r: Reading) -> Found:
     x, bias = r.inputs
-    return add(x, bias) if r.attr("data_format") == b"NHWC" or x.rank == 2 else None
+    if r.attr("data_format") == b"NCHW":  # Along the second axis; so Keras adds a column [L, 1] to rows.
+        bias = reshape(bias, (bias.size, *(1,) * (x.rank - 2)))
+    return add(x, bias)
 
 
 @_reads_arithmetic("Sub")

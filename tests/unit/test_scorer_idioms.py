@@ -117,6 +117,11 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     # Choices.
     "sort": lambda x: tf.sort(x, axis=1),
     "top k": lambda x: tf.math.top_k(x, 3)[0],
+    "sort of many": lambda x: tf.sort(tf.reshape(x, [TILE_ROWS, L * D])[:, ::2], axis=1)[:, tf.newaxis],
+    "places of many": lambda x: ops.cast(
+        ops.argsort(tf.round(2 * tf.reshape(x, [TILE_ROWS, L * D])[:, :20])), "float32"
+    )[:, tf.newaxis],
+    "a bias of each row": lambda x: tf.nn.bias_add(x[..., tf.newaxis], np.arange(L) * 0.1, "NC..")[..., 0],
     "median": lambda x: keras.ops.median(x, axis=-1),
     "nearest events": lambda x: tf.gather(x, tf.math.top_k(tf.reduce_sum(x, -1), 3)[1], batch_dims=1),
     "take along axis": lambda x: ops.take_along_axis(x, ops.argsort(x[:, :, :1], axis=1)[:, :2], axis=1),
