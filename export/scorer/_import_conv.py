@@ -12,10 +12,16 @@ import tensorflow as tf
 from nann.export.scorer._contract import MAX_UNROLLED
 from nann.export.scorer._import_moves import padded, part_of, taken
 from nann.export.scorer._import_ops import Found, Reading, integers
-from nann.export.scorer._ir import Array, Tensor, constant
+from nann.export.scorer._ir import Array, Shape, Tensor, constant
 from nann.export.scorer._ops import add, concat, dot, maximum, mul, reshape
 
 _Sides = tuple[int, int]
+
+# What the native executor takes on an Intel Xeon: to copy a run of floats, each float of it, and a product.
+_NS_PER_RUN, _NS_PER_FLOAT, _NS_PER_PRODUCT = 3.0, 0.02, 0.018
+_STRIP = 16  # Columns that are multiplied at a time.
+# 1 MiB of a matrix: it is read for each tile, and the second-level cache holds the tile too.
+_MOST_WEIGHTS = 2**18
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,23 @@ class _Windows:
             return part_of(x, axis, first, count)
         return taken(x, axis, range(first, first + count * stride, stride))
 
+    def rows(self, x: Tensor) -> Tensor | None:
+        """[n, height, floats of a row] -> for each window along the height its rows, side by side."""
+        count, size, stride, gap = (each[0] for each in (self.count, self.size, self.strides, self.gaps))
+        after = max(0, (count - 1) * stride + (size - 1) * gap + 1 - self.before[0] - x.shape[1])
+        x = padded(x, [(0, 0), (self.before[0], after), (0, 0)], 0)
+        if size == stride and gap == 1 and x.shape[1] == count * size:
+            return reshape(x, (x.shape[0], count, size * x.shape[2]))
+        found = [self._every(x, 1, at * gap) for at in range(size)]
+        known = [each for each in found if each is not None]
+        return concat(known, 2) if len(known) == size else None
+
+    def matrix(self, at: int, size: int) -> Array:
+        """1 where a place of a window is what an axis has: [places, size of the axis, windows]."""
+        first = np.arange(self.count[at]) * self.strides[at] - self.before[at]
+        places = first + np.arange(self.size[at])[:, None] * self.gaps[at]
+        return (places[:, None, :] == np.arange(size)[:, None]).astype(np.float32)
+
     def covered(self, shape: Sequence[int]) -> Array:
         """How much of each window is not padding, float32 [1, rows, columns, 1]."""
         by_axis = []
@@ -96,16 +119,64 @@ def _windows(r: Reading, size: _Sides, gaps: _Sides) -> _Windows | None:
 
 
 def convolution(r: Reading) -> Found:
-    """A matrix product of each window's channels."""
+    """A matrix product of each window's channels, or of more at a time where that costs less."""
     x, kernel = r.inputs
-    height, width, _, _ = kernel.shape
+    height, width, channels, _ = kernel.shape
     windows = _windows(r, (height, width), tuple(r.attr("dilations")[1:3]))
     if windows is None or not kernel.is_free:
         return None
     if _before_reshape(x).op == "SpaceToBatchND":
         return None  # A part of a dilated one, which is read where it ends.
+    if kernel.value is not None and channels == x.shape[3]:
+        axes = _axes_at_once(windows, x.shape, kernel.shape)
+        if axes < 2:
+            return _at_once(windows, x, kernel.value, axes)
     places = windows.places(x, 0)
     return None if places is None else _weighed(places, kernel)
+
+
+def _axes_at_once(windows: _Windows, shape: Shape, kernel: Shape) -> int:
+    """From which axis on (0: rows, 1: columns, 2: none) a product of all windows along it costs least.
+
+    Windows of few channels are few floats to copy and to multiply at a time. A matrix from all columns to all
+    results of a row is mostly zeros, but multiplies at full speed; one of the whole even more so.
+    """
+    (_, rows, columns, channels), (height, width, _, outputs) = shape, kernel
+    down, along = windows.count
+
+    def cost(count: int, copies: int, depth: int, results: int) -> float:
+        """Nanoseconds: of `count` rows, each of so many runs of floats, times a matrix."""
+        copied = copies * _NS_PER_RUN + depth * _NS_PER_FLOAT
+        return count * (copied * (copies > 1) + depth * -(-results // _STRIP) * _STRIP * _NS_PER_PRODUCT)
+
+    costs = [
+        cost(1, 1, rows * columns * channels, down * along * outputs),
+        cost(down, height, height * columns * channels, along * outputs),
+        cost(down * along, height * width, height * width * channels, outputs),
+    ]
+    weights = [
+        rows * columns * channels * down * along * outputs,
+        height * columns * channels * along * outputs,
+    ]
+    return min((at for at in range(3) if at == 2 or weights[at] <= _MOST_WEIGHTS), key=costs.__getitem__)
+
+
+def _at_once(windows: _Windows, x: Tensor, kernel: Array, axis: int) -> Tensor | None:
+    """All rows and columns, or for each row of windows all columns, by one matrix."""
+    (rows, columns), (down, along) = x.shape[1:3], windows.count
+    channels, outputs = kernel.shape[2:]
+    across = windows.matrix(1, columns)  # [width, columns, windows along]
+    if axis == 0:
+        matrix = np.einsum("hyd,wxa,hwco->yxcdao", windows.matrix(0, rows), across, kernel)
+        flat = reshape(x, (x.shape[0], rows * columns * channels))
+    else:
+        matrix = np.einsum("wxa,hwco->hxcao", across, kernel)
+        together = windows.rows(reshape(x, (*x.shape[:2], columns * channels)))
+        if together is None:
+            return None
+        flat = together
+    found = dot(flat, constant(matrix.reshape(flat.shape[-1], -1), np.float32))
+    return reshape(found, (x.shape[0], down, along, outputs))
 
 
 def _weighed(places: Sequence[Tensor], kernel: Tensor) -> Tensor | None:
