@@ -12,8 +12,19 @@ import numpy as np
 
 from nann.export.scorer._cleanup import part_along
 from nann.export.scorer._ir import Tensor, Uses
-from nann.export.scorer._narrow import like
-from nann.export.scorer._ops import add, columns, concat, dot, is_matmul, matmul, reduce_, reshape, transpose
+from nann.export.scorer._narrow import like, narrow_of
+from nann.export.scorer._ops import (
+    add,
+    columns,
+    concat,
+    dot,
+    is_matmul,
+    matmul,
+    mul,
+    reduce_,
+    reshape,
+    transpose,
+)
 from nann.export.scorer._rewrite import Rule
 from nann.export.scorer._rows import ELEMENTWISE
 
@@ -109,6 +120,22 @@ def product_of_rows(x: Tensor, _: Uses) -> Tensor | None:
     return add(*(matmul(columns(row, begin, end), part) for part, begin, end in terms))
 
 
+def matrix_times_rows(x: Tensor, _: Uses) -> Tensor | None:
+    """A matrix times rows of the user above one of the item: one part per request, and an outer product."""
+    if not is_matmul(x) or not x.inputs[0].is_free or not _has_user_rows(x.inputs[1]):
+        return None
+    matrix, joined = x.inputs
+    if joined.node.attrs["axis"] != joined.rank - 2:
+        return None
+    ends = np.cumsum([part.shape[-2] for part in joined.inputs]).tolist()
+    terms = []
+    for part, begin, end in zip(joined.inputs, [0, *ends], ends, strict=False):
+        own = columns(matrix, begin, end)
+        part = narrow_of(part, [part.rank - 2, part.rank - 1]) if part.is_free else part
+        terms.append(mul(own, part) if end - begin == 1 else matmul(own, part))
+    return add(*terms)
+
+
 def early_slice(x: Tensor, uses: Uses) -> Tensor | None:
     """A slice of f(a) -> f(a slice of a), where nothing else reads f(a): the last of a sequence's states."""
     inner = x.inputs[0] if x.inputs else x
@@ -147,4 +174,4 @@ def _sliced(x: Tensor, axis: int, begin: int, n: int) -> Tensor | None:
     return None
 
 
-BESIDE: tuple[Rule, ...] = (late_rows, product_of_rows, early_slice)
+BESIDE: tuple[Rule, ...] = (late_rows, product_of_rows, matrix_times_rows, early_slice)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nann.export.scorer._contract import MAX_UNROLLED, product_of_free
-from nann.export.scorer._ir import Shape, Tensor, Uses, make
+from nann.export.scorer._ir import Shape, Tensor, Uses, constant, make
 from nann.export.scorer._narrow import like, narrowed
 from nann.export.scorer._ops import (
     add,
@@ -112,6 +112,21 @@ def _before_reshape(operand: Tensor, x: Tensor, leading: Shape) -> Tensor | None
         return reshape(operand, (width,))
     # A larger operand, as a mask for each event, fits where the reshape moves nothing but axes of size 1.
     return reshape_of_small(operand, (*x.shape[:-1], width), (*leading, width))
+
+
+def row_before_split(x: Tensor, _: Uses) -> Tensor | None:
+    """reshape(a @ W [n, k * c], [n, k, c]) + row [c] -> reshape(a @ W + the row k times), its bias."""
+    if x.op not in ("add", "mul") or len(x.inputs) != 2:
+        return None
+    split, row = sorted(x.inputs, key=lambda each: each.is_free)
+    if split.op != "reshape" or split.inputs[0].op != "dot" or row.value is None or x.rank < 2:
+        return None
+    product, c = split.inputs[0], x.shape[-1]
+    is_split = product.shape[-1] > c and product.shape[-1] % c == 0 and split.shape == x.shape
+    if not is_split or row.shape[-1:] != (c,) or row.size != c:
+        return None
+    repeated = constant(np.tile(row.value.reshape(-1), product.shape[-1] // c))
+    return reshape(_arithmetic(x, product, repeated), x.shape)
 
 
 def elementwise_without_ones(x: Tensor, _: Uses) -> Tensor | None:
@@ -353,6 +368,7 @@ CLEANUP: tuple[Rule, ...] = (
     product_of_free,
     late_reshape,
     late_reshape_of_operands,
+    row_before_split,
     elementwise_without_ones,
     without_last_axis,
     late_transpose,

@@ -6,6 +6,7 @@ follows it, and a transpose back. Here the matrix comes from the left, and all s
 
 from __future__ import annotations
 
+from nann.export.scorer._beside import matrix_times_rows
 from nann.export.scorer._cleanup import late_transpose
 from nann.export.scorer._ir import Shape, Tensor, Uses
 from nann.export.scorer._ops import add, matmul, mul, reshape, slice_, transpose, turned
@@ -57,6 +58,7 @@ def _swapped(x: Tensor) -> Tensor:
 
 MIXED_ROWS: tuple[Rule, ...] = (
     matrix_from_left,
+    matrix_times_rows,
     late_transpose_of_operands,
     late_transpose_of_slice,
     late_transpose,
