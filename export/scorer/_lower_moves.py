@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from nann.export.scorer import _ops
+from nann.export.scorer._contract import MAX_UNROLLED
 from nann.export.scorer._ir import Tensor, make
 from nann.export.scorer._lower_matmul import beside
 from nann.export.scorer._lowering import Lowering, Step, refuse, refuse_moved_items
@@ -147,6 +149,8 @@ def _reduced(lowering: Lowering, tensor: Tensor, shape: Shape) -> Step:
         refuse(tensor, "arithmetic of integers that may be beyond 2^24")
     over_rows = [axis for axis in axes if axis < x.rank - 1]
     kept = [axis for axis in range(first, x.rank - 1) if axis not in axes]
+    if (side_by_side := _of_parts(x, tensor, kept)) is not None:
+        return _same(_ops.reshape(side_by_side, tensor.shape))
     if over_rows and math.prod(x.shape[axis] for axis in kept) > 1:
         perm = [*range(first), *(a for a in range(first, x.rank) if a not in axes), *axes]
         sizes = math.prod(x.shape[a] for a in perm[first : -len(axes)]), math.prod(x.shape[a] for a in axes)
@@ -167,6 +171,22 @@ def _reduced(lowering: Lowering, tensor: Tensor, shape: Shape) -> Step:
     return Step([x], emit)
 
 
+def _of_parts(x: Tensor, tensor: Tensor, kept: Sequence[int]) -> Tensor | None:
+    """A reduction over an axis in the middle, of few parts: these are added or compared as they lie."""
+    axes, function = tensor.node.attrs["axes"], tensor.node.attrs["function"]
+    several = math.prod(x.shape[axis] for axis in kept) > 1 and len(axes) == 1 and axes[0] < x.rank - 1
+    is_known = function in _OF_TWO and x.dtype.is_floating
+    if not several or x.shape[axes[0]] > MAX_UNROLLED or not is_known:
+        return None
+    (axis,) = axes
+    shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    parts = [
+        _ops.slice_(x, [at * (each == axis) for each in range(x.rank)], shape) for at in range(x.shape[axis])
+    ]
+    total = functools.reduce(_OF_TWO[function], parts)
+    return _ops.scaled(total, 1 / len(parts)) if function == "Mean" else total
+
+
 def _logical(_: Lowering, tensor: Tensor) -> Step:
     axes = tensor.inputs[1].value
     if axes is None:
@@ -175,6 +195,11 @@ def _logical(_: Lowering, tensor: Tensor) -> Step:
     return _same(_ops.reshape(reduced, tensor.shape))
 
 
+_OF_TWO: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "Max": _ops.maximum,
+    "Mean": _ops.add,
+    "Sum": _ops.add,
+}
 _RULES: dict[str, Callable[[Lowering, Tensor], Step]] = {
     "All": _logical, "Any": _logical, "concat": _concat, "reduce": _reduce,
 }  # fmt: skip
