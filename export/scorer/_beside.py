@@ -57,7 +57,7 @@ def _of_each(x: Tensor, joined: Tensor) -> tuple[list[Tensor], int] | None:
         before, after = x.shape[:axis], x.shape[axis + 1 :]
         return [reshape(part, (*before, part.shape[axis], *after)) for part in joined.inputs], axis
     sizes = [part.shape[axis] for part in joined.inputs]
-    if x.op == "concat" and x.node.attrs["axis"] != axis:
+    if x.op == "concat" and axis < x.node.attrs["axis"]:  # Both ways, they would change places for ever.
         cut = _all_cut(x.inputs, sizes, axis - x.rank)
         return None if cut is None else ([concat(each, x.node.attrs["axis"]) for each in cut], axis)
     place = axis + x.rank - joined.rank

@@ -40,7 +40,7 @@ def late_reshape(x: Tensor, _: Uses) -> Tensor | None:
         return None
     operand, function = found
     before = operand
-    if operand.op == "reshape":
+    if operand.op == "reshape" and not _has_rows_of_one(operand.inputs[0]):
         is_elementwise = _is_unary(x) or (x.op in ("add", "mul") and _others_are_scalars(x, operand))
         if is_elementwise or operand.inputs[0].shape[-1:] == operand.shape[-1:]:
             before = operand.inputs[0]
@@ -152,15 +152,19 @@ def without_last_axis(x: Tensor, _: Uses) -> Tensor | None:
     """
     if not x.inputs or any(each.known_shape is None for each in x.inputs):
         return None
-    if x.op == "reduce" and x.inputs[0].rank >= 4 and x.inputs[0].shape[-1] == 1:
+    if x.op == "reduce" and _has_rows_of_one(x.inputs[0]):
         before = reshape(x.inputs[0], x.inputs[0].shape[:-1])
         axes = [axis for axis in x.node.attrs["axes"] if axis < before.rank]
         return reshape(reduce_(before, x.node.attrs["function"], axes), x.shape) if axes else None
-    if x.op not in ELEMENTWISE - {"broadcast"} or x.rank < 4 or x.shape[-1] != 1:
+    if x.op not in ELEMENTWISE - {"broadcast"} or not _has_rows_of_one(x):
         return None
     operands = [reshape(each, each.shape[:-1]) for each in x.inputs]
     shape = np.broadcast_shapes(*(each.shape for each in operands))
     return reshape(like(x.node, operands, [shape])[0], x.shape) if shape == x.shape[:-1] else None
+
+
+def _has_rows_of_one(x: Tensor) -> bool:
+    return x.rank >= 4 and x.shape[-1] == 1
 
 
 def late_transpose(x: Tensor, _: Uses) -> Tensor | None:

@@ -74,6 +74,11 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "backwards by two": lambda x: x[:, ::-2],
     "roll": lambda x: tf.roll(x, [1, -3], [1, 2]),
     "pad": lambda x: tf.pad(x, [[0, 0], [2, 1], [0, 1]], constant_values=0.5),
+    "pad two axes in turn": lambda x: tf.pad(
+        tf.nn.relu(tf.pad(tf.pad(x, [[0, 0], [0, 0], [1, 0]]), [[0, 0], [1, 0], [0, 0]]) - 0.5)
+        @ np.eye(D + 1, D),
+        [[0, 0], [0, 1], [1, 1]],
+    ),
     "mirror": lambda x: tf.pad(x, [[0, 0], [2, 1], [0, 0]], "REFLECT"),
     "tile": lambda x: tf.tile(x, [1, 2, 3]),
     "triangle": lambda x: tf.linalg.band_part(x, 1, 2),
