@@ -43,6 +43,8 @@ from nann.export.scorer._whole_numbers import is_exact
 MOST_ROWS = 1024
 # Largest numbers that are looked for one after the other, and those among which.
 _MOST_FOUND, _MOST_SEARCHED = 16, 512
+# Floats of a row of a constant: of more, such as a matrix for each domain, few items' rows fit into a table.
+_MOST_STORED = 512
 # Numbers that are compared each with each. TensorFlow sorts 96 in less time than 9,216 comparisons take.
 _MOST_COMPARED = 64
 
@@ -80,7 +82,7 @@ def index_of(index: Tensor, table: Tensor, *, may_be_free: bool = False) -> Tens
         return cast(index)  # However it is computed: a float may be stored.
     if _is_known(index) or (may_be_free and index.is_free):
         return index
-    is_stored = index.is_item_only and table.value is not None
+    is_stored = index.is_item_only and table.value is not None and math.prod(table.shape[1:]) <= _MOST_STORED
     return None if index.is_free or is_stored else _small(index)
 
 

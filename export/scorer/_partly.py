@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from nann.export.scorer._cost import work_of
+from nann.export.scorer._cost import NS_PER_BYTE, work_of
 from nann.export.scorer._emit import to_function
 from nann.export.scorer._ir import Needs, Spec, Tensor, source, topological
 from nann.export.scorer._lower import lower_after
@@ -26,6 +26,8 @@ _MOST_UNKNOWN = 16
 # Of the whole scorer's cost. Where TensorFlow would do more, it does all: copies between the two cost too. A
 # scorer of which it did 0.56, in four tensors, took 1.25 times as long in two parts.
 _MOST_SHARE = 0.5
+# What TensorFlow computes is written, gathered and read.
+_TIMES_MOVED = 3
 # Results are floats to the program. An integer may be beyond 2^24, and is none then.
 _TYPES = (tf.float32, tf.float16, tf.bfloat16, tf.bool)
 
@@ -95,7 +97,8 @@ def _reason(first: NotLowerableError, ir: ScorerIr, computed: Sequence[Tensor]) 
     part, whole = (
         work_of(topological(outputs, stop=lambda each: each.is_free)) for outputs in (computed, [ir.output])
     )
-    if part.ns > _MOST_SHARE * whole.ns:
+    handed_over = _TIMES_MOVED * NS_PER_BYTE * sum(4 * each.size for each in computed)
+    if part.ns + handed_over > _MOST_SHARE * whole.ns:
         raise first
     return (
         f"{first}; TensorFlow computes it and what it is computed from, {part.flops / ir.tile_rows:,.0f} of "
