@@ -100,15 +100,22 @@ class _Windows:
 def _windows(r: Reading, size: _Sides, gaps: _Sides) -> _Windows | None:
     """Those of an operation of items; None where they are too many to write out, or lie otherwise."""
     x = r.inputs[0]
-    if x.is_free or r.attr("data_format") != b"NHWC" or not r.is_exact_enough:
+    if x.is_free or math.prod(size) > MAX_UNROLLED:
         return None
-    if math.prod(size) > MAX_UNROLLED:
+    return _windows_of(r, size, (x.shape[1], x.shape[2]), (r.shape[1], r.shape[2]), gaps)
+
+
+def _windows_of(
+    r: Reading, size: Sequence[int], over: _Sides, count: _Sides, gaps: _Sides = (1, 1)
+) -> _Windows | None:
+    """`count` windows over so many rows and columns."""
+    if r.attr("data_format") != b"NHWC" or not r.is_exact_enough:
         return None
-    strides, count = tuple(r.attr("strides")[1:3]), (r.shape[1], r.shape[2])
+    size, strides = (size[0], size[1]), tuple(r.attr("strides")[1:3])
     before = (0, 0)
     if r.attr("padding") == b"SAME":
         total = [
-            max(0, (count[at] - 1) * strides[at] + (size[at] - 1) * gaps[at] + 1 - x.shape[at + 1])
+            max(0, (count[at] - 1) * strides[at] + (size[at] - 1) * gaps[at] + 1 - over[at])
             for at in range(2)
         ]
         before = (total[0] // 2, total[1] // 2)
@@ -194,6 +201,22 @@ def _weighed(places: Sequence[Tensor], kernel: Tensor) -> Tensor | None:
     return concat(found, last)
 
 
+def transposed(r: Reading) -> Found:
+    """Conv2DBackpropInput, a transposed convolution: each place adds its channels times the kernel."""
+    kernel, x = r.inputs[1:]
+    (rows, columns), (_, down, along, outputs), channels = x.shape[1:3], r.shape, x.shape[3]
+    gaps = tuple(r.attr("dilations")[1:3])
+    windows = _windows_of(r, kernel.shape[:2], (down, along), (rows, columns), gaps)
+    weights = rows * columns * channels * down * along * outputs
+    if windows is None or x.is_free or kernel.value is None or weights > _MOST_WEIGHTS:
+        return None
+    matrix = np.einsum(
+        "hdy,wax,hwoc->yxcdao", windows.matrix(0, down), windows.matrix(1, along), kernel.value
+    )
+    flat = reshape(x, (x.shape[0], rows * columns * channels))
+    return reshape(dot(flat, constant(matrix.reshape(flat.shape[-1], -1), np.float32)), r.shape)
+
+
 def dilated(r: Reading) -> Found:
     """BatchToSpaceND of a convolution of SpaceToBatchND: one along one axis, whose windows have gaps."""
     inner, gaps, crops = _before_reshape(r.inputs[0]), integers(r.inputs[1]), integers(r.inputs[2])
@@ -267,6 +290,7 @@ CONVOLUTIONS: dict[str, Callable[[Reading], Found]] = {
     "BatchToSpaceND": dilated,
     "AvgPool": mean_pooling,
     "Conv2D": convolution,
+    "Conv2DBackpropInput": transposed,
     "DepthwiseConv2dNative": depthwise,
     "MaxPool": max_pooling,
 }

@@ -17,7 +17,19 @@ from nann.export.scorer._import_functions import FUNCTIONS, sign_bit
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading, integers
 from nann.export.scorer._import_scans import SCANS
 from nann.export.scorer._ir import Spec, Tensor, constant, topological
-from nann.export.scorer._ops import add, arithmetic, both, cast, compare, either, rebuilt, select, unary
+from nann.export.scorer._ops import (
+    add,
+    arithmetic,
+    both,
+    cast,
+    compare,
+    either,
+    rebuilt,
+    reduce_,
+    reshape,
+    select,
+    unary,
+)
 from nann.export.scorer._whole_numbers import MOST_EXACT, is_exact, is_exact_arithmetic
 
 _TYPES = (tf.int32, tf.int64, tf.uint32)
@@ -135,8 +147,16 @@ def number(r: Reading) -> Found:
     By operations of TensorFlow, which are left as they are: sums in our form are taken apart by user and
     item, and a float holds a time in seconds to some hundred of them.
     """
+    if _is_count_of_bits(r.inputs[0]):
+        return cast(r.inputs[0].inputs[0], r.specs[0].dtype)
     total = _number_of(r.inputs[0]) if r.specs[0].dtype == tf.float32 else None
     return IMPORTS["Cast"](r) if total is None else total
+
+
+def _is_count_of_bits(x: Tensor) -> bool:
+    """As `bits_apart` has it: a program has no bytes such as PopulationCount's, and a float holds them."""
+    counted = x.inputs[0].inputs if x.op == "Cast" and x.dtype == tf.uint8 else ()
+    return len(counted) == 1 and counted[0].op == "Cast" and counted[0].inputs[0].dtype == tf.bool
 
 
 def _number_of(x: Tensor) -> Tensor | None:
@@ -232,6 +252,27 @@ def clipped(r: Reading) -> Found:
     return cast(number, x.dtype)
 
 
+def bits_apart(r: Reading) -> Found:
+    """PopulationCount of BitwiseXor of the user's and the item's, as hashes are compared: by their bits."""
+    (x,) = r.inputs
+    sides = x.inputs if x.op == "BitwiseXor" else ()
+    if len(sides) != 2 or {each.is_free for each in sides} != {True, False}:
+        return None
+    if not all(each.is_free or each.is_item_only for each in sides):
+        return None
+    shape = np.broadcast_shapes(*(each.shape for each in sides))
+    one, other = (_bits(reshape(each, (1,) * (len(shape) - each.rank) + each.shape)) for each in sides)
+    differ = compare("NotEqual", one, other)
+    return cast(reduce_(cast(differ), "Sum", [-1]), r.specs[0].dtype)
+
+
+def _bits(x: Tensor) -> Tensor:
+    """Ones and zeros, float32 [..., bits]: by TensorFlow, once per request or in the item table."""
+    places = np.arange(8 * x.dtype.size, dtype=x.dtype.as_numpy_dtype)
+    shifted = arithmetic("RightShift", reshape(x, (*x.shape, 1)), constant(places))
+    return cast(arithmetic("BitwiseAnd", shifted, constant(1, x.dtype.as_numpy_dtype)))
+
+
 def _first_of(*forms: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
     """The first form that there is."""
 
@@ -275,4 +316,5 @@ INTEGERS: dict[str, Callable[[Reading], Found]] = {
     "Maximum": _first_of(clipped, IMPORTS["Maximum"]),
     "Minimum": _first_of(clipped, IMPORTS["Minimum"]),
     "NotEqual": equality,
+    "PopulationCount": bits_apart,
 }

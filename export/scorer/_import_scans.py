@@ -9,7 +9,21 @@ import numpy as np
 from nann.export.scorer._import_moves import part_of, resized, taken
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._ir import Tensor, constant
-from nann.export.scorer._ops import broadcast, concat, dot, mul, reduce_, reshape, transpose
+from nann.export.scorer._ops import (
+    add,
+    broadcast,
+    compare,
+    concat,
+    dot,
+    maximum,
+    mul,
+    negated,
+    reduce_,
+    reshape,
+    select,
+    transpose,
+    unary,
+)
 
 # Along the axis; what is the user's alone is left to TensorFlow, as histories of any length are.
 _MOST_SUMS, _MOST_FACTORS = 256, 64
@@ -35,16 +49,32 @@ def cumulative_sum(r: Reading) -> Found:
 
 
 def cumulative_product(r: Reading) -> Found:
-    """Of the last 2, 4, 8 ... factors, until these are all."""
+    return _accumulated(r, mul, 1)
+
+
+def cumulative_log_sum(r: Reading) -> Found:
+    """Of exponentials, none of which is computed alone."""
+    return _accumulated(r, _log_sum, np.finfo(np.float32).min)
+
+
+def _log_sum(x: Tensor, y: Tensor) -> Tensor:
+    """max(x, y) + log(1 + exp(-|x - y|)); two infinities are equal."""
+    apart = unary("Abs", add(x, negated(y)))
+    apart = select(compare("Equal", x, y), constant(0, np.float32), apart)
+    return add(maximum(x, y), unary("Log1p", unary("Exp", negated(apart))))
+
+
+def _accumulated(r: Reading, of_two: Callable[[Tensor, Tensor], Tensor], none: float) -> Found:
+    """Of the last 2, 4, 8 ... numbers, until these are all. none: what changes no number."""
     x, axis = r.inputs[0], _axis(r)
     if axis is None or x.shape[axis] > _MOST_FACTORS:
         return None
     is_reversed, n = r.attr("reverse"), x.shape[axis]
     if r.attr("exclusive"):
-        x = _shifted(x, axis, 1, is_reversed=is_reversed)
+        x = _shifted(x, axis, 1, none, is_reversed=is_reversed)
     distance = 1
     while distance < n:
-        x = mul(x, _shifted(x, axis, distance, is_reversed=is_reversed))
+        x = of_two(x, _shifted(x, axis, distance, none, is_reversed=is_reversed))
         distance *= 2
     return x
 
@@ -54,11 +84,11 @@ def _axis(r: Reading) -> int | None:
     return None if axes is None or x.is_free or not r.is_exact_enough else axes[0] % x.rank
 
 
-def _shifted(x: Tensor, axis: int, by: int, *, is_reversed: bool) -> Tensor:
-    """What stands so far before each, and ones where nothing does."""
-    ones = broadcast(constant(1, x.dtype.as_numpy_dtype), resized(x, axis, by))
+def _shifted(x: Tensor, axis: int, by: int, none: float, *, is_reversed: bool) -> Tensor:
+    """What stands so far before each, and `none` where nothing does."""
+    nothing = broadcast(constant(none, x.dtype.as_numpy_dtype), resized(x, axis, by))
     kept = part_of(x, axis, by if is_reversed else 0, x.shape[axis] - by)
-    return concat([kept, ones] if is_reversed else [ones, kept], axis)
+    return concat([kept, nothing] if is_reversed else [nothing, kept], axis)
 
 
 def product(r: Reading) -> Found:
@@ -105,6 +135,7 @@ def segments(r: Reading) -> Found:
 SCANS: dict[str, Callable[[Reading], Found]] = {
     "Cumprod": cumulative_product,
     "Cumsum": cumulative_sum,
+    "CumulativeLogsumexp": cumulative_log_sum,
     "Prod": product,
     **dict.fromkeys(SEGMENTS, segments),
 }

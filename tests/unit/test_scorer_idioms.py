@@ -114,6 +114,11 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "cumsum from the end": lambda x: tf.cumsum(x, axis=2, reverse=True),
     "cumprod": lambda x: tf.math.cumprod(x, axis=2),
     "cumprod from the end": lambda x: tf.math.cumprod(x, axis=1, exclusive=True, reverse=True),
+    "cumulative log-sum": lambda x: tf.math.cumulative_logsumexp(3 * x, axis=1),
+    "the same from the end": lambda x: tf.math.cumulative_logsumexp(x, axis=2, reverse=True),
+    "transposed convolution": lambda x: tf.nn.conv1d_transpose(
+        x, np.reshape(np.tile(LOWER, (1, 3)), [3, D, D]), [TILE_ROWS, 2 * L, D], strides=2
+    ),
     "product": lambda x: tf.reduce_prod(1 + 0.1 * x, axis=[1, 2]),
     "segments": lambda x: tf.math.unsorted_segment_sum(tf.transpose(x), np.arange(D) % 3, 4)[2:],
     "largest of segments": lambda x: tf.transpose(

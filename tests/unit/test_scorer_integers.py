@@ -85,6 +85,16 @@ def test_an_item_that_is_quantized_finds_its_code() -> None:
     compare(score, taste=TASTE)
 
 
+@pytest.mark.parametrize("dtype", [tf.float32, tf.int32])
+def test_hashes_are_compared_by_their_bits(dtype: tf.DType) -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        differ = tf.bitwise.bitwise_xor(user["numbers"], _stored(item)[:, tf.newaxis] * [7, -13])
+        apart = tf.cast(tf.raw_ops.PopulationCount(x=differ), dtype)
+        return tf.reduce_sum(item * user["taste"], -1) * tf.cast(tf.reduce_sum(apart, -1), tf.float32)
+
+    compare(score, max_table_width=256, numbers=NUMBERS, taste=TASTE)
+
+
 def test_a_hash_of_an_item_is_stored() -> None:
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
         buckets = tf.strings.to_hash_bucket_fast(tf.strings.as_string(_stored(item)), 9)
