@@ -104,11 +104,11 @@ def items_first(output: Tensor, item: Tensor) -> Tensor:
             continue
         again = _again(node, [original(each) for each in node.inputs])
         known = moved is not None or all(_is_first(each) for each in operands)
-        for index, spec in enumerate(node.outputs):
+        for index, (spec, tensor) in enumerate(zip(node.outputs, again, strict=True)):
             if known and spec.shape is not None and spec.shape[:1] == item.shape[:1]:
-                found[Tensor(node, index)] = _Moved(Tensor(again, index), spec.shape)
+                found[Tensor(node, index)] = _Moved(tensor, spec.shape)
             else:
-                others[Tensor(node, index)] = Tensor(again, index)
+                others[Tensor(node, index)] = tensor
     return original(output)
 
 
@@ -116,11 +116,13 @@ def _is_first(operand: _Moved | Tensor) -> bool:
     return operand.is_first if isinstance(operand, _Moved) else operand.is_free
 
 
-def _again(node: Node, inputs: Sequence[Tensor]) -> Node:
-    if tuple(inputs) == node.inputs:
-        return node
-    ours = rebuilt(Tensor(node), inputs)
-    return same_op(node, inputs) if ours is None else ours.node
+def _again(node: Node, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The outputs of an operation on other inputs of the same shapes."""
+    ours = rebuilt(Tensor(node), inputs) if tuple(inputs) != node.inputs else None
+    if ours is not None:
+        return [ours]
+    again = same_op(node, inputs)
+    return [Tensor(again, index) for index in range(len(node.outputs))]
 
 
 def _turned_back(x: _Moved) -> Tensor:

@@ -150,7 +150,7 @@ def _reduced(lowering: Lowering, tensor: Tensor, shape: Shape) -> Step:
     over_rows = [axis for axis in axes if axis < x.rank - 1]
     kept = [axis for axis in range(first, x.rank - 1) if axis not in axes]
     if (side_by_side := _of_parts(x, tensor, kept)) is not None:
-        return _same(_ops.reshape(side_by_side, tensor.shape))
+        return Step([side_by_side], lambda values: lowering.as_shape(values[0], shape))
     if over_rows and math.prod(x.shape[axis] for axis in kept) > 1:
         perm = [*range(first), *(a for a in range(first, x.rank) if a not in axes), *axes]
         sizes = math.prod(x.shape[a] for a in perm[first : -len(axes)]), math.prod(x.shape[a] for a in axes)

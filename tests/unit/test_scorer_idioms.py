@@ -22,6 +22,7 @@ RANDOM = np.random.default_rng(4)
 EVENTS = RANDOM.normal(size=(2, L, D)).astype(np.float32)
 TABLE = RANDOM.normal(size=(9, D)).astype(np.float32)
 PAIRS = np.triu_indices(L, 1)
+KERNEL = (RANDOM.normal(size=(3, 3, 1, 4)) * 0.3).astype(np.float32)
 LOWER = np.tril(RANDOM.normal(size=(D, D)) * 0.2 + np.eye(D)).astype(np.float32)
 
 
@@ -116,6 +117,19 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "cumprod from the end": lambda x: tf.math.cumprod(x, axis=1, exclusive=True, reverse=True),
     "cumulative log-sum": lambda x: tf.math.cumulative_logsumexp(3 * x, axis=1),
     "the same from the end": lambda x: tf.math.cumulative_logsumexp(x, axis=2, reverse=True),
+    "convolution along rows": lambda x: tf.nn.conv2d(x[..., tf.newaxis], KERNEL[:, :1], 1, "SAME")[..., 1],
+    "convolution of an image": lambda x: tf.nn.conv2d(x[..., tf.newaxis], KERNEL, 1, "SAME")[..., 0],
+    "convolution in strides": lambda x: tf.nn.conv2d(x[..., tf.newaxis], KERNEL, (2, 3), "SAME")[..., 2],
+    "convolution with gaps": lambda x: tf.nn.conv2d(
+        tf.tile(x, [1, 1, 2])[..., tf.newaxis], KERNEL, 1, "VALID", dilations=(1, 2)
+    )[..., 0],
+    "convolution of patches": lambda x: tf.nn.conv2d(x[..., tf.newaxis], KERNEL[:, :2], (3, 2), "VALID")[
+        ..., 0
+    ],
+    "means of an image": lambda x: tf.reduce_mean(tf.reshape(x, [TILE_ROWS, 2, 3, D]), axis=2)[:, ::-1],
+    "means, as one row": lambda x: tf.reshape(
+        tf.reduce_max(tf.reshape(x, [TILE_ROWS, 2, 3, D]), axis=2), [TILE_ROWS, 1, 2 * D]
+    ),
     "transposed convolution": lambda x: tf.nn.conv1d_transpose(
         x, np.reshape(np.tile(LOWER, (1, 3)), [3, D, D]), [TILE_ROWS, 2 * L, D], strides=2
     ),
