@@ -113,12 +113,14 @@ def speed_section(speeds: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _speed(line: Mapping[str, Any]) -> str:
-    cells = [f"`{line['name']}`", f"{line['flops']:,}", f"{line['tensorflow']:,.0f}"]
+    flops = f"{line['flops']:,}" if line["flops"] else "not split"
+    cells = [f"`{line['name']}`", flops, f"{line['tensorflow']:,.0f}"]
     if line["native"] is None:
         cells += ["", "", "", ""]
     else:
         spread = f"{line['ratio']:.1f} ({line['least_ratio']:.1f} to {line['largest_ratio']:.1f})"
-        cells += [f"{line['native']:,.0f}", spread, f"{line['flops'] / line['native']:.0f}", _limit(line)]
+        cells += [f"{line['native']:,.0f}", spread]
+        cells += [f"{line['flops'] / line['native']:.0f}", _limit(line)] if line["flops"] else ["", ""]
     return f"| {' | '.join(cells)} |\n"
 
 
