@@ -52,7 +52,7 @@ struct Extent {
 };
 
 // Rows that lie one after the other in all operands and the result are computed as one: of one number, and
-// of whole strips, behind whose columns anything may be written.
+// of whole strips.
 Extent AsOneRow(absl::Span<Operand> operands, Extent extent, int64_t out_stride) {
   if (extent.columns == 1) {
     const bool lie_so = std::all_of(operands.begin(), operands.end(),
@@ -62,7 +62,7 @@ Extent AsOneRow(absl::Span<Operand> operands, Extent extent, int64_t out_stride)
     return {1, extent.rows};
   }
   const bool lie_so =
-      out_stride == PaddedWidth(extent.columns) &&
+      out_stride == extent.columns &&
       std::all_of(operands.begin(), operands.end(), [out_stride](const Operand& operand) {
         return !operand.column && operand.view.stride == out_stride;
       });

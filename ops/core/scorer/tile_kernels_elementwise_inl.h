@@ -1,6 +1,18 @@
 // Kernels of single numbers, for any vector width. Included by one file an instruction set, inside its own
 // namespace, after tile_functions_inl.h and tile_angles_inl.h, under the same conditions.
 
+constexpr int32_t kLanes[kStrip] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// Lanes from `width` on, which lie beyond the row, become `rest`.
+NANN_SIMD Vec LoadRow(const float* row, int64_t column, int64_t width, float rest) {
+  const Vec x = Load(row + column);
+  if (column + kWidth <= width) return x;
+  IntVec lane;
+  __builtin_memcpy(&lane, kLanes, sizeof(lane));
+  const IntVec end = lane * 0 + static_cast<int32_t>(width - column);
+  return lane < end ? x : Set(rest);
+}
+
 // An operand's floats from a column on.
 NANN_SIMD Vec LoadOperand(const Operand& operand, int64_t row, int64_t column) {
   const float* data = operand.view.data + row * operand.view.stride;
@@ -100,6 +112,16 @@ NANN_KERNEL void UnaryOfColumn(UnaryOp op, RowsView in, int64_t rows, float* out
   }                                                              \
   return
 
+// What lies behind a row may be large, and large angles take long.
+#define NANN_ANGLE_LOOP(function)                                                \
+  for (int64_t row = 0; row < rows; ++row) {                                     \
+    for (int64_t column = 0; column < width; column += kWidth) {                 \
+      const Vec x = LoadRow(in.data + row * in.stride, column, width, 0.0f);     \
+      Store(out + row * out_stride + column, function(x));                       \
+    }                                                                            \
+  }                                                                              \
+  return
+
 NANN_KERNEL void Unary(UnaryOp op, RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride) {
   if (width == 1 && rows > 1) return UnaryOfColumn(op, in, rows, out, out_stride);
   switch (op) {
@@ -144,11 +166,11 @@ NANN_KERNEL void Unary(UnaryOp op, RowsView in, int64_t rows, int64_t width, flo
     case UnaryOp::kTwiceGelu:
       NANN_UNARY_LOOP(TwiceGelu(x));
     case UnaryOp::kSin:
-      NANN_UNARY_LOOP(Sine(x));
+      NANN_ANGLE_LOOP(Sine);
     case UnaryOp::kCos:
-      NANN_UNARY_LOOP(Cosine(x));
+      NANN_ANGLE_LOOP(Cosine);
     case UnaryOp::kTan:
-      NANN_UNARY_LOOP(Tangent(x));
+      NANN_ANGLE_LOOP(Tangent);
     case UnaryOp::kAsin:
       NANN_UNARY_LOOP(Direction(x, CosineOfSine(x)));
     case UnaryOp::kAcos:
@@ -163,3 +185,4 @@ NANN_KERNEL void Prelu(RowsView in, const float* alpha, int64_t rows, int64_t wi
   NANN_UNARY_LOOP((x < Set(0.0f) ? x * Load(alpha + column) : x));
 }
 #undef NANN_UNARY_LOOP
+#undef NANN_ANGLE_LOOP

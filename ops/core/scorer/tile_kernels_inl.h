@@ -2,7 +2,6 @@
 // after tile_functions_inl.h, under the same conditions.
 
 constexpr int kStripVecs = kStrip / kWidth;
-constexpr int32_t kLanes[kStrip] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 // The row of an addend for one row of a product. It goes on from row to row, because divisions would take as
 // long as a short product.
@@ -93,16 +92,6 @@ NANN_KERNEL void CoverWithBlocks(const Gemm& gemm, const BlockFunction (*blocks)
       blocks[block_strips - 1][block_rows - 1](gemm, row, strip);
     }
   }
-}
-
-// Lanes from `width` on, which lie beyond the row, become `rest`.
-NANN_SIMD Vec LoadRow(const float* row, int64_t column, int64_t width, float rest) {
-  const Vec x = Load(row + column);
-  if (column + kWidth <= width) return x;
-  IntVec lane;
-  __builtin_memcpy(&lane, kLanes, sizeof(lane));
-  const IntVec end = lane * 0 + static_cast<int32_t>(width - column);
-  return lane < end ? x : Set(rest);
 }
 
 NANN_SIMD float ReduceRow(ReduceOp op, const float* in, int64_t width) {
