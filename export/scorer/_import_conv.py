@@ -84,7 +84,8 @@ class _Windows:
         """1 where a place of a window is what an axis has: [places, size of the axis, windows]."""
         first = np.arange(self.count[at]) * self.strides[at] - self.before[at]
         places = first + np.arange(self.size[at])[:, None] * self.gaps[at]
-        return (places[:, None, :] == np.arange(size)[:, None]).astype(np.float32)
+        is_there: Array = (places[:, None, :] == np.arange(size)[:, None]).astype(np.float32)
+        return is_there
 
     def covered(self, shape: Sequence[int]) -> Array:
         """How much of each window is not padding, float32 [1, rows, columns, 1]."""

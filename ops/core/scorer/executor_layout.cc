@@ -314,9 +314,9 @@ class ExecutorLayout {
     for (int operand : instruction.operands) {
       const int taken = buffers_of_[operand];
       if (!LiesAs(operand, value) || buffers_[taken].last != value || taken == own) continue;
-      const bool alone = std::all_of(instruction.operands.begin(), instruction.operands.end(), [&](int other) {
-        return buffers_of_[other] != taken || LiesAs(other, value);
-      });
+      const bool alone =
+          std::all_of(instruction.operands.begin(), instruction.operands.end(),
+                      [&](int other) { return buffers_of_[other] != taken || LiesAs(other, value); });
       if (!alone) continue;
       std::replace(buffers_of_.begin(), buffers_of_.end(), own, taken);
       buffers_[taken].last = buffers_[own].last;

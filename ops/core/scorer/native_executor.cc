@@ -61,11 +61,10 @@ Extent AsOneRow(absl::Span<Operand> operands, Extent extent, int64_t out_stride)
     for (Operand& operand : operands) operand.column = operand.view.stride == 0;
     return {1, extent.rows};
   }
-  const bool lie_so =
-      out_stride == extent.columns &&
-      std::all_of(operands.begin(), operands.end(), [out_stride](const Operand& operand) {
-        return !operand.column && operand.view.stride == out_stride;
-      });
+  const bool lie_so = out_stride == extent.columns &&
+                      std::all_of(operands.begin(), operands.end(), [out_stride](const Operand& operand) {
+                        return !operand.column && operand.view.stride == out_stride;
+                      });
   return lie_so ? Extent{1, extent.rows * out_stride} : extent;
 }
 

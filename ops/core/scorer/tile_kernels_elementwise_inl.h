@@ -113,13 +113,13 @@ NANN_KERNEL void UnaryOfColumn(UnaryOp op, RowsView in, int64_t rows, float* out
   return
 
 // What lies behind a row may be large, and large angles take long.
-#define NANN_ANGLE_LOOP(function)                                                \
-  for (int64_t row = 0; row < rows; ++row) {                                     \
-    for (int64_t column = 0; column < width; column += kWidth) {                 \
-      const Vec x = LoadRow(in.data + row * in.stride, column, width, 0.0f);     \
-      Store(out + row * out_stride + column, function(x));                       \
-    }                                                                            \
-  }                                                                              \
+#define NANN_ANGLE_LOOP(function)                                            \
+  for (int64_t row = 0; row < rows; ++row) {                                 \
+    for (int64_t column = 0; column < width; column += kWidth) {             \
+      const Vec x = LoadRow(in.data + row * in.stride, column, width, 0.0f); \
+      Store(out + row * out_stride + column, function(x));                   \
+    }                                                                        \
+  }                                                                          \
   return
 
 NANN_KERNEL void Unary(UnaryOp op, RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride) {
