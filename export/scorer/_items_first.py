@@ -233,6 +233,8 @@ def _reshape(node: Node, operands: Sequence[_Moved | Tensor]) -> _Moved | None:
     """Each item has the same numbers, in the same order."""
     (x,), shape = operands, node.outputs[0].shape or ()
     assert isinstance(x, _Moved)
+    if 0 in shape:
+        return None
     n = x.tensor.shape[0]
     before = math.prod(x.shape[: x.axis]) * x.outer
     behind = math.prod(x.shape[x.axis + 1 :]) * x.inner

@@ -97,6 +97,13 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "heads before the batch": lambda x: tf.concat(
         tf.unstack(attended(tf.stack(tf.split(x, 2, axis=2))), axis=0), axis=-1
     ),
+    "heads on the batch axis, none of them left out": lambda x: tf.concat(
+        [
+            tf.concat(tf.split(attended(tf.concat(tf.split(x, 2, axis=2), axis=0)), 2, axis=0), axis=2),
+            tf.reshape(x[:, :0], [TILE_ROWS, 0, D]),
+        ],
+        axis=1,
+    ),
     "rows of all items": lambda x: tf.reshape(normed(tf.reshape(x, [-1, D]) @ LOWER), [-1, L, D]),
     "experts on the first axis": lambda x: tf.reduce_sum(
         tf.stack([x[:, 0] @ LOWER, tf.nn.relu(x[:, 1]), x[:, 2]], 0)
