@@ -20,13 +20,12 @@ def freeze_and_split(inputs: Inputs, options: ExportOptions) -> tuple[Scorer, Sc
 
     Raises InvalidInputError for a `score` that cannot be exported.
     """
-    rows = options.tile_rows or DEFAULT_TILE_ROWS
-    scorers = _freeze_and_split(inputs, options, rows)
     if options.tile_rows is not None or not _has_short_hops(inputs, options):
-        return scorers
-    asks_for_tensorflow = options.tuning.executor == "tensorflow" or options.tuning.jit
-    if not asks_for_tensorflow and runs_natively(scorers[1]):
-        return scorers
+        return _freeze_and_split(inputs, options, options.tile_rows or DEFAULT_TILE_ROWS)
+    if options.tuning.executor != "tensorflow" and not options.tuning.jit:
+        scorers = _freeze_and_split(inputs, options, DEFAULT_TILE_ROWS)
+        if runs_natively(scorers[1]):
+            return scorers
     return _freeze_and_split(inputs, options, SHORT_TILE_ROWS)
 
 

@@ -115,9 +115,15 @@ def product_of_rows(x: Tensor, _: Uses) -> Tensor | None:
         return concat([matmul(row, part) for part in parts], -1)
     if axis != -2:
         return None
+    return add(*(matmul(own, part) for own, part in _with_columns(row, parts)))
+
+
+def _with_columns(left: Tensor, parts: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """For parts that are rows one above the other: the columns of `left` that each is multiplied with."""
     ends = np.cumsum([part.shape[-2] for part in parts]).tolist()
-    terms = zip(parts, [0, *ends], ends, strict=False)
-    return add(*(matmul(columns(row, begin, end), part) for part, begin, end in terms))
+    return [
+        (columns(left, begin, end), part) for part, begin, end in zip(parts, [0, *ends], ends, strict=False)
+    ]
 
 
 def matrix_times_rows(x: Tensor, _: Uses) -> Tensor | None:
@@ -127,13 +133,15 @@ def matrix_times_rows(x: Tensor, _: Uses) -> Tensor | None:
     matrix, joined = x.inputs
     if joined.node.attrs["axis"] != joined.rank - 2:
         return None
-    ends = np.cumsum([part.shape[-2] for part in joined.inputs]).tolist()
-    terms = []
-    for part, begin, end in zip(joined.inputs, [0, *ends], ends, strict=False):
-        own = columns(matrix, begin, end)
-        part = narrow_of(part, [part.rank - 2, part.rank - 1]) if part.is_free else part
-        terms.append(mul(own, part) if end - begin == 1 else matmul(own, part))
-    return add(*terms)
+    parts = [
+        narrow_of(part, [part.rank - 2, part.rank - 1]) if part.is_free else part for part in joined.inputs
+    ]
+    return add(
+        *(
+            mul(own, part) if part.shape[-2] == 1 else matmul(own, part)
+            for own, part in _with_columns(matrix, parts)
+        )
+    )
 
 
 def early_slice(x: Tensor, uses: Uses) -> Tensor | None:

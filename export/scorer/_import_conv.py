@@ -43,14 +43,7 @@ class _Windows:
 
     def places(self, x: Tensor, outside: float) -> list[Tensor] | None:
         """For each place of a window what it holds, [n, rows, columns, channels]: `outside` beyond `x`."""
-        needed = [
-            (windows - 1) * stride + (size - 1) * gap + 1
-            for windows, stride, size, gap in zip(self.count, self.strides, self.size, self.gaps, strict=True)
-        ]
-        after = [
-            max(0, n - before - own) for n, before, own in zip(needed, self.before, x.shape[1:3], strict=True)
-        ]
-        x = padded(x, [(0, 0), *zip(self.before, after, strict=True), (0, 0)], outside)
+        x = padded(x, [(0, 0), *(self._padding(at, x.shape[at + 1]) for at in range(2)), (0, 0)], outside)
         found = []
         for top, left in np.ndindex(*self.size):
             place: Tensor | None = x
@@ -62,6 +55,11 @@ class _Windows:
             found.append(place)
         return found
 
+    def _padding(self, at: int, own: int) -> _Sides:
+        """Before and after an axis of so many."""
+        needed = _needed(self.count[at], self.strides[at], self.size[at], self.gaps[at])
+        return self.before[at], max(0, needed - self.before[at] - own)
+
     def _every(self, x: Tensor, axis: int, first: int) -> Tensor | None:
         """What windows along an axis have at this place."""
         count, stride = self.count[axis - 1], self.strides[axis - 1]
@@ -72,8 +70,7 @@ class _Windows:
     def rows(self, x: Tensor) -> Tensor | None:
         """[n, height, floats of a row] -> for each window along the height its rows, side by side."""
         count, size, stride, gap = (each[0] for each in (self.count, self.size, self.strides, self.gaps))
-        after = max(0, (count - 1) * stride + (size - 1) * gap + 1 - self.before[0] - x.shape[1])
-        x = padded(x, [(0, 0), (self.before[0], after), (0, 0)], 0)
+        x = padded(x, [(0, 0), self._padding(0, x.shape[1]), (0, 0)], 0)
         if size == stride and gap == 1 and x.shape[1] == count * size:
             return reshape(x, (x.shape[0], count, size * x.shape[2]))
         found = [self._every(x, 1, at * gap) for at in range(size)]
@@ -89,13 +86,14 @@ class _Windows:
 
     def covered(self, shape: Sequence[int]) -> Array:
         """How much of each window is not padding, float32 [1, rows, columns, 1]."""
-        by_axis = []
-        for at in range(2):
-            first = np.arange(self.count[at])[:, None] * self.strides[at] - self.before[at]
-            places = first + np.arange(self.size[at]) * self.gaps[at]
-            by_axis.append(((places >= 0) & (places < shape[at + 1])).sum(axis=1))
-        counts: Array = np.multiply.outer(*by_axis).astype(np.float32)
+        by_axis = [self.matrix(at, shape[at + 1]).sum(axis=(0, 1)) for at in range(2)]
+        counts: Array = np.multiply.outer(*by_axis)
         return counts[None, :, :, None]
+
+
+def _needed(count: int, stride: int, size: int, gap: int) -> int:
+    """How long an axis is that so many windows go over."""
+    return (count - 1) * stride + (size - 1) * gap + 1
 
 
 def _windows(r: Reading, size: _Sides, gaps: _Sides) -> _Windows | None:
@@ -115,10 +113,7 @@ def _windows_of(
     size, strides = (size[0], size[1]), tuple(r.attr("strides")[1:3])
     before = (0, 0)
     if r.attr("padding") == b"SAME":
-        total = [
-            max(0, (count[at] - 1) * strides[at] + (size[at] - 1) * gaps[at] + 1 - over[at])
-            for at in range(2)
-        ]
+        total = [max(0, _needed(count[at], strides[at], size[at], gaps[at]) - over[at]) for at in range(2)]
         before = (total[0] // 2, total[1] // 2)
     elif r.attr("padding") == b"EXPLICIT":
         paddings = r.attr("explicit_paddings")
@@ -152,21 +147,20 @@ def _axes_at_once(windows: _Windows, shape: Shape, kernel: Shape) -> int:
     (_, rows, columns, channels), (height, width, _, outputs) = shape, kernel
     down, along = windows.count
 
-    def cost(count: int, copies: int, depth: int, results: int) -> float:
-        """Nanoseconds: of `count` rows, each of so many runs of floats, times a matrix."""
+    # So many rows, each of so many runs of floats, times a matrix [depth, results].
+    products = [
+        (1, 1, rows * columns * channels, down * along * outputs),
+        (down, height, height * columns * channels, along * outputs),
+        (down * along, height * width, height * width * channels, outputs),
+    ]
+
+    def cost(axis: int) -> float:
+        """Nanoseconds."""
+        count, copies, depth, results = products[axis]
         copied = copies * _NS_PER_RUN + depth * _NS_PER_FLOAT
         return count * (copied * (copies > 1) + depth * -(-results // _STRIP) * _STRIP * _NS_PER_PRODUCT)
 
-    costs = [
-        cost(1, 1, rows * columns * channels, down * along * outputs),
-        cost(down, height, height * columns * channels, along * outputs),
-        cost(down * along, height * width, height * width * channels, outputs),
-    ]
-    weights = [
-        rows * columns * channels * down * along * outputs,
-        height * columns * channels * along * outputs,
-    ]
-    return min((at for at in range(3) if at == 2 or weights[at] <= _MOST_WEIGHTS), key=costs.__getitem__)
+    return min((at for at in range(3) if at == 2 or math.prod(products[at][2:]) <= _MOST_WEIGHTS), key=cost)
 
 
 def _at_once(windows: _Windows, x: Tensor, kernel: Array, axis: int) -> Tensor | None:
@@ -183,8 +177,12 @@ def _at_once(windows: _Windows, x: Tensor, kernel: Array, axis: int) -> Tensor |
         if together is None:
             return None
         flat = together
-    found = dot(flat, constant(matrix.reshape(flat.shape[-1], -1), np.float32))
-    return reshape(found, (x.shape[0], down, along, outputs))
+    return _times(flat, matrix, (x.shape[0], down, along, outputs))
+
+
+def _times(rows: Tensor, matrix: Array, shape: Shape) -> Tensor:
+    """Rows times a matrix that has several axes for its sides."""
+    return reshape(dot(rows, constant(matrix.reshape(rows.shape[-1], -1), np.float32)), shape)
 
 
 def _weighed(places: Sequence[Tensor], kernel: Tensor) -> Tensor | None:
@@ -215,7 +213,7 @@ def transposed(r: Reading) -> Found:
         "hdy,wax,hwoc->yxcdao", windows.matrix(0, down), windows.matrix(1, along), kernel.value
     )
     flat = reshape(x, (x.shape[0], rows * columns * channels))
-    return reshape(dot(flat, constant(matrix.reshape(flat.shape[-1], -1), np.float32)), r.shape)
+    return _times(flat, matrix, r.shape)
 
 
 def dilated(r: Reading) -> Found:

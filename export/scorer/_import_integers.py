@@ -155,8 +155,12 @@ def number(r: Reading) -> Found:
 
 def _is_count_of_bits(x: Tensor) -> bool:
     """As `bits_apart` has it: a program has no bytes such as PopulationCount's, and a float holds them."""
-    counted = x.inputs[0].inputs if x.op == "Cast" and x.dtype == tf.uint8 else ()
-    return len(counted) == 1 and counted[0].op == "Cast" and counted[0].inputs[0].dtype == tf.bool
+    count = x.inputs[0] if x.op == "Cast" and x.dtype == tf.uint8 else x
+    if count.op != "reduce" or count.node.attrs["function"] != "Sum":
+        return False
+    (counted,) = count.inputs
+    are_bits = counted.op == "Cast" and counted.inputs[0].dtype == tf.bool
+    return are_bits and counted.size <= count.size * tf.uint8.max
 
 
 def _number_of(x: Tensor) -> Tensor | None:

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from nann.export.scorer._ir import Node, Shape, Tensor, same_op, topological
-from nann.export.scorer._narrow import like, narrow_of
+from nann.export.scorer._narrow import OF_EQUAL_SHAPES, like, narrow_of
 from nann.export.scorer._ops import (
     broadcast,
     concat,
@@ -31,9 +31,6 @@ from nann.export.scorer._ops import (
     turned,
 )
 from nann.export.scorer._rows import ELEMENTWISE
-
-# Elementwise operations whose operands TensorFlow does not broadcast.
-_OF_EQUAL_SHAPES = frozenset(["AddN", "ClipByValue", "Select"])
 
 
 @dataclass(frozen=True)
@@ -172,18 +169,24 @@ def _beside(operand: _Moved | Tensor, one: _Moved, rank: int) -> Tensor | None:
     return reshape(narrow, (1, *narrow.shape[:axis], *(1,) * extra, *narrow.shape[axis + 1 :]))
 
 
+def _all_beside(operands: Sequence[_Moved | Tensor], one: _Moved, rank: int) -> list[Tensor] | None:
+    """All operands as `_beside` has them; None where one cannot be."""
+    sides = [_beside(each, one, rank) for each in operands]
+    known = [each for each in sides if each is not None]
+    return known if len(known) == len(sides) else None
+
+
 def _elementwise(node: Node, operands: Sequence[_Moved | Tensor]) -> _Moved | None:
     one, shape = _of_one_place(operands), node.outputs[0].shape or ()
-    if one is None or (node.op in _OF_EQUAL_SHAPES and any(each.shape != shape for each in operands)):
+    if one is None or (node.op in OF_EQUAL_SHAPES and any(each.shape != shape for each in operands)):
         return None
-    sides = [_beside(each, one, len(shape)) for each in operands]
-    known = [each for each in sides if each is not None]
-    if len(known) < len(sides):
+    sides = _all_beside(operands, one, len(shape))
+    if sides is None:
         return None
-    together = np.broadcast_shapes(*(each.shape for each in known))
-    if node.op in _OF_EQUAL_SHAPES:
-        known = [broadcast(each, together) for each in known]
-    return one.like(like(node, known, [together])[0], shape)
+    together = np.broadcast_shapes(*(each.shape for each in sides))
+    if node.op in OF_EQUAL_SHAPES:
+        sides = [broadcast(each, together) for each in sides]
+    return one.like(like(node, sides, [together])[0], shape)
 
 
 def _broadcast(node: Node, operands: Sequence[_Moved | Tensor]) -> _Moved | None:
@@ -271,16 +274,12 @@ def _concat(node: Node, operands: Sequence[_Moved | Tensor]) -> _Moved | None:
     if axis == items[0].axis:
         return _one_behind_the_other(items, shape) if len(items) == len(operands) else None
     one = _of_one_place(operands)
-    sides = [None if one is None else _beside(each, one, len(shape)) for each in operands]
-    known = [each for each in sides if each is not None]
-    if one is None or len(known) < len(sides):
+    sides = None if one is None else _all_beside(operands, one, len(shape))
+    if one is None or sides is None:
         return None
-    own = one.tensor.shape
-    parts = [
-        broadcast(each, (*own[: one.at(axis)], each.shape[one.at(axis)], *own[one.at(axis) + 1 :]))
-        for each in known
-    ]
-    return one.like(concat(parts, one.at(axis)), shape)
+    own, at = one.tensor.shape, one.at(axis)
+    parts = [broadcast(each, (*own[:at], each.shape[at], *own[at + 1 :])) for each in sides]
+    return one.like(concat(parts, at), shape)
 
 
 def _one_behind_the_other(items: Sequence[_Moved], shape: Shape) -> _Moved:
@@ -300,19 +299,17 @@ def _matmul(node: Node, operands: Sequence[_Moved | Tensor]) -> _Moved | None:
     if one is None:
         return None
     if one.place[0] < -2:
-        sides = [_beside(each, one, len(shape)) for each in (left, right)]
-        known = [each for each in sides if each is not None]
-        return one.like(matmul(*known), shape) if len(known) == 2 else None
+        sides = _all_beside([left, right], one, len(shape))
+        return None if sides is None else one.like(matmul(*sides), shape)
     if one.place[0] == -1 or not isinstance(left, _Moved) or isinstance(right, _Moved):
+        return None
+    if len(left.shape) != len(shape):
         return None
     # [experts, n, d] times [experts, d, w]: a row of each item.
     n, batch = left.tensor.shape[0], left.shape[:-2]
     rows = reshape(left.tensor, (n, *batch, left.outer * left.inner, left.shape[-1]))
     matrices = reshape(right, (*(1,) * (len(shape) - right.rank + 1), *right.shape))
-    if len(left.shape) != len(shape):
-        return None
-    found = matmul(rows, matrices)
-    return _moved(found, shape, len(shape) - 2, left.outer, left.inner)
+    return _moved(matmul(rows, matrices), shape, len(shape) - 2, left.outer, left.inner)
 
 
 def _matrices(operand: _Moved | Tensor, is_turned: bool) -> _Moved | Tensor:

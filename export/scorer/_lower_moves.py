@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from nann.export.scorer import _ops
+from nann.export.scorer._cleanup import part_along
 from nann.export.scorer._contract import MAX_UNROLLED
 from nann.export.scorer._ir import Tensor, make
 from nann.export.scorer._lower_matmul import beside
@@ -149,9 +150,9 @@ def _reduced(lowering: Lowering, tensor: Tensor, shape: Shape) -> Step:
         refuse(tensor, "arithmetic of integers that may be beyond 2^24")
     over_rows = [axis for axis in axes if axis < x.rank - 1]
     kept = [axis for axis in range(first, x.rank - 1) if axis not in axes]
-    if (side_by_side := _of_parts(x, tensor, kept)) is not None:
-        return Step([side_by_side], lambda values: lowering.as_shape(values[0], shape))
     if over_rows and math.prod(x.shape[axis] for axis in kept) > 1:
+        if (side_by_side := _of_parts(tensor)) is not None:
+            return Step([side_by_side], lambda values: lowering.as_shape(values[0], shape))
         perm = [*range(first), *(a for a in range(first, x.rank) if a not in axes), *axes]
         sizes = math.prod(x.shape[a] for a in perm[first : -len(axes)]), math.prod(x.shape[a] for a in axes)
         x, over_rows, axes = _ops.reshape(_ops.transpose(x, perm), (*x.shape[:first], *sizes)), [], (-1,)
@@ -171,18 +172,14 @@ def _reduced(lowering: Lowering, tensor: Tensor, shape: Shape) -> Step:
     return Step([x], emit)
 
 
-def _of_parts(x: Tensor, tensor: Tensor, kept: Sequence[int]) -> Tensor | None:
-    """A reduction over an axis in the middle, of few parts: these are added or compared as they lie."""
-    axes, function = tensor.node.attrs["axes"], tensor.node.attrs["function"]
-    several = math.prod(x.shape[axis] for axis in kept) > 1 and len(axes) == 1 and axes[0] < x.rank - 1
-    is_known = function in _OF_TWO and x.dtype.is_floating
-    if not several or x.shape[axes[0]] > MAX_UNROLLED or not is_known:
+def _of_parts(tensor: Tensor) -> Tensor | None:
+    """A reduction over one axis before the last, of few parts: these are added or compared as they lie."""
+    (x,), axes, function = tensor.inputs, tensor.node.attrs["axes"], tensor.node.attrs["function"]
+    if len(axes) != 1 or x.shape[axes[0]] > MAX_UNROLLED or function not in _OF_TWO:
         return None
-    (axis,) = axes
-    shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
-    parts = [
-        _ops.slice_(x, [at * (each == axis) for each in range(x.rank)], shape) for at in range(x.shape[axis])
-    ]
+    if not x.dtype.is_floating:
+        return None
+    parts = [part_along(x, axes[0] - x.rank, at, 1) for at in range(x.shape[axes[0]])]
     total = functools.reduce(_OF_TWO[function], parts)
     return _ops.scaled(total, 1 / len(parts)) if function == "Mean" else total
 

@@ -18,7 +18,7 @@ from nann.export.scorer._ir import Node, Shape, Spec, Tensor, Uses, constant, ma
 from nann.export.scorer._rows import ELEMENTWISE
 
 # Elementwise operations whose operands TensorFlow does not broadcast.
-_OF_EQUAL_SHAPES = frozenset(["AddN", "ClipByValue", "Select"])
+OF_EQUAL_SHAPES = frozenset(["AddN", "ClipByValue", "Select"])
 # Operations that work on each row of their last axis.
 _ON_ROWS = frozenset(["LogSoftmax", "Softmax", "TopKV2"])
 # Operations that work along the axes that their second input names.
@@ -116,7 +116,7 @@ def _elementwise(node: Node) -> list[Tensor] | None:
         return None
     shape = np.broadcast_shapes(*(each.shape for each in inputs))
     unequal = any(each.shape != shape for each in inputs)
-    if unequal and (node.op in _OF_EQUAL_SHAPES or (node.op == "prelu" and inputs[0].shape != shape)):
+    if unequal and (node.op in OF_EQUAL_SHAPES or (node.op == "prelu" and inputs[0].shape != shape)):
         return None
     return like(node, inputs, [shape])
 

@@ -111,7 +111,8 @@ def plan_as_traced(graph: ScorerGraph) -> Plan:
 
 def as_traced(graph: ScorerGraph) -> Tensor:
     """The scores as the model computes them, without detours in shapes."""
-    return rewrite(_clean(with_items_first(graph) or graph), FINISH)
+    moved = items_first(_clean(graph), graph.item)
+    return rewrite(_clean(replace(graph, output=moved)), FINISH)
 
 
 def with_items_first(graph: ScorerGraph) -> ScorerGraph | None:

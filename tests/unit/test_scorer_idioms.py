@@ -48,6 +48,11 @@ def attended(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.softmax(tf.matmul(x, 2 * x, transpose_b=True)) @ x
 
 
+def with_heads_on_batch(x: tf.Tensor) -> tf.Tensor:
+    """Attention of two heads, one behind the other on the first axis."""
+    return tf.concat(tf.split(attended(tf.concat(tf.split(x, 2, axis=2), axis=0)), 2, axis=0), axis=2)
+
+
 def normed(x: tf.Tensor) -> tf.Tensor:
     """Each row by its own mean and variance."""
     mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
@@ -91,18 +96,12 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "a chain of rows": lambda x: chained(tf.transpose(x, [0, 2, 1])),
     "a softmax over events": lambda x: tf.nn.softmax(x[:, :, :1] * 2.0 - 1.0, axis=1) * x,
     # Items that are not on the first axis.
-    "heads on the batch axis": lambda x: tf.concat(
-        tf.split(attended(tf.concat(tf.split(x, 2, axis=2), axis=0)), 2, axis=0), axis=2
-    ),
+    "heads on the batch axis": with_heads_on_batch,
     "heads before the batch": lambda x: tf.concat(
         tf.unstack(attended(tf.stack(tf.split(x, 2, axis=2))), axis=0), axis=-1
     ),
-    "heads on the batch axis, none of them left out": lambda x: tf.concat(
-        [
-            tf.concat(tf.split(attended(tf.concat(tf.split(x, 2, axis=2), axis=0)), 2, axis=0), axis=2),
-            tf.reshape(x[:, :0], [TILE_ROWS, 0, D]),
-        ],
-        axis=1,
+    "heads on the batch axis, above no rows": lambda x: tf.concat(
+        [with_heads_on_batch(x), tf.reshape(x[:, :0], [TILE_ROWS, 0, D])], axis=1
     ),
     "rows of all items": lambda x: tf.reshape(normed(tf.reshape(x, [-1, D]) @ LOWER), [-1, L, D]),
     "experts on the first axis": lambda x: tf.reduce_sum(

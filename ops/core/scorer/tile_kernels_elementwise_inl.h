@@ -103,24 +103,18 @@ NANN_KERNEL void UnaryOfColumn(UnaryOp op, RowsView in, int64_t rows, float* out
   }
 }
 
-#define NANN_UNARY_LOOP(expression)                              \
+#define NANN_LOOP(load, expression)                              \
   for (int64_t row = 0; row < rows; ++row) {                     \
     for (int64_t column = 0; column < width; column += kWidth) { \
-      const Vec x = Load(in.data + row * in.stride + column);    \
+      const Vec x = load;                                        \
       Store(out + row * out_stride + column, expression);        \
     }                                                            \
   }                                                              \
   return
-
+#define NANN_UNARY_LOOP(expression) NANN_LOOP(Load(in.data + row * in.stride + column), expression)
 // What lies behind a row may be large, and large angles take long.
-#define NANN_ANGLE_LOOP(function)                                            \
-  for (int64_t row = 0; row < rows; ++row) {                                 \
-    for (int64_t column = 0; column < width; column += kWidth) {             \
-      const Vec x = LoadRow(in.data + row * in.stride, column, width, 0.0f); \
-      Store(out + row * out_stride + column, function(x));                   \
-    }                                                                        \
-  }                                                                          \
-  return
+#define NANN_ANGLE_LOOP(expression) \
+  NANN_LOOP(LoadRow(in.data + row * in.stride, column, width, 0.0f), expression)
 
 NANN_KERNEL void Unary(UnaryOp op, RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride) {
   if (width == 1 && rows > 1) return UnaryOfColumn(op, in, rows, out, out_stride);
@@ -166,11 +160,11 @@ NANN_KERNEL void Unary(UnaryOp op, RowsView in, int64_t rows, int64_t width, flo
     case UnaryOp::kTwiceGelu:
       NANN_UNARY_LOOP(TwiceGelu(x));
     case UnaryOp::kSin:
-      NANN_ANGLE_LOOP(Sine);
+      NANN_ANGLE_LOOP(Sine(x));
     case UnaryOp::kCos:
-      NANN_ANGLE_LOOP(Cosine);
+      NANN_ANGLE_LOOP(Cosine(x));
     case UnaryOp::kTan:
-      NANN_ANGLE_LOOP(Tangent);
+      NANN_ANGLE_LOOP(Tangent(x));
     case UnaryOp::kAsin:
       NANN_UNARY_LOOP(Direction(x, CosineOfSine(x)));
     case UnaryOp::kAcos:
@@ -184,5 +178,6 @@ NANN_KERNEL void Prelu(RowsView in, const float* alpha, int64_t rows, int64_t wi
                        int64_t out_stride) {
   NANN_UNARY_LOOP((x < Set(0.0f) ? x * Load(alpha + column) : x));
 }
-#undef NANN_UNARY_LOOP
 #undef NANN_ANGLE_LOOP
+#undef NANN_UNARY_LOOP
+#undef NANN_LOOP
