@@ -1,4 +1,4 @@
-"""Rules that find PReLU, in whatever way it is written, and leave one form of it."""
+"""Rules that find PReLU and softplus, in whatever way they are written, and leave one form of each."""
 
 from __future__ import annotations
 
@@ -64,6 +64,28 @@ def larger_of_two_slopes(x: Tensor, _: Uses) -> Tensor | None:
     return None
 
 
+def softplus(x: Tensor, _: Uses) -> Tensor | None:
+    """log(1 + exp(x)) -> softplus(x) where x is never positive, as in the stable form of a cross entropy.
+
+    Where x may be large the exponential is infinite, and a softplus is not.
+    """
+    if x.op != "Log1p" or x.inputs[0].op != "Exp":
+        return None
+    argument = x.inputs[0].inputs[0]
+    never_positive = any(
+        (factor <= 0).all() and _never_negative(base) for base, factor in _readings(argument)
+    )
+    return unary("Softplus", argument) if never_positive else None
+
+
+def _never_negative(x: Tensor) -> bool:
+    if x.value is not None:
+        return bool((x.value >= 0).all())
+    if x.op == "SelectV2":
+        return all(_never_negative(branch) for branch in x.inputs[1:])
+    return x.op in ("Abs", "Relu", "Square")
+
+
 def _slopes(term: Tensor, argument: Tensor) -> tuple[Array, Array] | None:
     """The slopes of `term` where `argument` is positive and negative; None if it is no such function."""
     bent = _bent(term)
@@ -126,4 +148,5 @@ ACTIVATIONS: tuple[Rule, ...] = (
     piecewise_linear_sum,
     selected,
     larger_of_two_slopes,
+    softplus,
 )

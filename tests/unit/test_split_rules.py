@@ -220,6 +220,23 @@ CASES = {
     "where(x > 0, y, x)": Case(_activations.selected, lambda: select(_compared("Greater", X), Y, X), None),
     "max(x, a * x)": Case(_activations.larger_of_two_slopes, lambda: _maximum(X, mul(X, SLOPE)), ["prelu"]),
     "max(x, 2 * x)": Case(_activations.larger_of_two_slopes, lambda: _maximum(X, scaled(X, 2.0)), None),
+    "log1p(exp(-2 |x|))": Case(
+        _activations.softplus,
+        lambda: unary("Log1p", unary("Exp", scaled(unary("Abs", X), -2.0))),
+        ["Abs", "mul", "Softplus"],
+    ),
+    "log1p(exp(-where(y > 0, 0, |x|)))": Case(
+        _activations.softplus,
+        lambda: unary(
+            "Log1p",
+            unary(
+                "Exp",
+                negated(select(_compared("Greater", Y), constant(np.float32(0)), unary("Abs", X))),
+            ),
+        ),
+        ["Tanh", "Greater", "Abs", "SelectV2", "mul", "Softplus"],
+    ),
+    "log1p(exp(x))": Case(_activations.softplus, lambda: unary("Log1p", unary("Exp", X)), None),
     # Sums, factors and products.
     "a nested sum": Case(
         _algebra.flat_sum, lambda: add(add(X, ROW), add(Y, weights(8))), ["Tanh", "add", "add", "add"]

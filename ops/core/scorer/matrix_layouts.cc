@@ -1,6 +1,5 @@
 #include "matrix_layouts.h"
 
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,58 +21,6 @@ enum : uint32_t {
 constexpr size_t kMostAxes = 10;
 constexpr size_t kAxisParameters = 3;
 constexpr size_t kBeforeAxes = 4;
-
-// An axis by its step in floats.
-struct Step {
-  int64_t size, floats;
-};
-
-// Whole strips: what is written beyond the run is written again by the next, or lies in the strip that every
-// value has behind it.
-inline void CopyRun(const Step& run, const float* from, float* to) {
-  if (run.floats == 1) {
-    for (int64_t i = 0; i < run.size; i += kStrip) std::memcpy(to + i, from + i, kStrip * sizeof(float));
-  } else {
-    for (int64_t i = 0; i < run.size; ++i) to[i] = from[i * run.floats];
-  }
-}
-
-// `columns` has at least one axis. Returns where the next run goes.
-float* CopyRow(absl::Span<const Step> columns, const float* from, float* to) {
-  const Step& run = columns.back();
-  if (columns.size() == 1) {
-    CopyRun(run, from, to);
-    return to + run.size;
-  }
-  if (columns.size() == 2) {
-    for (int64_t i = 0; i < columns[0].size; ++i, to += run.size) {
-      CopyRun(run, from + i * columns[0].floats, to);
-    }
-    return to;
-  }
-  for (int64_t i = 0; i < columns[0].size; ++i) {
-    to = CopyRow(columns.subspan(1), from + i * columns[0].floats, to);
-  }
-  return to;
-}
-
-// `rows` has at least one axis. Returns where the next row goes.
-float* CopySteps(absl::Span<const Step> rows, absl::Span<const Step> columns, const float* from, float* to,
-                 int64_t to_stride) {
-  for (int64_t i = 0; i < rows[0].size; ++i, from += rows[0].floats) {
-    if (rows.size() > 1) {
-      to = CopySteps(rows.subspan(1), columns, from, to, to_stride);
-      continue;
-    }
-    if (columns.size() == 1) {
-      CopyRun(columns[0], from, to);
-    } else {
-      CopyRow(columns, from, to);
-    }
-    to += to_stride;
-  }
-  return to;
-}
 
 }  // namespace
 
@@ -173,25 +120,32 @@ std::optional<std::pair<int64_t, int64_t>> Rearrangement::RowStep(int64_t from_s
   return std::make_pair(first_row * from_stride + first_column, *rows);
 }
 
-void Rearrangement::Run(RowsView from, int64_t from_item, int64_t items, float* to, int64_t to_stride,
-                        int64_t to_item) const {
-  // At least one axis of rows and one of columns.
+void Rearrangement::Run(const TileKernels& kernels, RowsView from, int64_t from_item, int64_t items,
+                        float* to, int64_t to_stride, int64_t to_item) const {
   Step steps[kMostAxes + 2];
-  size_t rows = 0, count = 0;
+  int count = 0;
   const auto add = [&](const Axis& axis) {
     steps[count++] = {axis.size, axis.row_step * from.stride + axis.column_step};
   };
-  if (row_axes == 0) add({1, 0, 0});
-  for (size_t i = 0; i < row_axes; ++i) add(axes[i]);
-  rows = count;
-  for (size_t i = row_axes; i < axes.size(); ++i) add(axes[i]);
+  // Rows of one number that lie one after the other are one row.
+  const size_t axes_of_rows = to_stride == 1 ? 0 : row_axes;
+  if (axes_of_rows == 0) add({1, 0, 0});
+  for (size_t i = 0; i < axes_of_rows; ++i) add(axes[i]);
+  const int rows = count;
+  for (size_t i = axes_of_rows; i < axes.size(); ++i) add(axes[i]);
   if (count == rows) add({1, 0, 1});
-  const absl::Span<const Step> all(steps, count);
-  const float* first = from.data + first_row * from.stride + first_column;
-  for (int64_t item = 0; item < items; ++item) {
-    CopySteps(all.subspan(0, rows), all.subspan(rows), first + item * from_item, to + item * to_item,
-              to_stride);
-  }
+  SteppedCopy copy;
+  copy.rows = steps;
+  copy.row_axes = rows;
+  copy.columns = steps + rows;
+  copy.column_axes = count - rows;
+  copy.items = items;
+  copy.from = from.data + first_row * from.stride + first_column;
+  copy.from_item = from_item;
+  copy.out = to;
+  copy.out_item = to_item;
+  copy.out_stride = to_stride;
+  kernels.copy_steps(copy);
 }
 
 }  // namespace nann

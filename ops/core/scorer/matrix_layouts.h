@@ -58,8 +58,8 @@ struct Rearrangement {
   std::optional<std::pair<int64_t, int64_t>> RowStep(int64_t from_stride) const;
   // The matrices of some items, `from_item` and `to_item` floats apart. Of a result of one axis of columns,
   // no more than the whole strips of each row are written.
-  void Run(RowsView from, int64_t from_item, int64_t items, float* to, int64_t to_stride,
-           int64_t to_item) const;
+  void Run(const TileKernels& kernels, RowsView from, int64_t from_item, int64_t items, float* to,
+           int64_t to_stride, int64_t to_item) const;
   bool HasOneColumnAxis() const { return axes.size() <= row_axes + 1; }
 };
 

@@ -14,16 +14,6 @@ void CopyRows(RowsView from, int64_t rows, int64_t columns, float* to, int64_t t
   }
 }
 
-// Whole strips at a time: what lies behind the columns of a row may be read and written.
-void CopyStrips(RowsView from, int64_t rows, int64_t columns, float* to, int64_t to_stride) {
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t column = 0; column < columns; column += kStrip) {
-      std::memcpy(to + row * to_stride + column, from.data + row * from.stride + column,
-                  kStrip * sizeof(float));
-    }
-  }
-}
-
 // The same floats in rows of another width.
 void Reshape(RowsView from, int64_t from_columns, int64_t floats, float* to, int64_t columns,
              int64_t to_stride) {
@@ -221,15 +211,14 @@ void NativeExecutor::RunRearrange(int value, const Memory& memory) const {
   const RowsView in = View(instruction.operands[0], memory);
   const int64_t stride = places_[value].stride;
   const int64_t rows = (part_of_[value] >= 0 ? At(part_of_[value]).shape : shape).rows;
-  rearrangement.Run(in, from.rows * in.stride, shape.per_item ? memory.items : 1, Out(value, memory), stride,
-                    rows * stride);
+  rearrangement.Run(*options_.kernels, in, from.rows * in.stride, shape.per_item ? memory.items : 1,
+                    Out(value, memory), stride, rows * stride);
 }
 
 // Parts one below the other; a part that is the same for all items is copied to each.
 void NativeExecutor::RunStack(int value, const Memory& memory) const {
   const ValueShape& shape = At(value).shape;
   const int64_t stride = places_[value].stride;
-  const auto copy = stride > 1 ? CopyStrips : CopyRows;
   float* out = Out(value, memory);
   for (int part : At(value).operands) {
     const ValueShape& from = At(part).shape;
@@ -237,7 +226,8 @@ void NativeExecutor::RunStack(int value, const Memory& memory) const {
     const bool is_there = part_of_[part] == value;
     for (int64_t item = 0; !is_there && item < (shape.per_item ? memory.items : 1); ++item) {
       const float* rows = view.data + (from.per_item ? item * from.rows * view.stride : 0);
-      copy({rows, view.stride}, from.rows, shape.columns, out + item * shape.rows * stride, stride);
+      options_.kernels->copy({rows, view.stride}, from.rows, shape.columns, stride > 1,
+                             out + item * shape.rows * stride, stride);
     }
     out += from.rows * stride;
   }
@@ -251,7 +241,7 @@ void NativeExecutor::RunConcat(int value, const Memory& memory) const {
     const int64_t columns = At(part).shape.columns;
     if (part_of_[part] != value) {
       ForBlocks({&part, 1}, instruction.shape, memory, [&](const Operand* from, int64_t first, int64_t rows) {
-        CopyRows(from->view, rows, columns, out + first * stride, stride);
+        options_.kernels->copy(from->view, rows, columns, false, out + first * stride, stride);
       });
     }
     out += columns;

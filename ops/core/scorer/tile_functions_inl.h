@@ -89,6 +89,20 @@ NANN_SIMD Vec Silu(Vec x) { return x * Sigmoid(x); }
 // Twice the exact GELU: the half of it goes into what comes after.
 NANN_SIMD Vec TwiceGelu(Vec x) { return x * (Set(1.0f) + Erf(x * Set(0.707106781f))); }
 
+// Of Cephes' logf: log(1 + r) = r - r^2 / 2 + r^3 p(r) for 1 + r between the roots of 1/2 and 2.
+NANN_SIMD Vec LogPolynomial(Vec r) {
+  Vec p = Set(7.0376836292e-2f);
+  p = MultiplyAdd(p, r, Set(-1.1514610310e-1f));
+  p = MultiplyAdd(p, r, Set(1.1676998740e-1f));
+  p = MultiplyAdd(p, r, Set(-1.2420140846e-1f));
+  p = MultiplyAdd(p, r, Set(1.4249322787e-1f));
+  p = MultiplyAdd(p, r, Set(-1.6668057665e-1f));
+  p = MultiplyAdd(p, r, Set(2.0000714765e-1f));
+  p = MultiplyAdd(p, r, Set(-2.4999993993e-1f));
+  p = MultiplyAdd(p, r, Set(3.3333331174e-1f));
+  return p;
+}
+
 // Cephes' logf: the mantissa's polynomial, and ln 2 times the exponent in two parts.
 NANN_SIMD Vec Log(Vec x) {
   const Vec none = Set(0.0f), one = Set(1.0f);
@@ -101,15 +115,7 @@ NANN_SIMD Vec Log(Vec x) {
                        (mantissa < root ? one : none);
   const Vec r = (mantissa < root ? mantissa + mantissa : mantissa) - one;
   const Vec z = r * r;
-  Vec p = Set(7.0376836292e-2f);
-  p = MultiplyAdd(p, r, Set(-1.1514610310e-1f));
-  p = MultiplyAdd(p, r, Set(1.1676998740e-1f));
-  p = MultiplyAdd(p, r, Set(-1.2420140846e-1f));
-  p = MultiplyAdd(p, r, Set(1.4249322787e-1f));
-  p = MultiplyAdd(p, r, Set(-1.6668057665e-1f));
-  p = MultiplyAdd(p, r, Set(2.0000714765e-1f));
-  p = MultiplyAdd(p, r, Set(-2.4999993993e-1f));
-  p = MultiplyAdd(p, r, Set(3.3333331174e-1f));
+  const Vec p = LogPolynomial(r);
   const Vec tail = MultiplyAdd(exponent, Set(-2.12194440e-4f), p * r * z) - Set(0.5f) * z;
   const Vec result = MultiplyAdd(exponent, Set(0.693359375f), r + tail);
   const Vec infinity = Set(__builtin_inff());
@@ -117,11 +123,12 @@ NANN_SIMD Vec Log(Vec x) {
   return x > none ? (x < infinity ? result : x) : (x < none ? Set(__builtin_nanf("")) : x - infinity);
 }
 
-// log(1 + x), with the rounding of 1 + x taken out again.
+// log(1 + x): what the sum was rounded by is added again, to first order.
 NANN_SIMD Vec Log1p(Vec x) {
   const Vec one = Set(1.0f), sum = one + x;
-  const Vec near = Log(sum) * (x / (sum - one));
-  return sum == one ? x : (x > Set(1e8f) ? Log(x) : near);
+  const Vec rounded = x - (sum - one);
+  const Vec result = Log(sum);
+  return sum > Set(0.0f) && sum < Set(__builtin_inff()) ? MultiplyAdd(rounded, Inverse(sum), result) : result;
 }
 
 // exp(x) - 1: its Taylor series near 0, where the difference would cancel.
@@ -138,7 +145,15 @@ NANN_SIMD Vec Expm1(Vec x) {
 
 NANN_SIMD Vec Elu(Vec x) { return x < Set(0.0f) ? Expm1(x) : x; }
 
-NANN_SIMD Vec Softplus(Vec x) { return Relu(x) + Log1p(Exp(x < Set(0.0f) ? x : -x)); }
+// Relu(x) + log(1 + e) with e = exp(-|x|): 1 + e is between 1 and 2, so that its exponent is 0 or 1.
+NANN_SIMD Vec Softplus(Vec x) {
+  const Vec e = ExpOfNegative(x < Set(0.0f) ? x : -x);
+  const Vec is_halved = e > Set(0.414213562f) ? Set(1.0f) : Set(0.0f);
+  const Vec r = e > Set(0.414213562f) ? Set(0.5f) * (e - Set(1.0f)) : e;
+  const Vec z = r * r;
+  const Vec tail = MultiplyAdd(is_halved, Set(-2.12194440e-4f), LogPolynomial(r) * r * z) - Set(0.5f) * z;
+  return Relu(x) + MultiplyAdd(is_halved, Set(0.693359375f), r + tail);
+}
 
 // Numbers of 2^23 and more are whole.
 NANN_SIMD Vec Floor(Vec x) {

@@ -140,6 +140,26 @@ struct Operand {
   bool column = false;
 };
 
+// An axis of a copy: its size, and the floats from one index to the next.
+struct Step {
+  int64_t size = 1, floats = 0;
+};
+
+// Matrices whose numbers lie anywhere in a value: the rows of the result run over some axes, its columns over
+// others, the last axis fastest. At least one axis of each. `from_item` and `out_item` floats from one matrix
+// to the next.
+struct SteppedCopy {
+  const Step* rows = nullptr;
+  int row_axes = 0;
+  const Step* columns = nullptr;
+  int column_axes = 0;
+  int64_t items = 0;
+  const float* from = nullptr;
+  int64_t from_item = 0;
+  float* out = nullptr;
+  int64_t out_item = 0, out_stride = 0;
+};
+
 // The kernels of one instruction set. Constant, so thread-safe. Every row of a result depends on the same row
 // of the operands only, and not on how many rows there are.
 struct TileKernels {
@@ -149,6 +169,10 @@ struct TileKernels {
   void (*gemm_bfloat16)(const Gemm& gemm);
   // Rounds rows [rows, width] to bfloat16, padded with zeros to PaddedDepth(width).
   void (*to_bfloat16)(RowsView in, int64_t rows, int64_t width, uint16_t* out, int64_t out_stride);
+  // The first `width` floats of each row; of whole strips, what lies behind them may be written too.
+  void (*copy)(RowsView in, int64_t rows, int64_t width, bool whole_strips, float* out, int64_t out_stride);
+  // Of one axis of columns, no more than the whole strips of each row are written.
+  void (*copy_steps)(const SteppedCopy& copy);
   void (*binary)(BinaryOp op, Operand a, Operand b, int64_t rows, int64_t width, float* out,
                  int64_t out_stride);
   // a where the condition is not 0, else b.

@@ -85,6 +85,8 @@ NANN_SIMD Vec Inverse(Vec x) { return Set(1.0f) / x; }
 #include "tile_kernels_inl.h"
 // After it.
 #include "tile_kernels_groups_inl.h"
+// After it.
+#include "tile_kernels_copies_inl.h"
 
 constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
     {GemmBlock<1, 1>, GemmBlock<2, 1>, GemmBlock<3, 1>, GemmBlock<4, 1>, GemmBlock<5, 1>, GemmBlock<6, 1>}};
@@ -99,8 +101,8 @@ void RunProduct(const GroupedProduct& product) { CoverWithProducts(product, kPro
 
 void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks); }
 
-constexpr TileKernels kKernels = {"avx2",     RunGemm,    nullptr,    nullptr,        Binary,
-                                  Select,     Unary,      Prelu,      Softmax,        Reduce,
+constexpr TileKernels kKernels = {"avx2",     RunGemm,    nullptr,    nullptr,        Copy,    CopySteps,
+                                  Binary,     Select,     Unary,      Prelu,          Softmax, Reduce,
                                   ReduceRows, RunProduct, Similarity, TableSimilarity};
 
 }  // namespace

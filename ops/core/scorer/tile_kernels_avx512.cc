@@ -85,6 +85,8 @@ NANN_SIMD Vec Inverse(Vec x) {
 #include "tile_kernels_inl.h"
 // After it.
 #include "tile_kernels_groups_inl.h"
+// After it.
+#include "tile_kernels_copies_inl.h"
 
 #define NANN_BLOCKS(function, strips)                             \
   {function<1, strips>, function<2, strips>, function<3, strips>, \
@@ -247,15 +249,15 @@ NANN_AMX_KERNEL void RunAmxGemm(const Gemm& gemm) {
   _tile_release();
 }
 
-constexpr TileKernels kKernels = {"avx512",   RunGemm,    nullptr,    nullptr,        Binary,
-                                  Select,     Unary,      Prelu,      NarrowSoftmax,  Reduce,
-                                  ReduceRows, RunProduct, Similarity, TableSimilarity};
-constexpr TileKernels kBfloat16Kernels = {"avx512_bf16", RunGemm,    RunBfloat16Gemm, ToBfloat16,     Binary,
-                                          Select,        Unary,      Prelu,           NarrowSoftmax,  Reduce,
-                                          ReduceRows,    RunProduct, Similarity,      TableSimilarity};
-constexpr TileKernels kAmxKernels = {"amx",      RunGemm,    RunAmxGemm, ToBfloat16,     Binary,
-                                     Select,     Unary,      Prelu,      NarrowSoftmax,  Reduce,
-                                     ReduceRows, RunProduct, Similarity, TableSimilarity};
+constexpr TileKernels kKernels = {
+    "avx512", RunGemm, nullptr,       nullptr, Copy,       CopySteps,  Binary,     Select,
+    Unary,    Prelu,   NarrowSoftmax, Reduce,  ReduceRows, RunProduct, Similarity, TableSimilarity};
+constexpr TileKernels kBfloat16Kernels = {
+    "avx512_bf16", RunGemm, RunBfloat16Gemm, ToBfloat16, Copy,       CopySteps,  Binary,     Select,
+    Unary,         Prelu,   NarrowSoftmax,   Reduce,     ReduceRows, RunProduct, Similarity, TableSimilarity};
+constexpr TileKernels kAmxKernels = {
+    "amx", RunGemm, RunAmxGemm,    ToBfloat16, Copy,       CopySteps,  Binary,     Select,
+    Unary, Prelu,   NarrowSoftmax, Reduce,     ReduceRows, RunProduct, Similarity, TableSimilarity};
 
 }  // namespace
 

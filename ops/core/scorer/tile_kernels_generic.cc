@@ -74,6 +74,8 @@ NANN_SIMD Vec Inverse(Vec x) { return Set(1.0f) / x; }
 #include "tile_kernels_inl.h"
 // After it.
 #include "tile_kernels_groups_inl.h"
+// After it.
+#include "tile_kernels_copies_inl.h"
 
 constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
 #if defined(__aarch64__)
@@ -97,8 +99,8 @@ void RunProduct(const GroupedProduct& product) { CoverWithProducts(product, kPro
 
 void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks); }
 
-constexpr TileKernels kKernels = {"generic",  RunGemm,    nullptr,    nullptr,        Binary,
-                                  Select,     Unary,      Prelu,      Softmax,        Reduce,
+constexpr TileKernels kKernels = {"generic",  RunGemm,    nullptr,    nullptr,        Copy,    CopySteps,
+                                  Binary,     Select,     Unary,      Prelu,          Softmax, Reduce,
                                   ReduceRows, RunProduct, Similarity, TableSimilarity};
 
 }  // namespace

@@ -63,8 +63,10 @@ NANN_SIMD Four LoadFour(const float* from) {
   return x;
 }
 
-// strip[k][n] = from[n * stride + k] for k < depth; the last of `columns` stands for those after it.
-NANN_KERNEL void TurnStrip(const float* from, int64_t stride, int64_t depth, int64_t columns, float* strip) {
+// to[k][n] = from[n * stride + k] for k < depth; the last of `columns` stands for those up to a multiple
+// of 4.
+NANN_KERNEL void Turn(const float* from, int64_t stride, int64_t depth, int64_t columns, float* to,
+                      int64_t to_stride) {
   for (int64_t n = 0; n < columns; n += 4) {
     const float* rows[4];
     for (int64_t i = 0; i < 4; ++i) rows[i] = from + (n + i < columns ? n + i : columns - 1) * stride;
@@ -80,7 +82,7 @@ NANN_KERNEL void TurnStrip(const float* from, int64_t stride, int64_t depth, int
                               __builtin_shufflevector(high_ab, high_cd, 0, 1, 4, 5),
                               __builtin_shufflevector(high_ab, high_cd, 2, 3, 6, 7)};
       for (int64_t i = 0; i < 4 && k + i < depth; ++i) {
-        __builtin_memcpy(strip + (k + i) * kStrip + n, &turned[i], sizeof(Four));
+        __builtin_memcpy(to + (k + i) * to_stride + n, &turned[i], sizeof(Four));
       }
     }
   }
@@ -99,8 +101,8 @@ NANN_KERNEL void ProductOfGroup(const GroupedProduct& product,
     const float* strip = right + column;
     int64_t stride = product.right.row;
     if (product.right.column != 1) {  // Then rows lie one float apart.
-      TurnStrip(right + column * product.right.column, product.right.column, product.depth, columns,
-                product.strip);
+      Turn(right + column * product.right.column, product.right.column, product.depth, columns, product.strip,
+           kStrip);
       strip = product.strip;
       stride = kStrip;
     }
