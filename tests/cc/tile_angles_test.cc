@@ -87,8 +87,8 @@ class TileAnglesTest : public testing::TestWithParam<const TileKernels*> {
     Floats above = y, beside = x, out(PaddedWidth(width));
     above.resize(out.size(), kNan);
     beside.resize(out.size(), kNan);
-    GetParam()->binary(BinaryOp::kAtan2, {{above.data(), width}, false}, {{beside.data(), width}, false}, 1,
-                       width, out.data(), width);
+    GetParam()->binary(BinaryOp::kAtan2, {{above.data(), width}}, {{beside.data(), width}},
+                       {1, 1, width, width}, out.data());
     out.resize(x.size());
     return out;
   }
@@ -197,9 +197,9 @@ TEST_P(TileAnglesTest, DirectionsOfColumnsAreThoseOfRows) {
     const Operand left{{above.data(), kStrip}, false}, right{{beside.data(), kStrip}, false};
     const Operand one{{beside.data(), 0}, true};
     const Floats of_rows = Directions(y, x), of_one = Directions(y, Floats(rows, x[0]));
-    GetParam()->binary(BinaryOp::kAtan2, left, right, rows, 1, out.data(), kStrip);
+    GetParam()->binary(BinaryOp::kAtan2, left, right, {1, rows, 1, kStrip}, out.data());
     for (int64_t row = 0; row < rows; ++row) EXPECT_EQ(out[row * kStrip], of_rows[row]);
-    GetParam()->binary(BinaryOp::kAtan2, left, one, rows, 1, out.data(), kStrip);
+    GetParam()->binary(BinaryOp::kAtan2, left, one, {1, rows, 1, kStrip}, out.data());
     for (int64_t row = 0; row < rows; ++row) EXPECT_EQ(out[row * kStrip], of_one[row]);
   }
 }

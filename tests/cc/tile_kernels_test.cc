@@ -209,6 +209,13 @@ TEST_P(TileKernelsTest, RowsDoNotDependOnThoseBesideThem) {
                 std::vector<float>(out.begin() + row * stride, out.begin() + row * stride + width));
       EXPECT_EQ(sum[0], sums[row]);
     }
+    for (const ReduceOp op : {ReduceOp::kSum, ReduceOp::kMean, ReduceOp::kMax, ReduceOp::kMin}) {
+      kernels().reduce(op, {x.data(), stride}, rows, width, sums.data(), 1);
+      for (int64_t row = 0; row < rows; ++row) {
+        kernels().reduce(op, {x.data() + row * stride, stride}, 1, width, sum.data(), 1);
+        EXPECT_EQ(sum[0], sums[row]);
+      }
+    }
   }
 }
 
@@ -279,19 +286,33 @@ TEST_P(TileKernelsTest, BinaryOperandsMayBeRowsOneRowOrAColumn) {
   const int64_t rows = 3, width = 19, stride = PaddedWidth(width);
   const std::vector<float> a = Random(rows * stride, 1), b = Random(rows * stride, 2);
   std::vector<float> out(rows * stride);
-  kernels().binary(BinaryOp::kSub, {{a.data(), stride}, false}, {{b.data(), 0}, false}, rows, width,
-                   out.data(), stride);
+  const Extent extent{1, rows, width, stride};
+  kernels().binary(BinaryOp::kSub, {{a.data(), stride}}, {{b.data(), 0}}, extent, out.data());
   EXPECT_EQ(out[2 * stride + 18], a[2 * stride + 18] - b[18]);
-  kernels().binary(BinaryOp::kDiv, {{a.data(), stride}, true}, {{b.data(), stride}, false}, rows, width,
-                   out.data(), stride);
+  kernels().binary(BinaryOp::kDiv, {{a.data(), stride}, true}, {{b.data(), stride}}, extent, out.data());
   EXPECT_EQ(out[1 * stride + 18], a[1 * stride] / b[1 * stride + 18]);
-  kernels().binary(BinaryOp::kMax, {{a.data(), stride}, false}, {{b.data(), stride}, false}, rows, width,
-                   out.data(), stride);
+  kernels().binary(BinaryOp::kMax, {{a.data(), stride}}, {{b.data(), stride}}, extent, out.data());
   EXPECT_EQ(out[17], std::fmax(a[17], b[17]));
   const std::vector<float> nan(kStrip, kNan);
-  kernels().binary(BinaryOp::kMin, {{a.data(), stride}, false}, {{nan.data(), 0}, false}, 1, 1, out.data(),
-                   stride);
+  kernels().binary(BinaryOp::kMin, {{a.data(), stride}}, {{nan.data(), 0}}, {1, 1, 1, stride}, out.data());
   EXPECT_TRUE(std::isnan(out[0]));
+}
+
+TEST_P(TileKernelsTest, RowsOfAnItemBesideItsOneRow) {
+  const int64_t items = 3, rows = 2, width = 19, stride = PaddedWidth(width);
+  const std::vector<float> a = Random(items * rows * stride, 1), b = Random(items * stride, 2);
+  std::vector<float> out(items * rows * stride), chosen(out.size());
+  const Operand each{{a.data(), stride}, false, rows * stride}, one{{b.data(), 0}, false, stride};
+  const Extent extent{items, rows, width, stride};
+  kernels().binary(BinaryOp::kSub, each, one, extent, out.data());
+  kernels().select({{b.data(), 0}, true, 0}, one, each, extent, chosen.data());
+  for (int64_t row = 0; row < items * rows; ++row) {
+    for (int64_t column = 0; column < width; ++column) {
+      const float of_item = b[row / rows * stride + column];
+      EXPECT_EQ(out[row * stride + column], a[row * stride + column] - of_item) << row << " " << column;
+      EXPECT_EQ(chosen[row * stride + column], of_item) << row << " " << column;
+    }
+  }
 }
 
 TEST_P(TileKernelsTest, SoftmaxAndReductionsLookAtTheWidthOnly) {

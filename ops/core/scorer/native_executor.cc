@@ -37,25 +37,25 @@ void Reshape(RowsView from, int64_t from_columns, int64_t floats, float* to, int
 
 constexpr size_t kMostOperands = 3;
 
-struct Extent {
-  int64_t rows, columns;
-};
-
 // Rows that lie one after the other in all operands and the result are computed as one: of one number, and
 // of whole strips.
-Extent AsOneRow(absl::Span<Operand> operands, Extent extent, int64_t out_stride) {
+Extent AsOneRow(absl::Span<Operand> operands, Extent extent) {
+  bool lie_so;
   if (extent.columns == 1) {
-    const bool lie_so = std::all_of(operands.begin(), operands.end(),
-                                    [](const Operand& operand) { return operand.view.stride <= 1; });
-    if (!lie_so) return extent;
-    for (Operand& operand : operands) operand.column = operand.view.stride == 0;
-    return {1, extent.rows};
+    lie_so = std::all_of(operands.begin(), operands.end(),
+                         [](const Operand& operand) { return operand.view.stride <= 1; });
+    if (lie_so) {
+      for (Operand& operand : operands) operand.column = operand.view.stride == 0;
+    }
+  } else {
+    lie_so = extent.stride == extent.columns &&
+             std::all_of(operands.begin(), operands.end(), [&](const Operand& operand) {
+               return !operand.column && operand.view.stride == extent.stride;
+             });
   }
-  const bool lie_so = out_stride == extent.columns &&
-                      std::all_of(operands.begin(), operands.end(), [out_stride](const Operand& operand) {
-                        return !operand.column && operand.view.stride == out_stride;
-                      });
-  return lie_so ? Extent{1, extent.rows * out_stride} : extent;
+  if (!lie_so) return extent;
+  const int64_t floats = extent.rows * extent.stride;
+  return {extent.blocks, 1, floats, floats};
 }
 
 void Transpose(RowsView from, int64_t rows, int64_t columns, float* to, int64_t to_stride) {
@@ -86,29 +86,24 @@ RowsView NativeExecutor::View(int value, const Memory& memory) const {
   return {In(places_[value], memory), places_[value].stride};
 }
 
-// Calls kernel(operands, first row, rows) for blocks of the result's rows: once, or, where an operand's rows
-// are repeated otherwise than by a stride of 0, once per item.
-template <typename Kernel>
-void NativeExecutor::ForBlocks(absl::Span<const int> operands, const ValueShape& shape, const Memory& memory,
-                               Kernel kernel) const {
+// The operands beside the rows of a result: in one block, or, where an operand's rows are repeated otherwise
+// than by a stride of 0, in one per item.
+Extent NativeExecutor::Beside(int value, absl::Span<const int> operands, const Memory& memory,
+                              Operand* beside) const {
+  const ValueShape& shape = At(value).shape;
   const bool at_once = std::all_of(operands.begin(), operands.end(), [&](int operand) {
     const ValueShape& from = At(operand).shape;
     return from.per_item == shape.per_item ? from.rows == shape.rows || !shape.per_item : from.rows == 1;
   });
-  const int64_t blocks = shape.per_item && !at_once ? memory.items : 1;
-  const int64_t rows = at_once ? Rows(shape, memory) : shape.rows;
-  for (int64_t block = 0; block < blocks; ++block) {
-    Operand views[kMostOperands];
-    for (size_t i = 0; i < operands.size(); ++i) {
-      const ValueShape& from = At(operands[i]).shape;
-      views[i].view = View(operands[i], memory);
-      views[i].column = from.columns < shape.columns;
-      if (from.per_item) views[i].view.data += block * from.rows * views[i].view.stride;
-      const bool one_row = from.rows == 1 && !(from.per_item && at_once);
-      if (one_row) views[i].view.stride = 0;
-    }
-    kernel(views, block * rows, rows);
+  for (size_t i = 0; i < operands.size(); ++i) {
+    const ValueShape& from = At(operands[i]).shape;
+    beside[i] = {View(operands[i], memory), from.columns < shape.columns, 0};
+    if (from.per_item && !at_once) beside[i].block = from.rows * beside[i].view.stride;
+    if (from.rows == 1 && !(from.per_item && at_once)) beside[i].view.stride = 0;
   }
+  const bool by_item = shape.per_item && !at_once;
+  return {by_item ? memory.items : 1, by_item ? shape.rows : Rows(shape, memory), shape.columns,
+          places_[value].stride};
 }
 
 void NativeExecutor::PackMatrix(RowsView from, const ValueShape& shape, bool transposed, bool bfloat16,
@@ -239,10 +234,11 @@ void NativeExecutor::RunConcat(int value, const Memory& memory) const {
   float* out = Out(value, memory);
   for (const int& part : instruction.operands) {
     const int64_t columns = At(part).shape.columns;
-    if (part_of_[part] != value) {
-      ForBlocks({&part, 1}, instruction.shape, memory, [&](const Operand* from, int64_t first, int64_t rows) {
-        options_.kernels->copy(from->view, rows, columns, false, out + first * stride, stride);
-      });
+    Operand from;
+    const Extent extent = Beside(value, {&part, 1}, memory, &from);
+    for (int64_t block = 0; part_of_[part] != value && block < extent.blocks; ++block) {
+      options_.kernels->copy({from.view.data + block * from.block, from.view.stride}, extent.rows, columns,
+                             false, out + block * extent.rows * stride, stride);
     }
     out += columns;
   }
@@ -251,9 +247,7 @@ void NativeExecutor::RunConcat(int value, const Memory& memory) const {
 void NativeExecutor::Run(int value, const Memory& memory) const {
   const TileKernels& kernels = *options_.kernels;
   const Instruction& instruction = At(value);
-  const ValueShape& shape = instruction.shape;
   float* out = Out(value, memory);
-  const int64_t stride = places_[value].stride;
   switch (instruction.opcode) {
     case Opcode::kGemm:
       return RunGemm(value, memory);
@@ -264,16 +258,13 @@ void NativeExecutor::Run(int value, const Memory& memory) const {
     case Opcode::kConcat:
       return instruction.over_rows() ? RunStack(value, memory) : RunConcat(value, memory);
     case Opcode::kBinary:
-      return ForBlocks(instruction.operands, shape, memory, [&](Operand* o, int64_t first, int64_t n) {
-        const Extent extent = AsOneRow({o, 2}, {n, shape.columns}, stride);
-        kernels.binary(static_cast<BinaryOp>(instruction.function), o[0], o[1], extent.rows, extent.columns,
-                       out + first * stride, stride);
-      });
-    case Opcode::kSelect:
-      return ForBlocks(instruction.operands, shape, memory, [&](Operand* o, int64_t first, int64_t n) {
-        const Extent extent = AsOneRow({o, 3}, {n, shape.columns}, stride);
-        kernels.select(o[0], o[1], o[2], extent.rows, extent.columns, out + first * stride, stride);
-      });
+    case Opcode::kSelect: {
+      Operand o[kMostOperands];
+      const absl::Span<Operand> operands(o, instruction.operands.size());
+      const Extent extent = AsOneRow(operands, Beside(value, instruction.operands, memory, o));
+      if (instruction.opcode == Opcode::kSelect) return kernels.select(o[0], o[1], o[2], extent, out);
+      return kernels.binary(static_cast<BinaryOp>(instruction.function), o[0], o[1], extent, out);
+    }
     default:
       return RunOnRows(value, memory);
   }
@@ -292,8 +283,8 @@ void NativeExecutor::RunOnRows(int value, const Memory& memory) const {
   const int64_t rows = Rows(from, memory);
   switch (instruction.opcode) {
     case Opcode::kUnary: {
-      Operand operands[] = {{in, false}};
-      const Extent extent = AsOneRow(operands, {rows, columns}, stride);
+      Operand operands[] = {{in}};
+      const Extent extent = AsOneRow(operands, {1, rows, columns, stride});
       return kernels.unary(static_cast<UnaryOp>(function), in, extent.rows, extent.columns, out, stride);
     }
     case Opcode::kPrelu:

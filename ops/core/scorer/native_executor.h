@@ -130,9 +130,7 @@ class NativeExecutor {
   static int64_t Rows(const ValueShape& shape, const Memory& memory) {
     return shape.rows * (shape.per_item ? memory.items : 1);
   }
-  template <typename Kernel>
-  void ForBlocks(absl::Span<const int> operands, const ValueShape& shape, const Memory& memory,
-                 Kernel kernel) const;
+  Extent Beside(int value, absl::Span<const int> operands, const Memory& memory, Operand* beside) const;
   void Run(int value, const Memory& memory) const;
   void RunOnRows(int value, const Memory& memory) const;  // The instructions whose first operand is a matrix.
   void RunGemm(int value, const Memory& memory) const;

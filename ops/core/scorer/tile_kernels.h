@@ -134,10 +134,16 @@ enum class ReduceOp { kSum, kMean, kMax, kMin };
 enum class SimilarityOp { kDot, kNegativeDot, kSquaredDistance, kNegativeSquaredDistance };
 
 // An operand of an elementwise kernel: whole rows (stride 0: the same row for all), or, as a column, one
-// value per row, which is repeated over the columns.
+// value per row, which is repeated over the columns. `block` floats from one block of rows to the next.
 struct Operand {
   RowsView view;
   bool column = false;
+  int64_t block = 0;
+};
+
+// Of an elementwise result: `blocks` times `rows` rows, `stride` floats apart.
+struct Extent {
+  int64_t blocks = 1, rows = 0, columns = 0, stride = 0;
 };
 
 // An axis of a copy: its size, and the floats from one index to the next.
@@ -173,11 +179,9 @@ struct TileKernels {
   void (*copy)(RowsView in, int64_t rows, int64_t width, bool whole_strips, float* out, int64_t out_stride);
   // Of one axis of columns, no more than the whole strips of each row are written.
   void (*copy_steps)(const SteppedCopy& copy);
-  void (*binary)(BinaryOp op, Operand a, Operand b, int64_t rows, int64_t width, float* out,
-                 int64_t out_stride);
+  void (*binary)(BinaryOp op, Operand a, Operand b, Extent extent, float* out);
   // a where the condition is not 0, else b.
-  void (*select)(Operand condition, Operand a, Operand b, int64_t rows, int64_t width, float* out,
-                 int64_t out_stride);
+  void (*select)(Operand condition, Operand a, Operand b, Extent extent, float* out);
   void (*unary)(UnaryOp op, RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride);
   void (*prelu)(RowsView in, const float* alpha, int64_t rows, int64_t width, float* out, int64_t out_stride);
   void (*softmax)(RowsView in, int64_t rows, int64_t width, float* out, int64_t out_stride);

@@ -13,43 +13,46 @@ NANN_SIMD Vec LoadRow(const float* row, int64_t column, int64_t width, float res
   return lane < end ? x : Set(rest);
 }
 
-// An operand's floats from a column on.
+// An operand's floats of a row of its block, from a column on.
 NANN_SIMD Vec LoadOperand(const Operand& operand, int64_t row, int64_t column) {
   const float* data = operand.view.data + row * operand.view.stride;
   return operand.column ? Set(data[0]) : Load(data + column);
 }
 
-NANN_KERNEL void Binary(BinaryOp op, Operand a, Operand b, int64_t rows, int64_t width, float* out,
-                        int64_t out_stride);
+NANN_KERNEL void Binary(BinaryOp op, Operand a, Operand b, Extent extent, float* out);
 
 // One number per row: a vector of them at a time.
-NANN_KERNEL void BinaryOfColumns(BinaryOp op, RowsView a, RowsView b, int64_t rows, float* out,
-                                 int64_t out_stride) {
-  for (int64_t row = 0; row < rows; row += kStrip) {
-    const int64_t count = rows - row < kStrip ? rows - row : kStrip;
-    float left[kStrip] = {}, right[kStrip] = {};
-    for (int64_t i = 0; i < count; ++i) {
-      left[i] = a.data[(row + i) * a.stride];
-      right[i] = b.data[(row + i) * b.stride];
+NANN_KERNEL void BinaryOfColumns(BinaryOp op, Operand a, Operand b, Extent extent, float* out) {
+  for (int64_t block = 0; block < extent.blocks; ++block) {
+    for (int64_t row = 0; row < extent.rows; row += kStrip) {
+      const int64_t count = extent.rows - row < kStrip ? extent.rows - row : kStrip;
+      float left[kStrip] = {}, right[kStrip] = {};
+      for (int64_t i = 0; i < count; ++i) {
+        left[i] = a.view.data[block * a.block + (row + i) * a.view.stride];
+        right[i] = b.view.data[block * b.block + (row + i) * b.view.stride];
+      }
+      Binary(op, {{left, 0}}, {{right, 0}}, {1, 1, kStrip, kStrip}, left);
+      for (int64_t i = 0; i < count; ++i, out += extent.stride) *out = left[i];
     }
-    Binary(op, {{left, 0}, false}, {{right, 0}, false}, 1, kStrip, left, kStrip);
-    for (int64_t i = 0; i < count; ++i) out[(row + i) * out_stride] = left[i];
   }
 }
 
-#define NANN_BINARY_LOOP(expression)                                              \
-  for (int64_t row = 0; row < rows; ++row) {                                      \
-    for (int64_t column = 0; column < width; column += kWidth) {                  \
-      const Vec x = LoadOperand(a, row, column), y = LoadOperand(b, row, column); \
-      Store(out + row * out_stride + column, expression);                         \
-    }                                                                             \
-  }                                                                               \
+#define NANN_BINARY_LOOP(expression)                                                \
+  for (int64_t block = 0; block < extent.blocks; ++block) {                         \
+    for (int64_t row = 0; row < extent.rows; ++row, out += extent.stride) {         \
+      for (int64_t column = 0; column < extent.columns; column += kWidth) {         \
+        const Vec x = LoadOperand(a, row, column), y = LoadOperand(b, row, column); \
+        Store(out + column, expression);                                            \
+      }                                                                             \
+    }                                                                               \
+    a.view.data += a.block;                                                         \
+    b.view.data += b.block;                                                         \
+  }                                                                                 \
   return
 
-NANN_KERNEL void Binary(BinaryOp op, Operand a, Operand b, int64_t rows, int64_t width, float* out,
-                        int64_t out_stride) {
-  if (op == BinaryOp::kAtan2 && width == 1 && rows > 1) {
-    return BinaryOfColumns(op, a.view, b.view, rows, out, out_stride);
+NANN_KERNEL void Binary(BinaryOp op, Operand a, Operand b, Extent extent, float* out) {
+  if (op == BinaryOp::kAtan2 && extent.columns == 1 && extent.rows > 1) {
+    return BinaryOfColumns(op, a, b, extent, out);
   }
   switch (op) {
     case BinaryOp::kAdd:
@@ -80,13 +83,17 @@ NANN_KERNEL void Binary(BinaryOp op, Operand a, Operand b, int64_t rows, int64_t
 }
 #undef NANN_BINARY_LOOP
 
-NANN_KERNEL void Select(Operand condition, Operand a, Operand b, int64_t rows, int64_t width, float* out,
-                        int64_t out_stride) {
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t column = 0; column < width; column += kWidth) {
-      const Vec x = LoadOperand(a, row, column), y = LoadOperand(b, row, column);
-      Store(out + row * out_stride + column, LoadOperand(condition, row, column) != Set(0.0f) ? x : y);
+NANN_KERNEL void Select(Operand condition, Operand a, Operand b, Extent extent, float* out) {
+  for (int64_t block = 0; block < extent.blocks; ++block) {
+    for (int64_t row = 0; row < extent.rows; ++row, out += extent.stride) {
+      for (int64_t column = 0; column < extent.columns; column += kWidth) {
+        const Vec x = LoadOperand(a, row, column), y = LoadOperand(b, row, column);
+        Store(out + column, LoadOperand(condition, row, column) != Set(0.0f) ? x : y);
+      }
     }
+    condition.view.data += condition.block;
+    a.view.data += a.block;
+    b.view.data += b.block;
   }
 }
 

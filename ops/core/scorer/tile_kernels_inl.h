@@ -94,23 +94,49 @@ NANN_KERNEL void CoverWithBlocks(const Gemm& gemm, const BlockFunction (*blocks)
   }
 }
 
-NANN_SIMD float ReduceRow(ReduceOp op, const float* in, int64_t width) {
-  const bool is_sum = op == ReduceOp::kSum || op == ReduceOp::kMean;
-  const float neutral = is_sum ? 0.0f : op == ReduceOp::kMax ? -__builtin_inff() : __builtin_inff();
-  Vec total = LoadRow(in, 0, width, neutral);
+// Rows side by side: their sums do not wait for each other.
+template <int kRows>
+NANN_SIMD void ReduceSome(ReduceOp op, const float* x, int64_t stride, int64_t width, float* out,
+                          int64_t out_stride) {
+  const bool is_sum = op == ReduceOp::kSum || op == ReduceOp::kMean, is_max = op == ReduceOp::kMax;
+  const float neutral = is_sum ? 0.0f : is_max ? -__builtin_inff() : __builtin_inff();
+  Vec totals[kRows];
+  for (int r = 0; r < kRows; ++r) totals[r] = LoadRow(x + r * stride, 0, width, neutral);
   for (int64_t i = kWidth; i < width; i += kWidth) {
-    const Vec next = LoadRow(in, i, width, neutral);
-    total = is_sum ? total + next : op == ReduceOp::kMax ? Larger(total, next) : Smaller(total, next);
+    for (int r = 0; r < kRows; ++r) {
+      const Vec next = LoadRow(x + r * stride, i, width, neutral);
+      totals[r] = is_sum ? totals[r] + next : is_max ? Larger(totals[r], next) : Smaller(totals[r], next);
+    }
   }
-  if (is_sum) return op == ReduceOp::kMean ? SumOf(total) / static_cast<float>(width) : SumOf(total);
-  if (SumOf(total != total ? Set(1.0f) : Set(0.0f)) > 0.0f) return __builtin_nanf("");
-  return op == ReduceOp::kMax ? MaxOf(total) : -MaxOf(-total);
+  const float divisor = op == ReduceOp::kMean ? static_cast<float>(width) : 1.0f;
+  Vec sign = Set(op == ReduceOp::kMin ? -1.0f : 1.0f), nans[kRows];
+  for (int r = 0; r < kRows && !is_sum; ++r) {
+    nans[r] = totals[r] != totals[r] ? Set(1.0f) : Set(0.0f);
+    totals[r] = sign * totals[r];
+  }
+  if constexpr (kRows == 4) {
+    Vec four = is_sum ? SumsOfFour(totals) / Set(divisor) : sign * MaximaOfFour(totals);
+    if (!is_sum) four = SumsOfFour(nans) > Set(0.0f) ? Set(__builtin_nanf("")) : four;
+    for (int r = 0; r < kRows; ++r) out[r * out_stride] = four[r * kLanesOfFour];
+  } else {
+    for (int r = 0; r < kRows; ++r) {
+      float total = is_sum ? SumOf(totals[r]) / divisor : sign[0] * MaxOf(totals[r]);
+      if (!is_sum && SumOf(nans[r]) > 0.0f) total = __builtin_nanf("");
+      out[r * out_stride] = total;
+    }
+  }
 }
 
 NANN_KERNEL void Reduce(ReduceOp op, RowsView in, int64_t rows, int64_t width, float* out,
                         int64_t out_stride) {
-  for (int64_t row = 0; row < rows; ++row) {
-    out[row * out_stride] = ReduceRow(op, in.data + row * in.stride, width);
+  constexpr int kTogether = 4;
+  int64_t row = 0;
+  for (; row + kTogether <= rows; row += kTogether) {
+    ReduceSome<kTogether>(op, in.data + row * in.stride, in.stride, width, out + row * out_stride,
+                          out_stride);
+  }
+  for (; row < rows; ++row) {
+    ReduceSome<1>(op, in.data + row * in.stride, in.stride, width, out + row * out_stride, out_stride);
   }
 }
 
