@@ -147,20 +147,23 @@ def number(r: Reading) -> Found:
     By operations of TensorFlow, which are left as they are: sums in our form are taken apart by user and
     item, and a float holds a time in seconds to some hundred of them.
     """
-    if _is_count_of_bits(r.inputs[0]):
-        return cast(r.inputs[0].inputs[0], r.specs[0].dtype)
+    count = _count_of_bits(r.inputs[0])
+    if count is not None:
+        return cast(count, r.specs[0].dtype)
     total = _number_of(r.inputs[0]) if r.specs[0].dtype == tf.float32 else None
     return IMPORTS["Cast"](r) if total is None else total
 
 
-def _is_count_of_bits(x: Tensor) -> bool:
-    """As `bits_apart` has it: a program has no bytes such as PopulationCount's, and a float holds them."""
-    count = x.inputs[0] if x.op == "Cast" and x.dtype == tf.uint8 else x
+def _count_of_bits(x: Tensor) -> Tensor | None:
+    """The sum of what `bits_apart` casts to a byte, which it fits into: a program has no bytes, but floats."""
+    if x.op != "Cast" or x.dtype != tf.uint8:
+        return None
+    count = x.inputs[0]
     if count.op != "reduce" or count.node.attrs["function"] != "Sum":
-        return False
+        return None
     (counted,) = count.inputs
     are_bits = counted.op == "Cast" and counted.inputs[0].dtype == tf.bool
-    return are_bits and counted.size <= count.size * tf.uint8.max
+    return count if are_bits and counted.size <= count.size * tf.uint8.max else None
 
 
 def _number_of(x: Tensor) -> Tensor | None:

@@ -74,6 +74,26 @@ def test_arithmetic_of_large_integers(name: str) -> None:
     compare(score, max_table_width=64, numbers=numbers, taste=TASTE)
 
 
+# Of [items, numbers] and the user's [numbers], of bool.
+COUNTS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "of the item's": lambda known, mine: tf.reduce_sum(tf.cast(known, tf.int32), 1),
+    "count_nonzero": lambda known, mine: tf.math.count_nonzero(known, axis=1),
+    "tenths": lambda known, mine: tf.reduce_sum(tf.cast(known, tf.int32), 1) * 10 // 3,
+    "of the user's": lambda known, mine: tf.reduce_sum(tf.cast(mine, tf.int32)),
+    "of both": lambda known, mine: tf.reduce_sum(tf.cast(known & mine, tf.int64), 1),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts_as_floats(name: str) -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        known = user["numbers"] > _stored(item)[:, tf.newaxis]
+        count = COUNTS[name](known, user["numbers"] > 100)
+        return tf.cast(count, tf.float32) * (1.0 + item[:, 3]) + tf.reduce_sum(item * user["taste"], -1)
+
+    compare(score, numbers=np.array([[3, 2**31, 0], [2**40, 2, 7]]), taste=TASTE)
+
+
 def test_an_item_that_is_quantized_finds_its_code() -> None:
     """The nearest row of a table, by an index that counts from the end below 0, as Keras has it."""
 
