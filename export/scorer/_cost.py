@@ -29,7 +29,7 @@ _FLOPS_PER_ELEMENT = {
     "RealDiv": 4, "Reciprocal": 4, "SelectV2": 4, "prelu": 3,
 }  # fmt: skip
 _FREE = frozenset(["const", "source", "reshape"])
-_MOVES = frozenset(["broadcast", "concat", "slice", "transpose"])
+_MOVES = frozenset(["broadcast", "concat", "gather", "slice", "transpose"])
 _PRODUCTS = frozenset(["BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "MatMul", "dot"])
 
 

@@ -13,8 +13,8 @@ from tensorflow.core.framework import graph_pb2
 from nann.export.scorer._ir import Array, Node, Shape, Tensor, topological
 from nann.export.scorer._ops import flag, is_negation
 
-# Operations without a type.
-_OF_BOOL = frozenset(["All", "Any"])
+# Operations whose type is not named T.
+_WITHOUT_T = frozenset(["All", "Any", "Cast", "GatherV2"])
 
 Arguments = Sequence[tuple[str, tf.TensorSpec]]
 
@@ -122,7 +122,7 @@ class _Emitter:
         if key not in self._written:
             node = self.graph_def.node.add(name=self._unused(f"{like or 'split'}/{op}"), op=op)
             node.input.extend(inputs)
-            if op not in _OF_BOOL:
+            if op not in _WITHOUT_T:
                 node.attr["T"].type = dtype.as_datatype_enum
             for name, value in attrs.items():
                 _set_attr(node.attr[name], value)
@@ -270,6 +270,23 @@ def _prelu(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
     return emitter.op("AddV2", [positive, negative], node.name, dtype)
 
 
+def _gather(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
+    """TensorFlow fails at an index that is no row: it reads another, and the result is zeros."""
+    like, (table, index), rows = node.name, inputs, node.inputs[0].shape[0]
+    zero = emitter.const(np.asarray(0, np.int32), like)
+    number = emitter.op("Cast", [index], like, tf.int32, SrcT=tf.float32, DstT=tf.int32)
+    number = emitter.op("Maximum", [number, zero], like, tf.int32)
+    last = emitter.const(np.asarray(rows - 1, np.int32), like)
+    number = emitter.op("Minimum", [number, last], like, tf.int32)
+    types = {"Tparams": node.outputs[0].dtype, "Tindices": tf.int32, "Taxis": tf.int32}
+    found = emitter.op("GatherV2", [table, number, zero], like, node.outputs[0].dtype, **types)
+    as_float = emitter.op("Cast", [number], like, tf.float32, SrcT=tf.int32, DstT=tf.float32)
+    is_there = emitter.op("Equal", [as_float, index], like, tf.float32)
+    is_there = _to_shape(emitter, is_there, (*node.inputs[1].shape, 1), like, tf.bool)
+    none = emitter.const(np.asarray(0, np.float32), like)
+    return emitter.op("SelectV2", [is_there, found, none], like, node.outputs[0].dtype)
+
+
 _LOWERED: dict[str, Callable[[_Emitter, Node, list[str]], str]] = {
     "BatchMatMulV2": _matmul,
     "add": _add,
@@ -277,6 +294,7 @@ _LOWERED: dict[str, Callable[[_Emitter, Node, list[str]], str]] = {
     "concat": _concat,
     "const": _const,
     "dot": _dot,
+    "gather": _gather,
     "mul": _mul,
     "prelu": _prelu,
     "reduce": _reduce,

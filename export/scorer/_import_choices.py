@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
 
 from nann.export.item_rows import PART_BITS
-from nann.export.scorer._import_integers import parts_of
+from nann.export.scorer._import_integers import number_of, parts_of, was_float
 from nann.export.scorer._import_moves import gathered
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._ir import Tensor, constant
@@ -27,6 +28,7 @@ from nann.export.scorer._ops import (
     concat,
     dot,
     either,
+    gather,
     matmul,
     negated,
     reduce_,
@@ -39,8 +41,13 @@ from nann.export.scorer._ops import (
 from nann.export.scorer._rewrite import rewrite
 from nann.export.scorer._whole_numbers import is_exact
 
-# Rows of a table, each of which takes part in a product with the ones and zeros.
+# Rows of a value per item, each of which takes part in a product with the ones and zeros.
 MOST_ROWS = 1024
+# Of a table that is the same for all items. Of more rows some are found by `gather`: a product of few takes
+# less time, and can be merged with others.
+_MOST_ONE_HOT = 64
+# As programs may have.
+_MOST_TABLE_ROWS = 2**20
 # Largest numbers that are looked for one after the other, and those among which.
 _MOST_FOUND, _MOST_SEARCHED = 16, 512
 # Floats of a row of a constant: of more, such as a matrix for each domain, few items' rows fit into a table.
@@ -61,15 +68,16 @@ def one_hot(r: Reading) -> Found:
 
 def _is_known(index: Tensor) -> bool:
     """Whether it is the item's, and a program has it: all of it is a float."""
-    is_float = index.op == "Cast" and index.inputs[0].dtype.is_floating
-    return not index.is_free and (is_float or is_exact(index))
+    return not index.is_free and (was_float(index) or is_exact(index))
 
 
 def _as_float(x: Tensor) -> Tensor | None:
-    """Numbers in whose order the largest are looked for; None of integers that no float may be."""
+    """Numbers that are compared or looked up; None of integers that no float may be."""
     if x.dtype == tf.float32:
         return x
-    return cast(x) if x.dtype.is_integer and is_exact(x) else None
+    if not x.dtype.is_integer or not is_exact(x):
+        return None
+    return cast(x) if x.value is None else constant(x.value, np.float32)
 
 
 def index_of(index: Tensor, table: Tensor, *, may_be_free: bool = False) -> Tensor | None:
@@ -83,22 +91,16 @@ def index_of(index: Tensor, table: Tensor, *, may_be_free: bool = False) -> Tens
     if _is_known(index) or (may_be_free and index.is_free):
         return index
     is_stored = index.is_item_only and table.value is not None and math.prod(table.shape[1:]) <= _MOST_STORED
-    return None if index.is_free or is_stored else _small(index)
+    if index.is_free or is_stored:
+        return None
+    return _small(index) or cast(index)  # Computed by TensorFlow, if by nothing else.
 
 
 def _small(x: Tensor) -> Tensor | None:
-    """An integer that is small, put together as a float; also one that counts from the end below 0."""
-    if x.is_free:
-        return cast(x) if x.value is not None else None
-    if x.op == "SelectV2":
-        positive, negative = map(_small, x.inputs[1:])
-        return None if positive is None or negative is None else select(x.inputs[0], positive, negative)
-    if x.op in ("AddV2", "add") and len(x.inputs) == 2 and x.inputs[1].value is not None:
-        first = _small(x.inputs[0])
-        return None if first is None else add(first, cast(x.inputs[1]))
-    parts = parts_of(x)
+    """An integer that is small, as a float; also one that counts from the end below 0."""
+    parts = parts_of(x) if x.is_item_only else None
     if parts is None:
-        return None
+        return None if x.is_free else number_of(x)
     low, middle, high = parts
     return add(low, scaled(middle, 2.0**PART_BITS), scaled(high, 2.0 ** (2 * PART_BITS)))
 
@@ -199,29 +201,45 @@ def chosen_rows(r: Reading) -> Found:
     x, axes = r.inputs[0], integers(r.inputs[2])
     is_of_each = r.attr("batch_dims") != 0 and not x.is_free
     index = index_of(r.inputs[1], x, may_be_free=is_of_each and r.inputs[1].value is None)
-    if index is None or axes is None or x.dtype != tf.float32:
+    numbers = _as_float(x)
+    if index is None or axes is None or numbers is None:
         return gathered(r)
+    if numbers != x:
+        found = chosen_rows(replace(r, inputs=(numbers, *r.inputs[1:])))
+        return cast(found, x.dtype) if isinstance(found, Tensor) else None
     axis, within = axes[0] % x.rank, r.attr("batch_dims") % (index.rank + 1)
-    if within == 0 and axis == 0 and x.is_free and x.shape[0] <= MOST_ROWS:
+    if within == 0 and axis == 0 and x.is_free:
         return rows_of_table(x, index)
-    if within == 0 or within != axis or x.shape[axis] > MOST_ROWS:
+    if within == 0 or within != axis:
         return None
     index = reshape(index, (*index.shape[:axis], math.prod(index.shape[axis:])))
-    return reshape(rows_of_items(x, index, axis), r.shape)
+    found = rows_of_items(x, index, axis)
+    return None if found is None else reshape(found, r.shape)
 
 
 def rows_of_table(table: Tensor, index: Tensor) -> Tensor | None:
-    """[n, ...] at integers [...]; None where rows that are not chosen, times 0, would make a NaN."""
-    if table.value is not None and not np.isfinite(table.value).all():
-        return None
+    """[n, ...] at numbers [...]."""
     rows, row = table.shape[0], table.shape[1:]
-    found = dot(cast(is_chosen(index, rows)), reshape(table, (rows, math.prod(row))))
+    if rows > _MOST_TABLE_ROWS:
+        return None
+    table = reshape(table, (rows, math.prod(row)))
+    # Rows that are not chosen, times 0, would make a NaN of what is not finite.
+    is_finite = table.value is None or np.isfinite(table.value).all()
+    if rows <= _MOST_ONE_HOT and is_finite:
+        found = dot(cast(is_chosen(index, rows)), table)
+    else:
+        found = gather(table, index if index.dtype == tf.float32 else cast(index))
     return reshape(found, (*index.shape, *row))
 
 
-def rows_of_items(x: Tensor, index: Tensor, axis: int) -> Tensor:
+def rows_of_items(x: Tensor, index: Tensor, axis: int) -> Tensor | None:
     """x [leading, n, row] at integers [leading, k] -> [leading, k, row]."""
     n, row, k = x.shape[axis], math.prod(x.shape[axis + 1 :]), index.shape[-1]
+    table = _same_for_all(x, axis) if x.is_free and not index.is_free else None
+    if table is not None and n > _MOST_ONE_HOT:
+        return rows_of_table(table, index)
+    if n > MOST_ROWS:
+        return None
     if row > 1:
         return matmul(cast(is_chosen(index, n)), reshape(x, (*x.shape[: axis + 1], row)))
     x = reshape(x, x.shape[: axis + 1])
@@ -239,6 +257,12 @@ def rows_of_items(x: Tensor, index: Tensor, axis: int) -> Tensor:
     chosen = is_chosen(index, n)
     numbers = select(chosen, reshape(x, (*x.shape[:-1], 1, n)), constant(np.float32(0)))
     return reduce_(numbers, "Sum", [-1])
+
+
+def _same_for_all(x: Tensor, axis: int) -> Tensor | None:
+    """[n, ...] of what repeats it along the axes before."""
+    narrow = narrow_of(rewrite(x, (narrowed,), free_rules=(narrowed,)), kept=range(axis, x.rank))
+    return reshape(narrow, x.shape[axis:]) if math.prod(narrow.shape[:axis]) == 1 else None
 
 
 CHOICES: dict[str, Callable[[Reading], Found]] = {

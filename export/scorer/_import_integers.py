@@ -68,8 +68,7 @@ def _is_of_floats(x: Tensor) -> bool:
     """Whether it is made of floats that were cut off, in which no bit is lost: it is compared as it is."""
 
     def is_known(each: Tensor) -> bool:
-        was_float = each.op == "Cast" and each.inputs[0].dtype.is_floating
-        return was_float or each.value is not None or not each.dtype.is_integer
+        return was_float(each) or each.value is not None or not each.dtype.is_integer
 
     computed = topological([x], stop=is_known)
     return all(node.op in (*_MOVED, "Cast") or is_exact_arithmetic(Tensor(node)) for node in computed)
@@ -121,7 +120,7 @@ def equality(r: Reading) -> Found:
     """Equal, NotEqual: by all parts, or by any."""
     found = _both_in_parts(*r.inputs)
     if found is None:
-        return None
+        return _beside_small(r)
     first, *others = [compare(r.operation.type, *pair) for pair in zip(*found, strict=True)]
     for each in others:
         first = both(first, each) if r.operation.type == "Equal" else either(first, each)
@@ -133,12 +132,23 @@ def order(r: Reading) -> Found:
     is_negative = sign_bit(r) if r.operation.type == "Less" else None
     found = _both_in_parts(*r.inputs) if is_negative is None else None
     if found is None:
-        return is_negative
+        return is_negative or _beside_small(r)
     strictly = r.operation.type.removesuffix("Equal")
     result = compare(r.operation.type, found[0][0], found[1][0])
     for mine, theirs in zip(found[0][1:], found[1][1:], strict=True):
         result = either(compare(strictly, mine, theirs), both(compare("Equal", mine, theirs), result))
     return result
+
+
+def _beside_small(r: Reading) -> Found:
+    """An integer of user and item beside a small constant, such as the most days apart: by their floats."""
+    floats = []
+    for each in r.inputs:
+        is_small = each.value is not None and each.dtype in _TYPES and is_exact(each)
+        is_apart = each.dtype in _TYPES and not (each.is_free or each.is_item_only or is_exact(each))
+        floats.append(_as_float(each) if is_small else number_of(each) if is_apart else None)
+    first, second = floats
+    return None if first is None or second is None else compare(r.operation.type, first, second)
 
 
 def number(r: Reading) -> Found:
@@ -150,12 +160,14 @@ def number(r: Reading) -> Found:
     count = _count_of_bits(r.inputs[0])
     if count is not None:
         return cast(count, r.specs[0].dtype)
-    total = _number_of(r.inputs[0]) if r.specs[0].dtype == tf.float32 else None
+    x = r.inputs[0]
+    is_apart = x.dtype in _TYPES and not x.is_free and not x.is_item_only and not is_exact(x)
+    total = number_of(x) if is_apart and r.specs[0].dtype == tf.float32 else None
     return IMPORTS["Cast"](r) if total is None else total
 
 
 def _count_of_bits(x: Tensor) -> Tensor | None:
-    """The sum of what `bits_apart` casts to a byte, which it fits into: a program has no bytes, but floats."""
+    """The sum that `bits_apart` casts to a byte, which it fits into: a program has no bytes, but floats."""
     if x.op != "Cast" or x.dtype != tf.uint8:
         return None
     count = x.inputs[0]
@@ -166,20 +178,66 @@ def _count_of_bits(x: Tensor) -> Tensor | None:
     return count if are_bits and counted.size <= count.size * tf.uint8.max else None
 
 
-def _number_of(x: Tensor) -> Tensor | None:
-    """A sum or difference of integers, or its magnitude, as a float: exact up to 2^24, rounded beyond."""
-    if x.op == "Abs":
-        inner = _number_of(x.inputs[0])
-        return None if inner is None else unary("Abs", inner)
-    found = _both_in_parts(*x.inputs) if x.op in ("AddV2", "Sub") else None
-    if found is None:
+def number_of(x: Tensor) -> Tensor | None:
+    """An integer of user and item as a float: exact up to 2^24, rounded beyond. None where no way is known.
+
+    Sums are added part by part, so that large terms may make a small sum. What keeps the order of integers is
+    computed of their floats.
+    """
+    if was_float(x) or is_exact(x):
+        return _as_float(x)
+    parts = _parts_of_sum(x)
+    if parts is not None:
+        return _put_together(parts)
+    if x.op not in ("Abs", "Maximum", "Minimum", "SelectV2", *_MOVED) and not _is_extreme(x):
         return None
-    first, second = found
-    total = arithmetic(x.op, first[-1], second[-1])
-    for mine, theirs in zip(first[-2::-1], second[-2::-1], strict=True):
-        higher = arithmetic("Mul", total, constant(2.0**PART_BITS, np.float32))
-        total = arithmetic("AddV2", higher, arithmetic(x.op, mine, theirs))
+    found = [number_of(each) for each in x.inputs[1 if x.op == "SelectV2" else 0 :]]
+    numbers = [each for each in found if each is not None]
+    if len(numbers) < len(found):
+        return None
+    if x.op == "Abs":
+        return unary("Abs", numbers[0])
+    if x.op == "SelectV2":
+        return select(x.inputs[0], *numbers)
+    return rebuilt(x, numbers) or arithmetic(x.op, *numbers)
+
+
+def _put_together(parts: _Parts) -> Tensor:
+    """low + (middle + high * 2^22) * 2^22."""
+    total = parts[-1]
+    for part in parts[-2::-1]:
+        if total.value is None or total.value.any():
+            higher = arithmetic("Mul", total, constant(2.0**PART_BITS, np.float32))
+            part = arithmetic("AddV2", higher, part)
+        total = part
     return total
+
+
+def was_float(x: Tensor) -> bool:
+    return x.op == "Cast" and x.inputs[0].dtype.is_floating
+
+
+def _is_extreme(x: Tensor) -> bool:
+    return x.op == "reduce" and x.node.attrs["function"] in ("Max", "Min")
+
+
+def _parts_of_sum(x: Tensor) -> _Parts | None:
+    parts = parts_of(x) if x.dtype in _TYPES else None
+    if parts is not None:
+        return parts
+    if x.op in ("AddV2", "Sub"):
+        first, second = map(_parts_of_sum, x.inputs)
+        if first is None or second is None:
+            return None
+        return [arithmetic(x.op, *pair) for pair in zip(first, second, strict=True)]
+    if x.op == "Mul" and any(each.value is not None and each.size == 1 for each in x.inputs):
+        x, factor = x.inputs if x.inputs[1].value is not None else x.inputs[::-1]
+        parts = _parts_of_sum(x)
+        return parts and [arithmetic("Mul", part, constant(factor.value, np.float32)) for part in parts]
+    if was_float(x) or is_exact(x):
+        none = constant(0, np.float32)
+        return [_as_float(x), none, none]
+    return None
 
 
 def quotient(r: Reading) -> Found:
@@ -192,7 +250,7 @@ def quotient(r: Reading) -> Found:
         return None
     quotients, remainders, by = found
     op = r.inputs[0].op
-    total = _number_of(arithmetic(op, *quotients))
+    total = number_of(arithmetic(op, *quotients))
     if total is None:
         return None
     if op == "Sub":
@@ -247,8 +305,8 @@ def clipped(r: Reading) -> Found:
     (x,) = (each for each in r.inputs if each.value is None)
     if x.is_free or x.is_item_only or is_exact(x):
         return None
-    was_float = x.op == "Cast" and x.inputs[0].dtype == tf.float32
-    number = x.inputs[0] if was_float else _number_of(x)
+    is_cut = was_float(x) and x.inputs[0].dtype == tf.float32
+    number = x.inputs[0] if is_cut else number_of(x)
     if number is None:
         return None
     floats = [constant(each.value, np.float32) for each in limits]

@@ -110,7 +110,7 @@ def gathered_nd(r: Reading) -> Found:
     if at is not None and 0 <= at.min() <= at.max() < place.merged:
         return _taken(x, axis, x.rank - len(place.row), at.tolist(), r.shape)
     x = reshape(x, place.shape)
-    if place.is_constant or x.dtype != tf.float32 or place.merged > MOST_ROWS:
+    if place.is_constant or x.dtype != tf.float32:
         return None
     index = index_of(place.index, x, may_be_free=axis > 0)
     if index is None:
@@ -202,7 +202,8 @@ def reversed_up_to(r: Reading) -> Found:
     length = reshape(lengths, (*lengths.shape, 1))
     last = arithmetic("Sub", length, constant(1, lengths.dtype.as_numpy_dtype))
     index = select(compare("Less", places, length), arithmetic("Sub", last, places), places)
-    return reshape(rows_of_items(x, index, 1), r.shape)
+    found = rows_of_items(x, index, 1)
+    return None if found is None else reshape(found, r.shape)
 
 
 def counted(r: Reading) -> Found:

@@ -246,6 +246,12 @@ def _select(lowering: Lowering, tensor: Tensor) -> Step:
     return Step(operands, lambda values: lowering.elementwise(Opcode.SELECT, values))
 
 
+@_lowers("gather")
+def _gather(lowering: Lowering, tensor: Tensor) -> Step:
+    shape = lowering.shape(tensor)
+    return Step(tensor.inputs, lambda values: lowering.program.add(Opcode.GATHER, shape, values))
+
+
 @_lowers("prelu")
 def _prelu(lowering: Lowering, tensor: Tensor) -> Step:
     shape = lowering.shape(tensor)

@@ -5,6 +5,7 @@ dot           [..., k] times a free matrix [k, m]: the product over the last axi
 transpose, reshape, broadcast, concat, slice    static
 reduce        Sum, Mean, Max, ... over given axes, which it drops
 matmul        a product of matrices within leading axes: BatchMatMulV2 without its flags
+gather        rows of a free matrix [n, k] at float32 [...]: [..., k]; zeros at what is none of its rows
 prelu         x where x > 0, else slope * x, with a constant slope
 unary         TensorFlow's elementwise functions of one tensor, such as Relu
 
@@ -164,6 +165,11 @@ def reduce_(x: Tensor, function: str, axes: Sequence[int]) -> Tensor:
     return folded or Tensor(make("reduce", [x], [Spec(x.dtype, shape)], {"function": function, "axes": axes}))
 
 
+def gather(table: Tensor, index: Tensor) -> Tensor:
+    assert table.is_free, table
+    return Tensor(make("gather", [table, index], [Spec(table.dtype, (*index.shape, table.shape[1]))]))
+
+
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
     assert slope.value is not None
     if not slope.value.any():
@@ -259,6 +265,7 @@ def rebuilt(tensor: Tensor, inputs: Sequence[Tensor]) -> Tensor | None:
         "slice": lambda: slice_(inputs[0], attrs["begin"], tensor.shape),
         "reduce": lambda: reduce_(inputs[0], attrs["function"], attrs["axes"]),
         "prelu": lambda: prelu(*inputs),
+        "gather": lambda: gather(*inputs),
     }
     return make_again[tensor.op]() if tensor.op in make_again else None
 

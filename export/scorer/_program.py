@@ -10,7 +10,7 @@ import numpy as np
 
 from nann.export.scorer._ir import Array
 
-VERSION = 3
+VERSION = 4
 _MAGIC = b"nannprog"
 _AFTER_USER_FUNCTION = 1
 
@@ -38,6 +38,7 @@ class Opcode(enum.IntEnum):
     CONCAT = 14
     PRODUCT = 15
     REARRANGE = 16
+    GATHER = 17
 
 
 class Activation(enum.IntEnum):

@@ -179,6 +179,10 @@ class RowAnalysis:
         is_of_rows = axis.value is not None and int(axis.value) == 0 and batch_dims == 0
         return self._known.get(indices) if table.is_free and is_of_rows else None
 
+    def _looked_up(self, output: Tensor) -> Rows | None:
+        table, indices = output.inputs
+        return self._known.get(indices) if table.is_free else None
+
     def _searched(self, output: Tensor) -> Rows | None:
         """Places of values in one row of numbers."""
         numbers, values = output.inputs
@@ -227,6 +231,7 @@ _BY_OPERATION: dict[str, Callable[[RowAnalysis, Tensor], Rows | None]] = {
     "UpperBound": RowAnalysis._searched,
     "concat": RowAnalysis._concatenated,
     "dot": RowAnalysis._dot,
+    "gather": RowAnalysis._looked_up,
     "reshape": RowAnalysis._reshaped,
     "slice": RowAnalysis._sliced,
     "transpose": RowAnalysis._transposed,

@@ -151,6 +151,10 @@ def _magnitude(_: Tensor, inputs: list[Bounds]) -> Bounds:
     return 0.0, max(map(abs, inputs[0]))
 
 
+def _square(x: Tensor, inputs: list[Bounds]) -> Bounds:
+    return 0.0, _magnitude(x, inputs)[1] ** 2
+
+
 def _remainder(_: Tensor, inputs: list[Bounds]) -> Bounds:
     least, most = inputs[1]
     return (0.0, most - 1) if least > 0 else _EVERYTHING
@@ -189,7 +193,7 @@ def _divided(_: Tensor, inputs: list[Bounds]) -> Bounds:
 
 _RULES: dict[str, _BoundsOf] = {
     **dict.fromkeys(("Sigmoid", "Softmax"), _share),
-    **dict.fromkeys(("Exp", "Rsqrt", "Softplus", "Sqrt", "Square", "SquaredDifference"), _not_negative),
+    **dict.fromkeys(("Exp", "Rsqrt", "Softplus", "Sqrt", "SquaredDifference"), _not_negative),
     **dict.fromkeys(("EnsureShape", "Floor", "broadcast", "reshape", "slice", "transpose"), _first),
     **dict.fromkeys(("Add", "AddV2", "add"), _sum),
     **dict.fromkeys(("Mul", "mul"), _product),
@@ -206,6 +210,7 @@ _RULES: dict[str, _BoundsOf] = {
     "RealDiv": _divided,
     "Relu": _rectified,
     "SelectV2": _selected,
+    "Square": _square,
     "Sub": _difference,
     "concat": _any,
     "dot": _summed_products,

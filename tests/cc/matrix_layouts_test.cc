@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -246,6 +247,35 @@ TEST_P(MatrixLayoutsTest, AddendsRepeatTheirRowsOrTheirItems) {
   });
 }
 
+// Rows of the user's, at numbers of the item of which some are none of its rows.
+TEST_P(MatrixLayoutsTest, RowsAtNumbersOfTheItem) {
+  for (const int64_t columns : {1, 5, 16, 20}) {
+    b_ = ProgramBuilder();
+    const uint32_t index = ItemMatrix(2, 3), table = UserMatrix(4, columns);
+    b_.Gather(table, index);
+    const auto row_at = [&](float number, int64_t column) {
+      const bool is_there = number >= 0 && number < 4;
+      return is_there ? user_[static_cast<int64_t>(number) * columns + column] : 0.0f;
+    };
+    ExpectValue(6, columns,
+                [&](int64_t item, int64_t row, int64_t column) { return row_at(Item(item, row), column); });
+    b_.Gather(table, b_.Constant(1, 2, {3, 1}));
+    ExpectValue(2, columns, [&](int64_t, int64_t row, int64_t column) {
+      return user_[(row == 0 ? 3 : 1) * columns + column];
+    });
+  }
+}
+
+TEST_P(MatrixLayoutsTest, NumbersThatAreNoRows) {
+  const float nan = std::numeric_limits<float>::quiet_NaN(), huge = 1e30f;
+  const uint32_t rows = b_.Constant(2, 1, {5, 7});
+  const uint32_t index = b_.Constant(1, 6, {nan, -huge, -1, 2, huge, 1});
+  const uint32_t found = b_.ReduceRows(ReduceOp::kSum, b_.Gather(rows, index));
+  table_ = {0, 0, 0}, width_ = 1;
+  b_.Binary(BinaryOp::kAdd, b_.Table(0, 1), found);
+  EXPECT_EQ(Scores(), (Floats{7, 7, 7}));
+}
+
 INSTANTIATE_TEST_SUITE_P(AllVersions, MatrixLayoutsTest, testing::ValuesIn(SupportedTileKernels()),
                          [](const auto& version) { return std::string(version.param->name); });
 
@@ -277,6 +307,7 @@ TEST(RefusedLayoutsTest, NameWhatDoesNotFit) {
   EXPECT_EQ(ProblemOf([](auto* b) { b->Rearrange(1, {1, 1, 0, 0, 1}); }), "rearrange: 5 parameters.");
   EXPECT_EQ(ProblemOf([](auto* b) { b->Add(Opcode::kReduce, 0, {1}, {2}); }),
             "reduce: axis 2, expected 1 or none.");
+  EXPECT_EQ(ProblemOf([](auto* b) { b->Gather(1, 0); }), "gather: rows of [tile, 3, 4].");
   EXPECT_EQ(ProblemOf([](auto* b) { b->Stack({0, 1}); }), "concat: [tile, 1, 12] above [tile, 3, 4].");
 }
 

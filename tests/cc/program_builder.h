@@ -61,6 +61,7 @@ class ProgramBuilder {
   uint32_t Rearrange(uint32_t x, const Values& parameters) {
     return Add(Opcode::kRearrange, 0, {x}, parameters);
   }
+  uint32_t Gather(uint32_t table, uint32_t index) { return Add(Opcode::kGather, 0, {table, index}); }
   uint32_t Size() const { return values_; }
 
   template <typename Function>

@@ -73,8 +73,9 @@ ProgramBuilder Sequence() {
       b.Gemm(1, {attended, unit, b.Rearrange(b.Stack({user, user}), {4, 4, 1, 0, 4, 1, 0, 4, 0, 1}), item});
   const uint32_t heads = b.Rearrange(hidden, {8, 2, 0, 0, 2, 0, 2, 4, 1, 0, 2, 0, 1});
   const uint32_t turned = b.Product(1, 2 + 4 + 16, heads, heads);
-  b.ReduceRows(ReduceOp::kSum,
-               b.Reduce(ReduceOp::kMax, b.Stack({b.ReduceRows(ReduceOp::kMean, turned), turned})));
+  const uint32_t wide = b.Stack({b.ReduceRows(ReduceOp::kMean, turned), turned});
+  const uint32_t found = b.Reduce(ReduceOp::kMean, b.Gather(user, b.Unary(UnaryOp::kFloor, wide)));
+  b.ReduceRows(ReduceOp::kSum, b.Stack({b.Reduce(ReduceOp::kMax, wide), found}));
   return b;
 }
 

@@ -52,8 +52,8 @@ TEST_F(ScorerProgramTest, AnotherFileIsRefused) {
   ExpectProblem("", "0 bytes that do not begin as a scorer program does");
   ExpectProblem("x" + good.substr(1), "96 bytes that do not begin as a scorer program does");
   EXPECT_EQ(ProblemOf(builder_.Bytes(1)), "");
-  ExpectProblem(builder_.Bytes(4),
-                "version 4, this library runs versions 1 to 3. Export with the version of nann that serves");
+  ExpectProblem(builder_.Bytes(5),
+                "version 5, this library runs versions 1 to 4. Export with the version of nann that serves");
   ExpectProblem(builder_.Bytes(1, 6), "unknown flags 6");
   ExpectProblem(good.substr(0, good.size() - 1), std::to_string(good.size() - 1) + " bytes, expected " +
                                                      std::to_string(good.size()) + " as the header has it");
@@ -114,8 +114,8 @@ TEST_F(ScorerProgramTest, UnknownOperations) {
   builder_.Add(Opcode::kUnary, 26, {items_});
   ExpectRefused("instruction 2 unary: unknown function 26");
   ProgramBuilder other;
-  other.Add(static_cast<Opcode>(17), 0, {});
-  ExpectProblem(other.Bytes(), "instruction 0 : unknown opcode 17");
+  other.Add(static_cast<Opcode>(18), 0, {});
+  ExpectProblem(other.Bytes(), "instruction 0 : unknown opcode 18");
 }
 
 TEST_F(ScorerProgramTest, ConstantsThatAreNotThere) {

@@ -192,7 +192,7 @@ def test_an_export_can_ask_first(function) -> None:
     [
         (lambda program: b"\xff\xff\xff", "3 bytes that do not begin as a scorer program does"),
         (lambda program: program[:-4], "[0-9]+ bytes, expected .* as the header has it"),
-        (lambda program: program[:8] + b"\4" + program[9:], "version 4, this library runs versions 1 to 3"),
+        (lambda program: program[:8] + b"\5" + program[9:], "version 5, this library runs versions 1 to 4"),
     ],
 )
 def test_a_damaged_program_is_refused(index, damage, message) -> None:

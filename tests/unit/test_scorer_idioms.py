@@ -12,9 +12,8 @@ import tensorflow as tf
 from keras import ops
 
 from nann.export.scorer import freeze_scorer, split_function
-from nann.export.scorer._lowering import NotLowerableError
 from support.native_scores import TILE_ROWS
-from support.programs import Score, compare, lowered, weighted
+from support.programs import Score, compare, weighted
 from support.splitting import FunctionModel
 
 L, D = 6, 8
@@ -353,19 +352,6 @@ def test_a_mask_of_infinity_is_no_event_twice() -> None:
         return weighted(tf.cast(tf.math.top_k(logits, 4)[1], tf.float32))
 
     compare(score, events=EVENTS)
-
-
-@pytest.mark.parametrize("operation", ["GatherV2", "GatherNd"])
-def test_rows_of_a_table_with_infinities_are_left_to_tensorflow(operation: str) -> None:
-    table = np.where(np.arange(4)[:, np.newaxis] == 2, -np.inf, np.ones((4, D))).astype(np.float32)
-
-    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
-        index = tf.argmax(item[:, :4] * user["events"][0, :4], axis=1)
-        by_row = operation == "GatherV2"
-        return weighted(tf.gather(table, index) if by_row else tf.gather_nd(table, index[:, tf.newaxis]))
-
-    with pytest.raises(NotLowerableError, match=operation):
-        lowered(score, events=EVENTS)
 
 
 def cold(user: Any, item: tf.Tensor) -> tf.Tensor:

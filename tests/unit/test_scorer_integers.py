@@ -53,6 +53,14 @@ OF_NUMBERS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "half a sum": lambda x, y: (x + y) // 2,
     "hours apart": lambda x, y: (x // 3600 - y // 3600) % 24,
     "the same hour": lambda x, y: tf.cast(x // 3600 % 24 >= y // 3600 % 24, tf.int64) + 1,
+    "the square of a clipped difference": lambda x, y: tf.square(tf.clip_by_value(x - y, -9, 9)),
+    "the larger of two": lambda x, y: tf.maximum(x - y, 2 * y - x),
+    "within a week": lambda x, y: tf.cast(tf.abs(x - y) < 604_800, tf.int64),
+    "another than a small one": lambda x, y: tf.cast(tf.not_equal(x - y, 7), tf.int64),
+    "the least distance": lambda x, y: tf.reduce_min(tf.abs(tf.stack([x - y, y - 5], axis=1)), 1),
+    "a cell of a table": lambda x, y: tf.gather(
+        tf.constant(np.tile(TABLE[:, 0], 30)), tf.clip_by_value(7 * (y - x) + y % 7, 0, 99)
+    ),
     "a row of a table": lambda x, y: tf.gather(tf.constant(TABLE[:, 0]), tf.clip_by_value(y // 7 - x, 0, 8)),
     "a number of the user's": lambda x, y: tf.gather(
         tf.repeat(tf.sin(tf.cast(x, tf.float32) + tf.range(9.0))[tf.newaxis], y.shape[0], axis=0),

@@ -94,6 +94,8 @@ void AxisSpreader::Relate(int value) {
     case Opcode::kSimilarity:
       Unify({first, kRows}, {value, kRows});
       return Unify({first, kColumns}, {instruction.operands[1], kColumns});
+    case Opcode::kGather:
+      return RelateGather(value);
     case Opcode::kTranspose:
       Unify({first, kRows}, {value, kColumns});
       return Unify({first, kColumns}, {value, kRows});
@@ -107,6 +109,17 @@ void AxisSpreader::Relate(int value) {
     default:
       for (int operand : instruction.operands) UnifyBroadcast(operand, value);
   }
+}
+
+// A row for each number of the index, which says where the rows of a table are: they must stay there.
+void AxisSpreader::RelateGather(int value) {
+  const int table = At(value).operands[0], index = At(value).operands[1];
+  failed_ = failed_ || Of({table, kRows}).exists();
+  Unify({table, kColumns}, {value, kColumns});
+  if (At(index).shape.columns == 1) return Unify({index, kRows}, {value, kRows});
+  if (At(index).shape.rows == 1) return Unify({index, kColumns}, {value, kRows});
+  const bool on_index = Of({index, kRows}).exists() || Of({index, kColumns}).exists();
+  failed_ = failed_ || on_index || Of({value, kRows}).exists();
 }
 
 void AxisSpreader::RelateGemm(int value) {

@@ -32,6 +32,7 @@ class AxisSpreader {
   void Unify(End a, End b, int64_t a_groups = 1, int64_t b_groups = 1);
   void UnifyBroadcast(int operand, int value);
   void Relate(int value);
+  void RelateGather(int value);
   void RelateGemm(int value);
   void RelateProduct(int value);
   void RelateConcat(int value);

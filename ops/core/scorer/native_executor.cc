@@ -210,6 +210,13 @@ void NativeExecutor::RunRearrange(int value, const Memory& memory) const {
                     Out(value, memory), stride, rows * stride);
 }
 
+void NativeExecutor::RunGather(int value, const Memory& memory) const {
+  const int table = At(value).operands[0], index = At(value).operands[1];
+  const ValueShape &rows = At(table).shape, &wanted = At(index).shape;
+  options_.kernels->gather(View(table, memory), rows.rows, View(index, memory), Rows(wanted, memory),
+                           wanted.columns, rows.columns, Out(value, memory), places_[value].stride);
+}
+
 // Parts one below the other; a part that is the same for all items is copied to each.
 void NativeExecutor::RunStack(int value, const Memory& memory) const {
   const ValueShape& shape = At(value).shape;
@@ -255,6 +262,8 @@ void NativeExecutor::Run(int value, const Memory& memory) const {
       return RunProduct(value, memory);
     case Opcode::kRearrange:
       return RunRearrange(value, memory);
+    case Opcode::kGather:
+      return RunGather(value, memory);
     case Opcode::kConcat:
       return instruction.over_rows() ? RunStack(value, memory) : RunConcat(value, memory);
     case Opcode::kBinary:

@@ -137,6 +137,7 @@ class NativeExecutor {
   Addend AddendOf(int value, const ValueShape& shape, const Memory& memory) const;
   void RunProduct(int value, const Memory& memory) const;
   void RunRearrange(int value, const Memory& memory) const;
+  void RunGather(int value, const Memory& memory) const;
   void RunStack(int value, const Memory& memory) const;
   void RunConcat(int value, const Memory& memory) const;
   void PackMatrix(RowsView from, const ValueShape& shape, bool transposed, bool bfloat16, float* to) const;

@@ -50,8 +50,9 @@ constexpr Form kForms[] = {{"input", 0, 0, 1, 3, 1},
                            {"slice", 1, 1, 2, 2, 1},
                            {"concat", 1, kAny, 0, 1, 1},
                            {"product", 2, 2, 2, 2, 1},
-                           {"rearrange", 1, 1, 4, kAny, 1}};
-static_assert(std::size(kForms) == Count(Opcode::kRearrange));
+                           {"rearrange", 1, 1, 4, kAny, 1},
+                           {"gather", 2, 2, 0, 0, 1}};
+static_assert(std::size(kForms) == Count(Opcode::kGather));
 
 template <typename T>
 void Take(absl::string_view bytes, std::vector<T>* values) {
@@ -216,6 +217,10 @@ class ProgramReader {
         NANN_ASSIGN_OR_RETURN(Rearrangement rearranged, Rearrangement::Of(parameters, OperandShape(0)));
         return rearranged.shape;
       }
+      case Opcode::kGather:
+        if (OperandShape(0).per_item) return Invalid(absl::StrCat("rows of ", OperandShape(0).DebugString()));
+        return ValueShape{OperandShape(1).per_item, OperandShape(1).rows * OperandShape(1).columns,
+                          OperandShape(0).columns};
     }
     return Invalid("unknown opcode");
   }
@@ -344,9 +349,10 @@ class ProgramReader {
                       : now_.opcode == Opcode::kConstant ? constant_floats_
                                                          : user_floats_;
     int64_t& work = shape.per_item ? item_work_ : user_work_;
-    floats += shape.Floats();
-    work += shape.Floats();
-    for (int operand : now_.operands) work += ShapeOf(operand).Floats();
+    floats += shape.Floats(), work += shape.Floats();
+    // A gather reads no more rows of its table than it writes.
+    const bool all = now_.opcode != Opcode::kGather;
+    for (size_t i = all ? 0 : 1; i < now_.operands.size(); ++i) work += OperandShape(i).Floats();
     if (now_.opcode == Opcode::kGemm) {
       for (int t = 0; t < now_.num_terms(); ++t) {
         const ValueShape matrix = MatrixOf(t);

@@ -35,7 +35,8 @@ enum class Opcode {
   kSlice,
   kConcat,
   kProduct,
-  kRearrange
+  kRearrange,
+  kGather
 };
 
 // Sides of a matrix; so that no product of three of them overflows.
@@ -94,7 +95,7 @@ struct ProgramLimits {
 // operand is an earlier value, every shape fits, and memory and work are within the limits.
 class ScorerProgram {
  public:
-  static constexpr uint32_t kVersion = 3;  // Earlier ones are read too.
+  static constexpr uint32_t kVersion = 4;  // Earlier ones are read too.
 
   // InvalidArgument says which instruction is wrong, and why.
   static absl::StatusOr<ScorerProgram> Parse(absl::string_view bytes, const ProgramLimits& limits = {});

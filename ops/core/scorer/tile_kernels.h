@@ -179,6 +179,10 @@ struct TileKernels {
   void (*copy)(RowsView in, int64_t rows, int64_t width, bool whole_strips, float* out, int64_t out_stride);
   // Of one axis of columns, no more than the whole strips of each row are written.
   void (*copy_steps)(const SteppedCopy& copy);
+  // Row n of the result is the row of the table that the n-th number of `index` [index_rows, index_columns]
+  // says; of a number that is none of its rows, zeros. Whole strips are written.
+  void (*gather)(RowsView table, int64_t table_rows, RowsView index, int64_t index_rows,
+                 int64_t index_columns, int64_t width, float* out, int64_t out_stride);
   void (*binary)(BinaryOp op, Operand a, Operand b, Extent extent, float* out);
   // a where the condition is not 0, else b.
   void (*select)(Operand condition, Operand a, Operand b, Extent extent, float* out);

@@ -101,9 +101,9 @@ void RunProduct(const GroupedProduct& product) { CoverWithProducts(product, kPro
 
 void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks); }
 
-constexpr TileKernels kKernels = {"avx2",     RunGemm,    nullptr,    nullptr,        Copy,    CopySteps,
-                                  Binary,     Select,     Unary,      Prelu,          Softmax, Reduce,
-                                  ReduceRows, RunProduct, Similarity, TableSimilarity};
+constexpr TileKernels kKernels = {"avx2", RunGemm,    nullptr,    nullptr,    Copy,           CopySteps,
+                                  Gather, Binary,     Select,     Unary,      Prelu,          Softmax,
+                                  Reduce, ReduceRows, RunProduct, Similarity, TableSimilarity};
 
 }  // namespace
 

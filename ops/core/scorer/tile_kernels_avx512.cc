@@ -249,14 +249,15 @@ NANN_AMX_KERNEL void RunAmxGemm(const Gemm& gemm) {
   _tile_release();
 }
 
-constexpr TileKernels kKernels = {
-    "avx512", RunGemm, nullptr,       nullptr, Copy,       CopySteps,  Binary,     Select,
-    Unary,    Prelu,   NarrowSoftmax, Reduce,  ReduceRows, RunProduct, Similarity, TableSimilarity};
+constexpr TileKernels kKernels = {"avx512", RunGemm,    nullptr,    nullptr,    Copy,           CopySteps,
+                                  Gather,   Binary,     Select,     Unary,      Prelu,          NarrowSoftmax,
+                                  Reduce,   ReduceRows, RunProduct, Similarity, TableSimilarity};
 constexpr TileKernels kBfloat16Kernels = {
-    "avx512_bf16", RunGemm, RunBfloat16Gemm, ToBfloat16, Copy,       CopySteps,  Binary,     Select,
-    Unary,         Prelu,   NarrowSoftmax,   Reduce,     ReduceRows, RunProduct, Similarity, TableSimilarity};
+    "avx512_bf16", RunGemm,    RunBfloat16Gemm, ToBfloat16, Copy,           CopySteps,
+    Gather,        Binary,     Select,          Unary,      Prelu,          NarrowSoftmax,
+    Reduce,        ReduceRows, RunProduct,      Similarity, TableSimilarity};
 constexpr TileKernels kAmxKernels = {
-    "amx", RunGemm, RunAmxGemm,    ToBfloat16, Copy,       CopySteps,  Binary,     Select,
+    "amx", RunGemm, RunAmxGemm,    ToBfloat16, Copy,       CopySteps,  Gather,     Binary,         Select,
     Unary, Prelu,   NarrowSoftmax, Reduce,     ReduceRows, RunProduct, Similarity, TableSimilarity};
 
 }  // namespace

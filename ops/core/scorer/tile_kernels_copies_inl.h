@@ -68,3 +68,19 @@ NANN_KERNEL void CopySteps(const SteppedCopy& copy) {
     CopyRowAxes(copy, 0, copy.from + item * copy.from_item, copy.out + item * copy.out_item);
   }
 }
+
+NANN_KERNEL void Gather(RowsView table, int64_t table_rows, RowsView index, int64_t index_rows,
+                        int64_t index_columns, int64_t width, float* out, int64_t out_stride) {
+  for (int64_t row = 0; row < index_rows; ++row) {
+    for (int64_t column = 0; column < index_columns; ++column, out += out_stride) {
+      const float wanted = index.data[row * index.stride + column];
+      const bool is_there = wanted >= 0.0f && wanted < static_cast<float>(table_rows);  // A NaN is not.
+      const float* from = table.data + (is_there ? static_cast<int64_t>(wanted) * table.stride : 0);
+      if (width == 1) {
+        *out = is_there ? *from : 0.0f;
+        continue;
+      }
+      for (int64_t i = 0; i < width; i += kWidth) Store(out + i, is_there ? Load(from + i) : Set(0.0f));
+    }
+  }
+}

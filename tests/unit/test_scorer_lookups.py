@@ -1,0 +1,73 @@
+"""Rows of tables at an index that user and item make up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from support.programs import Score, compare, weighted
+
+L, D = 6, 8
+EVENTS = np.random.default_rng(2).normal(size=(2, L, D)).astype(np.float32)
+
+
+ROWS, LARGE = 300, np.random.default_rng(8).normal(size=(300, D)).astype(np.float32)
+
+
+def _cell(user: Any, item: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.reduce_sum(item * user["events"][0], -1) * 20.0, tf.int32) + ROWS // 2
+
+
+def _bucket(user: Any, item: tf.Tensor) -> tf.Tensor:
+    return tf.clip_by_value(_cell(user, item), 0, ROWS - 1)
+
+
+LOOKED_UP: dict[str, Score] = {
+    "a row of a table": lambda u, x: tf.gather(LARGE, _bucket(u, x)),
+    "that is not clipped": lambda u, x: tf.gather(LARGE, _cell(u, x)),
+    "rows of a table": lambda u, x: tf.reduce_sum(
+        tf.gather(LARGE, tf.stack([_cell(u, x), _bucket(u, x) // 2], axis=1)), 1
+    ),
+    "a number of the user's": lambda u, x: tf.gather(u["affinity"], _cell(u, x))[:, tf.newaxis],
+    "numbers of the user's, repeated": lambda u, x: tf.gather(
+        tf.repeat(u["affinity"][tf.newaxis], tf.shape(x)[0], axis=0),
+        tf.stack([_cell(u, x), _bucket(u, x) // 2], axis=1),
+        batch_dims=1,
+    ),
+    "a cell of a table": lambda u, x: tf.gather_nd(
+        tf.reshape(LARGE, [10, 30, D]), tf.stack([_bucket(u, x) // 30, _bucket(u, x) % 30], axis=1)
+    ),
+    "counted from the end": lambda u, x: tf.gather(
+        LARGE, tf.where(_cell(u, x) - 150 < 0, _cell(u, x) + 150, _cell(u, x) - 150)
+    ),
+    "an integer": lambda u, x: tf.cast(
+        tf.gather(np.arange(ROWS) % 7, _bucket(u, x))[:, tf.newaxis], tf.float32
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOOKED_UP)
+def test_rows_at_an_index_of_user_and_item(name: str) -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        found = LOOKED_UP[name](user, item)
+        return tf.reduce_sum(found * (1.0 + item[:, : found.shape[1]]), -1)
+
+    affinity = np.random.default_rng(3).normal(size=(2, ROWS)).astype(np.float32)
+    compare(score, events=EVENTS, affinity=affinity)
+
+
+@pytest.mark.parametrize("operation", ["GatherV2", "GatherNd"])
+def test_rows_of_a_table_with_infinities(operation: str) -> None:
+    """A product with the ones and zeros of a choice would make NaNs of them."""
+    table = np.where(np.arange(4)[:, np.newaxis] == 2, -np.inf, np.ones((4, D))).astype(np.float32)
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        index = tf.argmax(item[:, :4] * user["events"][0, :4], axis=1)
+        by_row = operation == "GatherV2"
+        row = tf.gather(table, index) if by_row else tf.gather_nd(table, index[:, tf.newaxis])
+        return weighted(tf.sigmoid(row) * item)
+
+    compare(score, events=EVENTS)
