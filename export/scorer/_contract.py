@@ -99,6 +99,18 @@ def weighted_rows(x: Tensor, uses: Uses) -> Tensor | None:
     return None
 
 
+def row_of_turned(x: Tensor, _: Uses) -> Tensor | None:
+    """a^T v [k, 1] of items -> v^T a, as a row: the matrix is read as it lies."""
+    if not is_matmul(x) or x.is_free or x.shape[-1] != 1 or x.shape[-2] == 1:
+        return None
+    a, v = x.inputs
+    last = a.rank - 1
+    if a.is_free or a.op != "transpose" or a.node.attrs["perm"] != (*range(last - 1), last, last - 1):
+        return None
+    row = matmul(reshape(v, (*v.shape[:-2], 1, v.shape[-2])), a.inputs[0])
+    return reshape(row, x.shape)
+
+
 def product_of_free(x: Tensor, _: Uses | None = None) -> Tensor | None:
     """A product of matrices within leading axes of which one operand is free, as one `dot` or a few."""
     if not is_matmul(x):

@@ -30,6 +30,7 @@ from nann.export.scorer._ops import (
     either,
     gather,
     matmul,
+    mul,
     negated,
     reduce_,
     reshape,
@@ -37,6 +38,7 @@ from nann.export.scorer._ops import (
     select,
     transpose,
     turned,
+    unary,
 )
 from nann.export.scorer._rewrite import rewrite
 from nann.export.scorer._whole_numbers import is_exact
@@ -259,6 +261,31 @@ def rows_of_items(x: Tensor, index: Tensor, axis: int) -> Tensor | None:
     return reduce_(numbers, "Sum", [-1])
 
 
+def cross_entropy(r: Reading) -> Found:
+    """SoftmaxCrossEntropyWithLogits, and its gradient. A label of 0 counts nothing, whatever its logit."""
+    logits, labels = r.inputs
+    if logits.is_free and labels.is_free:
+        return None
+    logits, labels = (broadcast(each, r.specs[1].shape or ()) for each in r.inputs)
+    logarithms, none = unary("LogSoftmax", logits), constant(np.float32(0))
+    terms = select(compare("Equal", labels, none), none, mul(labels, logarithms))
+    return [negated(reduce_(terms, "Sum", [-1])), add(unary("Softmax", logits), negated(labels))]
+
+
+def cross_entropy_of_class(r: Reading) -> Found:
+    """SparseSoftmaxCrossEntropyWithLogits, and its gradient."""
+    logits, label = r.inputs
+    index = index_of(label, logits, may_be_free=True)
+    if (logits.is_free and label.is_free) or index is None or logits.dtype != tf.float32:
+        return None
+    is_label, none = is_chosen(index, logits.shape[-1]), constant(np.float32(0))
+    of_label = select(is_label, unary("LogSoftmax", logits), none)
+    return [
+        negated(reduce_(of_label, "Sum", [-1])),
+        add(unary("Softmax", logits), negated(cast(is_label))),
+    ]
+
+
 def _same_for_all(x: Tensor, axis: int) -> Tensor | None:
     """[n, ...] of what repeats it along the axes before."""
     narrow = narrow_of(rewrite(x, (narrowed,), free_rules=(narrowed,)), kept=range(axis, x.rank))
@@ -272,6 +299,8 @@ CHOICES: dict[str, Callable[[Reading], Found]] = {
     "GatherV2": chosen_rows,
     "LowerBound": place_in_order,
     "OneHot": one_hot,
+    "SoftmaxCrossEntropyWithLogits": cross_entropy,
+    "SparseSoftmaxCrossEntropyWithLogits": cross_entropy_of_class,
     "TopKV2": top_k,
     "UpperBound": place_in_order,
 }

@@ -84,7 +84,10 @@ def integers(tensor: Tensor) -> list[int] | None:
     return None if tensor.value is None else [int(value) for value in tensor.value.flat]
 
 
-@_reads("Identity", "StopGradient", "PreventGradient", "Snapshot", "EnsureShape")
+@_reads(
+    "CheckNumerics", "CheckNumericsV2", "EnsureShape", "Identity", "PreventGradient", "Print", "Snapshot",
+    "StopGradient",
+)  # fmt: skip
 def _passed(r: Reading) -> Found:
     return r.inputs[0] if r.inputs[0].shape == r.shape else None
 

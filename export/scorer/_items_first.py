@@ -22,6 +22,7 @@ from nann.export.scorer._ops import (
     concat,
     dot,
     flag,
+    gather,
     matmul,
     rebuilt,
     reduce_,
@@ -335,6 +336,14 @@ def _gather(node: Node, operands: Sequence[_Moved | Tensor]) -> _Moved | None:
     return _moved(found, node.outputs[0].shape or (), places.axis, places.outer, places.inner)
 
 
+def _look_up(node: Node, operands: Sequence[_Moved | Tensor]) -> _Moved | None:
+    table, places = operands
+    if not isinstance(places, _Moved) or not isinstance(table, Tensor):
+        return None
+    found = gather(table, places.tensor)
+    return _moved(found, node.outputs[0].shape or (), places.axis, places.outer, places.inner)
+
+
 _Rule = Callable[[Node, Sequence[_Moved | Tensor]], _Moved | None]
 _RULES: dict[str, _Rule] = {
     "BatchMatMulV2": _matmul,
@@ -344,6 +353,7 @@ _RULES: dict[str, _Rule] = {
     "broadcast": _broadcast,
     "concat": _concat,
     "dot": _along_last,
+    "gather": _look_up,
     "reduce": _reduce,
     "reshape": _reshape,
     "slice": _slice,

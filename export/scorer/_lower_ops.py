@@ -254,9 +254,13 @@ def _gather(lowering: Lowering, tensor: Tensor) -> Step:
 
 @_lowers("prelu")
 def _prelu(lowering: Lowering, tensor: Tensor) -> Step:
-    shape = lowering.shape(tensor)
+    shape, slope = lowering.shape(tensor), slope_of(lowering, tensor)
+    if slope is None:
+        x, slopes = tensor.inputs
+        below = _ops.mul(slopes, _ops.negated(_ops.unary("Relu", _ops.negated(x))))
+        return Step([_ops.add(_ops.unary("Relu", x), below)], lambda values: values[0])
     return Step(
-        [tensor.inputs[0], slope_of(lowering, tensor)],
+        [tensor.inputs[0], slope],
         lambda values: lowering.program.add(Opcode.PRELU, shape, values),
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from nann.export.scorer import _ops
 from nann.export.scorer._ir import Tensor, constant
-from nann.export.scorer._lowering import Lowering, Step, refuse
+from nann.export.scorer._lowering import Lowering, Step
 from nann.export.scorer._program import (
     MAX_SUMMANDS,
     NEGATED,
@@ -30,8 +30,9 @@ def sum_of_products(lowering: Lowering, tensor: Tensor) -> Step | None:
     Products of one column are dot products: a matrix product would compute a whole strip of them.
     """
     base, activation = tensor, Activation.NONE
-    if tensor.op in ("Relu", "prelu") and lowering.uses[tensor.inputs[0]] == 1:
-        base, activation = tensor.inputs[0], Activation.PRELU if tensor.op == "prelu" else Activation.RELU
+    slope = slope_of(lowering, tensor) if tensor.op == "prelu" else None
+    if (tensor.op == "Relu" or slope is not None) and lowering.uses[tensor.inputs[0]] == 1:
+        base, activation = tensor.inputs[0], Activation.RELU if slope is None else Activation.PRELU
     if base.op not in ("add", "dot"):
         return None
     shape = lowering.shape(base)
@@ -44,7 +45,7 @@ def sum_of_products(lowering: Lowering, tensor: Tensor) -> Step | None:
         return None  # The activation comes after others were added: it is an instruction of its own.
     sides = [side for term in terms for side in (term.inputs[0], _matrix(term)[0])]
     transposed = [_matrix(term)[1] for term in terms]
-    slopes = [slope_of(lowering, tensor)] if activation == Activation.PRELU else []
+    slopes = [slope] if slope is not None and base is not tensor else []
 
     def emit(values: Sequence[int]) -> int:
         n = 2 * len(terms)
@@ -192,10 +193,10 @@ def _compared(lowering: Lowering, tensor: Tensor) -> tuple[SimilarityOp, Tensor,
     return None
 
 
-def slope_of(lowering: Lowering, prelu: Tensor) -> Tensor:
-    """The slopes of a PReLU, one per column."""
+def slope_of(lowering: Lowering, prelu: Tensor) -> Tensor | None:
+    """The slopes of a PReLU, one per column; None where they differ from row to row."""
     slope, columns = prelu.inputs[1].value, lowering.shape(prelu).columns
     assert slope is not None
     if not _ops.is_row(prelu.inputs[1]) or slope.size not in (1, columns):
-        refuse(prelu, "slopes that differ from row to row")
+        return None
     return constant(np.broadcast_to(slope.reshape(-1), (columns,)).astype(np.float32))

@@ -141,6 +141,9 @@ def _dot(node: Node) -> list[Tensor] | None:
     narrow = wide.inputs[0] if wide.op == "broadcast" else wide
     if narrow.shape[-1:] != wide.shape[-1:]:
         narrow = narrow_of(wide, [wide.rank - 1])
+    column = narrow_of(matrix, [0]) if matrix.op == "broadcast" else matrix
+    if column.size < matrix.size:
+        return [_ops.dot(narrow, column)]
     return [_ops.dot(narrow, matrix)] if narrow.size < wide.size else None
 
 

@@ -18,6 +18,7 @@ from nann.export.scorer._emit import evaluate
 from nann.export.scorer._import_choices import CHOICES
 from nann.export.scorer._import_complex import complex_form, is_complex
 from nann.export.scorer._import_conv import CONVOLUTIONS
+from nann.export.scorer._import_doubles import DOUBLES
 from nann.export.scorer._import_functions import FUNCTIONS
 from nann.export.scorer._import_integers import INTEGERS
 from nann.export.scorer._import_lists import LISTS
@@ -32,10 +33,12 @@ from nann.export.scorer._ops import cast
 from nann.export.scorer._shapes import inferred_shapes
 from nann.export.scorer._unroll import without_loops
 
+# They look at values and change none. An item whose score is a NaN is not found, whoever looks at it.
+_CHECKS = frozenset(["Assert", "CheckNumerics", "CheckNumericsV2", "Print", "PrintV2"])
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
 _FORMS = {
     **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **SOLVED, **LISTS, **CONVOLUTIONS,
-    **ND,
+    **ND, **DOUBLES,
 }  # fmt: skip
 # Their forms know the shape where TensorFlow's own rules do not.
 _FIND_THEIR_SHAPE = frozenset([*LISTS, *SEGMENTS, "DenseBincount"])
@@ -130,7 +133,8 @@ def _check_stateless(operations: Iterable[Any], library: Any) -> None:
     while pending:
         node = pending.pop()
         op_def = op_def_registry.get(node.op)
-        if op_def is not None and op_def.is_stateful and node.op not in MAY_BE_STATELESS:
+        may_be_stateless = node.op in MAY_BE_STATELESS or node.op in _CHECKS
+        if op_def is not None and op_def.is_stateful and not may_be_stateless:
             raise NotSplittableError(f"it has state, randomness or side effects: {node.name} ({node.op})")
         for attr in node.attr.values():
             for name in [attr.func.name, *(each.name for each in attr.list.func)]:

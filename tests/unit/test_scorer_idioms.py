@@ -71,6 +71,12 @@ def known(x: tf.Tensor, *shape: int) -> tf.Tensor:
     return tf.ensure_shape(x, [TILE_ROWS, *shape])
 
 
+def asserted(x: tf.Tensor) -> tf.Tensor:
+    checks = [tf.debugging.assert_less(tf.reduce_max(x), 1e9), tf.print("the largest", tf.reduce_max(x))]
+    with tf.control_dependencies(checks):
+        return tf.identity(x) * 2.0
+
+
 OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     # Moves.
     "reverse": lambda x: tf.reverse(x, [1, 2]),
@@ -115,6 +121,19 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "rows repeated for each item": lambda x: tf.matmul(
         tf.broadcast_to(LOWER[:3], [TILE_ROWS, 3, D]), x, transpose_b=True
     ),
+    # Functions that differ from row to row, and products with a column.
+    "slopes of each row": lambda x: tf.where(
+        x > 0, x, x * tf.constant(np.linspace(0, 1, L * D, dtype=np.float32).reshape(L, D))
+    ),
+    "a product with a column": lambda x: x @ tf.transpose(x[:, 1:2], [0, 2, 1]),
+    "a transposed product with a column": lambda x: tf.matmul(x, x[:, :, 3:4], transpose_a=True),
+    "cross entropy": lambda x: tf.nn.softmax_cross_entropy_with_logits(tf.nn.relu(x), x)[..., tf.newaxis],
+    "cross entropy of a class": lambda x: tf.nn.sparse_softmax_cross_entropy_with_logits(
+        tf.cast(tf.clip_by_value(x[:, :, 0] + 3.0, 0, D - 1), tf.int32), x
+    )[..., tf.newaxis],
+    # What looks at values.
+    "numbers that are checked": lambda x: tf.debugging.check_numerics(x, "not finite") * 2.0,
+    "numbers that are asserted and printed": asserted,
     # Along an axis.
     "cumsum": lambda x: tf.cumsum(x, axis=1, exclusive=True),
     "cumsum from the end": lambda x: tf.cumsum(x, axis=2, reverse=True),

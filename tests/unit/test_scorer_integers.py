@@ -70,6 +70,24 @@ OF_NUMBERS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
 }
 
 
+# As float64, which Python's division of integers is.
+AS_DOUBLES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "days": lambda x, y: (x - y) / 86_400,
+    "a decay": lambda x, y: tf.exp(-tf.abs(tf.cast(x - y, tf.float64) / 1e9)),
+    "its logarithm": lambda x, y: tf.math.log1p(tf.cast(tf.abs(x - y), tf.float64) / 3600.0),
+    "a share": lambda x, y: tf.maximum(x - y, 1) / tf.maximum(x, 1000),
+}
+
+
+@pytest.mark.parametrize("name", AS_DOUBLES)
+def test_quotients_of_large_integers(name: str) -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        found = AS_DOUBLES[name](user["numbers"][0], _stored(item))
+        return tf.cast(found, tf.float32) * (1.0 + item[:, 3]) + tf.reduce_sum(item * user["taste"], -1)
+
+    compare(score, max_table_width=64, numbers=np.array([[3], [1_760_000_123]]), taste=TASTE)
+
+
 @pytest.mark.parametrize("name", OF_NUMBERS)
 def test_arithmetic_of_large_integers(name: str) -> None:
     """What is computed of the item alone is stored."""

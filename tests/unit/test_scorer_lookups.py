@@ -43,6 +43,12 @@ LOOKED_UP: dict[str, Score] = {
     "counted from the end": lambda u, x: tf.gather(
         LARGE, tf.where(_cell(u, x) - 150 < 0, _cell(u, x) + 150, _cell(u, x) - 150)
     ),
+    "rows of all items": lambda u, x: tf.reduce_sum(
+        tf.reshape(
+            tf.gather(LARGE, tf.reshape(tf.stack([_cell(u, x), _cell(u, 2 * x)], 1), [-1])), [-1, 2, D]
+        ),
+        1,
+    ),
     "an integer": lambda u, x: tf.cast(
         tf.gather(np.arange(ROWS) % 7, _bucket(u, x))[:, tf.newaxis], tf.float32
     ),
