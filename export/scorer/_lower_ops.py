@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from nann.export.scorer import _ops
-from nann.export.scorer._ir import Tensor, constant
+from nann.export.scorer._ir import Spec, Tensor, constant, make
 from nann.export.scorer._lower_functions import FUNCTIONS, truncated
 from nann.export.scorer._lower_products import slope_of
 from nann.export.scorer._lowering import Lowering, Step, refuse
-from nann.export.scorer._program import BinaryOp, Opcode, Shape, UnaryOp
+from nann.export.scorer._program import BinaryOp, Opcode, UnaryOp
 from nann.export.scorer._whole_numbers import MOST_EXACT, is_exact_arithmetic
 
 _Rule = Callable[[Lowering, Tensor], Step]
@@ -44,6 +44,9 @@ _UNARY = {
     "Square": UnaryOp.SQUARE,
     "Tan": UnaryOp.TAN,
     "Tanh": UnaryOp.TANH,
+    # Of a gate and its argument, by `_gated`.
+    "silu": UnaryOp.SILU,
+    "twice_gelu": UnaryOp.TWICE_GELU,
 }
 # True is 1 and false 0.
 _BINARY = {
@@ -146,28 +149,42 @@ def _mul(lowering: Lowering, tensor: Tensor) -> Step:
 def _gated(lowering: Lowering, tensor: Tensor) -> Step | None:
     """x * sigmoid(x) and x * (1 + erf(x / sqrt(2))), perhaps times others: SiLU and GELU."""
     for gate in tensor.inputs:
-        if (found := _gate(gate)) is None or lowering.uses[gate] > 1:
+        # Layers side by side are cut apart, the gate and what it is of alike.
+        before = gate.inputs[0] if gate.op == "reshape" else gate
+        if (found := _gate(before)) is None or lowering.uses[gate] > 1:
             continue
-        x, function = found
-        rest = [each for each in tensor.inputs if each not in (x, gate)]
-        if len(rest) != len(tensor.inputs) - 2 or x.shape != tensor.shape:
+        argument, function = found
+        x = _ops.reshape(argument, gate.shape)
+        others = [each for each in tensor.inputs if each != gate]
+        rest = _without_factor(others, x, argument)
+        if rest is None or x.shape != tensor.shape:
             continue
-        shape = lowering.shape(x)
-
-        def emit(values: Sequence[int], shape: Shape = shape, function: UnaryOp = function) -> int:
-            total = lowering.program.add(Opcode.UNARY, shape, values[:1], function=function)
-            for value in values[1:]:
-                total = lowering.elementwise(Opcode.BINARY, [total, value], BinaryOp.MUL)
-            return total
-
-        return Step([x, *(lowering.operand(each, tensor) for each in rest)], emit)
+        # As the argument lies, and then in the shape of the product.
+        spec = Spec(argument.dtype, argument.shape)
+        both = _ops.reshape(Tensor(make(function, [argument], [spec])), x.shape)
+        product = _ops.mul(both, *rest) if rest else both
+        return Step([product], lambda values: values[0])
     return None
 
 
-def _gate(x: Tensor) -> tuple[Tensor, UnaryOp] | None:
-    """What of a gate's argument and the gate is one function."""
+def _without_factor(factors: Sequence[Tensor], x: Tensor, argument: Tensor) -> list[Tensor] | None:
+    """The other factors; None where `x`, which is `argument` in another shape, is none of them."""
+    for factor in factors:
+        rest = [each for each in factors if each is not factor]
+        if factor == x:
+            return rest
+        scaled = factor.inputs[0] if factor.op == "reshape" else factor
+        if scaled.op == "mul" and argument in scaled.inputs:
+            numbers = [each for each in scaled.inputs if each != argument]
+            if all(each.value is not None and each.size == 1 for each in numbers):
+                return [*rest, *numbers]
+    return None
+
+
+def _gate(x: Tensor) -> tuple[Tensor, str] | None:
+    """A gate's argument, and the function that the two make."""
     if x.op == "Sigmoid":
-        return x.inputs[0], UnaryOp.SILU
+        return x.inputs[0], "silu"
     if x.op == "Erfc":
         return _gelu_of(x.inputs[0], -_ROOT_OF_HALF)
     if x.op == "add" and len(x.inputs) == 2 and x.inputs[1].value is not None:
@@ -177,13 +194,13 @@ def _gate(x: Tensor) -> tuple[Tensor, UnaryOp] | None:
     return None
 
 
-def _gelu_of(scaled: Tensor, factor: float) -> tuple[Tensor, UnaryOp] | None:
+def _gelu_of(scaled: Tensor, factor: float) -> tuple[Tensor, str] | None:
     if scaled.op != "mul" or len(scaled.inputs) != 2:
         return None
     x, by = scaled.inputs
     if by.value is None or by.size != 1 or x.shape != scaled.shape:
         return None
-    return (x, UnaryOp.TWICE_GELU) if np.isclose(by.value, factor, rtol=1e-6).all() else None
+    return (x, "twice_gelu") if np.isclose(by.value, factor, rtol=1e-6).all() else None
 
 
 def _unary(lowering: Lowering, tensor: Tensor, function: UnaryOp, inputs: Sequence[Tensor] = ()) -> Step:
