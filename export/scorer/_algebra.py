@@ -32,11 +32,18 @@ from nann.export.scorer._ops import (
 from nann.export.scorer._rewrite import Rule
 
 
-def flat_sum(x: Tensor, _: Uses) -> Tensor | None:
-    """Nested sums become one, ordered by what is needed: user and item, item only, free; a group each."""
+def flat_sum(x: Tensor, uses: Uses) -> Tensor | None:
+    """Nested sums become one, ordered by what is needed: user and item, item only, free; a group each.
+
+    But not one that a number is taken out of beside it, as in z - max(z): the largest is 0 then.
+    """
     if x.op != "add":
         return None
-    cross, item, free = _grouped([each for term in x.inputs for each in _opened(term, x)])
+    terms: list[Tensor] = []
+    for term in x.inputs:
+        is_taken = uses[term] > 1 and any(is_taken_from(each, term) for each in x.inputs if each != term)
+        terms += [term] if is_taken else _opened(term, x)
+    cross, item, free = _grouped(terms)
     cross, item = merged_products(cross), merged_products(item)
     return add(*cross, *(item if x.is_item_only else _joined(add, item)), *_joined(add, free))
 
@@ -208,6 +215,29 @@ def _opened(term: Tensor, x: Tensor) -> list[Tensor]:
     """The operands of a nested sum or product that needs as much as `x` does."""
     same = term.op == x.op and term.needs == x.needs and term.shape == x.shape
     return list(term.inputs) if same else [term]
+
+
+_MOVES = frozenset(["Maximum", "Minimum", "broadcast", "concat", "reshape", "slice", "transpose"])
+# Of a sort of 64 numbers, which compares each with each.
+_MOST_STEPS = 512
+
+
+def is_taken_from(x: Tensor, source: Tensor) -> bool:
+    """Whether each number of `x`, or minus it, is one of `source`'s, or one beside which it stands."""
+    seen, pending = set[Tensor](), [x]
+    while pending and len(seen) < _MOST_STEPS:
+        each = pending.pop()
+        if each == source:
+            return True
+        if each in seen:
+            continue
+        seen.add(each)
+        is_extreme = each.op == "reduce" and each.node.attrs["function"] in ("Max", "Min")
+        if each.op == "SelectV2":
+            pending += each.inputs[1:]
+        elif each.op in _MOVES or is_extreme or is_negation(each):
+            pending += each.inputs
+    return False
 
 
 def _grouped(terms: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:

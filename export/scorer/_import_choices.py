@@ -155,6 +155,8 @@ def top_k(r: Reading) -> Found:
     x, k = _as_float(r.inputs[0]), r.inputs[1].value
     if x is None or x.is_free or k is None:
         return None
+    if k > 1 and not r.attr("sorted"):
+        return None  # In TensorFlow's own order, which a model may depend on.
     if 0 < k <= _MOST_FOUND and x.shape[-1] <= _MOST_SEARCHED:
         values, indices = (concat(each, x.rank - 1) for each in zip(*_largest(x, int(k)), strict=True))
     elif k > _MOST_FOUND and x.shape[-1] <= _MOST_COMPARED:

@@ -13,7 +13,7 @@ from nann.export.scorer._contract import MAX_UNROLLED
 from nann.export.scorer._import_moves import padded, part_of, taken
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._ir import Array, Shape, Tensor, constant
-from nann.export.scorer._ops import add, concat, dot, maximum, mul, reshape
+from nann.export.scorer._ops import add, broadcast, concat, dot, maximum, mul, reshape
 
 _Sides = tuple[int, int]
 
@@ -244,18 +244,19 @@ def _before_reshape(x: Tensor) -> Tensor:
 
 
 def depthwise(r: Reading) -> Found:
-    """Each channel has weights of its own, or several of them."""
+    """Each channel has weights of its own, or several of them: then it is there so many times."""
     x, kernel = r.inputs
     height, width, channels, times = kernel.shape
     windows = _windows(r, (height, width), tuple(r.attr("dilations")[1:3]))
+    if times > 1:
+        each = broadcast(reshape(x, (*x.shape, 1)), (*x.shape, times))
+        x = reshape(each, (*x.shape[:-1], channels * times))
     places = None if windows is None or not kernel.is_free else windows.places(x, 0)
     if places is None:
         return None
-    weights = reshape(kernel, (height * width, channels, times))
-    terms = []
-    for at, place in enumerate(places):
-        weight = reshape(part_of(weights, 0, at, 1), (channels, times) if times > 1 else (channels,))
-        terms.append(mul(reshape(place, (*place.shape, 1)) if times > 1 else place, weight))
+    weights = reshape(kernel, (height * width, channels * times))
+    rows = [reshape(part_of(weights, 0, at, 1), (channels * times,)) for at in range(len(places))]
+    terms = [mul(place, row) for place, row in zip(places, rows, strict=True)]
     return reshape(add(*terms), r.shape)
 
 

@@ -134,9 +134,13 @@ def _normal(output: Tensor) -> Tensor:
 
 def _moves(output: Tensor) -> list[tuple[Tensor, Tensor]]:
     """(tensor, what it may be replaced by) of every rewrite that is not always an improvement."""
-    found = []
-    for node in topological([output]):
+    found, nodes = [], list(topological([output]))
+    # A part that is computed twice may differ in its last bit from itself, and a model may compare the two.
+    read_whole = {each for node in nodes if node.op != "slice" for each in node.inputs}
+    for node in nodes:
         tensor = Tensor(node)
+        if node.op == "slice" and node.inputs[0] in read_whole:
+            continue
         if not tensor.is_free and len(node.outputs) == 1:
             moved = [each for move in MOVES if (each := move(tensor)) is not None]
             found += [(tensor, name_new(each, node.name)) for each in moved]

@@ -15,6 +15,10 @@ from nann.export.scorer._lowering import Lowering
 from nann.export.scorer._ops import broadcast, concat, reshape
 
 
+# Readers of scattered numbers that each copy them from where they are; for more they are put in order once.
+_MOST_SCATTERED = 2
+
+
 @dataclass(frozen=True)
 class Factor:
     """Part of an axis: `size` indices, and the step from one to the next in items, rows and columns."""
@@ -50,10 +54,20 @@ def view_of(lowering: Lowering, x: Tensor) -> View:
     rule = _VIEWS.get(x.op)
     if rule is None:
         return whole(lowering, x)
-    found = rule(x, view_of(lowering, x.inputs[0]))
+    before = view_of(lowering, x.inputs[0])
+    is_shared = lowering.uses[x.inputs[0]] > _MOST_SCATTERED and lowering.has_matrix(x.inputs[0])
+    if is_shared and _is_scattered(before):
+        before = whole(lowering, x.inputs[0])
+    found = rule(x, before)
     if found is None and lowering.has_matrix(x.inputs[0]):
         found = rule(x, whole(lowering, x.inputs[0]))
     return whole(lowering, x) if found is None else found
+
+
+def _is_scattered(view: View) -> bool:
+    """Whether neighbours in a row lie apart, or are one number: it takes several times as long to copy them."""
+    last = joined(*view.axes[-1:])
+    return bool(last) and last[-1].size > 1 and last[-1].column != 1
 
 
 def _heads_joined(lowering: Lowering, x: Tensor) -> Tensor | None:

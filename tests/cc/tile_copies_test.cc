@@ -74,6 +74,9 @@ const Case kCases[] = {
     {"two axes of rows", {{2, 128}, {3, 16}}, {{10, 1}}},
     {"two axes of rows, turned", {{2, 128}, {3, 1}}, {{6, 16}}},
     {"a row for each index of another", {{3, 64}, {4, 0}}, {{16, 1}}},
+    {"each number twice", {{3, 64}}, {{9, 1}, {2, 0}}},
+    {"each number five times, twice", {{3, 64}}, {{2, 100}, {6, 1}, {5, 0}}},
+    {"a matrix turned into a row", {{1, 0}}, {{7, 1}, {6, 16}}},
     {"one number", {{1, 0}}, {{1, 1}}},
 };
 

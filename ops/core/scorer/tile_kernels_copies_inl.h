@@ -32,6 +32,12 @@ NANN_KERNEL float* CopyColumns(const Step* axes, int count, const float* from, f
     CopyRun(run, from, to);
     return to + run.size;
   }
+  // Turned, or each number several times. What is written by fours must not reach what was written before.
+  const bool by_fours = run.size <= 4 || run.size % 4 == 0;
+  if (count == 2 && axes[0].floats == 1 && run.floats != 1 && by_fours) {
+    Turn(from, run.floats, axes[0].size, run.size, to, run.size);
+    return to + axes[0].size * run.size;
+  }
   for (int64_t i = 0; i < axes[0].size; ++i, from += axes[0].floats) {
     if (count > 2) {
       to = CopyColumns(axes + 1, count - 1, from, to);
