@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from nann.export.item_rows import PART_BITS
-from nann.export.scorer._import_integers import number_of, parts_of, was_float
 from nann.export.scorer._import_moves import gathered
 from nann.export.scorer._import_ops import Found, Reading, integers
-from nann.export.scorer._ir import Tensor, constant
+from nann.export.scorer._integer_parts import number_of, parts_of, was_float
+from nann.export.scorer._ir import Spec, Tensor, constant, make
 from nann.export.scorer._narrow import narrow_of, narrowed
 from nann.export.scorer._ops import (
     add,
@@ -56,6 +56,9 @@ _MOST_FOUND, _MOST_SEARCHED = 16, 512
 _MOST_STORED = 512
 # Numbers that are compared each with each. TensorFlow sorts 96 in less time than 9,216 comparisons take.
 _MOST_COMPARED = 64
+# Pairs of an item's numbers, of which those of a tile stay in a cache. Of more the largest is looked for as
+# often as there are numbers.
+_MOST_PAIRS = 4096
 
 
 def one_hot(r: Reading) -> Found:
@@ -77,7 +80,7 @@ def _as_float(x: Tensor) -> Tensor | None:
     """Numbers that are compared or looked up; None of integers that no float may be."""
     if x.dtype == tf.float32:
         return x
-    if not x.dtype.is_integer or not is_exact(x):
+    if x.dtype != tf.bool and (not x.dtype.is_integer or not is_exact(x)):
         return None
     return cast(x) if x.value is None else constant(x.value, np.float32)
 
@@ -157,7 +160,8 @@ def top_k(r: Reading) -> Found:
         return None
     if k > 1 and not r.attr("sorted"):
         return None  # In TensorFlow's own order, which a model may depend on.
-    if 0 < k <= _MOST_FOUND and x.shape[-1] <= _MOST_SEARCHED:
+    are_many = k <= _MOST_COMPARED and math.prod(x.shape[1:]) * x.shape[-1] > _MOST_PAIRS
+    if k > 0 and (k <= _MOST_FOUND or are_many) and x.shape[-1] <= _MOST_SEARCHED:
         values, indices = (concat(each, x.rank - 1) for each in zip(*_largest(x, int(k)), strict=True))
     elif k > _MOST_FOUND and x.shape[-1] <= _MOST_COMPARED:
         values, indices = _in_order(x, int(k))
@@ -206,19 +210,45 @@ def chosen_rows(r: Reading) -> Found:
     is_of_each = r.attr("batch_dims") != 0 and not x.is_free
     index = index_of(r.inputs[1], x, may_be_free=is_of_each and r.inputs[1].value is None)
     numbers = _as_float(x)
+    if index is None and r.inputs[1].is_item_only and numbers not in (None, x):
+        return gathered(r) or _stored_rows(r, numbers)
     if index is None or axes is None or numbers is None:
         return gathered(r)
     if numbers != x:
         found = chosen_rows(replace(r, inputs=(numbers, *r.inputs[1:])))
         return cast(found, x.dtype) if isinstance(found, Tensor) else None
     axis, within = axes[0] % x.rank, r.attr("batch_dims") % (index.rank + 1)
-    if within == 0 and axis == 0 and x.is_free:
-        return rows_of_table(x, index)
+    table = _same_for_all(x, within) if x.is_free and not index.is_free else None
+    if table is not None and (within == 0 or axis > within):
+        return _along(table, index, axis, within)
     if within == 0 or within != axis:
         return None
     index = reshape(index, (*index.shape[:axis], math.prod(index.shape[axis:])))
     found = rows_of_items(x, index, axis)
     return None if found is None else reshape(found, r.shape)
+
+
+def _stored_rows(r: Reading, table: Tensor) -> Tensor:
+    """By TensorFlow, of the item alone, as floats: an item table holds no others."""
+    attrs = {name: attr.SerializeToString() for name, attr in r.operation.node_def.attr.items()}
+    attrs["Tparams"] = tf.compat.v1.AttrValue(type=table.dtype.as_datatype_enum).SerializeToString()
+    found = Tensor(make("GatherV2", [table, *r.inputs[1:]], [Spec(table.dtype, r.shape)], attrs))
+    return cast(found, r.specs[0].dtype)
+
+
+def _along(table: Tensor, index: Tensor, axis: int, within: int) -> Tensor | None:
+    """What is chosen along an axis of [a, n, b], which all items have: [leading, a, index, b].
+
+    within: how many of the index's axes lead.
+    """
+    at = axis - within
+    others = [each for each in range(table.rank) if each != at]
+    found = rows_of_table(transpose(table, [at, *others]), index)
+    if found is None or at == 0:
+        return found
+    leading, chosen = list(range(within)), list(range(within, index.rank))
+    before, behind = range(index.rank, index.rank + at), range(index.rank + at, found.rank)
+    return transpose(found, [*leading, *before, *chosen, *behind])
 
 
 def rows_of_table(table: Tensor, index: Tensor) -> Tensor | None:

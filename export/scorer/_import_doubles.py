@@ -10,8 +10,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._import_integers import INTEGERS, number_of
+from nann.export.scorer._import_integers import INTEGERS
 from nann.export.scorer._import_ops import Found, Reading
+from nann.export.scorer._integer_parts import number_of
 from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._ops import arithmetic, broadcast, cast, mul, rebuilt, unary
 

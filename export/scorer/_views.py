@@ -14,7 +14,6 @@ from nann.export.scorer._ir import Tensor
 from nann.export.scorer._lowering import Lowering
 from nann.export.scorer._ops import broadcast, concat, reshape
 
-
 # Readers of scattered numbers that each copy them from where they are; for more they are put in order once.
 _MOST_SCATTERED = 2
 
@@ -65,7 +64,7 @@ def view_of(lowering: Lowering, x: Tensor) -> View:
 
 
 def _is_scattered(view: View) -> bool:
-    """Whether neighbours in a row lie apart, or are one number: it takes several times as long to copy them."""
+    """Whether neighbours in a row lie apart, or are one number: to copy them takes several times as long."""
     last = joined(*view.axes[-1:])
     return bool(last) and last[-1].size > 1 and last[-1].column != 1
 

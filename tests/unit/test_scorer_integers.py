@@ -53,6 +53,12 @@ OF_NUMBERS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "half a sum": lambda x, y: (x + y) // 2,
     "hours apart": lambda x, y: (x // 3600 - y // 3600) % 24,
     "the same hour": lambda x, y: tf.cast(x // 3600 % 24 >= y // 3600 % 24, tf.int64) + 1,
+    "a hash of three": lambda x, y: (y * 7 + x * 3 + 11) % 97,
+    "a hash with a difference": lambda x, y: (5 - y + x * 3 - y // 9) % 97,
+    "hours that differ": lambda x, y: tf.cast((x - y) % 24 < (y + 5) % 24, tf.int64),
+    "a run of ones": lambda x, y: tf.reduce_sum(
+        tf.math.cumprod(tf.cast(tf.stack([y > 7, y > x, y > 90], axis=1), tf.int32), axis=1), 1
+    ),
     "the square of a clipped difference": lambda x, y: tf.square(tf.clip_by_value(x - y, -9, 9)),
     "the larger of two": lambda x, y: tf.maximum(x - y, 2 * y - x),
     "within a week": lambda x, y: tf.cast(tf.abs(x - y) < 604_800, tf.int64),

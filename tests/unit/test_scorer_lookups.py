@@ -43,6 +43,23 @@ LOOKED_UP: dict[str, Score] = {
     "counted from the end": lambda u, x: tf.gather(
         LARGE, tf.where(_cell(u, x) - 150 < 0, _cell(u, x) + 150, _cell(u, x) - 150)
     ),
+    "a column of the user's": lambda u, x: tf.transpose(
+        tf.gather(tf.reshape(u["affinity"], [3, 100]), _bucket(u, x) // 3, axis=1)
+    ),
+    "a column of each item's copy of the user's": lambda u, x: tf.gather(
+        tf.repeat(tf.reshape(u["affinity"], [1, 3, 100]), tf.shape(x)[0], axis=0),
+        tf.stack([_bucket(u, x) // 3, _bucket(u, x) // 4], axis=1),
+        axis=2,
+        batch_dims=1,
+    )[:, :, 0],
+    "of truth values": lambda u, x: tf.where(
+        tf.gather(LARGE[:, 0] > 0, _bucket(u, x))[:, tf.newaxis], x, 2 * x
+    ),
+    "of the item's truth values": lambda u, x: tf.where(
+        tf.gather(LARGE[:, 0] > 0, tf.cast(tf.abs(x[:, :2]) * 9, tf.int32)),
+        x[:, :2] * u["events"][0, :2],
+        0.0,
+    ),
     "rows of all items": lambda u, x: tf.reduce_sum(
         tf.reshape(
             tf.gather(LARGE, tf.reshape(tf.stack([_cell(u, x), _cell(u, 2 * x)], 1), [-1])), [-1, 2, D]

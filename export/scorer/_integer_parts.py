@@ -1,0 +1,187 @@
+"""Integers of 32 and 64 bits as three floats each, which hold all of their bits, and as one that may round.
+
+Item state has each as three floats (nann.export.item_rows), for one float holds no more than 24 bits. The
+user's are taken apart alike, once per request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from nann.export.item_rows import PART_BITS
+from nann.export.scorer._ir import Tensor, constant, topological
+from nann.export.scorer._ops import arithmetic, cast, rebuilt, select, unary
+from nann.export.scorer._whole_numbers import is_exact, is_exact_arithmetic
+
+TYPES = (tf.int32, tf.int64, tf.uint32)
+_MOVED = ("broadcast", "concat", "reshape", "slice", "transpose")
+_MASK = 2**PART_BITS - 1
+
+# The low bits first; each part as float32.
+Parts = Sequence[Tensor]
+
+
+def parts_of(x: Tensor) -> Parts | None:
+    """None of what is computed of the user and the item."""
+    if x.value is not None:
+        whole = x.value.astype(np.int64)
+        shifted = [whole & _MASK, whole >> PART_BITS & _MASK, whole >> 2 * PART_BITS]
+        return [constant(each, np.float32) for each in shifted]
+    if x.is_free:
+        return _cut(x)
+    if x.op in _MOVED:
+        moved = [parts_of(each) for each in x.inputs]
+        known = [each for each in moved if each is not None]
+        if len(known) < len(moved):
+            return None
+        results = [rebuilt(x, each) for each in zip(*known, strict=True)]
+        return [each for each in results if each is not None]
+    if x.op == "Cast" and x.inputs[0].dtype in TYPES:
+        inner = x.inputs[0]
+        # The cast to the type that item state declares loses nothing; others may.
+        found = _stored(inner) or (parts_of(inner) if inner.dtype.size <= x.dtype.size else None)
+    else:
+        found = _stored(x)
+    return _cut(x) if found is None and x.is_item_only and not _is_of_floats(x) else found
+
+
+def _is_of_floats(x: Tensor) -> bool:
+    """Whether it is made of floats that were cut off, in which no bit is lost: it is compared as it is."""
+
+    def is_known(each: Tensor) -> bool:
+        return was_float(each) or each.value is not None or not each.dtype.is_integer
+
+    computed = topological([x], stop=is_known)
+    return all(node.op in (*_MOVED, "Cast") or is_exact_arithmetic(Tensor(node)) for node in computed)
+
+
+def _cut(x: Tensor) -> Parts:
+    """By TensorFlow: of the user's, and of what is computed of an item's, which is stored."""
+    wide = x if x.dtype == tf.int64 else cast(x, tf.int64)
+    middle, high = (
+        arithmetic("RightShift", wide, constant(by, np.int64)) for by in (PART_BITS, 2 * PART_BITS)
+    )
+    mask = constant(_MASK, np.int64)
+    low, middle = (arithmetic("BitwiseAnd", each, mask) for each in (wide, middle))
+    return [cast(each) for each in (low, middle, high)]
+
+
+def _stored(x: Tensor) -> Parts | None:
+    """low + (middle + high * 2^22) * 2^22, as nann.export.item_state puts it together."""
+    low, rest = _sum_of(x)
+    middle, high = _sum_of(_factor_of(rest))
+    parts = [low, middle, _factor_of(high)]
+    found = [each.inputs[0] for each in parts if each is not None and _is_part(each)]
+    return found if len(found) == len(parts) else None
+
+
+def _sum_of(x: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    return (x.inputs[0], x.inputs[1]) if x is not None and x.op == "AddV2" else (None, None)
+
+
+def _factor_of(x: Tensor | None) -> Tensor | None:
+    """Of a multiple of 2^22."""
+    if x is None or x.op != "Mul" or x.inputs[1].value is None:
+        return None
+    return x.inputs[0] if (x.inputs[1].value == 2**PART_BITS).all() else None
+
+
+def _is_part(x: Tensor) -> bool:
+    return x.op == "Cast" and x.inputs[0].op == "slice" and x.inputs[0].dtype == tf.float32
+
+
+def number_of(x: Tensor) -> Tensor | None:
+    """An integer of user and item as a float: exact up to 2^24, rounded beyond. None where no way is known.
+
+    Sums are added part by part, so that large terms may make a small sum. What keeps the order of integers is
+    computed of their floats.
+    """
+    if was_float(x) or is_exact(x):
+        return as_float(x)
+    parts = _parts_of_sum(x)
+    if parts is not None:
+        return _put_together(parts)
+    if x.op not in ("Abs", "Maximum", "Minimum", "SelectV2", *_MOVED) and not _is_extreme(x):
+        return None
+    found = [number_of(each) for each in x.inputs[1 if x.op == "SelectV2" else 0 :]]
+    numbers = [each for each in found if each is not None]
+    if len(numbers) < len(found):
+        return None
+    if x.op == "Abs":
+        return unary("Abs", numbers[0])
+    if x.op == "SelectV2":
+        return select(x.inputs[0], *numbers)
+    return rebuilt(x, numbers) or arithmetic(x.op, *numbers)
+
+
+def _put_together(parts: Parts) -> Tensor:
+    """low + (middle + high * 2^22) * 2^22."""
+    total = parts[-1]
+    for part in parts[-2::-1]:
+        if total.value is None or total.value.any():
+            higher = arithmetic("Mul", total, constant(2.0**PART_BITS, np.float32))
+            part = arithmetic("AddV2", higher, part)
+        total = part
+    return total
+
+
+def was_float(x: Tensor) -> bool:
+    return x.op == "Cast" and x.inputs[0].dtype.is_floating
+
+
+def _is_extreme(x: Tensor) -> bool:
+    return x.op == "reduce" and x.node.attrs["function"] in ("Max", "Min")
+
+
+def _parts_of_sum(x: Tensor) -> Parts | None:
+    parts = parts_of(x) if x.dtype in TYPES else None
+    if parts is not None:
+        return parts
+    if x.op in ("AddV2", "Sub"):
+        first, second = map(_parts_of_sum, x.inputs)
+        if first is None or second is None:
+            return None
+        return [arithmetic(x.op, *pair) for pair in zip(first, second, strict=True)]
+    if x.op == "Mul" and any(each.value is not None and each.size == 1 for each in x.inputs):
+        x, factor = x.inputs if x.inputs[1].value is not None else x.inputs[::-1]
+        parts = _parts_of_sum(x)
+        return parts and [arithmetic("Mul", part, constant(factor.value, np.float32)) for part in parts]
+    if was_float(x) or is_exact(x):
+        none = constant(0, np.float32)
+        return [as_float(x), none, none]
+    return None
+
+
+def in_two(x: Tensor) -> Tensor:
+    """A sum of several integers as the item's plus the user's; as it is where a term is of both."""
+    terms = _terms(x)
+    item = [term for term in terms if term[0].is_item_only]
+    user = [term for term in terms if term[0].is_free]
+    if len(terms) == 2 or len(item) + len(user) < len(terms) or not item or not user:
+        return x
+    totals = [_total(side) for side in (item, user)]
+    return arithmetic("AddV2", *totals)
+
+
+def _terms(x: Tensor) -> list[tuple[Tensor, bool]]:
+    """The terms of a sum, and whether each is subtracted."""
+    if x.op not in ("AddV2", "Sub"):
+        return [(x, False)]
+    first, second = map(_terms, x.inputs)
+    return [*first, *((each, is_taken != (x.op == "Sub")) for each, is_taken in second)]
+
+
+def _total(terms: Sequence[tuple[Tensor, bool]]) -> Tensor:
+    total, is_taken = terms[0]
+    if is_taken:
+        total = arithmetic("Sub", constant(0, total.dtype.as_numpy_dtype), total)
+    for each, is_taken in terms[1:]:
+        total = arithmetic("Sub" if is_taken else "AddV2", total, each)
+    return total
+
+
+def as_float(x: Tensor) -> Tensor:
+    return cast(x) if x.value is None else constant(x.value, np.float32)
