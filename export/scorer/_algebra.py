@@ -41,7 +41,8 @@ def flat_sum(x: Tensor, uses: Uses) -> Tensor | None:
         return None
     terms: list[Tensor] = []
     for term in x.inputs:
-        is_taken = uses[term] > 1 and any(is_taken_from(each, term) for each in x.inputs if each != term)
+        is_shared = term.op == "add" and uses[term] > 1
+        is_taken = is_shared and any(is_taken_from(each, term) for each in x.inputs if each != term)
         terms += [term] if is_taken else _opened(term, x)
     cross, item, free = _grouped(terms)
     cross, item = merged_products(cross), merged_products(item)

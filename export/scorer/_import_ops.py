@@ -85,9 +85,14 @@ def integers(tensor: Tensor) -> list[int] | None:
 
 
 @_reads(
-    "CheckNumerics", "CheckNumericsV2", "EnsureShape", "Identity", "PreventGradient", "Print", "Snapshot",
+    "CheckNumerics",
+    "CheckNumericsV2",
+    "EnsureShape",
+    "Identity",
+    "PreventGradient",
+    "Snapshot",
     "StopGradient",
-)  # fmt: skip
+)
 def _passed(r: Reading) -> Found:
     return r.inputs[0] if r.inputs[0].shape == r.shape else None
 

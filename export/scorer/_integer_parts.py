@@ -146,9 +146,11 @@ def _parts_of_sum(x: Tensor) -> Parts | None:
             return None
         return [arithmetic(x.op, *pair) for pair in zip(first, second, strict=True)]
     if x.op == "Mul" and any(each.value is not None and each.size == 1 for each in x.inputs):
-        x, factor = x.inputs if x.inputs[1].value is not None else x.inputs[::-1]
-        parts = _parts_of_sum(x)
-        return parts and [arithmetic("Mul", part, constant(factor.value, np.float32)) for part in parts]
+        total, factor = x.inputs if x.inputs[1].value is not None else x.inputs[::-1]
+        if total.op in ("AddV2", "Sub"):  # Each term of one side, whose bits are all kept.
+            return _parts_of_sum(
+                arithmetic(total.op, *(arithmetic("Mul", each, factor) for each in total.inputs))
+            )
     if was_float(x) or is_exact(x):
         none = constant(0, np.float32)
         return [as_float(x), none, none]

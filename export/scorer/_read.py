@@ -33,8 +33,8 @@ from nann.export.scorer._ops import cast
 from nann.export.scorer._shapes import inferred_shapes
 from nann.export.scorer._unroll import without_loops
 
-# They look at values and change none. An item whose score is a NaN is not found, whoever looks at it.
-_CHECKS = frozenset(["Assert", "CheckNumerics", "CheckNumericsV2", "Print", "PrintV2"])
+# They are left out: an item whose score is a NaN is not found, whoever looks for NaNs before.
+_OF_NUMBERS = frozenset(["CheckNumerics", "CheckNumericsV2"])
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
 _FORMS = {
     **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **SOLVED, **LISTS, **CONVOLUTIONS,
@@ -133,7 +133,7 @@ def _check_stateless(operations: Iterable[Any], library: Any) -> None:
     while pending:
         node = pending.pop()
         op_def = op_def_registry.get(node.op)
-        may_be_stateless = node.op in MAY_BE_STATELESS or node.op in _CHECKS
+        may_be_stateless = node.op in MAY_BE_STATELESS or node.op in _OF_NUMBERS
         if op_def is not None and op_def.is_stateful and not may_be_stateless:
             raise NotSplittableError(f"it has state, randomness or side effects: {node.name} ({node.op})")
         for attr in node.attr.values():

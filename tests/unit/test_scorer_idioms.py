@@ -71,12 +71,6 @@ def known(x: tf.Tensor, *shape: int) -> tf.Tensor:
     return tf.ensure_shape(x, [TILE_ROWS, *shape])
 
 
-def asserted(x: tf.Tensor) -> tf.Tensor:
-    checks = [tf.debugging.assert_less(tf.reduce_max(x), 1e9), tf.print("the largest", tf.reduce_max(x))]
-    with tf.control_dependencies(checks):
-        return tf.identity(x) * 2.0
-
-
 OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     # Moves.
     "reverse": lambda x: tf.reverse(x, [1, 2]),
@@ -133,7 +127,6 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     )[..., tf.newaxis],
     # What looks at values.
     "numbers that are checked": lambda x: tf.debugging.check_numerics(x, "not finite") * 2.0,
-    "numbers that are asserted and printed": asserted,
     # Along an axis.
     "cumsum": lambda x: tf.cumsum(x, axis=1, exclusive=True),
     "cumsum from the end": lambda x: tf.cumsum(x, axis=2, reverse=True),

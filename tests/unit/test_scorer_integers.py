@@ -59,6 +59,7 @@ OF_NUMBERS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "a run of ones": lambda x, y: tf.reduce_sum(
         tf.math.cumprod(tf.cast(tf.stack([y > 7, y > x, y > 90], axis=1), tf.int32), axis=1), 1
     ),
+    "seconds from thousandths": lambda x, y: tf.clip_by_value(1000 * (x - y) + x % 1000, -(10**6), 10**6),
     "the square of a clipped difference": lambda x, y: tf.square(tf.clip_by_value(x - y, -9, 9)),
     "the larger of two": lambda x, y: tf.maximum(x - y, 2 * y - x),
     "within a week": lambda x, y: tf.cast(tf.abs(x - y) < 604_800, tf.int64),
