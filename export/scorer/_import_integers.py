@@ -68,12 +68,10 @@ def order(r: Reading) -> Found:
 
 def _beside_small(r: Reading) -> Found:
     """Integers of which one at least is small, such as the most days apart: by their floats."""
-    are_small = [each.dtype in TYPES and is_exact(each) for each in r.inputs]
-    floats = []
-    for each, is_small in zip(r.inputs, are_small, strict=True):
-        is_apart = each.dtype in TYPES and not (each.is_free or each.is_item_only or is_small)
-        floats.append(as_float(each) if is_small else number_of(each) if is_apart else None)
-    first, second = floats if any(are_small) and not all(each.is_free for each in r.inputs) else (None, None)
+    are_integers = all(each.dtype in TYPES for each in r.inputs)
+    if not are_integers or not any(map(is_exact, r.inputs)) or all(each.is_free for each in r.inputs):
+        return None
+    first, second = map(number_of, r.inputs)
     return None if first is None or second is None else compare(r.operation.type, first, second)
 
 
@@ -231,6 +229,7 @@ INTEGERS: dict[str, Callable[[Reading], Found]] = {
     **{op: _by_floats(IMPORTS[op]) for op in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "MatMul")},
     "Cast": number,
     "ClipByValue": clipped,
+    **{op: _by_floats(IMPORTS[op]) for op in ("AddV2", "Mul", "Sub")},
     **{op: _by_floats(SCANS[op]) for op in ("Cumprod", "Cumsum")},
     "Equal": equality,
     "FloorDiv": _first_of(quotient, FUNCTIONS["FloorDiv"]),

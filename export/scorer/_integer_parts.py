@@ -104,6 +104,9 @@ def number_of(x: Tensor) -> Tensor | None:
     parts = _parts_of_sum(x)
     if parts is not None:
         return _put_together(parts)
+    if x.op in ("AddV2", "Sub") and any(map(is_exact, x.inputs)):
+        first, second = map(number_of, x.inputs)
+        return None if first is None or second is None else arithmetic(x.op, first, second)
     if x.op not in ("Abs", "Maximum", "Minimum", "SelectV2", *_MOVED) and not _is_extreme(x):
         return None
     found = [number_of(each) for each in x.inputs[1 if x.op == "SelectV2" else 0 :]]

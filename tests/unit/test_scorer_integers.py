@@ -60,6 +60,10 @@ OF_NUMBERS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
         tf.math.cumprod(tf.cast(tf.stack([y > 7, y > x, y > 90], axis=1), tf.int32), axis=1), 1
     ),
     "seconds from thousandths": lambda x, y: tf.clip_by_value(1000 * (x - y) + x % 1000, -(10**6), 10**6),
+    "hours around the clock": lambda x, y: tf.minimum(tf.abs(x - y), 24 - tf.abs(x - y)),
+    "a difference of remainders": lambda x, y: (y * 7 + 3) % 24 - (x - y) % 24,
+    "a remainder less than a large one": lambda x, y: tf.cast((x - y) % 24 < y, tf.int64),
+    "a product of remainders": lambda x, y: (y % 60) * ((x - y) % 24) + y // 1000 % 9,
     "the square of a clipped difference": lambda x, y: tf.square(tf.clip_by_value(x - y, -9, 9)),
     "the larger of two": lambda x, y: tf.maximum(x - y, 2 * y - x),
     "within a week": lambda x, y: tf.cast(tf.abs(x - y) < 604_800, tf.int64),
