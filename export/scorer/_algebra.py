@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from nann.export.scorer._contract import MAX_UNROLLED, row_of_turned, sum_of_product, weighted_rows
 from nann.export.scorer._ir import Needs, Tensor, Uses, constant, name_new
 from nann.export.scorer._ops import (
+    MOVED,
     add,
     columns,
     concat,
     dot,
+    is_extreme,
     is_negation,
     is_row,
     mul,
@@ -42,7 +44,7 @@ def flat_sum(x: Tensor, uses: Uses) -> Tensor | None:
     terms: list[Tensor] = []
     for term in x.inputs:
         is_shared = term.op == "add" and uses[term] > 1
-        is_taken = is_shared and any(is_taken_from(each, term) for each in x.inputs if each != term)
+        is_taken = is_shared and any(_is_taken_from(each, term) for each in x.inputs if each != term)
         terms += [term] if is_taken else _opened(term, x)
     cross, item, free = _grouped(terms)
     cross, item = merged_products(cross), merged_products(item)
@@ -218,12 +220,13 @@ def _opened(term: Tensor, x: Tensor) -> list[Tensor]:
     return list(term.inputs) if same else [term]
 
 
-_MOVES = frozenset(["Maximum", "Minimum", "broadcast", "concat", "reshape", "slice", "transpose"])
+# The numbers of a result are those of the operands.
+_OF_OPERANDS = frozenset(["Maximum", "Minimum", *MOVED])
 # Of a sort of 64 numbers, which compares each with each.
 _MOST_STEPS = 512
 
 
-def is_taken_from(x: Tensor, source: Tensor) -> bool:
+def _is_taken_from(x: Tensor, source: Tensor) -> bool:
     """Whether each number of `x`, or minus it, is one of `source`'s, or one beside which it stands."""
     seen, pending = set[Tensor](), [x]
     while pending and len(seen) < _MOST_STEPS:
@@ -233,10 +236,9 @@ def is_taken_from(x: Tensor, source: Tensor) -> bool:
         if each in seen:
             continue
         seen.add(each)
-        is_extreme = each.op == "reduce" and each.node.attrs["function"] in ("Max", "Min")
         if each.op == "SelectV2":
             pending += each.inputs[1:]
-        elif each.op in _MOVES or is_extreme or is_negation(each):
+        elif each.op in _OF_OPERANDS or is_extreme(each) or is_negation(each):
             pending += each.inputs
     return False
 

@@ -15,6 +15,7 @@ from nann.export.scorer._ops import (
     concat,
     dot,
     is_matmul,
+    is_turned,
     matmul,
     mul,
     reduce_,
@@ -104,8 +105,7 @@ def row_of_turned(x: Tensor, _: Uses) -> Tensor | None:
     if not is_matmul(x) or x.is_free or x.shape[-1] != 1 or x.shape[-2] == 1:
         return None
     a, v = x.inputs
-    last = a.rank - 1
-    if a.is_free or a.op != "transpose" or a.node.attrs["perm"] != (*range(last - 1), last, last - 1):
+    if a.is_free or not is_turned(a):
         return None
     row = matmul(reshape(v, (*v.shape[:-2], 1, v.shape[-2])), a.inputs[0])
     return reshape(row, x.shape)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
 from nann.export.scorer._ir import Array, Node, Shape, Tensor, topological
-from nann.export.scorer._ops import flag, is_negation
+from nann.export.scorer._ops import flag, is_negation, is_turned
 
 # Operations whose type is not named T.
 _WITHOUT_T = frozenset(["All", "Any", "Cast", "GatherV2"])
@@ -246,19 +246,14 @@ def _reduce(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
 
 def _matmul(emitter: _Emitter, node: Node, inputs: list[str]) -> str:
     """The flags are set here: BatchMatMulV2 transposes as it reads."""
-    turned = [_is_transposed(each) and not emitter.is_bound(each) for each in node.inputs]
-    sides = [emitter.name(each.inputs[0]) if is_turned else name
-             for each, is_turned, name in zip(node.inputs, turned, inputs, strict=True)]  # fmt: skip
+    turned = [is_turned(each) and not emitter.is_bound(each) for each in node.inputs]
+    sides = [emitter.name(each.inputs[0]) if is_read_turned else name
+             for each, is_read_turned, name in zip(node.inputs, turned, inputs, strict=True)]  # fmt: skip
     flags = {
-        name: is_turned != flag(node, name)
-        for name, is_turned in zip(("adj_x", "adj_y"), turned, strict=True)
+        name: is_read_turned != flag(node, name)
+        for name, is_read_turned in zip(("adj_x", "adj_y"), turned, strict=True)
     }
     return emitter.op("BatchMatMulV2", sides, node.name, node.outputs[0].dtype, **flags)
-
-
-def _is_transposed(x: Tensor) -> bool:
-    last = x.rank - 1
-    return x.op == "transpose" and x.node.attrs["perm"] == (*range(last - 1), last, last - 1)
 
 
 def _prelu(emitter: _Emitter, node: Node, inputs: list[str]) -> str:

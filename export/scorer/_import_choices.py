@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
-from nann.export.item_rows import PART_BITS
+from nann.export.scorer._import_functions import where_not_zero
 from nann.export.scorer._import_moves import gathered
 from nann.export.scorer._import_ops import Found, Reading, integers
-from nann.export.scorer._integer_parts import number_of, parts_of, was_float
+from nann.export.scorer._integer_parts import as_float, number_of, was_float
 from nann.export.scorer._ir import Spec, Tensor, constant, make
 from nann.export.scorer._narrow import narrow_of, narrowed
 from nann.export.scorer._ops import (
@@ -34,7 +34,6 @@ from nann.export.scorer._ops import (
     negated,
     reduce_,
     reshape,
-    scaled,
     select,
     transpose,
     turned,
@@ -82,7 +81,7 @@ def _as_float(x: Tensor) -> Tensor | None:
         return x
     if x.dtype != tf.bool and (not x.dtype.is_integer or not is_exact(x)):
         return None
-    return cast(x) if x.value is None else constant(x.value, np.float32)
+    return as_float(x)
 
 
 def index_of(index: Tensor, table: Tensor, *, may_be_free: bool = False) -> Tensor | None:
@@ -98,16 +97,7 @@ def index_of(index: Tensor, table: Tensor, *, may_be_free: bool = False) -> Tens
     is_stored = index.is_item_only and table.value is not None and math.prod(table.shape[1:]) <= _MOST_STORED
     if index.is_free or is_stored:
         return None
-    return _small(index) or cast(index)  # Computed by TensorFlow, if by nothing else.
-
-
-def _small(x: Tensor) -> Tensor | None:
-    """An integer that is small, as a float; also one that counts from the end below 0."""
-    parts = parts_of(x) if x.is_item_only else None
-    if parts is None:
-        return None if x.is_free else number_of(x)
-    low, middle, high = parts
-    return add(low, scaled(middle, 2.0**PART_BITS), scaled(high, 2.0 ** (2 * PART_BITS)))
+    return number_of(index) or cast(index)  # Computed by TensorFlow, if by nothing else.
 
 
 def is_chosen(index: Tensor, depth: int) -> Tensor:
@@ -299,8 +289,7 @@ def cross_entropy(r: Reading) -> Found:
     if logits.is_free and labels.is_free:
         return None
     logits, labels = (broadcast(each, r.specs[1].shape or ()) for each in r.inputs)
-    logarithms, none = unary("LogSoftmax", logits), constant(np.float32(0))
-    terms = select(compare("Equal", labels, none), none, mul(labels, logarithms))
+    terms = where_not_zero(labels, mul(labels, unary("LogSoftmax", logits)))
     return [negated(reduce_(terms, "Sum", [-1])), add(unary("Softmax", logits), negated(labels))]
 
 

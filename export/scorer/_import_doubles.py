@@ -14,13 +14,12 @@ from nann.export.scorer._import_integers import INTEGERS
 from nann.export.scorer._import_ops import Found, Reading
 from nann.export.scorer._integer_parts import number_of
 from nann.export.scorer._ir import Tensor, constant
-from nann.export.scorer._ops import arithmetic, broadcast, cast, mul, rebuilt, unary
+from nann.export.scorer._ops import MOVED, arithmetic, broadcast, cast, mul, rebuilt, unary
 
 # A small relative error of what they read becomes a small one, or a small number. That of an exponential is
 # as many times larger as its argument is, and exponentials that matter have small ones.
 _OF_ONE = frozenset(["Abs", "Exp", "Log", "Log1p", "Neg", "Relu", "Reciprocal", "Rsqrt", "Sqrt", "Square"])
 _OF_TWO = frozenset(["Maximum", "Minimum", "Mul", "RealDiv"])
-_MOVED = frozenset(["broadcast", "concat", "reshape", "slice", "transpose"])
 
 
 def narrowed(r: Reading) -> Found:
@@ -41,7 +40,7 @@ def _as_float(x: Tensor) -> Tensor | None:
         if before.dtype.is_integer:
             return number_of(before)
         return before if before.dtype == tf.float32 else None
-    if x.op not in _OF_ONE | _OF_TWO | _MOVED | {"mul"}:
+    if x.op not in _OF_ONE | _OF_TWO | {"mul", *MOVED}:
         return None
     found = [_as_float(each) for each in x.inputs]
     floats = [each for each in found if each is not None]

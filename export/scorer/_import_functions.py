@@ -66,7 +66,7 @@ def _is_infinite(x: Tensor) -> Tensor:
     return compare("Equal", unary("Abs", x), _number(x, math.inf))
 
 
-def _where_not_zero(decides: Tensor, found: Tensor) -> Tensor:
+def where_not_zero(decides: Tensor, found: Tensor) -> Tensor:
     """`found`, which may be a NaN where `decides` is 0: it is 0 there."""
     zero = _number(found, 0)
     return select(compare("Equal", decides, zero), zero, found)
@@ -88,13 +88,13 @@ _FUNCTIONS: dict[str, Callable[..., Tensor | None]] = {
     "FloorDiv": _floor_divided,
     "FloorMod": _remainder,
     "IsInf": _is_infinite,
-    "MulNoNan": lambda x, y: _where_not_zero(y, mul(x, y)),
+    "MulNoNan": lambda x, y: where_not_zero(y, mul(x, y)),
     "Rint": _rounded,
     "Round": _rounded,
     "Sinh": _sinh,
-    "Xdivy": lambda x, y: _where_not_zero(x, divide(x, y)),
-    "Xlog1py": lambda x, y: _where_not_zero(x, mul(x, unary("Log1p", y))),
-    "Xlogy": lambda x, y: _where_not_zero(x, mul(x, unary("Log", y))),
+    "Xdivy": lambda x, y: where_not_zero(x, divide(x, y)),
+    "Xlog1py": lambda x, y: where_not_zero(x, mul(x, unary("Log1p", y))),
+    "Xlogy": lambda x, y: where_not_zero(x, mul(x, unary("Log", y))),
 }
 
 

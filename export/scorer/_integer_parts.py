@@ -13,11 +13,10 @@ import tensorflow as tf
 
 from nann.export.item_rows import PART_BITS
 from nann.export.scorer._ir import Tensor, constant, topological
-from nann.export.scorer._ops import arithmetic, cast, rebuilt, select, unary
+from nann.export.scorer._ops import MOVED, arithmetic, cast, is_extreme, rebuilt, select, unary
 from nann.export.scorer._whole_numbers import is_exact, is_exact_arithmetic
 
 TYPES = (tf.int32, tf.int64, tf.uint32)
-_MOVED = ("broadcast", "concat", "reshape", "slice", "transpose")
 _MASK = 2**PART_BITS - 1
 
 # The low bits first; each part as float32.
@@ -32,7 +31,7 @@ def parts_of(x: Tensor) -> Parts | None:
         return [constant(each, np.float32) for each in shifted]
     if x.is_free:
         return _cut(x)
-    if x.op in _MOVED:
+    if x.op in MOVED:
         moved = [parts_of(each) for each in x.inputs]
         known = [each for each in moved if each is not None]
         if len(known) < len(moved):
@@ -55,7 +54,7 @@ def _is_of_floats(x: Tensor) -> bool:
         return was_float(each) or each.value is not None or not each.dtype.is_integer
 
     computed = topological([x], stop=is_known)
-    return all(node.op in (*_MOVED, "Cast") or is_exact_arithmetic(Tensor(node)) for node in computed)
+    return all(node.op in (*MOVED, "Cast") or is_exact_arithmetic(Tensor(node)) for node in computed)
 
 
 def _cut(x: Tensor) -> Parts:
@@ -107,7 +106,7 @@ def number_of(x: Tensor) -> Tensor | None:
     if x.op in ("AddV2", "Sub") and any(map(is_exact, x.inputs)):
         first, second = map(number_of, x.inputs)
         return None if first is None or second is None else arithmetic(x.op, first, second)
-    if x.op not in ("Abs", "Maximum", "Minimum", "SelectV2", *_MOVED) and not _is_extreme(x):
+    if x.op not in ("Abs", "Maximum", "Minimum", "SelectV2", *MOVED) and not is_extreme(x):
         return None
     found = [number_of(each) for each in x.inputs[1 if x.op == "SelectV2" else 0 :]]
     numbers = [each for each in found if each is not None]
@@ -133,10 +132,6 @@ def _put_together(parts: Parts) -> Tensor:
 
 def was_float(x: Tensor) -> bool:
     return x.op == "Cast" and x.inputs[0].dtype.is_floating
-
-
-def _is_extreme(x: Tensor) -> bool:
-    return x.op == "reduce" and x.node.attrs["function"] in ("Max", "Min")
 
 
 def _parts_of_sum(x: Tensor) -> Parts | None:

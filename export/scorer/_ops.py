@@ -23,6 +23,8 @@ import tensorflow as tf
 
 from nann.export.scorer._ir import Array, Node, Shape, Spec, Tensor, constant, make
 
+# Operations of ours that only put numbers elsewhere.
+MOVED = ("broadcast", "concat", "reshape", "slice", "transpose")
 # Larger results are left to be computed: a model is not to grow by its broadcasts.
 MAX_FOLDED_BYTES = 2**20
 
@@ -238,6 +240,17 @@ def _of_two(op: str, x: Tensor, y: Tensor, dtype: tf.DType, attrs: dict[str, byt
 def turned(x: Tensor) -> Tensor:
     """Matrices [..., n, m] -> [..., m, n]."""
     return transpose(x, [*range(x.rank - 2), x.rank - 1, x.rank - 2])
+
+
+def is_turned(x: Tensor) -> bool:
+    """Whether it is what `turned` makes."""
+    last = x.rank - 1
+    return x.op == "transpose" and x.node.attrs["perm"] == (*range(last - 1), last, last - 1)
+
+
+def is_extreme(x: Tensor) -> bool:
+    """Whether it is the largest or the least of some numbers, and so one of them."""
+    return x.op == "reduce" and x.node.attrs["function"] in ("Max", "Min")
 
 
 def widened(x: Tensor, width: int) -> Tensor:

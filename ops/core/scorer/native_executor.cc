@@ -8,6 +8,7 @@
 namespace nann {
 namespace {
 
+// For the rows of tensors, behind the last of which nothing may be read.
 void CopyRows(RowsView from, int64_t rows, int64_t columns, float* to, int64_t to_stride) {
   for (int64_t row = 0; row < rows; ++row) {
     std::memcpy(to + row * to_stride, from.data + row * from.stride, columns * sizeof(float));
@@ -56,14 +57,6 @@ Extent AsOneRow(absl::Span<Operand> operands, Extent extent) {
   if (!lie_so) return extent;
   const int64_t floats = extent.rows * extent.stride;
   return {extent.blocks, 1, floats, floats};
-}
-
-void Transpose(RowsView from, int64_t rows, int64_t columns, float* to, int64_t to_stride) {
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t column = 0; column < columns; ++column) {
-      to[row * to_stride + column] = from.data[column * from.stride + row];
-    }
-  }
 }
 
 }  // namespace
@@ -312,12 +305,20 @@ void NativeExecutor::RunOnRows(int value, const Memory& memory) const {
                                 stride);
     case Opcode::kReshape:
       return Reshape(in, from.columns, rows * from.columns, out, columns, stride);
-    case Opcode::kTranspose:
-      for (int64_t item = 0; item < (shape.per_item ? memory.items : 1); ++item) {
-        Transpose({in.data + item * from.rows * in.stride, in.stride}, shape.rows, columns,
-                  out + item * shape.rows * stride, stride);
-      }
-      return;
+    case Opcode::kTranspose: {
+      const Step down{shape.rows, 1}, across{columns, in.stride};
+      SteppedCopy copy;
+      copy.rows = &down;
+      copy.columns = &across;
+      copy.row_axes = copy.column_axes = 1;
+      copy.items = shape.per_item ? memory.items : 1;
+      copy.from = in.data;
+      copy.from_item = from.rows * in.stride;
+      copy.out = out;
+      copy.out_item = shape.rows * stride;
+      copy.out_stride = stride;
+      return kernels.copy_steps(copy);
+    }
     default:
       return;  // Inputs, tables, constants and slices are in no section; `Run` runs the others.
   }

@@ -349,10 +349,12 @@ class ProgramReader {
                       : now_.opcode == Opcode::kConstant ? constant_floats_
                                                          : user_floats_;
     int64_t& work = shape.per_item ? item_work_ : user_work_;
-    floats += shape.Floats(), work += shape.Floats();
-    // A gather reads no more rows of its table than it writes.
-    const bool all = now_.opcode != Opcode::kGather;
-    for (size_t i = all ? 0 : 1; i < now_.operands.size(); ++i) work += OperandShape(i).Floats();
+    floats += shape.Floats();
+    work += shape.Floats();
+    // A gather reads no more rows of its table, the first operand, than it writes.
+    for (size_t i = now_.opcode == Opcode::kGather ? 1 : 0; i < now_.operands.size(); ++i) {
+      work += OperandShape(static_cast<int>(i)).Floats();
+    }
     if (now_.opcode == Opcode::kGemm) {
       for (int t = 0; t < now_.num_terms(); ++t) {
         const ValueShape matrix = MatrixOf(t);

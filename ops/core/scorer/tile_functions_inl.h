@@ -89,8 +89,10 @@ NANN_SIMD Vec Silu(Vec x) { return x * Sigmoid(x); }
 // Twice the exact GELU: the half of it goes into what comes after.
 NANN_SIMD Vec TwiceGelu(Vec x) { return x * (Set(1.0f) + Erf(x * Set(0.707106781f))); }
 
-// Of Cephes' logf: log(1 + r) = r - r^2 / 2 + r^3 p(r) for 1 + r between the roots of 1/2 and 2.
-NANN_SIMD Vec LogPolynomial(Vec r) {
+// Of Cephes' logf: log(2^exponent (1 + r)) for 1 + r between the roots of 1/2 and 2. That of 1 + r is
+// r - r^2 / 2 + r^3 p(r), and ln 2 comes in two parts.
+NANN_SIMD Vec LogOfParts(Vec exponent, Vec r) {
+  const Vec z = r * r;
   Vec p = Set(7.0376836292e-2f);
   p = MultiplyAdd(p, r, Set(-1.1514610310e-1f));
   p = MultiplyAdd(p, r, Set(1.1676998740e-1f));
@@ -100,10 +102,10 @@ NANN_SIMD Vec LogPolynomial(Vec r) {
   p = MultiplyAdd(p, r, Set(2.0000714765e-1f));
   p = MultiplyAdd(p, r, Set(-2.4999993993e-1f));
   p = MultiplyAdd(p, r, Set(3.3333331174e-1f));
-  return p;
+  const Vec tail = MultiplyAdd(exponent, Set(-2.12194440e-4f), p * r * z) - Set(0.5f) * z;
+  return MultiplyAdd(exponent, Set(0.693359375f), r + tail);
 }
 
-// Cephes' logf: the mantissa's polynomial, and ln 2 times the exponent in two parts.
 NANN_SIMD Vec Log(Vec x) {
   const Vec none = Set(0.0f), one = Set(1.0f);
   const Vec smallest = Set(1.17549435e-38f);  // Below it the exponent's bits say nothing.
@@ -114,10 +116,7 @@ NANN_SIMD Vec Log(Vec x) {
   const Vec exponent = __builtin_convertvector((bits >> 23) - 126, Vec) - (x < smallest ? Set(25.0f) : none) -
                        (mantissa < root ? one : none);
   const Vec r = (mantissa < root ? mantissa + mantissa : mantissa) - one;
-  const Vec z = r * r;
-  const Vec p = LogPolynomial(r);
-  const Vec tail = MultiplyAdd(exponent, Set(-2.12194440e-4f), p * r * z) - Set(0.5f) * z;
-  const Vec result = MultiplyAdd(exponent, Set(0.693359375f), r + tail);
+  const Vec result = LogOfParts(exponent, r);
   const Vec infinity = Set(__builtin_inff());
   // Of a negative number: a NaN; the sum keeps that of x.
   return x > none ? (x < infinity ? result : x) : (x < none ? Set(__builtin_nanf("")) : x - infinity);
@@ -148,11 +147,9 @@ NANN_SIMD Vec Elu(Vec x) { return x < Set(0.0f) ? Expm1(x) : x; }
 // Relu(x) + log(1 + e) with e = exp(-|x|): 1 + e is between 1 and 2, so that its exponent is 0 or 1.
 NANN_SIMD Vec Softplus(Vec x) {
   const Vec e = ExpOfNegative(x < Set(0.0f) ? x : -x);
-  const Vec is_halved = e > Set(0.414213562f) ? Set(1.0f) : Set(0.0f);
-  const Vec r = e > Set(0.414213562f) ? Set(0.5f) * (e - Set(1.0f)) : e;
-  const Vec z = r * r;
-  const Vec tail = MultiplyAdd(is_halved, Set(-2.12194440e-4f), LogPolynomial(r) * r * z) - Set(0.5f) * z;
-  return Relu(x) + MultiplyAdd(is_halved, Set(0.693359375f), r + tail);
+  const Vec least = Set(0.414213562f);  // From here on 1 + e is more than the root of 2.
+  const Vec exponent = e > least ? Set(1.0f) : Set(0.0f);
+  return Relu(x) + LogOfParts(exponent, e > least ? Set(0.5f) * (e - Set(1.0f)) : e);
 }
 
 // Numbers of 2^23 and more are whole.

@@ -252,13 +252,16 @@ NANN_AMX_KERNEL void RunAmxGemm(const Gemm& gemm) {
 constexpr TileKernels kKernels = {"avx512", RunGemm,    nullptr,    nullptr,    Copy,           CopySteps,
                                   Gather,   Binary,     Select,     Unary,      Prelu,          NarrowSoftmax,
                                   Reduce,   ReduceRows, RunProduct, Similarity, TableSimilarity};
-constexpr TileKernels kBfloat16Kernels = {
-    "avx512_bf16", RunGemm,    RunBfloat16Gemm, ToBfloat16, Copy,           CopySteps,
-    Gather,        Binary,     Select,          Unary,      Prelu,          NarrowSoftmax,
-    Reduce,        ReduceRows, RunProduct,      Similarity, TableSimilarity};
-constexpr TileKernels kAmxKernels = {
-    "amx", RunGemm, RunAmxGemm,    ToBfloat16, Copy,       CopySteps,  Gather,     Binary,         Select,
-    Unary, Prelu,   NarrowSoftmax, Reduce,     ReduceRows, RunProduct, Similarity, TableSimilarity};
+
+constexpr TileKernels WithBfloat16(const char* name, void (*gemm)(const Gemm& gemm)) {
+  TileKernels kernels = kKernels;
+  kernels.name = name;
+  kernels.gemm_bfloat16 = gemm;
+  kernels.to_bfloat16 = ToBfloat16;
+  return kernels;
+}
+constexpr TileKernels kBfloat16Kernels = WithBfloat16("avx512_bf16", RunBfloat16Gemm);
+constexpr TileKernels kAmxKernels = WithBfloat16("amx", RunAmxGemm);
 
 }  // namespace
 

@@ -88,39 +88,15 @@ NANN_KERNEL void Turn(const float* from, int64_t stride, int64_t depth, int64_t 
   }
 }
 
-// A product with one column: kRows sums of a row of the left side times the vector `right`.
-template <int kRows>
-NANN_SIMD void RowSums(const GroupedProduct& product, const float* left, const float* right, float* out) {
-  Vec sums[kRows];
-  for (int m = 0; m < kRows; ++m) sums[m] = Set(0.0f);
-  for (int64_t k = 0; k < product.depth; k += kWidth) {
-    const Vec y = LoadRow(right, k, product.depth, 0.0f);
-    for (int m = 0; m < kRows; ++m) {
-      sums[m] = MultiplyAdd(LoadRow(left + m * product.left.row, k, product.depth, 0.0f), y, sums[m]);
-    }
-  }
-  if constexpr (kRows == 4) {
-    const Vec totals = SumsOfFour(sums);
-    for (int m = 0; m < kRows; ++m) out[m * product.out_stride] = totals[m * kLanesOfFour];
-  } else {
-    for (int m = 0; m < kRows; ++m) out[m * product.out_stride] = SumOf(sums[m]);
-  }
-}
-
+// A product with one column: the rows of the left side, each times the vector `right`.
 NANN_KERNEL void ProductWithColumn(const GroupedProduct& product, const float* left, const float* right,
                                    float* out) {
-  constexpr int kTogether = 4;
   if (product.right.row != 1) {
     for (int64_t k = 0; k < product.depth; ++k) product.strip[k] = right[k * product.right.row];
     right = product.strip;
   }
-  int64_t row = 0;
-  for (; row + kTogether <= product.rows; row += kTogether) {
-    RowSums<kTogether>(product, left + row * product.left.row, right, out + row * product.out_stride);
-  }
-  for (; row < product.rows; ++row) {
-    RowSums<1>(product, left + row * product.left.row, right, out + row * product.out_stride);
-  }
+  SimilarityOfRows<false>(1.0f, right, {left, product.left.row}, product.rows, product.depth, out,
+                          product.out_stride);
 }
 
 // One item's product of one group; `blocks[vectors - 1][rows - 1]`.
