@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nann.export.scorer._cleanup import part_along
+from nann.export.scorer._demand import ON_ROWS
 from nann.export.scorer._ir import Tensor, Uses
 from nann.export.scorer._narrow import like, narrow_of
 from nann.export.scorer._ops import (
@@ -23,12 +24,9 @@ from nann.export.scorer._ops import (
     mul,
     reduce_,
     reshape,
-    transpose,
 )
 from nann.export.scorer._rewrite import Rule
 from nann.export.scorer._rows import ELEMENTWISE
-
-_ON_ROWS = frozenset(["LogSoftmax", "Softmax"])
 
 
 def late_rows(x: Tensor, _: Uses) -> Tensor | None:
@@ -47,7 +45,7 @@ def _of_each(x: Tensor, joined: Tensor) -> tuple[list[Tensor], int] | None:
     is_above = axis != joined.rank - 1
     if x.op == "dot" and joined == x.inputs[0] and is_above:
         return [dot(part, x.inputs[1]) for part in joined.inputs], axis
-    if x.op in _ON_ROWS and is_above:
+    if x.op in ON_ROWS and is_above:
         return [like(x.node, [part], [part.shape])[0] for part in joined.inputs], axis
     if x.op == "reduce" and axis not in x.node.attrs["axes"]:
         function, axes = x.node.attrs["function"], x.node.attrs["axes"]
@@ -144,42 +142,4 @@ def matrix_times_rows(x: Tensor, _: Uses) -> Tensor | None:
     )
 
 
-def early_slice(x: Tensor, uses: Uses) -> Tensor | None:
-    """A slice of f(a) -> f(a slice of a), where nothing else reads f(a): the last of a sequence's states."""
-    inner = x.inputs[0] if x.inputs else x
-    if x.op != "slice" or uses[inner] > 1:
-        return None
-    cut = [axis for axis in range(1, x.rank) if x.shape[axis] != inner.shape[axis]]
-    is_open = any(each.known_shape is None for each in inner.inputs)
-    if len(cut) != 1 or x.shape[0] != inner.shape[0] or is_open:
-        return None
-    return _sliced(inner, cut[0], x.node.attrs["begin"][cut[0]], x.shape[cut[0]])
-
-
-def _sliced(x: Tensor, axis: int, begin: int, n: int) -> Tensor | None:
-    """`n` of what an operation computes along an axis; None for operations that mix it."""
-    shape = (*x.shape[:axis], n, *x.shape[axis + 1 :])
-    at, first = axis - x.rank, x.inputs[0] if x.inputs else x
-    if x.op in ELEMENTWISE - {"broadcast"}:
-        operands = [part_along(each, at, begin, n) for each in x.inputs]
-        is_whole = np.broadcast_shapes(*(each.shape for each in operands)) == shape
-        return like(x.node, operands, [shape])[0] if is_whole else None
-    if x.op == "dot" and at < -1:
-        return dot(part_along(first, at, begin, n), x.inputs[1])
-    if x.op in _ON_ROWS and at < -1:
-        return like(x.node, [part_along(first, at, begin, n)], [shape])[0]
-    if is_matmul(x) and at == -2:
-        return matmul(part_along(first, at, begin, n), x.inputs[1])
-    if x.op == "reduce":
-        kept = [each for each in range(first.rank) if each not in x.node.attrs["axes"]]
-        part = part_along(first, kept[axis] - first.rank, begin, n)
-        return reduce_(part, x.node.attrs["function"], x.node.attrs["axes"])
-    if x.op == "transpose":
-        perm = x.node.attrs["perm"]
-        return transpose(part_along(first, perm[axis] - first.rank, begin, n), perm)
-    if x.op == "reshape" and x.shape[: axis + 1] == first.shape[: axis + 1]:
-        return reshape(part_along(first, axis - first.rank, begin, n), shape)
-    return None
-
-
-BESIDE: tuple[Rule, ...] = (late_rows, product_of_rows, matrix_times_rows, early_slice)
+BESIDE: tuple[Rule, ...] = (late_rows, product_of_rows, matrix_times_rows)

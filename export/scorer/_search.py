@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import tensorflow as tf
@@ -12,19 +14,21 @@ from nann.export.scorer._beside import BESIDE
 from nann.export.scorer._cleanup import CLEANUP
 from nann.export.scorer._cost import ITEMS_PER_REQUEST, NS_PER_BYTE, Work, bytes_per_item, work_of
 from nann.export.scorer._cut import cheapest_cut
+from nann.export.scorer._demand import only_what_is_read
 from nann.export.scorer._ir import Tensor, name_new, topological
 from nann.export.scorer._items_first import items_first
 from nann.export.scorer._mixed_rows import MIXED_ROWS
 from nann.export.scorer._outer import OUTER
 from nann.export.scorer._pairs import PAIRS
 from nann.export.scorer._read import ScorerGraph
-from nann.export.scorer._rewrite import rewrite, substitute
+from nann.export.scorer._rewrite import Rule, rewrite, substitute
 from nann.export.scorer._rows import RowAnalysis
 from nann.export.scorer._sequences import SEQUENCES
 from nann.export.scorer._taken import TAKEN
 
 _MAX_STEPS = 40  # moves that are taken; each makes the scorer cheaper
 _MAX_TRIED = 400
+_MAX_PASSES = 20  # Two or three are taken; should rules ever undo them, the graph is right after each.
 _UNLIMITED = 2**31
 
 
@@ -124,12 +128,24 @@ def with_items_first(graph: ScorerGraph) -> ScorerGraph | None:
 
 def _clean(graph: ScorerGraph) -> Tensor:
     rules = (*CLEANUP, *SEQUENCES, *ACTIVATIONS)
-    return rewrite(graph.output, rules, free_rules=rules)
+    return _settled(graph.output, rules, rules)
 
 
 def _normal(output: Tensor) -> Tensor:
     shapes = (*CLEANUP, *SEQUENCES)
-    return rewrite(output, (*shapes, *ALGEBRA, *BESIDE, *PAIRS, *OUTER, *TAKEN), free_rules=shapes)
+    return _settled(output, (*shapes, *ALGEBRA, *BESIDE, *PAIRS, *OUTER, *TAKEN), shapes)
+
+
+def _settled(output: Tensor, rules: Sequence[Rule], free_rules: Sequence[Rule]) -> Tensor:
+    """Rewritten, and without what nothing reads, until neither changes the other's result."""
+    for _ in range(_MAX_PASSES):
+        output = rewrite(output, rules, free_rules=free_rules)
+        read = only_what_is_read(output)
+        if read == output:
+            return output
+        output = read
+    warnings.warn(f"the rewrites of what is read of {output} do not settle", RuntimeWarning, stacklevel=2)
+    return output
 
 
 def _moves(output: Tensor) -> list[tuple[Tensor, Tensor]]:

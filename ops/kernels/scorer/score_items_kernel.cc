@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <utility>
@@ -6,6 +8,7 @@
 #include "../../core/base/async_loop.h"
 #include "../index/index_resource.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tile_scorer.h"
 
@@ -75,25 +78,42 @@ class ScoreRun : public std::enable_shared_from_this<ScoreRun> {
 
   // Sets positions_ to those of the row, and known_ to those that are not -1.
   absl::Status TakeKnownPositions() {
-    positions_.clear();
-    known_.clear();
-    for (int64_t i = 0; i < items_->dim_size(1); ++i) {
-      const absl::StatusOr<int32_t> position = PositionAt(i);
-      if (!position.ok()) return position.status();
-      positions_.push_back(*position);
-      if (*position >= 0) known_.push_back(*position);
+    if (items_->dtype() == tensorflow::DT_INT64) {
+      LookUp(RowOfItems<int64_t>());
+    } else {
+      const absl::Status status = CheckAndTake(RowOfItems<int32_t>());
+      if (!status.ok()) return status;
     }
+    known_.clear();
+    std::copy_if(positions_.begin(), positions_.end(), std::back_inserter(known_),
+                 [](int32_t position) { return position >= 0; });
     return absl::OkStatus();
   }
 
-  absl::StatusOr<int32_t> PositionAt(int64_t i) const {
+  // Taken once per row: a tensor checks its type and shape each time that it is asked for its elements.
+  template <typename T>
+  absl::Span<const T> RowOfItems() const {
+    const int64_t n = items_->dim_size(1);
+    return absl::MakeConstSpan(items_->flat<T>().data() + row_ * n, n);
+  }
+
+  void LookUp(absl::Span<const int64_t> ids) {
     const Graph& graph = index_->graph();
-    if (items_->dtype() == tensorflow::DT_INT64) return graph.PositionOf(items_->matrix<int64_t>()(row_, i));
-    const int32_t position = items_->matrix<int32_t>()(row_, i);
-    if (position >= -1 && position < graph.num_items()) return position;
-    return absl::InvalidArgumentError(absl::StrCat("positions[", row_, ", ", i,
-                                                   "]: expected -1 (unknown) or 0 to ", graph.num_items() - 1,
-                                                   ", found ", position));
+    positions_.resize(ids.size());
+    std::transform(ids.begin(), ids.end(), positions_.begin(),
+                   [&graph](int64_t id) { return graph.PositionOf(id); });
+  }
+
+  absl::Status CheckAndTake(absl::Span<const int32_t> positions) {
+    const int32_t num_items = index_->graph().num_items();
+    for (size_t i = 0; i < positions.size(); ++i) {
+      if (positions[i] >= -1 && positions[i] < num_items) continue;
+      return absl::InvalidArgumentError(absl::StrCat("positions[", row_, ", ", i,
+                                                     "]: expected -1 (unknown) or 0 to ", num_items - 1,
+                                                     ", found ", positions[i]));
+    }
+    positions_.assign(positions.begin(), positions.end());
+    return absl::OkStatus();
   }
 
   void EndRow() {
