@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nann.export.scorer._cleanup import part_along
+from nann.export.scorer._cleanup import part_along, place_of_axis
 from nann.export.scorer._demand import ON_ROWS
 from nann.export.scorer._ir import Tensor, Uses
 from nann.export.scorer._narrow import like, narrow_of
@@ -24,9 +24,13 @@ from nann.export.scorer._ops import (
     mul,
     reduce_,
     reshape,
+    transpose,
 )
 from nann.export.scorer._rewrite import Rule
 from nann.export.scorer._rows import ELEMENTWISE
+
+# What leaves rows as they are.
+_MOVES = frozenset(["concat", "reshape", "transpose"])
 
 
 def late_rows(x: Tensor, _: Uses) -> Tensor | None:
@@ -105,15 +109,43 @@ def product_of_rows(x: Tensor, _: Uses) -> Tensor | None:
 
     Scores of keys are put side by side, and values summed. Of several rows a product has enough to do.
     """
-    if not is_matmul(x) or x.shape[-2] != 1 or x.inputs[0].is_free or not _has_user_rows(x.inputs[1]):
+    if not is_matmul(x) or x.shape[-2] != 1 or x.inputs[0].is_free:
         return None
     row, joined = x.inputs
-    axis, parts = joined.node.attrs["axis"] - joined.rank, joined.inputs
-    if axis == -1:
+    found = _user_rows_of(joined)
+    if found is None:
+        return None
+    parts, axis = found
+    if axis == joined.rank - 1:
         return concat([matmul(row, part) for part in parts], -1)
-    if axis != -2:
+    if axis != joined.rank - 2:
         return None
     return add(*(matmul(own, part) for own, part in _with_columns(row, parts)))
+
+
+def _user_rows_of(x: Tensor) -> tuple[list[Tensor], int] | None:
+    """Parts and axis of rows of the user beside those of the item, also where heads of them were stacked."""
+    if x.is_free:
+        return None
+    if _has_user_rows(x):
+        return list(x.inputs), x.node.attrs["axis"]
+    found = [_user_rows_of(each) for each in x.inputs] if x.op in _MOVES else []
+    moved = [each for each in found if each is not None]
+    if not moved or len(moved) < len(x.inputs):
+        return None
+    (parts, axis), attrs = moved[0], x.node.attrs
+    if x.op == "transpose":
+        return [transpose(part, attrs["perm"]) for part in parts], attrs["perm"].index(axis)
+    if x.op == "reshape":
+        at = place_of_axis(x.inputs[0].shape, axis, x.shape)
+        if at is None:
+            return None
+        before, after = x.shape[:at], x.shape[at + 1 :]
+        return [reshape(part, (*before, part.shape[axis], *after)) for part in parts], at
+    sizes = {tuple(part.shape[at] for part in each) for each, at in moved}
+    if len(sizes) > 1 or any(at != axis for _, at in moved) or axis == attrs["axis"]:
+        return None
+    return [concat(each, attrs["axis"]) for each in zip(*(parts for parts, _ in moved), strict=True)], axis
 
 
 def _with_columns(left: Tensor, parts: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -304,14 +304,21 @@ def _stacked(x: Tensor) -> tuple[list[Tensor], int] | None:
     if joined.op != "concat":
         return None
     axis: int = joined.node.attrs["axis"]
-    places = [at for at, n in enumerate(x.shape) if n != 1]
-    before = [at for at, n in enumerate(joined.shape) if n != 1]
-    if [x.shape[at] for at in places] != [joined.shape[at] for at in before] or axis not in before:
+    at = place_of_axis(joined.shape, axis, x.shape)
+    if at is None:
         return None
-    at = places[before.index(axis)]
     return [
         reshape(each, (*x.shape[:at], each.shape[axis], *x.shape[at + 1 :])) for each in joined.inputs
     ], at
+
+
+def place_of_axis(before: Shape, axis: int, after: Shape) -> int | None:
+    """Where an axis is after a reshape that adds or drops axes of size 1; None for others."""
+    places = [at for at, n in enumerate(after) if n != 1]
+    found = [at for at, n in enumerate(before) if n != 1]
+    if [after[at] for at in places] != [before[at] for at in found] or axis not in found:
+        return None
+    return places[found.index(axis)]
 
 
 def part_along(x: Tensor, axis: int, begin: int, n: int) -> Tensor:

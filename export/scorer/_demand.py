@@ -73,10 +73,13 @@ def _sizes(box: Box) -> Shape:
 
 def _wanted(x: Tensor, box: Box) -> list[Box | None]:
     """What is read of each operand where `box` is read of `x`; None for one of which nothing is."""
-    whole: list[Box | None] = [_whole(each) for each in x.inputs]
-    if any(each.known_shape is None for each in (x, *x.inputs)) or box == _whole(x):
-        return _wanted_parts(x, box) if x.op == "slice" else whole
+    if x.op != "slice" and (box == _whole(x) or _is_open(x)):
+        return [_whole(each) for each in x.inputs]
     return _wanted_parts(x, box)
+
+
+def _is_open(x: Tensor) -> bool:
+    return any(each.known_shape is None for each in (x, *x.inputs))
 
 
 def _wanted_parts(x: Tensor, box: Box) -> list[Box | None]:
@@ -180,8 +183,7 @@ def _made(x: Tensor, boxes: dict[Tensor, Box], made: dict[Tensor, Tensor]) -> Te
     if x.op == "slice":
         return operands[0]
     if box == _whole(x):
-        same = tuple(operands) == x.inputs
-        return x if same else rebuilt(x, operands) or Tensor(same_op(x.node, operands), x.index)
+        return x if tuple(operands) == x.inputs else _again(x, operands)
     return _on_parts(x, operands, box)
 
 
@@ -196,6 +198,8 @@ def _cut(made: Tensor, box: Box | None, wanted: Box) -> Tensor:
 
 def _on_parts(x: Tensor, operands: Sequence[Tensor], box: Box) -> Tensor:
     """The box of the operation, given the parts of its operands that `_wanted` names."""
+    if _is_open(x):
+        return _cut(_again(x, operands), None, box)
     attrs, first = x.node.attrs, operands[0]
     rows = (*box[:-1], (0, x.shape[-1]))
     if x.op == "concat":
@@ -218,7 +222,12 @@ def _on_parts(x: Tensor, operands: Sequence[Tensor], box: Box) -> Tensor:
         return transpose(first, attrs["perm"])
     if x.op == "reshape":
         return _reshaped(x, first, box)
-    return _cut(rebuilt(x, operands) or Tensor(same_op(x.node, operands), x.index), None, box)
+    return _cut(_again(x, operands), None, box)
+
+
+def _again(x: Tensor, operands: Sequence[Tensor]) -> Tensor:
+    """The operation on other operands, of the same shapes."""
+    return rebuilt(x, operands) or Tensor(same_op(x.node, operands), x.index)
 
 
 def _reshaped(x: Tensor, part: Tensor, box: Box) -> Tensor:

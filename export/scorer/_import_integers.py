@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from nann.export.scorer._import_functions import FUNCTIONS, sign_bit
-from nann.export.scorer._import_ops import IMPORTS, Found, Reading, integers
+from nann.export.scorer._import_ops import IMPORTS, Found, Reading, bias_of, integers
 from nann.export.scorer._import_scans import SCANS
 from nann.export.scorer._integer_parts import (
     TYPES,
@@ -32,7 +32,7 @@ from nann.export.scorer._ops import (
     reshape,
     select,
 )
-from nann.export.scorer._whole_numbers import MOST_EXACT, is_exact
+from nann.export.scorer._whole_numbers import MOST_EXACT, fits, is_exact
 
 
 def _both_in_parts(x: Tensor, y: Tensor) -> tuple[Parts, Parts] | None:
@@ -218,15 +218,24 @@ def _by_floats(form: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
             return form(r)
         floats = tuple(as_float(each) for each in r.inputs)
         found = form(replace(r, inputs=floats, specs=(Spec(tf.float32, r.shape),)))
-        if not isinstance(found, Tensor) or not is_exact(found):
+        if not isinstance(found, Tensor) or not is_exact(found) or not fits(found, r.specs[0].dtype):
             return None
         return cast(found, r.specs[0].dtype)
 
     return read
 
 
+def _sum_with_bias(r: Reading) -> Found:
+    """Keras adds a vector of integers, such as where each field's ids begin, as a bias."""
+    if not r.specs[0].dtype.is_integer:
+        return IMPORTS["BiasAdd"](r)
+    terms = (r.inputs[0], bias_of(r))
+    return INTEGERS["AddV2"](replace(r, inputs=terms)) or arithmetic("AddV2", *terms)
+
+
 INTEGERS: dict[str, Callable[[Reading], Found]] = {
     **{op: _by_floats(IMPORTS[op]) for op in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "MatMul")},
+    "BiasAdd": _sum_with_bias,
     "Cast": number,
     "ClipByValue": clipped,
     **{op: _by_floats(IMPORTS[op]) for op in ("AddV2", "Mul", "Sub")},

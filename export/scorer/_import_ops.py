@@ -234,10 +234,15 @@ def _add(r: Reading) -> Found:
 
 @_reads_arithmetic("BiasAdd")
 def _bias_add(r: Reading) -> Found:
+    return add(r.inputs[0], bias_of(r))
+
+
+def bias_of(r: Reading) -> Tensor:
+    """What BiasAdd adds, as it is broadcast."""
     x, bias = r.inputs
     if r.attr("data_format") == b"NCHW":  # Along the second axis; so Keras adds a column [L, 1] to rows.
-        bias = reshape(bias, (bias.size, *(1,) * (x.rank - 2)))
-    return add(x, bias)
+        return reshape(bias, (bias.size, *(1,) * (x.rank - 2)))
+    return bias
 
 
 @_reads_arithmetic("Sub")

@@ -13,7 +13,7 @@ from nann.export.scorer._lower_functions import FUNCTIONS, truncated
 from nann.export.scorer._lower_products import slope_of
 from nann.export.scorer._lowering import Lowering, Step, refuse
 from nann.export.scorer._program import BinaryOp, Opcode, UnaryOp
-from nann.export.scorer._whole_numbers import MOST_EXACT, is_exact_arithmetic
+from nann.export.scorer._whole_numbers import MOST_EXACT, fits, is_exact_arithmetic
 
 _Rule = Callable[[Lowering, Tensor], Step]
 _RULES: dict[str, _Rule] = {}
@@ -77,7 +77,7 @@ _SWAPPED = {"Less": BinaryOp.GREATER, "LessEqual": BinaryOp.GREATER_EQUAL}
 def operation(lowering: Lowering, tensor: Tensor) -> Step:
     """How one operation is computed."""
     if tensor.dtype.is_integer and tensor.op not in _OF_INTEGERS and not is_exact_arithmetic(tensor):
-        refuse(tensor, "arithmetic of integers that may be beyond 2^24")
+        refuse(tensor, "arithmetic of integers that may be beyond 2^24, or beyond their type")
     if tensor.op in _BINARY | _SWAPPED and not any(map(_is_exact, tensor.inputs)):
         refuse(tensor, "a comparison of two integers of the user, which may be beyond 2^24")
     if tensor.op in _UNARY:
@@ -245,6 +245,8 @@ def _cast(lowering: Lowering, tensor: Tensor) -> Step:
         refuse(tensor, "an integer of the user, which may be beyond 2^24, as a float")
     if tensor.dtype.is_integer and x.dtype.is_floating:
         return truncated(lowering, tensor)
+    if tensor.dtype.is_integer and not fits(x, tensor.dtype):
+        refuse(tensor, f"integers that may be beyond {tensor.dtype.name}")
     return _reshape(lowering, tensor)
 
 

@@ -31,6 +31,7 @@ from nann.export.scorer._inline import without_compiled_calls
 from nann.export.scorer._ir import Needs, Node, Shape, Spec, Tensor, constant, make, name_new, source
 from nann.export.scorer._ops import cast
 from nann.export.scorer._shapes import inferred_shapes
+from nann.export.scorer._steps import arithmetic_before_steps
 from nann.export.scorer._unroll import without_loops
 
 # They are left out: an item whose score is a NaN is not found, whoever looks for NaNs before.
@@ -86,7 +87,7 @@ def read_scorer(function: Any) -> ScorerGraph:
     library = graph.as_graph_def().library
     operations = _needed(function.outputs[0].op)
     _check_stateless(operations, library)
-    reader = _Reader(widen=not any(map(_keeps_types, operations)))
+    reader = _Reader(widen=not any(map(_keeps_types, operations)), left=arithmetic_before_steps(operations))
     user = tuple(reader.source(each, Needs.USER) for each in function.inputs[:-1])
     item = reader.source(function.inputs[-1], Needs.ITEM)
     sizes = dict.fromkeys((Needs.NOTHING, Needs.USER, Needs.ITEM, Needs.USER | Needs.ITEM), 0)
@@ -147,11 +148,13 @@ class _Reader:
     """Reads operations in an order in which they can run.
 
     widen: whether what is computed in float16 or bfloat16 is read as float32, nearer to what is meant.
+    left:  names of operations that keep TensorFlow's form.
     """
 
-    def __init__(self, *, widen: bool) -> None:
+    def __init__(self, *, widen: bool, left: frozenset[str]) -> None:
         self.tensors: dict[str, Tensor] = {}
         self._widen = widen
+        self._left = left
 
     def source(self, placeholder: Any, needs: Needs) -> Tensor:
         found = source(placeholder.op.name, _spec(placeholder), needs)
@@ -177,7 +180,8 @@ class _Reader:
                 constant(value.astype(np.float32) if specs[0] != _spec(operation.outputs[0]) else value)
             ]
         else:
-            outputs = _in_our_form(reading) or self._as_it_is(reading)
+            ours = None if operation.name in self._left else _in_our_form(reading)
+            outputs = ours or self._as_it_is(reading)
         outputs = [name_new(tensor, operation.name) for tensor in outputs]
         self.tensors.update(zip((each.name for each in operation.outputs), outputs, strict=True))
         return outputs

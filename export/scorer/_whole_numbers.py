@@ -26,7 +26,18 @@ def is_exact_arithmetic(x: Tensor) -> bool:
     """Whether all that an operation of integers reads and makes is a float, for every user and item."""
     limit = _MOST_DIVIDED if x.op in ("FloorDiv", "FloorMod") else MOST_EXACT
     known: dict[Tensor, Bounds] = {}
-    return all(_most(each, known) <= limit for each in (x, *x.inputs))
+    return _is_within(_found(x, known), x.dtype) and all(
+        _most(each, known) <= limit for each in (x, *x.inputs)
+    )
+
+
+def fits(x: Tensor, dtype: tf.DType) -> bool:
+    """Whether an integer type holds all that a tensor can be: those of 8 and 16 bits wrap around."""
+    return _is_within(bounds_of(x, {}), dtype)
+
+
+def _is_within(bounds: Bounds, dtype: tf.DType) -> bool:
+    return dtype not in _NARROW or (dtype.min <= bounds[0] and bounds[1] <= dtype.max)
 
 
 def is_exact(x: Tensor) -> bool:

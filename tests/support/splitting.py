@@ -100,6 +100,13 @@ def split(score: Any, *, max_width: int = 4096, **state: Any) -> SplitScorer:
     return result
 
 
+def scores_of(result: SplitScorer, state: Sequence[Any], items: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    """Of a tile of items, by the tables, the user's part and the tile's part of a split scorer."""
+    tiles = [_table(result, name, items) for name in result.item_tables]
+    given = state if result.user_function is None else result.user_function(*state)
+    return np.asarray(result.function(*given, *tiles))
+
+
 def largest_difference(function: Any, result: SplitScorer, states: Sequence[Any] = ()) -> float:
     """Of scores of random users and items, relative to the largest, and over the order of the items.
 
@@ -118,9 +125,7 @@ def largest_difference(function: Any, result: SplitScorer, states: Sequence[Any]
         ]
         items = random.normal(size=item_spec).astype(np.float32)
         expected = np.asarray(function(*state, tf.constant(items))).reshape(-1)
-        tiles = [_table(result, name, items) for name in result.item_tables]
-        given = state if result.user_function is None else result.user_function(*state)
-        found = np.asarray(result.function(*given, *tiles))
+        found = scores_of(result, state, items)
         assert np.isfinite(expected).all()
         assert np.isfinite(found).all()
         rounding = np.asarray(function(*map(_last_bits_changed, state), _last_bits_changed(items)))

@@ -26,6 +26,12 @@ def _bucket(user: Any, item: tf.Tensor) -> tf.Tensor:
 
 
 LOOKED_UP: dict[str, Score] = {
+    "of each field, behind those of the others": lambda u, x: tf.reduce_sum(
+        tf.gather(
+            LARGE, tf.nn.bias_add(tf.stack([_bucket(u, x) // 3, _bucket(u, x) // 4], axis=1), [0, 100])
+        ),
+        1,
+    ),
     "a row of a table": lambda u, x: tf.gather(LARGE, _bucket(u, x)),
     "that is not clipped": lambda u, x: tf.gather(LARGE, _cell(u, x)),
     "rows of a table": lambda u, x: tf.reduce_sum(

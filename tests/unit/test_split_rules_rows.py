@@ -38,6 +38,15 @@ def row(at: int) -> Tensor:
     return slice_(FIELDS, (0, at, 0), (6, 1, 8))
 
 
+_BOTH = 2 * ["slice", "reshape"]
+
+
+def stacked_heads() -> Tensor:
+    """Two heads of the events above the item, [n, 2, 5, 4]."""
+    heads = [concat([columns(part, at, at + 4) for part in BESIDE.inputs], 1) for at in (0, 4)]
+    return concat([reshape(each, (6, 1, 5, 4)) for each in heads], 1)
+
+
 CASES = {
     "an outer product of rows": Case(
         _outer.outer_into_matrix,
@@ -111,6 +120,51 @@ CASES = {
         _beside.product_of_rows,
         lambda: matmul(columns(item(1, 8), 0, 5), BESIDE),
         ["slice", "broadcast", "BatchMatMulV2", "slice", "BatchMatMulV2", "add"],
+    ),
+    "a row times stacked heads of keys": Case(
+        _beside.product_of_rows,
+        lambda: matmul(
+            reshape(item(1, 8), (6, 2, 1, 4)),
+            transpose(
+                stacked_heads(),
+                (0, 1, 3, 2),
+            ),
+        ),
+        [
+            "reshape",
+            "broadcast",
+            *_BOTH,
+            "concat",
+            "transpose",
+            "BatchMatMulV2",
+            *_BOTH,
+            "concat",
+            "reshape",
+            "BatchMatMulV2",
+            "concat",
+        ],
+    ),
+    "a row of weights times stacked heads of values": Case(
+        _beside.product_of_rows,
+        lambda: matmul(
+            reshape(concat([item(1, 8), columns(item(1, 8), 0, 2)], 2), (6, 2, 1, 5)),
+            stacked_heads(),
+        ),
+        [
+            "slice",
+            "concat",
+            "reshape",
+            "slice",
+            "broadcast",
+            *_BOTH,
+            "concat",
+            "BatchMatMulV2",
+            "slice",
+            *_BOTH,
+            "concat",
+            "BatchMatMulV2",
+            "add",
+        ],
     ),
     "a norm of groups of one channel": Case(
         _cleanup.without_last_axis,
