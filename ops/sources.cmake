@@ -38,6 +38,7 @@ set(NANN_CORE_SOURCES
   core/scorer/matrix_layouts.cc
   core/scorer/native_executor.cc
   core/scorer/scorer_program.cc
+  core/scorer/table_columns.cc
   core/scorer/tile_kernels.cc
   core/scorer/tile_kernels_avx2.cc
   core/scorer/tile_kernels_avx512.cc

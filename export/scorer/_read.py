@@ -30,8 +30,8 @@ from nann.export.scorer._import_solve import SOLVED
 from nann.export.scorer._inline import without_compiled_calls
 from nann.export.scorer._ir import Needs, Node, Shape, Spec, Tensor, constant, make, name_new, source
 from nann.export.scorer._ops import cast
+from nann.export.scorer._raw_features import left_as_it_is
 from nann.export.scorer._shapes import inferred_shapes
-from nann.export.scorer._steps import arithmetic_before_steps
 from nann.export.scorer._unroll import without_loops
 
 # They are left out: an item whose score is a NaN is not found, whoever looks for NaNs before.
@@ -87,7 +87,10 @@ def read_scorer(function: Any) -> ScorerGraph:
     library = graph.as_graph_def().library
     operations = _needed(function.outputs[0].op)
     _check_stateless(operations, library)
-    reader = _Reader(widen=not any(map(_keeps_types, operations)), left=arithmetic_before_steps(operations))
+    reader = _Reader(
+        widen=not any(map(_keeps_types, operations)),
+        left=left_as_it_is(operations, function.inputs[-1].op.name),
+    )
     user = tuple(reader.source(each, Needs.USER) for each in function.inputs[:-1])
     item = reader.source(function.inputs[-1], Needs.ITEM)
     sizes = dict.fromkeys((Needs.NOTHING, Needs.USER, Needs.ITEM, Needs.USER | Needs.ITEM), 0)

@@ -161,6 +161,24 @@ TEST_P(MatrixLayoutsTest, ARearrangementIsAnyOrderOfAxes) {
   });
 }
 
+// Columns of a table: numbers, a matrix [2, 3], a number that nothing reads, and a matrix [3, 2] that is read
+// twice. The two lie in pieces of their own.
+TEST_P(MatrixLayoutsTest, MatricesOfAnItemBesideNumbers) {
+  width_ = 17;
+  table_ = Numbers(kItems * width_, 1);
+  const uint32_t table = b_.Table(0, 17);
+  const uint32_t numbers = b_.Slice(table, 1, 3);
+  const uint32_t first = b_.Rearrange(table, {2, 3, 0, 4, 2, 0, 3, 3, 0, 1});
+  const uint32_t second = b_.Rearrange(table, {3, 2, 0, 11, 3, 0, 2, 2, 0, 1});
+  const uint32_t row = b_.Slice(table, 12, 3);
+  const uint32_t sums = b_.Reduce(ReduceOp::kSum, second);  // [3, 1].
+  b_.Stack({b_.Binary(BinaryOp::kMul, first, numbers), b_.Binary(BinaryOp::kAdd, row, b_.Transpose(sums))});
+  ExpectValue(3, 3, [this](int64_t item, int64_t i, int64_t j) {
+    if (i < 2) return Item(item, 4 + i * 3 + j) * Item(item, 1 + j);
+    return Item(item, 12 + j) + Item(item, 11 + 2 * j) + Item(item, 12 + 2 * j);
+  });
+}
+
 TEST_P(MatrixLayoutsTest, ARearrangementRepeats) {
   const uint32_t x = ItemMatrix(2, 3);
   b_.Rearrange(x, {4, 3, 0, 0, 2, 0, 0, 2, 1, 0, 3, 0, 1});

@@ -52,6 +52,18 @@ TEST(TableTest, GathersFloat32Rows) {
   EXPECT_EQ(out, (std::vector<float>{5, 6, 1, 2}));
 }
 
+TEST(TableTest, GathersColumnsApart) {
+  const absl::StatusOr<OwnedArray> array = Own("t.npy", NpyBytes<float>({1, 2, 3, 4, 5, 6}, {2, 3}));
+  ASSERT_TRUE(array.ok());
+  const absl::StatusOr<Table> table = Table::Create(array->array, TableType::kFloat32);
+  ASSERT_TRUE(table.ok()) << table.status();
+  std::vector<float> pairs(5, -7.0f), first(2);
+  const Table::Columns columns[] = {{1, 2, pairs.data(), 3}, {0, 1, first.data(), 1}};
+  table->Gather<int32_t>({1, 0}, columns);
+  EXPECT_EQ(pairs, (std::vector<float>{5, 6, -7, 2, 3}));
+  EXPECT_EQ(first, (std::vector<float>{4, 1}));
+}
+
 TEST(TableTest, WidensBfloat16) {
   const absl::StatusOr<OwnedArray> array = Own("t.npy", NpyBytes<uint16_t>({0x3f80, 0xc000}, {2, 1}));
   ASSERT_TRUE(array.ok());
@@ -102,8 +114,12 @@ TEST(TableTest, WidensInt8) {
   EXPECT_EQ(table->width(), 2);
   EXPECT_EQ(table->row_bytes(), 6);
   std::vector<float> out(7, -7.0f);
-  table->Gather<int32_t>({1, 0}, out.data(), 4);
+  const Table::Columns rows[] = {{0, 2, out.data(), 4}};
+  table->Gather<int32_t>({1, 0}, rows);
   EXPECT_EQ(out, (std::vector<float>{254, -256, -7, -7, 1, -1.5, -7}));
+  const Table::Columns second_column[] = {{1, 1, out.data(), 2}};
+  table->Gather<int32_t>({1, 0}, second_column);
+  EXPECT_EQ(out, (std::vector<float>{-256, -256, -1.5, -7, 1, -1.5, -7}));
 }
 
 TEST(TableTest, RefusesBytesThatAreNoInt8Rows) {

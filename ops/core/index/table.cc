@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <vector>
 
 #include "../base/status_macros.h"
 #include "absl/strings/str_cat.h"
@@ -70,8 +71,19 @@ absl::StatusOr<Table> Table::Create(const NpyArray& array, TableType type) {
   return table;
 }
 
+void Table::CopyColumns(const char* row, const Columns& columns, float* out) const {
+  if (type_ == TableType::kFloat32) {
+    std::memcpy(out, row + columns.begin * sizeof(float), columns.count * sizeof(float));
+    return;
+  }
+  if (type_ == TableType::kInt8) return Int8RowToFloat32(row, width_, out);
+  const uint16_t* values = reinterpret_cast<const uint16_t*>(row) + columns.begin;
+  if (type_ == TableType::kFloat16) return Float16ToFloat32(values, columns.count, out);
+  Bfloat16ToFloat32(values, columns.count, out);
+}
+
 template <typename Row>
-void Table::Gather(absl::Span<const Row> rows, float* out, int64_t stride) const {
+void Table::Gather(absl::Span<const Row> rows, absl::Span<const Columns> columns) const {
   const auto fetch = [&](size_t i) {
     const char* row = RowData(rows[i]);
     for (int64_t byte = 0; byte < row_bytes_; byte += kCacheLineBytes) {
@@ -80,24 +92,26 @@ void Table::Gather(absl::Span<const Row> rows, float* out, int64_t stride) const
     // A row of another size than whole lines may end in one more.
     if (type_ == TableType::kInt8) __builtin_prefetch(row + row_bytes_ - 1, 0, kSecondLevel);
   };
+  // Numbers of an int8 row share scales, so that a row is read as a whole.
+  const bool in_pieces = type_ == TableType::kInt8 && (columns.size() > 1 || columns[0].count < width_);
+  std::vector<float> whole(in_pieces ? width_ : 0);
   for (size_t i = 0; i < rows.size() && i < kRowsAhead; ++i) fetch(i);
   for (size_t i = 0; i < rows.size(); ++i) {
     if (i + kRowsAhead < rows.size()) fetch(i + kRowsAhead);
     const char* row = RowData(rows[i]);
-    if (type_ == TableType::kFloat32) {
-      std::memcpy(out, row, row_bytes_);
-    } else if (type_ == TableType::kInt8) {
-      Int8RowToFloat32(row, width_, out);
-    } else if (type_ == TableType::kFloat16) {
-      Float16ToFloat32(reinterpret_cast<const uint16_t*>(row), width_, out);
-    } else {
-      Bfloat16ToFloat32(reinterpret_cast<const uint16_t*>(row), width_, out);
+    if (in_pieces) Int8RowToFloat32(row, width_, whole.data());
+    for (const Columns& part : columns) {
+      float* out = part.out + i * part.stride;
+      if (in_pieces) {
+        std::copy_n(whole.begin() + part.begin, part.count, out);
+      } else {
+        CopyColumns(row, part, out);
+      }
     }
-    out += stride;
   }
 }
 
-template void Table::Gather<int32_t>(absl::Span<const int32_t>, float*, int64_t) const;
-template void Table::Gather<int64_t>(absl::Span<const int64_t>, float*, int64_t) const;
+template void Table::Gather<int32_t>(absl::Span<const int32_t>, absl::Span<const Columns>) const;
+template void Table::Gather<int64_t>(absl::Span<const int64_t>, absl::Span<const Columns>) const;
 
 }  // namespace nann

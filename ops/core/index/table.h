@@ -49,16 +49,26 @@ class Table {
   // The values of a kFloat16 table as they are stored, row by row.
   const uint16_t* AsFloat16() const { return static_cast<const uint16_t*>(data_); }
 
-  // Writes row rows[i] as float32 to out[i * stride, i * stride + width()). The caller has checked that the
-  // table is floating-point and that every row is in [0, rows()).
+  // Columns [begin, begin + count) of row i, as float32, are written to out[i * stride, i * stride + count).
+  struct Columns {
+    int64_t begin = 0, count = 0;
+    float* out = nullptr;
+    int64_t stride = 0;
+  };
+
+  // Writes the columns of rows[i]. The caller has checked that the table is floating-point and that every row
+  // is in [0, rows()).
   template <typename Row>
-  void Gather(absl::Span<const Row> rows, float* out, int64_t stride) const;
+  void Gather(absl::Span<const Row> rows, absl::Span<const Columns> columns) const;
   template <typename Row>
   void Gather(absl::Span<const Row> rows, float* out) const {
-    Gather(rows, out, width_);
+    const Columns all{0, width_, out, width_};
+    Gather(rows, absl::MakeConstSpan(&all, 1));
   }
 
  private:
+  void CopyColumns(const char* row, const Columns& columns, float* out) const;  // Of kInt8, all of them.
+
   TableType type_ = TableType::kFloat32;
   int64_t rows_ = 0;
   int64_t width_ = 0;

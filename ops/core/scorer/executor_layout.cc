@@ -35,6 +35,9 @@ class ExecutorLayout {
     for (int value = 0; value < count; ++value) {
       if (buffers_of_[value] >= 0) executor_.places_[value].offset += buffers_[buffers_of_[value]].offset;
     }
+    for (NativeExecutor::TableInTile& table : executor_.tables_) {
+      for (int64_t& offset : table.offsets) offset += buffers_[buffers_of_[table.value]].offset;
+    }
     for (const auto& [place, buffer] : packed_buffers_) place->offset = buffers_[buffer].offset;
     executor_.narrow_offset_ = executor_.scratch_floats_;
     executor_.scratch_floats_ += narrow_floats_;
@@ -90,8 +93,7 @@ class ExecutorLayout {
         executor_.inputs_.push_back(value);
         break;
       case Opcode::kTable:
-        executor_.tables_.push_back(value);
-        break;
+        return LayTable(value);
       case Opcode::kGemm:
       case Opcode::kProduct:
         instruction.opcode == Opcode::kGemm ? LayMatrices(value) : LayStrip(value);
@@ -109,8 +111,20 @@ class ExecutorLayout {
       return;
     }
     if (buffers_of_[value] >= 0) return ReadAt(value, value);  // Its parts made it.
-    const bool filled_first = instruction.opcode == Opcode::kInput || instruction.opcode == Opcode::kTable;
-    Allocate(value, filled_first ? -1 : value);
+    Allocate(value, instruction.opcode == Opcode::kInput ? -1 : value);
+  }
+
+  // The columns of a table's rows that are read, piece after piece, each of all items. Tiles fill them first.
+  void LayTable(int value) {
+    NativeExecutor::TableInTile table{value, ColumnsOfTable(instructions_, value), {}};
+    int64_t floats = 0;
+    for (const TableColumns& part : table.columns) {
+      table.offsets.push_back(floats);
+      floats += Aligned(executor_.options_.tile_rows * part.stride);
+    }
+    buffers_of_[value] = NewBuffer(Place::kTile, floats + kStrip, -1);
+    executor_.places_[value] = {Place::kTile, 0, table.columns[0].stride};
+    executor_.tables_.push_back(std::move(table));
   }
 
   // Memory of a value from an instruction on.
@@ -155,46 +169,52 @@ class ExecutorLayout {
   // Numbers that lie where an earlier value has them cost nothing: slices, and what is cut into other rows.
   bool LaidAsView(int value) {
     const Instruction& instruction = instructions_[value];
+    std::optional<Place> place;
     if (instruction.opcode == Opcode::kSlice) {
-      LayView(value, instruction.parameters[0], executor_.places_[instruction.operands[0]].stride);
-      return true;
+      place = PlaceOfColumn(instruction.operands[0], instruction.parameters[0]);
+    } else if (instruction.opcode == Opcode::kReshape || instruction.opcode == Opcode::kRearrange) {
+      place = PlaceOfRows(instruction);
     }
-    const std::optional<RowsOfView> rows = ViewOf(instruction);
-    if (rows.has_value()) LayView(value, rows->offset, rows->stride);
-    return rows.has_value();
+    if (!place.has_value()) return false;
+    executor_.places_[value] = *place;
+    buffers_of_[value] = buffers_of_[instruction.operands[0]];
+    return true;
   }
 
-  // The first number, and the floats from row to row.
-  struct RowsOfView {
-    int64_t offset, stride;
-  };
+  // Where a column of a value's rows lies. Of a table it depends on the piece that it is in.
+  Place PlaceOfColumn(int value, int64_t column) const {
+    Place place = executor_.places_[value];
+    const auto table = std::find_if(executor_.tables_.begin(), executor_.tables_.end(),
+                                    [value](const auto& each) { return each.value == value; });
+    if (table != executor_.tables_.end()) {
+      size_t i = 0;
+      while (column >= table->columns[i].begin + table->columns[i].count) ++i;
+      place = {Place::kTile, table->offsets[i] - table->columns[i].begin, table->columns[i].stride};
+    }
+    place.offset += column;
+    return place;
+  }
 
   // Where a reshape's or a rearrangement's rows lie in the operand; none where it has to be copied.
-  std::optional<RowsOfView> ViewOf(const Instruction& instruction) const {
-    if (instruction.opcode != Opcode::kReshape && instruction.opcode != Opcode::kRearrange) return {};
+  std::optional<Place> PlaceOfRows(const Instruction& instruction) const {
     const int operand = instruction.operands[0];
     const ValueShape &from = instructions_[operand].shape, &to = instruction.shape;
-    const int64_t from_stride = executor_.places_[operand].stride, per_item = from.rows * from_stride;
-    RowsOfView rows{0, to.columns};
+    const int64_t from_stride = executor_.places_[operand].stride;
+    int64_t first = 0, step = to.columns;
     if (instruction.opcode == Opcode::kRearrange) {
       const auto found = Rearrangement::Of(instruction.parameters, from)->RowStep(from_stride);
-      if (!found.has_value()) return {};
-      rows = {found->first, found->second};
+      if (!found.has_value()) return std::nullopt;
+      std::tie(first, step) = *found;
     } else if (from.rows > 1 && from_stride != from.columns) {
-      return {};
+      return std::nullopt;
     }
+    Place place = PlaceOfColumn(operand, first);
     // Rows of items go on where those of the item before end.
-    if (to.per_item && to.rows == 1) rows.stride = per_item;
-    if (to.per_item && to.rows * rows.stride != per_item) return {};
-    return rows;
-  }
-
-  void LayView(int value, int64_t offset, int64_t stride) {
-    const int from = instructions_[value].operands[0];
-    executor_.places_[value] = executor_.places_[from];
-    executor_.places_[value].offset += offset;
-    executor_.places_[value].stride = stride;
-    buffers_of_[value] = buffers_of_[from];
+    const int64_t per_item = from.rows * place.stride;
+    if (to.per_item && to.rows == 1) step = per_item;
+    if (to.per_item && to.rows * step != per_item) return std::nullopt;
+    place.stride = step;
+    return place;
   }
 
   // What tiles read of the user stays until the last tile.

@@ -348,14 +348,21 @@ void NativeExecutor::Pack(const AlignedFloats& user, AlignedFloats* packed) cons
 
 void NativeExecutor::Gather(absl::Span<const Table* const> tables, absl::Span<const int32_t> positions,
                             AlignedFloats* scratch, RowsView computed) const {
-  for (int value : tables_) {
-    const size_t table = At(value).parameters[0];
-    float* rows = scratch->data() + places_[value].offset;
-    const int64_t stride = places_[value].stride;
+  for (const TableInTile& in_tile : tables_) {
+    Table::Columns columns[kMostTableColumns];
+    const size_t count = in_tile.columns.size();
+    for (size_t i = 0; i < count; ++i) {
+      const TableColumns& part = in_tile.columns[i];
+      columns[i] = {part.begin, part.count, scratch->data() + in_tile.offsets[i], part.stride};
+    }
+    const size_t table = At(in_tile.value).parameters[0];
     if (table < tables.size()) {
-      tables[table]->Gather(positions, rows, stride);
-    } else {
-      CopyRows(computed, static_cast<int64_t>(positions.size()), At(value).shape.columns, rows, stride);
+      tables[table]->Gather(positions, absl::MakeConstSpan(columns, count));
+      continue;
+    }
+    for (const Table::Columns& part : absl::MakeConstSpan(columns, count)) {
+      CopyRows({computed.data + part.begin, computed.stride}, static_cast<int64_t>(positions.size()),
+               part.count, part.out, part.stride);
     }
   }
 }

@@ -13,6 +13,7 @@
 #include "absl/types/span.h"
 #include "aligned_floats.h"
 #include "scorer_program.h"
+#include "table_columns.h"
 #include "tile_kernels.h"
 
 namespace nann {
@@ -106,6 +107,13 @@ class NativeExecutor {
     SimilarityOp op = SimilarityOp::kDot;
   };
 
+  // A table, what is read of its rows, and where that lies in a tile's scratch memory.
+  struct TableInTile {
+    int value = 0;
+    std::vector<TableColumns> columns;
+    std::vector<int64_t> offsets;
+  };
+
   // A matrix of the user that Pack lays out.
   struct Packing {
     int value = 0;
@@ -149,7 +157,8 @@ class NativeExecutor {
   std::vector<std::vector<Place>>
       packed_;                // Per value: of a kGemm, its right sides; of a kProduct, its strip.
   std::vector<int> part_of_;  // Per value: the concatenation in whose place it is written, or -1.
-  std::vector<int> user_section_, tile_section_, tables_, inputs_;  // Values.
+  std::vector<int> user_section_, tile_section_, inputs_;  // Values.
+  std::vector<TableInTile> tables_;
   std::vector<Packing> packings_;
   std::shared_ptr<const AlignedFloats> constants_;
   // By the number of the constant, whether it is transposed, and whether tiles are multiplied with it.

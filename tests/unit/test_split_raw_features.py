@@ -1,4 +1,4 @@
-"""Steps of raw features: a split computes what is in front of them bit by bit as the model does."""
+"""Raw features: a split computes steps and differences of them as exactly as the model does."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from nann.export.scorer import split_function
 from nann.export.scorer._ir import topological
 from support.programs import Score
 from support.splitting import TILE, frozen, graph_of, scores_of, split
 
 FEATURES = 8
+RANDOM = np.random.default_rng(3)
 # Whole numbers: the ages, 0 to 47 times 210, are multiples of 7, 10 and 30.
 ITEMS = 365 - 210 * np.arange(TILE * FEATURES, dtype=np.float32).reshape(TILE, FEATURES)
 MONTHS = 7 * np.arange(FEATURES, dtype=np.float32)
@@ -78,8 +80,54 @@ def test_narrow_integers_wrap_around(name: str, dtype: tf.DType) -> None:
     np.testing.assert_array_equal(scores_of(result, state, ITEMS), expected)
 
 
+# Times in seconds, and places in one city: the first four columns of an item, and the others.
+NEAR = np.concatenate(
+    [
+        1_700_000_000 + 128 * RANDOM.integers(0, 20_000, (TILE, 4)),
+        48.85 + 0.01 * RANDOM.normal(size=(TILE, 4)),
+    ],
+    axis=1,
+).astype(np.float32)
+NOW = np.array([1_702_600_192, 48.8512], np.float32)
+
+
+def _since(user: Any, item: tf.Tensor) -> tf.Tensor:
+    return user["today"][0] - item[:, :4]
+
+
+def _apart(user: Any, item: tf.Tensor) -> tf.Tensor:
+    return item[:, 4:] - user["today"][1]
+
+
+DIFFERENCES: dict[str, Score] = {
+    "a decay": lambda u, x: tf.exp(-_since(u, x) / 3600.0 / 24.0),
+    "the hour of day": lambda u, x: tf.sin(2.0 * np.pi * _since(u, x) / 86_400.0),
+    "a logarithm of hours": lambda u, x: tf.math.log1p(_since(u, x) / 3600.0),
+    "kilometres": lambda u, x: tf.sqrt(
+        (_apart(u, x)[:, :2] * 111.0) ** 2 + (_apart(u, x)[:, 2:] * 73.0) ** 2
+    ),
+    "kilometres, squared": lambda u, x: tf.math.squared_difference(x[:, 4:] * 111.0, u["today"][1] * 111.0),
+    "of a number of the user's": lambda u, x: _apart(u, x) * tf.exp(u["today"][1]) * 100.0,
+    "squashed": lambda u, x: tf.tanh((_apart(u, x)[:, :2] + _apart(u, x)[:, 2:]) * 50.0),
+    "the longest": lambda u, x: tf.maximum(_apart(u, x)[:, :2] * 111.0, _apart(u, x)[:, 2:] * 73.0),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_near_numbers_are_subtracted_first(name: str) -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(DIFFERENCES[name](user, item)[:, :2], -1)
+
+    function = frozen(score, today=[2]).function
+    result = split_function(function, max_table_width=64)
+    assert result.report.reason is None, result.report.reason
+    state = [tf.constant(NOW)]
+    expected = np.asarray(function(*state, tf.constant(NEAR))).reshape(-1)
+    np.testing.assert_allclose(scores_of(result, state, NEAR), expected, rtol=1e-6, atol=1e-6)
+
+
 def test_arithmetic_of_layers_is_ours() -> None:
-    """A rectifier by hand compares what a layer has summed, whose last bits mean nothing."""
+    """Differences that a layer sums are taken apart; a rectifier by hand compares such sums."""
     kernel = np.eye(FEATURES, dtype=np.float32)
 
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:

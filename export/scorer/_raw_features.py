@@ -1,0 +1,120 @@
+"""Arithmetic of raw features that is left as the model has it, because its last bits matter.
+
+Our forms move sums and factors apart, which is what makes layers cheap and changes last bits. Of raw features
+they may be all that is left:
+
+- In front of a step, a wave or a power. `(today - day) / 30 > 12` is exact where both are whole numbers, as
+  ages in days and prices in cents are; today / 30 - day / 30 is not. Angles and powers of times in seconds
+  are so large that their last bits show. Sums of products, as layers have them, meet a step by chance only.
+- A difference of two large and near numbers, as times in seconds and places in one city are. Where it is not
+  one of the many terms of a layer, there is nothing to win by taking it apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+# What makes much of the last bits of its operand.
+_SENSITIVE = frozenset(
+    [
+        "Bucketize", "Ceil", "Cos", "Equal", "Exp", "Floor", "FloorDiv", "FloorMod", "Greater",
+        "GreaterEqual", "Less", "LessEqual", "LowerBound", "Mod", "NotEqual", "Rint", "Round", "Sign", "Sin",
+        "Softmax", "Tan", "TruncateDiv", "TruncateMod", "UpperBound",
+    ]
+)  # fmt: skip
+_DIFFERENCES = frozenset(["Add", "AddN", "AddV2", "BiasAdd", "SquaredDifference", "Sub"])
+# What our forms take apart.
+_ARITHMETIC = _DIFFERENCES | {"Div", "Mul", "Neg", "RealDiv", "Square"}
+_MOVES = frozenset(
+    [
+        "BroadcastTo", "Cast", "ConcatV2", "ExpandDims", "Fill", "Identity", "Pack", "Reshape", "Select",
+        "SelectV2", "Slice", "Split", "Squeeze", "StridedSlice", "Tile", "Transpose", "Unpack",
+    ]
+)  # fmt: skip
+# What else makes raw numbers of raw numbers.
+_KEEPS = frozenset(["Abs", "Ceil", "ClipByValue", "Floor", "Maximum", "Minimum", "Rint", "Round"])
+# Sums of many terms, which gain by what is taken apart before them.
+_SUMS = frozenset(
+    [
+        "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Conv2D", "Cumsum", "DepthwiseConv2dNative",
+        "Einsum", "MatMul", "Mean", "Sum",
+    ]
+)  # fmt: skip
+# Fewer terms are features by themselves, such as the two coordinates of a place; embeddings have more.
+_MANY_TERMS = 8
+
+
+def left_as_it_is(operations: Sequence[Any], item: str) -> frozenset[str]:
+    """The names of such operations, given all in an order in which they can run, and the item's input."""
+    raw = _raw(operations)
+    before_those = _reached([x.op for each in operations if _is_sensitive(each) for x in each.inputs], raw)
+    summed = _summed(operations)
+    of_item, of_user = _depending(operations, item)
+    return frozenset(
+        each.name
+        for each in operations
+        if each.name in raw and each.type in _ARITHMETIC and each.outputs[0].dtype.is_floating
+        if each.name in before_those
+        or (each.type in _DIFFERENCES and each.name in of_item & of_user and each.name not in summed)
+    )
+
+
+def _raw(operations: Iterable[Any]) -> set[str]:
+    """What is made of features and constants by arithmetic alone."""
+    raw: set[str] = set()
+    for each in operations:
+        is_kept = each.type in _ARITHMETIC | _MOVES | _KEEPS and all(x.op.name in raw for x in each.inputs)
+        if is_kept or each.type in ("Const", "Placeholder"):
+            raw.add(each.name)
+    return raw
+
+
+def _is_sensitive(operation: Any) -> bool:
+    if operation.type == "Cast":
+        return operation.inputs[0].dtype.is_floating and not operation.outputs[0].dtype.is_floating
+    return operation.type in _SENSITIVE
+
+
+def _reached(pending: list[Any], raw: set[str]) -> set[str]:
+    """All raw operations that some are made of."""
+    found: set[str] = set()
+    while pending:
+        operation = pending.pop()
+        if operation.name in raw and operation.name not in found:
+            found.add(operation.name)
+            pending += [x.op for x in operation.inputs]
+    return found
+
+
+def _summed(operations: Sequence[Any]) -> set[str]:
+    """What a sum of many terms is made of by arithmetic."""
+    found: set[str] = set()
+    for each in reversed(operations):
+        if _sums_many(each) or (each.name in found and each.type in _ARITHMETIC | _MOVES):
+            found.update(x.op.name for x in each.inputs)
+    return found
+
+
+def _sums_many(operation: Any) -> bool:
+    if operation.type not in _SUMS:
+        return False
+    x, result = operation.inputs[0].shape, operation.outputs[0].shape
+    if operation.type in ("Mean", "Sum") and x.is_fully_defined() and result.is_fully_defined():
+        return bool(x.num_elements() >= _MANY_TERMS * result.num_elements())
+    if operation.type == "MatMul" and x.rank is not None:
+        terms = x[0 if operation.get_attr("transpose_a") else 1]
+        return terms is None or terms >= _MANY_TERMS
+    return True
+
+
+def _depending(operations: Iterable[Any], item: str) -> tuple[set[str], set[str]]:
+    """What depends on the item, and what on the user."""
+    of_item, of_user = {item}, set[str]()
+    for each in operations:
+        if each.type == "Placeholder" and each.name != item:
+            of_user.add(each.name)
+        for known in (of_item, of_user):
+            if any(x.op.name in known for x in each.inputs):
+                known.add(each.name)
+    return of_item, of_user
