@@ -16,6 +16,7 @@ from nann.export._verify import relative_difference
 from nann.export.items import Items
 from nann.export.scorer import ITEM_ROWS, SCORER_TABLE, Scorer
 from nann.files import write_array_in_chunks
+from nann.run.as_written import as_written
 
 # Tiles per call of TensorFlow: with tiles of 128 items and 256 floats per item a call returns 16 MB.
 _TILES_AT_ONCE = 128
@@ -49,7 +50,8 @@ def add_item_table(
         tiles, done = np.zeros((rows, source.shape[1]), np.float32), 0
         for chunk in chunks():
             tiles[: len(chunk)] = chunk
-            result = compute(tiles.reshape(_TILES_AT_ONCE, scorer.tile_rows, source.shape[1])).numpy()
+            with as_written():
+                result = compute(tiles.reshape(_TILES_AT_ONCE, scorer.tile_rows, source.shape[1])).numpy()
             yield result.reshape(rows, width)[: len(chunk)]
             done += len(chunk)
             on_progress(done, items.num_items)
@@ -68,8 +70,9 @@ def check_split(
     worst = 0.0
     for user in range(sample.users):
         state = [tf.constant(value[user]) for value in sample.state.values()]
-        expected = _scores(before, state, positions, {before.item_tables[0]: items.rows})
-        found = _scores(after, state, positions, tables)
+        with as_written():
+            expected = _scores(before, state, positions, {before.item_tables[0]: items.rows})
+            found = _scores(after, state, positions, tables)
         worst = max(worst, relative_difference(found, expected))
     if worst > before.tolerance:
         raise VerificationError(

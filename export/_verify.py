@@ -17,6 +17,7 @@ from nann.export.index.files import GraphIndex
 from nann.export.index.proxy_oracle import ProxyTables, proxy_search
 from nann.export.scorer.scorer import RELATIVE_TOLERANCE, scores_of
 from nann.run import RetrievalModel
+from nann.run.as_written import as_written
 
 _UNKNOWN_ID = -1
 _ROUGH_SLACK = 0.1
@@ -124,7 +125,7 @@ def _requests(
 def scorer_of_model(
     model: RetrievalModel, embs: npt.NDArray[Any], item_state: Mapping[str, npt.NDArray[Any]], tile_rows: int
 ) -> ScorerOfUser:
-    """Scores by the original model, outside of the export, on tiles of the same number of rows."""
+    """Scores by the original model as written, outside of the export, on tiles of the same number of rows."""
     score = tf.function(lambda *arguments: scores_of(model, *arguments), autograph=False)
 
     def tile_of(array: npt.NDArray[Any], part: npt.NDArray[np.int32], dtype: Any) -> tf.Tensor:
@@ -140,7 +141,8 @@ def scorer_of_model(
             for start in range(0, positions.size, tile_rows):
                 part = positions[start : start + tile_rows]
                 items = {name: tile_of(values, part, values.dtype) for name, values in item_state.items()}
-                found = score(tensors, tile_of(embs, part, np.float32), items)
+                with as_written():
+                    found = score(tensors, tile_of(embs, part, np.float32), items)
                 scores[start : start + part.size] = found[: part.size]
             return scores
 

@@ -28,6 +28,7 @@ from nann.files import without_patterns
 from nann.ops import IndexResource, load_library, score_items
 from nann.ops.index_meta import FORMAT_VERSION, IndexMeta
 from nann.run import VOCABULARY, RetrievalModel
+from nann.run.as_written import as_written
 
 Array = npt.NDArray[Any]
 ITEM_SIDE = "assets.extra/nann_item"
@@ -132,7 +133,8 @@ class ItemSide:
         for start in range(0, len(read), tile_rows):
             tile = np.zeros((tile_rows, read.shape[1]), np.float32)
             tile[: len(read) - start] = read[start : start + tile_rows]
-            tiles.append(self._module.item_function(tile).numpy())
+            with as_written():
+                tiles.append(self._module.item_function(tile).numpy())
         return np.concatenate(tiles)[: len(read)]
 
     def _scores(self, rows: Mapping[str, Array]) -> npt.NDArray[np.float32]:

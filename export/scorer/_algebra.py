@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from nann.export.scorer._contract import MAX_UNROLLED, row_of_turned, sum_of_product, weighted_rows
+from nann.export.scorer._contract import (
+    MAX_UNROLLED,
+    row_of_turned,
+    sum_of_product,
+    weighted_columns,
+    weighted_rows,
+)
 from nann.export.scorer._ir import Needs, Tensor, Uses, constant, name_new
 from nann.export.scorer._ops import (
     MOVED,
@@ -305,6 +311,7 @@ ALGEBRA: tuple[Rule, ...] = (
     dot_of_concat,
     sum_of_product,
     weighted_rows,
+    weighted_columns,
     row_of_turned,
     sum_of_dot,
     sum_of_concat,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from nann.export.scorer._ir import Tensor, Uses
 from nann.export.scorer._ops import (
+    add,
     broadcast,
     concat,
     dot,
@@ -98,6 +99,23 @@ def weighted_rows(x: Tensor, uses: Uses) -> Tensor | None:
             total = matmul(reshape(weights, (rows.shape[0], 1, rows.shape[1])), rows)
             return reshape(total, x.shape)
     return None
+
+
+def weighted_columns(x: Tensor, _: Uses) -> Tensor | None:
+    """Columns side by side times weights [k, 1] -> their weighted sum: experts that were stacked behind."""
+    if not is_matmul(x) or x.is_free or x.shape[-1] != 1 or x.shape[-2] == 1:
+        return None
+    stacked, weights = x.inputs
+    if stacked.op != "concat" or stacked.node.attrs["axis"] != stacked.rank - 1:
+        return None
+    if any(part.shape[-1] != 1 for part in stacked.inputs) or len(stacked.inputs) > MAX_UNROLLED:
+        return None
+    return add(
+        *(
+            mul(part, slice_(weights, (*[0] * (x.rank - 2), at, 0), (*weights.shape[:-2], 1, 1)))
+            for at, part in enumerate(stacked.inputs)
+        )
+    )
 
 
 def row_of_turned(x: Tensor, _: Uses) -> Tensor | None:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from nann.export.scorer._ir import Shape, Tensor, name_new, same_op, topological
-from nann.export.scorer._narrow import like
+from nann.export.scorer._narrow import axis_groups, like
 from nann.export.scorer._ops import (
     broadcast,
     concat,
@@ -134,7 +134,7 @@ def _of_parts(x: Tensor, box: Box) -> list[Box | None]:
 def _before_reshape(before: Shape, after: Shape, box: Box) -> Box:
     """What is read of the operand of a reshape, at least; `_reshaped` takes the box out of it."""
     found = [(0, n) for n in before]
-    for ours, theirs in _groups(before, after):
+    for ours, theirs in axis_groups(before, after):
         # Elements of a group lie one after the other, so a range of its outermost axis is one of the group.
         outer, inner = _outermost(before, ours)
         outer_after, inner_after = _outermost(after, theirs)
@@ -144,21 +144,6 @@ def _before_reshape(before: Shape, after: Shape, box: Box) -> Box:
         if begin % inner == 0 and end % inner == 0:
             found[outer] = (begin // inner, end // inner)
     return tuple(found)
-
-
-def _groups(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
-    """The axes of both shapes, in groups of as many elements, as small as can be."""
-    groups, ours, theirs, i, j = [], list[int](), list[int](), 0, 0
-    while i < len(before) or j < len(after):
-        a, b = math.prod(before[k] for k in ours), math.prod(after[k] for k in theirs)
-        if j == len(after) or (i < len(before) and a <= b and not (ours and a == b)):
-            ours, i = [*ours, i], i + 1
-        else:
-            theirs, j = [*theirs, j], j + 1
-        if math.prod(before[k] for k in ours) == math.prod(after[k] for k in theirs):
-            groups.append((ours, theirs))
-            ours, theirs = [], []
-    return groups
 
 
 def _outermost(shape: Shape, axes: Sequence[int]) -> tuple[int | None, int]:
@@ -233,7 +218,7 @@ def _again(x: Tensor, operands: Sequence[Tensor]) -> Tensor:
 def _reshaped(x: Tensor, part: Tensor, box: Box) -> Tensor:
     """The box of a reshape, given what `_before_reshape` names of its operand."""
     before, around = x.inputs[0].shape, list(_whole(x))
-    for ours, theirs in _groups(before, x.shape):
+    for ours, theirs in axis_groups(before, x.shape):
         outer, outer_after = _outermost(before, ours)[0], _outermost(x.shape, theirs)[0]
         if outer is not None and outer_after is not None and part.shape[outer] < before[outer]:
             around[outer_after] = box[outer_after]

@@ -50,7 +50,8 @@ def _multiplied(
     columns = [label for label in others if label not in own]
     out = [*batch, *rows, *columns]
     if not batch and (x.is_free or y.is_free):
-        sides = (x, own, y, others) if y.is_free else (y, others, x, own)
+        # Weights are the matrix, so that what the user has the same for all items stays one row.
+        sides = (x, own, y, others) if y.is_free and x.value is None else (y, others, x, own)
         product = contraction(*sides, out)
         if product is not None:
             return product, out

@@ -62,8 +62,14 @@ _MOST_PAIRS = 4096
 
 def one_hot(r: Reading) -> Found:
     index, (depth, on, off) = r.inputs[0], (each.value for each in r.inputs[1:])
-    if not _is_known(index) or depth is None or on is None or off is None or r.attr("axis") != -1:
+    if depth is None or on is None or off is None or r.attr("axis") != -1:
         return None
+    if not _is_known(index):
+        # Large ones may be rounded: to none of the small numbers that are looked for.
+        number = None if index.is_free or index.is_item_only else number_of(index)
+        if number is None:
+            return None
+        index = number
     chosen = is_chosen(index, int(depth))
     if float(on) == 1 and float(off) == 0:
         return cast(chosen, r.specs[0].dtype)

@@ -31,6 +31,7 @@ from nann.export.scorer._ops import (
     reduce_,
     reshape,
     select,
+    unary,
 )
 from nann.export.scorer._whole_numbers import MOST_EXACT, fits, is_exact
 
@@ -225,6 +226,13 @@ def _by_floats(form: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
     return read
 
 
+def sign(r: Reading) -> Found:
+    """Of a difference: that of its float, which is 0 for none but 0."""
+    (x,) = r.inputs
+    number = number_of(x) if x.dtype in TYPES and not x.is_free and not x.is_item_only else None
+    return None if number is None else cast(unary("Sign", number), x.dtype)
+
+
 def _sum_with_bias(r: Reading) -> Found:
     """Keras adds a vector of integers, such as where each field's ids begin, as a bias."""
     if not r.specs[0].dtype.is_integer:
@@ -251,4 +259,5 @@ INTEGERS: dict[str, Callable[[Reading], Found]] = {
     "Minimum": _first_of(clipped, IMPORTS["Minimum"]),
     "NotEqual": equality,
     "PopulationCount": bits_apart,
+    "Sign": sign,
 }

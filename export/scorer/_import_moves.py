@@ -217,13 +217,23 @@ def banded(r: Reading) -> Found:
 
 
 def diagonal(r: Reading) -> Found:
-    """The main diagonal of square matrices: each (n + 1)-th number."""
-    x, offset = r.inputs[0], integers(r.inputs[1])
-    n = x.shape[-1]
-    if offset is None or any(offset) or x.shape[-2] != n:
+    """One diagonal of matrices of `n` columns: each (n + 1)-th number."""
+    x, offsets = r.inputs[0], integers(r.inputs[1])
+    if offsets is None or len(offsets) != 1:
         return None
-    flat = reshape(x, [*x.shape[:-2], n * n])
-    return taken(flat, flat.rank - 1, range(0, n * n, n + 1))
+    rows, n = x.shape[-2:]
+    first = offsets[0] if offsets[0] >= 0 else -offsets[0] * n
+    count = min(rows, n - offsets[0]) if offsets[0] >= 0 else min(rows + offsets[0], n)
+    flat = reshape(x, [*x.shape[:-2], rows * n])
+    return taken(flat, flat.rank - 1, range(first, first + count * (n + 1), n + 1)[:count])
+
+
+def of_diagonal(r: Reading) -> Found:
+    """Square matrices of a main diagonal, zeros elsewhere."""
+    x, offset, padding = r.inputs[0], integers(r.inputs[1]), r.inputs[4].value
+    if offset is None or any(offset) or padding is None or r.shape != (*x.shape, x.shape[-1]):
+        return None
+    return select(constant(np.eye(x.shape[-1], dtype=bool)), reshape(x, [*x.shape, 1]), constant(padding))
 
 
 def with_diagonal(r: Reading) -> Found:
@@ -235,10 +245,28 @@ def with_diagonal(r: Reading) -> Found:
     return select(constant(np.eye(n, dtype=bool)), reshape(diagonals, [*diagonals.shape, 1]), x)
 
 
+def updated(r: Reading) -> Found:
+    """Another part from a constant place on, such as the candidate in its place of a sequence."""
+    begins = integers(r.inputs[2])
+    return None if begins is None else _with_part(r.inputs[0], r.inputs[1], begins)
+
+
+def _with_part(x: Tensor, part: Tensor, begins: Sequence[int]) -> Tensor:
+    axis = next((axis for axis, n in enumerate(part.shape) if n != x.shape[axis]), None)
+    if axis is None:
+        return part
+    count, n = part.shape[axis], x.shape[axis]
+    begin = min(max(begins[axis], 0), n - count)  # XLA moves what would reach beyond the end.
+    middle = _with_part(part_of(x, axis, begin, count), part, begins)
+    parts = [part_of(x, axis, 0, begin), middle, part_of(x, axis, begin + count, n - begin - count)]
+    return concat([each for each in parts if each.shape[axis]], axis)
+
+
 MOVES: dict[str, Callable[[Reading], Found]] = {
     "GatherV2": gathered,
     "MatrixBandPart": banded,
     "MatrixDiagPartV3": diagonal,
+    "MatrixDiagV3": of_diagonal,
     "MatrixSetDiagV3": with_diagonal,
     "MirrorPad": mirrored,
     "Pad": pads,
@@ -247,4 +275,5 @@ MOVES: dict[str, Callable[[Reading], Found]] = {
     "Roll": rolled,
     "StridedSlice": strided,
     "Tile": tiled,
+    "XlaDynamicUpdateSlice": updated,
 }

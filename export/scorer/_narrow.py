@@ -218,7 +218,7 @@ def _reshape(node: Node) -> list[Tensor] | None:
     if wide.size == 0:
         return None
     small, kept, shape = narrow_of(wide), list[int](), list(after)
-    for before_axes, after_axes in _groups(wide.shape, after):
+    for before_axes, after_axes in axis_groups(wide.shape, after):
         if all(small.shape[axis] == 1 for axis in before_axes):
             for axis in after_axes:
                 shape[axis] = 1
@@ -228,7 +228,7 @@ def _reshape(node: Node) -> list[Tensor] | None:
     return [_ops.reshape(narrow, shape)] if narrow.size < wide.size else None
 
 
-def _groups(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
+def axis_groups(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
     """The axes of two shapes of equally many elements, in the smallest runs of equally many elements."""
     groups, start = [], (0, 0)
     i = j = 0
@@ -253,6 +253,16 @@ def _batch_matmul(node: Node) -> list[Tensor] | None:
     return like(node, inputs, [(*batch, *(node.outputs[0].shape or ())[-2:])])
 
 
+def _solve(node: Node) -> list[Tensor] | None:
+    """A linear system for each matrix: one where all of them are the same."""
+    inputs = [narrow_of(each, [each.rank - 2, each.rank - 1]) for each in node.inputs]
+    batch = np.broadcast_shapes(*(each.shape[:-2] for each in inputs))
+    if batch == (node.outputs[0].shape or ())[:-2]:
+        return None
+    inputs = [_ops.broadcast(each, (*batch, *each.shape[-2:])) for each in inputs]
+    return like(node, inputs, [(*batch, *(node.outputs[0].shape or ())[-2:])])
+
+
 def _gather(node: Node) -> list[Tensor] | None:
     """Rows of a table for indices that are broadcast."""
     table, indices, axis = node.inputs
@@ -272,6 +282,8 @@ def _one_hot(node: Node) -> list[Tensor] | None:
 
 _RULES: dict[str, Callable[[Node], list[Tensor] | None]] = {
     "BatchMatMulV2": _batch_matmul,
+    "MatrixSolve": _solve,
+    "MatrixTriangularSolve": _solve,
     "GatherV2": _gather,
     "OneHot": _one_hot,
     "concat": _concat,

@@ -6,8 +6,8 @@ they may be all that is left:
 - In front of a step, a wave or a power. `(today - day) / 30 > 12` is exact where both are whole numbers, as
   ages in days and prices in cents are; today / 30 - day / 30 is not. Angles and powers of times in seconds
   are so large that their last bits show. Sums of products, as layers have them, meet a step by chance only.
-- A difference of two large and near numbers, as times in seconds and places in one city are. Where it is not
-  one of the many terms of a layer, there is nothing to win by taking it apart.
+- A difference of two large and near numbers, as times in seconds and places in one city are. Of embeddings
+  that a layer multiplies it is worth taking apart; of single numbers there is nothing to win.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ _SUMS = frozenset(
         "Einsum", "MatMul", "Mean", "Sum",
     ]
 )  # fmt: skip
-# Fewer terms are features by themselves, such as the two coordinates of a place; embeddings have more.
-_MANY_TERMS = 8
+# Embeddings have as many numbers at least; fewer are features by themselves, as two coordinates are.
+_MANY = 3
 
 
 def left_as_it_is(operations: Sequence[Any], item: str) -> frozenset[str]:
     """The names of such operations, given all in an order in which they can run, and the item's input."""
     raw = _raw(operations)
     before_those = _reached([x.op for each in operations if _is_sensitive(each) for x in each.inputs], raw)
-    summed = _summed(operations)
+    summed = {each.name for each in operations if _is_wide(each)} & _summed(operations)
     of_item, of_user = _depending(operations, item)
     return frozenset(
         each.name
@@ -96,15 +96,21 @@ def _summed(operations: Sequence[Any]) -> set[str]:
     return found
 
 
+def _is_wide(operation: Any) -> bool:
+    """Whether it has many numbers in a row, as embeddings; other features are single ones."""
+    shapes = [each.shape for each in operation.outputs[:1]]
+    return all(shape.rank is None or (shape.rank > 1 and (shape[-1] or _MANY) >= _MANY) for shape in shapes)
+
+
 def _sums_many(operation: Any) -> bool:
     if operation.type not in _SUMS:
         return False
     x, result = operation.inputs[0].shape, operation.outputs[0].shape
     if operation.type in ("Mean", "Sum") and x.is_fully_defined() and result.is_fully_defined():
-        return bool(x.num_elements() >= _MANY_TERMS * result.num_elements())
+        return bool(x.num_elements() >= _MANY * result.num_elements())
     if operation.type == "MatMul" and x.rank is not None:
         terms = x[0 if operation.get_attr("transpose_a") else 1]
-        return terms is None or terms >= _MANY_TERMS
+        return terms is None or terms >= _MANY
     return True
 
 

@@ -14,6 +14,9 @@ MOST_EXACT = 2**24
 # Quotients of larger numbers may be rounded to the next whole one.
 _MOST_DIVIDED = 2**22
 _NARROW = (tf.int8, tf.int16, tf.uint8, tf.uint16)
+_KEEP_WHOLE = frozenset(
+    ["AddV2", "Mul", "Neg", "Sub", "add", "broadcast", "mul", "reshape", "slice", "transpose"]
+)
 # An attribute of what is computed elsewhere, as a column of a table: TensorFlow ignores it.
 _BOUNDS = "_nann_bounds"
 
@@ -47,8 +50,7 @@ def is_exact(x: Tensor) -> bool:
 
 def with_bounds_of(x: Tensor, computed: Tensor) -> Tensor:
     """`computed`, which holds the numbers of `x`, with their bounds where these are whole numbers."""
-    is_whole = x.dtype.is_integer or (x.op == "Cast" and x.inputs[0].dtype.is_integer)
-    if not is_whole or not is_exact(x):
+    if not _is_whole(x) or not is_exact(x):
         return computed
     least, most = bounds_of(x, {})
     attrs = {
@@ -57,6 +59,15 @@ def with_bounds_of(x: Tensor, computed: Tensor) -> Tensor:
     }
     serialized = {name: attr.SerializeToString() for name, attr in attrs.items()}
     return Tensor(make("Identity", [computed], [Spec(x.dtype, x.shape)], serialized))
+
+
+def _is_whole(x: Tensor) -> bool:
+    """Whether it holds whole numbers: integers, as floats too, and sums and products of them."""
+    if x.dtype.is_integer or (x.op == "Cast" and x.inputs[0].dtype.is_integer):
+        return True
+    if x.value is not None:
+        return bool(x.dtype.is_floating and (x.value == np.rint(x.value)).all())
+    return x.op in _KEEP_WHOLE and all(map(_is_whole, x.inputs))
 
 
 def _most(x: Tensor, known: dict[Tensor, Bounds]) -> float:

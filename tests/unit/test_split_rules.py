@@ -16,6 +16,7 @@ from nann.export.scorer._ops import (
     columns,
     concat,
     dot,
+    matmul,
     mul,
     negated,
     prelu,
@@ -89,6 +90,14 @@ CASES = {
         _contract.weighted_rows,
         lambda: reduce_(mul(columns(item(3, 8), 0, 1), item(3, 8)), "Sum", [1]),
         ["slice", "reshape", "BatchMatMulV2", "reshape"],
+    ),
+    "columns with a weight each": Case(
+        _contract.weighted_columns,
+        lambda: matmul(
+            concat([columns(item(5, 4), at, at + 1) for at in (0, 3)], 2),
+            slice_(item(5, 4), (0, 0, 1), (6, 2, 1)),
+        ),
+        ["slice", "slice", "mul", "slice", "slice", "mul", "add"],
     ),
     "rows with a weight each, and their mean": Case(
         _contract.weighted_rows,

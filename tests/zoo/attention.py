@@ -224,3 +224,36 @@ class MemoryAddressing(Ranker):
         sharp = ops.power(sum(moved), 1 + power)
         read = ops.einsum("bl,ble->be", sharp / ops.sum(sharp, axis=-1, keepdims=True), hist)
         return mlp(ops.concatenate([read, item], axis=-1), 16)
+
+
+@register
+class CodedAttention(layers.Layer):
+    """Each of some learned codes attends to the events: [B, codes, E]."""
+
+    def __init__(self, codes: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.codes = codes
+
+    def build(self, shape: Any) -> None:
+        self.queries = self.add_weight(shape=(self.codes, shape[-1]), name="codes")
+
+    def call(self, hist: Any) -> Any:
+        weights = ops.softmax(ops.einsum("ce,ble->bcl", self.queries, hist))
+        return ops.einsum("bcl,ble->bce", weights, hist)
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return (shape[0], self.codes, shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "codes": self.codes}
+
+
+class PolyEncoder(Ranker):
+    """Poly-encoder: learned codes attend to the events, the candidate to what they found."""
+
+    events, width = 20, 32
+
+    def pair(self, hist: Any, item: Any) -> Any:
+        found = CodedAttention(6)(hist)
+        weights = ops.softmax(ops.einsum("be,bce->bc", item, found))
+        return ops.sum(ops.einsum("bc,bce->be", weights, found) * item, axis=-1, keepdims=True)

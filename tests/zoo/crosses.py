@@ -52,6 +52,43 @@ class DLRM(Ranker):
         return mlp(x, 64, 32, activation="relu")
 
 
+@register
+class MixedCross(layers.Layer):
+    """DCN-mix as its well-known implementations have it: columns [n, d, 1], experts behind one another."""
+
+    rank, experts = 16, 3
+
+    def build(self, x0_shape: Any, x_shape: Any) -> None:
+        d = x_shape[1]
+        self.down, self.inner, self.up, self.gates = (
+            [self.add_weight(shape=each, name=f"{name}_{at}") for at in range(self.experts)]
+            for name, each in {
+                "down": (self.rank, d), "inner": (self.rank, self.rank), "up": (d, self.rank), "gate": (d, 1),
+            }.items()
+        )  # fmt: skip
+        self.shift = self.add_weight(shape=(d, 1), name="shift")
+
+    def call(self, x0: Any, x: Any) -> Any:
+        mixed, gates = [], []
+        for down, inner, up, gate in zip(self.down, self.inner, self.up, self.gates, strict=True):
+            gates.append(tf.matmul(tf.squeeze(x, 2), gate))
+            low = tf.nn.tanh(tf.einsum("ij,bjk->bik", inner, tf.nn.tanh(tf.einsum("ij,bjk->bik", down, x))))
+            mixed.append(tf.squeeze(x0 * (tf.einsum("ij,bjk->bik", up, low) + self.shift), 2))
+        return tf.matmul(tf.stack(mixed, 2), tf.nn.softmax(tf.stack(gates, 1), 1)) + x
+
+    def compute_output_shape(self, x0_shape: Any, x_shape: Any) -> Any:
+        return x_shape
+
+
+class DCNMix(Ranker):
+    """Two cross layers of three low-rank experts each, mixed by gates."""
+
+    def pair(self, hist: Any, item: Any) -> Any:
+        x0 = ops.concatenate([mean_of(hist), hist[:, -1], item], axis=-1)[..., None]
+        x = MixedCross()(x0, MixedCross()(x0, x0))
+        return layers.Dense(1)(layers.Flatten()(x))
+
+
 class DCNv2(Ranker):
     """Three cross layers beside a deep network."""
 

@@ -86,7 +86,7 @@ class ExecutorLayout {
           executor_.places_[value] = whole_->places_[value];
           return;
         }
-        executor_.places_[value] = {Place::kConstant, constant_floats_, PaddedWidth(shape.columns)};
+        executor_.places_[value] = {Place::kConstant, constant_floats_, Stride(instruction)};
         if (constant_rows_[value]) constant_floats_ += Aligned(shape.Floats());
         return;
       case Opcode::kInput:
