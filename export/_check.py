@@ -18,8 +18,9 @@ from nann.export._model_checks import check_scores, check_user_side
 from nann.export._model_specs import check_model_specs
 from nann.export._options import ExportOptions
 from nann.export._raw_rows import row_warnings
-from nann.export._samples import Sample, sample_from_model
+from nann.export._samples import Sample
 from nann.export._user_side import UserSide, rewrite_user_side
+from nann.export._users import known_users, requests_of_run
 from nann.export.attributes import check_attributes
 from nann.export.items import Items, items_of_model, read_items
 from nann.export.scorer import Scorer, choose_executor, freeze_scorer, split_scorer
@@ -81,8 +82,10 @@ def _checked(run_dir: Path, options: ExportOptions, given: RetrievalModel | None
         )
     vocabularies = _vocabularies(model, run_dir)
 
+    requests = requests_of_run(run_dir) if options.requests is None else Path(options.requests)
+
     def sample_users(users: int) -> Sample:
-        return sample_from_model(model, vocabularies, users=users)
+        return known_users(model, vocabularies, requests, count=users)
 
     check_user_side(model, vocabularies, sample_users)
     sample = sample_users(2)

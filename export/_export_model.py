@@ -28,7 +28,7 @@ from nann.export._savedmodel import write_savedmodel
 from nann.export._split_model import freeze_and_split
 from nann.export._tuning import Tuned, tune
 from nann.export._user_side import UserSide, rewrite_user_side
-from nann.export._users import gather_users, requests_of_run
+from nann.export._users import gather_users, known_users, requests_of_run
 from nann.export._verify_model import compare_with_model
 from nann.export._warmup import write_warmup
 from nann.export.item_side import write_item_side
@@ -115,8 +115,8 @@ def export_run(
         )
         staged = stack.enter_context(staged_directory(out_dir, replace=overwrite))
         on_progress("write model", 0, 1)
-        parts = _parts_of_model(staged, inputs, options, on_progress, of_part=shard is not None)
         requests = requests_of_run(run_dir) if options.requests is None else Path(options.requests)
+        parts = _parts_of_model(staged, inputs, options, requests, on_progress, of_part=shard is not None)
         tuned = tune(
             parts.scorer,
             options,
@@ -167,6 +167,7 @@ class _Parts:
     original:  the scorer as the model has it.
     scorer:    the one to export, split or not.
     user_side: None for a model without user features.
+    requests:  a file of real users, if there is one.
     """
 
     model: RetrievalModel
@@ -175,14 +176,24 @@ class _Parts:
     user_side: UserSide | None
     assets: Assets
     vocabularies: Mapping[str, npt.NDArray[np.int64]]
+    requests: Path | None
 
-    def sample_users(self, users: int) -> Sample:
-        """The same users each time."""
+    def made_up_users(self, users: int) -> Sample:
+        """The same users each time, none of them real: the warm-up stays in the export."""
         return sample_from_model(self.model, self.vocabularies, users=users)
+
+    def known_users(self, users: int) -> Sample:
+        return known_users(self.model, self.vocabularies, self.requests, count=users)
 
 
 def _parts_of_model(
-    staged: Path, inputs: Inputs, options: ExportOptions, on_progress: OnProgress, *, of_part: bool
+    staged: Path,
+    inputs: Inputs,
+    options: ExportOptions,
+    requests: Path | None,
+    on_progress: OnProgress,
+    *,
+    of_part: bool,
 ) -> _Parts:
     """Trace the model and fill `staged`/assets; the model's own faults are found here."""
     original, scorer = freeze_and_split(inputs, options)
@@ -193,9 +204,9 @@ def _parts_of_model(
     )
     add_item_table(assets, inputs.items, scorer, partial(on_progress, "compute item table"))
     model, vocabularies = inputs.model.model, assets.open_vocabularies()
-    parts = _Parts(model, original, scorer, user_side, assets, vocabularies)
-    check_user_side(model, vocabularies, parts.sample_users)
-    check_scores(original, parts.sample_users(2), inputs.items)
+    parts = _Parts(model, original, scorer, user_side, assets, vocabularies, requests)
+    check_user_side(model, vocabularies, parts.known_users)
+    check_scores(original, parts.known_users(2), inputs.items)
     return parts
 
 
@@ -218,18 +229,19 @@ def _write_model(
     write_savedmodel(
         staged, parts.model, scorer, parts.user_side, assets, max_work=options.max_work, overlay=overlay
     )
-    sample = parts.sample_users(2 if 2 * work <= options.max_work else 1)
+    users = 2 if 2 * work <= options.max_work else 1
     beams, item_id = inputs.beams.tolist(), int(inputs.items.ids[0])
     write_warmup(
         staged,
         name,
-        sample,
+        parts.made_up_users(users),
         beams,
         item_id=item_id,
         max_work=options.max_work,
         with_filters=bool(assets.attributes),
     )
     link_titles(staged, inputs.folder)
+    sample = parts.known_users(users)
     return sample, check_split(parts.original, scorer, sample, inputs.items, assets.open_item_tables())
 
 

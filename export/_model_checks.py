@@ -111,7 +111,8 @@ def check_scores(scorer: Scorer, sample: Sample, items: Items) -> None:
         raise InvalidInputError(
             f"score: expected numbers, found NaN or infinity for all of {scorer.tile_rows} items and "
             f"{sample.users} sample users. Look for a logarithm, a square root or a division that has none, "
-            f"and for NaN in the item state, if the model has one."
+            f"and for NaN in the item state, if the model has one. Users are made up where none are given "
+            f"(RUN/requests.npz, --requests): they ask at the time 0 or 1."
         )
 
 
@@ -148,7 +149,8 @@ def _compare(expected: Any, found: Any, scores: npt.NDArray[np.float32], toleran
         raise InvalidInputError(
             f"score: expected a score that depends on the user and on its own item, found one that mixes the "
             f"items of a tile: {float(expected):.6g} among some items, {float(found):.6g} among others. "
-            f"Remove what goes over all items: softmax, normalization, sorting, ranks or means over axis 0."
+            f"Remove what goes over all items: softmax, normalization, sorting, ranks or means over axis 0; "
+            f"or what takes one of several equal numbers by their last bits (top_k, argmax)."
         )
 
 

@@ -99,10 +99,10 @@ class ExportOptions:
                         their own. None lets the export choose them (`Tuning.target_agreement`) for 200
                         results; of the fixed walk they are 100 entry points, 200 per hop, 200 results; for a
                         shard all but the last are divided by the number of shards.
-    requests:           file of real users by whom beams are chosen and measured: .npz with the model's user
-                        features or user state, [users, ...] each, or a TFRecord of PredictionLog as servers
-                        log requests. None is RUN/requests.npz, which `nann embed` writes; without it users
-                        are made up.
+    requests:           file of real users by whom beams are chosen and measured, and the export is verified:
+                        .npz with the model's user features or user state, [users, ...] each, or a TFRecord
+                        of PredictionLog as servers log requests. None is RUN/requests.npz, which
+                        `nann embed` writes; without it users are made up.
     tile_rows:          items that a function of TensorFlow is run on at once. None is 128, or 48 where
                         TensorFlow runs the scorer, or a part of it, in walks of short hops.
     max_work:           largest work of one request: batch x sum of its beams.

@@ -87,6 +87,19 @@ def sample_from_model(
     return Sample(features, embedded(model, rows, lengths))
 
 
+def without_some(features: Arrays, vocabularies: Mapping[str, npt.NDArray[np.int64]]) -> Arrays:
+    """The features of users [B, ...], of whom every second lacks some events."""
+    generator = np.random.default_rng(0)
+    absent: dict[int, npt.NDArray[np.bool_]] = {}
+    found = dict(features)
+    for name in sorted(set(features) & set(vocabularies)):
+        value = features[name]
+        drawn = absent.setdefault(value[0].size, generator.random(value[0].size) < _MISSING)
+        found[name] = value.copy()
+        found[name][1::2] = np.where(drawn.reshape(value.shape[1:]), 0, value[1::2])
+    return found
+
+
 def vocabulary_ends(vocabularies: Mapping[str, npt.NDArray[np.int64]]) -> list[tuple[str, int]]:
     """Feature and row of the first and the last id of each vocabulary, where a table that is short breaks.
 

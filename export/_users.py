@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from nann.errors import InvalidFileError, InvalidInputError
 from nann.export._model_specs import EXCLUDE_IDS, LEVEL_TOPN, length_of, open_features
-from nann.export._samples import Arrays, Sample, embedded, sample_from_model
+from nann.export._samples import Arrays, Sample, embedded, sample_from_model, without_some
 from nann.export._warmup import prediction_log_type
 from nann.run import REQUESTS, RetrievalModel
 
@@ -56,8 +56,11 @@ def gather_users(
     *,
     count: int,
     least: int = 2,
+    with_missing: bool = False,
 ) -> Users:
     """Up to `count` users of the file `requests`; made-up ones without a file.
+
+    with_missing: every second user lacks some events, as made-up ones do.
 
     Raises InvalidFileError for a file without `least` users that fit the model.
     """
@@ -75,6 +78,8 @@ def gather_users(
     if not names.are_features(inputs):
         return Users(Sample(None, inputs), requests)
     lengths = {name: inputs.pop(length_of(name)) for name in open_features(model)}
+    if with_missing:
+        inputs = without_some(inputs, vocabularies)
     rows = {
         name: rows_of(value, vocabularies[name]) if name in vocabularies else value
         for name, value in inputs.items()
@@ -88,6 +93,23 @@ def gather_users(
             f"its table. Found: {error}"
         ) from error
     return Users(Sample(features, state), requests)
+
+
+def known_users(
+    model: RetrievalModel,
+    vocabularies: Mapping[str, npt.NDArray[np.int64]],
+    requests: Path | None,
+    *,
+    count: int,
+) -> Sample:
+    """Real users where a file has their features, made-up ones otherwise; the same each time.
+
+    A model may take no others than real ones: the time that a made-up user asks at is 0 or 1.
+    """
+    known = gather_users(model, vocabularies, requests, count=count, least=1, with_missing=True).sample
+    if known.features is None and model.user_features:
+        return sample_from_model(model, vocabularies, users=count)
+    return known
 
 
 def rows_of(ids: npt.NDArray[Any], vocabulary: npt.NDArray[np.int64]) -> npt.NDArray[Any]:

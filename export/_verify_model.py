@@ -17,8 +17,9 @@ from nann.export._apart import loaded_apart
 from nann.export._assets import ITEM_IDS
 from nann.export._inputs import Inputs
 from nann.export._proxy import open_proxy_tables
-from nann.export._samples import Arrays, Sample, random_sample, sample_from_model
+from nann.export._samples import Arrays, Sample, random_sample
 from nann.export._tuning import Tuned
+from nann.export._users import known_users, requests_of_run
 from nann.export._verify import (
     ExpectedWalk,
     ScorerOfUser,
@@ -35,6 +36,8 @@ from nann.export.scorer.scorer import RELATIVE_TOLERANCE
 from nann.ops import AttributeFiles, ProxyWalk, evaluate_filter
 from nann.progress import OnProgress, ignore_progress
 from nann.run import RetrievalModel, load_model
+
+_USERS = 2  # One as it asks, and one that lacks some events.
 
 
 def verify_model(
@@ -69,7 +72,8 @@ def verify_model(
             sample, scorer = random_sample(states), scorer_of_export(exported, item_ids)
         else:
             model = load_model(run_dir)
-            sample = sample_from_model(model, _vocabularies(model_dir, manifest))
+            known = _vocabularies(model_dir, manifest)
+            sample = known_users(model, known, requests_of_run(Path(run_dir)), count=_USERS)
             scorer = _scorer_of_run(model, model_dir, manifest)
         verified = check_answers(
             exported,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from nann.export.scorer._einsum import einsum
 from nann.export.scorer._ir import Array, Shape, Spec, Tensor, constant
 from nann.export.scorer._ops import (
     add,
+    arithmetic,
     broadcast,
     compare,
     concat,
@@ -243,6 +245,16 @@ def bias_of(r: Reading) -> Tensor:
     if r.attr("data_format") == b"NCHW":  # Along the second axis; so Keras adds a column [L, 1] to rows.
         return reshape(bias, (bias.size, *(1,) * (x.rank - 2)))
     return bias
+
+
+def plain_arithmetic(r: Reading) -> Tensor:
+    """A sum, product or quotient as the model has it: by an operation of TensorFlow that is left alone."""
+    op = r.operation.type
+    if len(r.inputs) == 1:
+        return r.inputs[0] if op == "AddN" else unary(op, r.inputs[0])
+    terms = (r.inputs[0], bias_of(r)) if op == "BiasAdd" else r.inputs
+    named = {"Add": "AddV2", "AddN": "AddV2", "BiasAdd": "AddV2", "Div": "RealDiv"}.get(op, op)
+    return functools.reduce(lambda x, y: arithmetic(named, x, y), terms)
 
 
 @_reads_arithmetic("Sub")

@@ -24,7 +24,7 @@ from nann.export.scorer._import_integers import INTEGERS
 from nann.export.scorer._import_lists import LISTS
 from nann.export.scorer._import_moves import MOVES
 from nann.export.scorer._import_nd import ND
-from nann.export.scorer._import_ops import IMPORTS, Found, Reading
+from nann.export.scorer._import_ops import IMPORTS, Found, Reading, plain_arithmetic
 from nann.export.scorer._import_scans import SCANS, SEGMENTS
 from nann.export.scorer._import_solve import SOLVED
 from nann.export.scorer._inline import without_compiled_calls
@@ -151,7 +151,7 @@ class _Reader:
     """Reads operations in an order in which they can run.
 
     widen: whether what is computed in float16 or bfloat16 is read as float32, nearer to what is meant.
-    left:  names of operations that keep TensorFlow's form.
+    left:  names of arithmetic operations that are not taken apart.
     """
 
     def __init__(self, *, widen: bool, left: frozenset[str]) -> None:
@@ -183,8 +183,7 @@ class _Reader:
                 constant(value.astype(np.float32) if specs[0] != _spec(operation.outputs[0]) else value)
             ]
         else:
-            ours = None if operation.name in self._left else _in_our_form(reading)
-            outputs = ours or self._as_it_is(reading)
+            outputs = _in_our_form(reading, operation.name in self._left) or self._as_it_is(reading)
         outputs = [name_new(tensor, operation.name) for tensor in outputs]
         self.tensors.update(zip((each.name for each in operation.outputs), outputs, strict=True))
         return outputs
@@ -212,13 +211,15 @@ class _Reader:
         return tf.float32 if self._widen and dtype in _NARROW else dtype
 
 
-def _in_our_form(reading: Reading) -> list[Tensor] | None:
-    """None where there is none, or where a shape is open."""
+def _in_our_form(reading: Reading, is_left: bool) -> list[Tensor] | None:
+    """None where there is none, or where a shape is open. is_left: arithmetic that is not taken apart."""
     is_open = any(each.shape is None for each in reading.specs[:1])
     if is_open and reading.operation.type not in _FIND_THEIR_SHAPE:
         return None
     if any(each.known_shape is None for each in reading.inputs):
         return None
+    if is_left and any(each.value is None for each in reading.inputs):
+        return [plain_arithmetic(reading)]
     found = complex_form(reading, _read_real) if is_complex(reading) else _read_real(reading)
     return [found] if isinstance(found, Tensor) else found
 

@@ -173,11 +173,18 @@ class RowAnalysis:
         return rows if output.shape[rows.axis] == output.inputs[0].shape[rows.axis] else None
 
     def _gathered(self, output: Tensor) -> Rows | None:
-        """Rows of one table for all items: the indices' axes come first."""
+        """Rows of a table for all items, or of one for each of a few fields: the indices' axes come first."""
         table, indices, axis = output.inputs
         batch_dims = tf.compat.v1.AttrValue.FromString(output.node.attrs["batch_dims"]).i
-        is_of_rows = axis.value is not None and int(axis.value) == 0 and batch_dims == 0
-        return self._known.get(indices) if table.is_free and is_of_rows else None
+        rows = self._known.get(indices)
+        is_of_rows = axis.value is not None and int(axis.value) == batch_dims
+        return rows if table.is_free and is_of_rows and rows is not None and rows.axis >= batch_dims else None
+
+    def _found_at(self, output: Tensor) -> Rows | None:
+        """Numbers of one table at indices of all of its axes."""
+        table, indices = output.inputs
+        rows = self._known.get(indices)
+        return rows if table.is_free and rows is not None and rows.axis < indices.rank - 1 else None
 
     def _looked_up(self, output: Tensor) -> Rows | None:
         table, indices = output.inputs
@@ -225,6 +232,7 @@ def _flag(node: Node, names: Sequence[str]) -> bool:
 
 
 _BY_OPERATION: dict[str, Callable[[RowAnalysis, Tensor], Rows | None]] = {
+    "GatherNd": RowAnalysis._found_at,
     "GatherV2": RowAnalysis._gathered,
     "LowerBound": RowAnalysis._searched,
     "OneHot": RowAnalysis._one_hot,

@@ -131,9 +131,9 @@ from nann.errors import NannWarning
 @click.option(
     "--requests",
     type=click.Path(path_type=Path),
-    help="Real users to choose walk and beams by: an .npz file with the model's user features or user state, "
-    "or a TFRecord of PredictionLog.  [default: RUN/requests.npz, which nann embed writes; else users are "
-    "made up]",
+    help="Real users to choose walk and beams and to verify the export by: an .npz file with the model's "
+    "user features or user state, or a TFRecord of PredictionLog.  [default: RUN/requests.npz, which nann "
+    "embed writes; else users are made up]",
 )
 @click.option(
     "--sample-users",

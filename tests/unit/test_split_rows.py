@@ -21,6 +21,14 @@ from support.splitting import TILE, graph_of
 TABLE = tf.constant(np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32))
 POSITIONS = tf.range(float(TILE))[:, tf.newaxis]
 
+TABLES = np.random.default_rng(4).normal(size=(2, 3, 4)).astype(np.float32)
+
+
+def _indices(x: tf.Tensor) -> tf.Tensor:
+    """Two for each item."""
+    return tf.cast(tf.abs(x[:, :2]), tf.int32) % [2, 3]
+
+
 OF_EACH_ITEM: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "product": lambda x: tf.matmul(x, TABLE),
     "product from the left": lambda x: tf.transpose(tf.matmul(TABLE, x, transpose_b=True)),
@@ -44,6 +52,10 @@ OF_EACH_ITEM: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "transposed twice": lambda x: tf.transpose(tf.tanh(tf.transpose(x))),
     "stack": lambda x: tf.reshape(tf.stack([x, x + 1], axis=1), [TILE, -1]),
     "rows of a table": lambda x: tf.gather(TABLE, tf.cast(tf.abs(x[:, 0]), tf.int32) % 8),
+    "rows of a table for each field": lambda x: tf.reshape(
+        tf.transpose(tf.gather(TABLES, tf.transpose(_indices(x)), batch_dims=1), [1, 0, 2]), [TILE, -1]
+    ),
+    "numbers at several indices": lambda x: tf.gather_nd(TABLES, _indices(x)),
     "one hot": lambda x: tf.one_hot(tf.cast(tf.abs(x[:, 0]), tf.int32), 8) * x,
     "tile": lambda x: tf.reduce_sum(tf.tile(x[:, tf.newaxis], [1, 3, 1]), 1),
 }
@@ -58,6 +70,9 @@ MIXING: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "other rows": lambda x: tf.concat([x[1:], x[:1]], 0),
     "gathered": lambda x: tf.gather(x, [1, 0, 2, 3, 4, 5]),
     "rows of the tile": lambda x: tf.gather(x, tf.cast(tf.abs(x[:, 0]), tf.int32) % TILE),
+    "rows of a table for each place of the tile": lambda x: tf.gather(
+        tf.stack([TABLES[0, :, 0]] * (TILE - 1) + [TABLES[1, :, 0]]), _indices(x), batch_dims=1
+    ),
     "one hot along another axis": lambda x: (
         tf.transpose(tf.one_hot(tf.cast(tf.abs(x[:, 0]), tf.int32), 8, axis=0)) * x[::-1]
     ),

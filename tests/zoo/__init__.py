@@ -34,6 +34,7 @@ from zoo import (
 )
 from zoo.base import ITEM_IDS, N, vocabulary
 
+_REAL_USERS = 64  # Of a run that has some: enough to choose a walk by.
 # A few roundings of the model's own type, relative to the largest score.
 _FLOAT16, _BFLOAT16 = 4 * 2.0**-10, 4 * 2.0**-7
 
@@ -181,6 +182,8 @@ def write_run(name: str, run_dir: Path, model: Any = None) -> Any:
         np.save(run_dir / f"embeddings/item_state_{column}.npy", values)
     for feature, size in model.vocabularies.items():
         np.save(run_dir / f"vocabulary/{feature}.npy", vocabulary(feature, size))
+    if getattr(model, "takes_real_users_only", False):
+        np.savez(run_dir / "requests.npz", **model.draw(np.random.default_rng(1), _REAL_USERS))
     (run_dir / "run.json").write_text(json.dumps({"format": 1, "model": _named(model)}))
     return model
 

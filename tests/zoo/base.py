@@ -59,6 +59,7 @@ class Ranker:
     # Integer features that arrive as rows of a vocabulary, and how many ids each has.
     vocabularies: ClassVar[dict[str, int]] = {"item_ids": N}
     item_state: ClassVar[dict[str, tf.TensorSpec]] = {}
+    takes_real_users_only: ClassVar[bool] = False
     repeat: ClassVar[Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = staticmethod(repeated)
 
     def __init__(self, seed: int | None = 0) -> None:

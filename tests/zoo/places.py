@@ -20,6 +20,7 @@ _TODAY, _NOW = 20_400, 1_762_560_000  # Days and seconds since 1970.
 class PlacesAndDays(Ranker):
     """How far away, how many weeks and months old, and how late in the day, beside an attention."""
 
+    takes_real_users_only = True  # Of made-up ones, who ask at the time 0, the decay is infinite.
     item_state: ClassVar[dict[str, tf.TensorSpec]] = {
         "place": tf.TensorSpec([2], tf.float32),
         "day": tf.TensorSpec([], tf.float32),

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nann.errors import InvalidFileError
+from nann.errors import InvalidFileError, NannError
 from nann.export import ExportOptions, Tuning, export_model, export_vectors
 from nann.export._samples import Sample
-from nann.export._users import Users, gather_users, rows_of
+from nann.export._users import Users, gather_users, known_users, rows_of
 from nann.export._warmup import write_warmup
 from nann.run.guard import guarded
 from support.tiny_model import CATES, ITEMS, E, L, TinyModel
@@ -152,3 +152,45 @@ def test_an_export_of_vectors_is_tuned_by_queries(tmp_path: Path) -> None:
     found = export_vectors(tmp_path / "items.npy", tmp_path / "m/1", options)["calibration"]
     assert (found["source"], found["users"], found["walk"]) == ("queries.npz", 20, "adaptive")
     assert found["agreement"] >= 0.95
+
+
+def test_sample_users_are_those_of_the_file_and_every_second_lacks_events(tmp_path: Path) -> None:
+    values = {name: ids + 2 * (ids == 0) for name, ids in features(30).items()}  # Nothing is missing.
+    np.savez(tmp_path / "requests.npz", **values)
+    sample = known_users(TinyModel(), VOCABULARIES, tmp_path / "requests.npz", count=4)
+    assert sample.features is not None
+    asked = {tuple(row) for row in values["item_ids"]}
+    found, missing = sample.features["item_ids"], sample.features["item_ids"] == 0
+    assert [tuple(row) in asked for row in found] == [True, False, True, False]
+    assert missing[1::2].any(axis=1).all()
+    np.testing.assert_array_equal(missing, sample.features["cate_ids"] == 0)
+    assert (sample.state["comm_seq"][missing] == 0).all()
+
+
+def test_sample_users_are_made_up_where_the_file_has_no_features(tmp_path: Path) -> None:
+    np.savez(tmp_path / "requests.npz", comm_seq=np.ones((9, L, E), np.float16))
+    of_file = known_users(TinyModel(), VOCABULARIES, tmp_path / "requests.npz", count=2)
+    made_up = known_users(TinyModel(), VOCABULARIES, None, count=2)
+    assert of_file.features is not None
+    np.testing.assert_array_equal(of_file.state["comm_seq"], made_up.state["comm_seq"])
+
+
+class TimedModel(TinyModel):
+    """Its scores are numbers for times after 1000 alone, as those of real requests are."""
+
+    user_features = {**TinyModel.user_features, "now": tf.TensorSpec([], tf.float32)}  # noqa: RUF012
+    user_state = {**TinyModel.user_state, "now": tf.TensorSpec([], tf.float32)}  # noqa: RUF012
+
+    def embed_user(self, features: Any) -> dict[str, tf.Tensor]:
+        return {**super().embed_user(features), "now": features["now"]}
+
+    def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
+        return super().score(user_state, item_embs) + tf.math.log(user_state["now"] - 1000.0)
+
+
+def test_a_model_that_takes_real_users_only_is_verified_with_them(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    with pytest.raises(NannError, match="score"):
+        export_model(run, tmp_path / "m/1", model=TimedModel())
+    np.savez(run / "requests.npz", **features(20), now=np.linspace(1001, 1100, 20, dtype=np.float32))
+    assert export_model(run, tmp_path / "m/1", model=TimedModel())["verified"]
