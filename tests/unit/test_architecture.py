@@ -152,9 +152,15 @@ def test_cmake_and_bazel_list_every_source(package: str, cmake: str) -> None:
     sources = {name for name in present if name.endswith(".cc")}
     assert set(re.findall(r"[\w/]+\.cc", (folder / cmake).read_text())) == sources
     # Bazel's language reads as Python. Headers are listed too: a build in a sandbox sees no other files.
-    nodes = ast.walk(ast.parse((folder / "BUILD").read_text()))
-    strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    assert {name for name in strings if name.endswith((".cc", ".h"))} == present
+    build = ast.parse((folder / "BUILD").read_text())
+    assert {name for name in _strings(build) if name.endswith((".cc", ".h"))} == present
+    headers = [node.value for node in ast.walk(build) if isinstance(node, ast.keyword) and node.arg == "hdrs"]
+    assert not {name for each in headers for name in _strings(each) if name.endswith(".cc")}
+
+
+def _strings(tree: ast.AST) -> set[str]:
+    constants = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {value for value in constants if isinstance(value, str)}
 
 
 def test_bazel_knows_every_label_of_abseil() -> None:
