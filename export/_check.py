@@ -82,7 +82,7 @@ def _checked(run_dir: Path, options: ExportOptions, given: RetrievalModel | None
         )
     vocabularies = _vocabularies(model, run_dir)
 
-    requests = requests_of_run(run_dir) if options.requests is None else Path(options.requests)
+    requests = requests_of_run(run_dir, options.requests)
 
     def sample_users(users: int) -> Sample:
         return known_users(model, vocabularies, requests, count=users)

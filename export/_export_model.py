@@ -115,7 +115,7 @@ def export_run(
         )
         staged = stack.enter_context(staged_directory(out_dir, replace=overwrite))
         on_progress("write model", 0, 1)
-        requests = requests_of_run(run_dir) if options.requests is None else Path(options.requests)
+        requests = requests_of_run(run_dir, options.requests)
         parts = _parts_of_model(staged, inputs, options, requests, on_progress, of_part=shard is not None)
         tuned = tune(
             parts.scorer,

@@ -43,8 +43,10 @@ class Users:
         return [self.sample.part(slice(start, end)) for start, end in zip(starts, ends, strict=True)]
 
 
-def requests_of_run(run_dir: Path) -> Path | None:
-    """The file of real users that a trainer left in the run; None where there is none."""
+def requests_of_run(run_dir: Path, named: str | Path | None = None) -> Path | None:
+    """The file of real users: the named one, else what a trainer left in the run; None without both."""
+    if named is not None:
+        return Path(named)
     path = run_dir / REQUESTS
     return path if path.is_file() else None
 

@@ -138,12 +138,12 @@ def scorer_of_model(
 
         def score_positions(positions: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
             scores = np.empty(positions.size, np.float32)
-            for start in range(0, positions.size, tile_rows):
-                part = positions[start : start + tile_rows]
-                items = {name: tile_of(values, part, values.dtype) for name, values in item_state.items()}
-                with as_written():
+            with as_written():
+                for start in range(0, positions.size, tile_rows):
+                    part = positions[start : start + tile_rows]
+                    items = {name: tile_of(each, part, each.dtype) for name, each in item_state.items()}
                     found = score(tensors, tile_of(embs, part, np.float32), items)
-                scores[start : start + part.size] = found[: part.size]
+                    scores[start : start + part.size] = found[: part.size]
             return scores
 
         return score_positions

@@ -130,10 +130,10 @@ class ItemSide:
         """The item function in its tiles, as the export has run it."""
         tile_rows = self._scorer["tile_rows"]
         tiles = []
-        for start in range(0, len(read), tile_rows):
-            tile = np.zeros((tile_rows, read.shape[1]), np.float32)
-            tile[: len(read) - start] = read[start : start + tile_rows]
-            with as_written():
+        with as_written():
+            for start in range(0, len(read), tile_rows):
+                tile = np.zeros((tile_rows, read.shape[1]), np.float32)
+                tile[: len(read) - start] = read[start : start + tile_rows]
                 tiles.append(self._module.item_function(tile).numpy())
         return np.concatenate(tiles)[: len(read)]
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from nann.export.scorer._cleanup import part_along, place_of_axis
-from nann.export.scorer._demand import ON_ROWS
 from nann.export.scorer._ir import Tensor, Uses
 from nann.export.scorer._narrow import like, narrow_of
 from nann.export.scorer._ops import (
@@ -27,7 +26,7 @@ from nann.export.scorer._ops import (
     transpose,
 )
 from nann.export.scorer._rewrite import Rule
-from nann.export.scorer._rows import ELEMENTWISE
+from nann.export.scorer._rows import ELEMENTWISE, ON_ROWS
 
 # What leaves rows as they are.
 _MOVES = frozenset(["concat", "reshape", "transpose"])

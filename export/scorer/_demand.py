@@ -25,12 +25,10 @@ from nann.export.scorer._ops import (
     slice_,
     transpose,
 )
-from nann.export.scorer._rows import ELEMENTWISE
+from nann.export.scorer._rows import ELEMENTWISE, ON_ROWS
 
 # (begin, end) along each axis.
 Box = tuple[tuple[int, int], ...]
-
-ON_ROWS = frozenset(["LogSoftmax", "Softmax"])
 
 
 def only_what_is_read(output: Tensor) -> Tensor:
@@ -161,7 +159,7 @@ def _made(x: Tensor, boxes: dict[Tensor, Box], made: dict[Tensor, Tensor]) -> Te
         return _cut(x, None, box)
     wanted = _wanted(x, box)
     operands = [
-        _cut(made.get(each, each), boxes.get(each), want)
+        _cut(made[each], boxes.get(each), want)
         for each, want in zip(x.inputs, wanted, strict=True)
         if want is not None
     ]

@@ -233,7 +233,7 @@ def of_diagonal(r: Reading) -> Found:
     x, offset, padding = r.inputs[0], integers(r.inputs[1]), r.inputs[4].value
     if offset is None or any(offset) or padding is None or r.shape != (*x.shape, x.shape[-1]):
         return None
-    return select(constant(np.eye(x.shape[-1], dtype=bool)), reshape(x, [*x.shape, 1]), constant(padding))
+    return _with_main(x, constant(padding))
 
 
 def with_diagonal(r: Reading) -> Found:
@@ -242,7 +242,12 @@ def with_diagonal(r: Reading) -> Found:
     n = x.shape[-1]
     if offset is None or any(offset) or x.shape[-2] != n:
         return None
-    return select(constant(np.eye(n, dtype=bool)), reshape(diagonals, [*diagonals.shape, 1]), x)
+    return _with_main(diagonals, x)
+
+
+def _with_main(diagonals: Tensor, others: Tensor) -> Tensor:
+    on_diagonal = constant(np.eye(diagonals.shape[-1], dtype=bool))
+    return select(on_diagonal, reshape(diagonals, [*diagonals.shape, 1]), others)
 
 
 def updated(r: Reading) -> Found:

@@ -15,12 +15,12 @@ import tensorflow as tf
 
 from nann.export.scorer import _ops
 from nann.export.scorer._ir import Node, Shape, Spec, Tensor, Uses, constant, make
-from nann.export.scorer._rows import ELEMENTWISE
+from nann.export.scorer._rows import ELEMENTWISE, ON_ROWS
 
 # Elementwise operations whose operands TensorFlow does not broadcast.
 OF_EQUAL_SHAPES = frozenset(["AddN", "ClipByValue", "Select"])
 # Operations that work on each row of their last axis.
-_ON_ROWS = frozenset(["LogSoftmax", "Softmax", "TopKV2"])
+_ON_ROWS = ON_ROWS | {"TopKV2"}
 # Operations that work along the axes that their second input names.
 _ALONG_AXES = frozenset(["ArgMax", "ArgMin", "Cumprod", "Cumsum", "ReverseV2"])
 # Operations whose first axis is a batch.

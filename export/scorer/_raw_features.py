@@ -49,14 +49,18 @@ def left_as_it_is(operations: Sequence[Any], item: str) -> frozenset[str]:
     """The names of such operations, given all in an order in which they can run, and the item's input."""
     raw = _raw(operations)
     before_those = _reached([x.op for each in operations if _is_sensitive(each) for x in each.inputs], raw)
-    summed = {each.name for each in operations if _is_wide(each)} & _summed(operations)
+    summed = _summed(operations)
     of_item, of_user = _depending(operations, item)
     return frozenset(
         each.name
         for each in operations
         if each.name in raw and each.type in _ARITHMETIC and each.outputs[0].dtype.is_floating
         if each.name in before_those
-        or (each.type in _DIFFERENCES and each.name in of_item & of_user and each.name not in summed)
+        or (
+            each.type in _DIFFERENCES
+            and each.name in of_item & of_user
+            and not (each.name in summed and _is_wide(each))
+        )
     )
 
 
@@ -98,8 +102,8 @@ def _summed(operations: Sequence[Any]) -> set[str]:
 
 def _is_wide(operation: Any) -> bool:
     """Whether it has many numbers in a row, as embeddings; other features are single ones."""
-    shapes = [each.shape for each in operation.outputs[:1]]
-    return all(shape.rank is None or (shape.rank > 1 and (shape[-1] or _MANY) >= _MANY) for shape in shapes)
+    shape = operation.outputs[0].shape
+    return shape.rank is None or (shape.rank > 1 and (shape[-1] or _MANY) >= _MANY)
 
 
 def _sums_many(operation: Any) -> bool:

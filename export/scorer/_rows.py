@@ -25,7 +25,8 @@ _ELEMENTWISE = """
     Xdivy Xlog1py Xlogy add mul prelu broadcast
 """
 ELEMENTWISE = frozenset(_ELEMENTWISE.split())
-_LAST_AXIS = frozenset(["LogSoftmax", "Softmax"])
+# Operations of one tensor that work on each row of its last axis.
+ON_ROWS = frozenset(["LogSoftmax", "Softmax"])
 _REDUCTIONS = frozenset(
     ["All", "Any", "ArgMax", "ArgMin", "EuclideanNorm", "Max", "Mean", "Min", "Prod", "Sum", "reduce"]
 )
@@ -78,7 +79,7 @@ class RowAnalysis:
         node = output.node
         if node.op in ELEMENTWISE:
             return self._elementwise(output)
-        if node.op in _LAST_AXIS:
+        if node.op in ON_ROWS:
             rows = self._first(node)
             return rows if rows.axis != output.rank - 1 else None
         if node.op in _REDUCTIONS:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._ir import Spec, Tensor, make
+from nann.export.scorer._ir import Spec, Tensor, make, topological
 
 MOST_EXACT = 2**24
 # Quotients of larger numbers may be rounded to the next whole one.
@@ -63,11 +63,13 @@ def with_bounds_of(x: Tensor, computed: Tensor) -> Tensor:
 
 def _is_whole(x: Tensor) -> bool:
     """Whether it holds whole numbers: integers, as floats too, and sums and products of them."""
-    if x.dtype.is_integer or (x.op == "Cast" and x.inputs[0].dtype.is_integer):
-        return True
-    if x.value is not None:
-        return bool(x.dtype.is_floating and (x.value == np.rint(x.value)).all())
-    return x.op in _KEEP_WHOLE and all(map(_is_whole, x.inputs))
+
+    def is_known(each: Tensor) -> bool:
+        if each.value is not None and each.dtype.is_floating:
+            return bool((each.value == np.rint(each.value)).all())
+        return each.dtype.is_integer or (each.op == "Cast" and each.inputs[0].dtype.is_integer)
+
+    return all(node.op in _KEEP_WHOLE for node in topological([x], stop=is_known))
 
 
 def _most(x: Tensor, known: dict[Tensor, Bounds]) -> float:
