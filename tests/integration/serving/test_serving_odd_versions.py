@@ -75,7 +75,7 @@ _ODD: dict[Callable[[Path], None], tuple[str, str]] = {
     _folder_is_a_file: ("FAILED_PRECONDITION", "Not a directory"),
     _model_is_a_folder: ("FAILED_PRECONDITION", "Is a directory"),
     _model_loops: ("UNKNOWN", "Too many levels of symbolic links"),
-    _no_variables: ("UNKNOWN", "not a valid checkpoint"),
+    _no_variables: ("NOT_FOUND", "not a valid checkpoint"),
     _extra_loops: ("UNKNOWN", "Too many levels of symbolic links"),
     _warmup_is_a_folder: ("FAILED_PRECONDITION", "Is a directory"),
     _warmup_is_no_record_file: ("DATA_LOSS", "corrupted record at 0"),
