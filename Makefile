@@ -92,6 +92,7 @@ test-cc: install
 test-long: test-cc
 	build/cc/sanitized/tests/cc/filter_fuzz 100000
 	build/cc/sanitized/tests/cc/index_fuzz 100000
+	build/cc/sanitized/tests/cc_front/predict_fuzz 100000
 	build/cc/sanitized/tests/cc/program_fuzz 100000
 	build/cc/sanitized/tests/cc/segment_fuzz 100000
 	$(CMAKE) -S . -B build/cc/threads $(CC_TESTS) -DNANN_SANITIZE=thread

@@ -118,6 +118,12 @@ _OWN: list[_Decorator] = [
         help="Time limit for running requests after SIGTERM.",
     ),
     _flag("nann_max_request_bytes", type=_POSITIVE, default=2**30, help="Limit of the size of a request."),
+    _switch(
+        "nann_front",
+        "Run Predict requests of gRPC in C++. Python runs them where the library is not built, with TLS, and "
+        "with batching.",
+        default=True,
+    ),
 ]
 
 # Flags of tensorflow_model_server that are refused: the value that is accepted, and why no other is.

@@ -142,6 +142,7 @@ def _options(flags: dict[str, Any], model_config_file: Path | None) -> ServerOpt
         num_request_iterations_for_warmup=flags["num_request_iterations_for_warmup"] or 1,
         model_config_file=model_config_file,
         max_request_bytes=flags["nann_max_request_bytes"],
+        enable_front=flags["nann_front"],
         prometheus_path=read_monitoring_config_file(monitoring) if monitoring is not None else None,
         tls=read_ssl_config_file(ssl) if ssl is not None else None,
         batching=_batching(flags),

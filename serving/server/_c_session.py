@@ -260,7 +260,7 @@ def _string_tensor(array: NDArray[Any]) -> int:
     return int(tensor)
 
 
-def _array(tensor: int) -> NDArray[Any]:
+def _array(tensor: int | None) -> NDArray[Any]:
     """Return a copy of a `TF_Tensor`'s values; strings become an object array of `bytes`."""
     library = _library()
     shape = tuple(library.TF_Dim(tensor, axis) for axis in range(library.TF_NumDims(tensor)))

@@ -1,11 +1,13 @@
 """The gRPC transport: TensorFlow Serving's PredictionService and ModelService.
 
-gRPC calls the services from the threads of its pool, one thread per request.
+gRPC calls the services from the threads of its pool, one thread per request. Where the front in C++ is built,
+it stands before them and runs most Predict requests.
 """
 
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ from tensorflow_serving.apis import (
 
 from nann.errors import InvalidInputError
 from nann.serving.server import _describe
+from nann.serving.server._front import Front, FrontOptions, is_built
 from nann.serving.server._grpc_extras import HEALTH_SERVICE, Health, reflection_handlers
 from nann.serving.server._inference import Run, classify, multi_inference, regress
 from nann.serving.server._manager import Lease, ModelManager
@@ -57,6 +60,7 @@ class GrpcOptions:
     address: "host:port"; port 0 takes any free port. threads: how many requests run at once.
     max_message_bytes: limit of a request. arguments: gRPC channel arguments, which win over those set here.
     credentials: None serves without TLS. socket_path: a Unix socket to serve on as well.
+    use_front: have the front in C++ run Predict requests where it is built and there is no TLS.
     """
 
     address: str
@@ -65,6 +69,7 @@ class GrpcOptions:
     arguments: Sequence[tuple[str, Any]] = ()
     credentials: grpc.ServerCredentials | None = None
     socket_path: str = ""
+    use_front: bool = False
     enable_health: bool = False
     check_method_names: bool = False
 
@@ -77,18 +82,21 @@ class GrpcServer:
     ) -> None:
         """`reload` takes over a new `ModelServerConfig`; it may raise StatusError."""
         self._options = options
-        arguments = {
+        self._manager = manager
+        self._metrics = metrics
+        # With this option on, a second server on the same port would take half of the requests unnoticed.
+        self._arguments = {"grpc.so_reuseport": 0, **dict(options.arguments)}
+        limits = {
             "grpc.max_receive_message_length": options.max_message_bytes,
             "grpc.max_send_message_length": -1,
-            # With this option on, a second server on the same port would take half of the requests unnoticed.
-            "grpc.so_reuseport": 0,
-            **dict(options.arguments),
         }
         self._server = grpc.server(
             ThreadPoolExecutor(options.threads, thread_name_prefix="nann-grpc"),
-            options=list(arguments.items()),
+            options=list((limits | self._arguments).items()),
             maximum_concurrent_rpcs=options.threads * (1 + _WAITING_PER_THREAD),
         )
+        self._front: Front | None = None
+        self._backend_folder: tempfile.TemporaryDirectory[str] | None = None
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
             _PredictionService(manager, metrics, options), self._server
         )
@@ -108,28 +116,80 @@ class GrpcServer:
         Raises:
           InvalidInputError: the address cannot be used.
         """
-        options = self._options
         try:
-            port = self._add_port(options.address)
-            if options.socket_path:
-                self._server.add_insecure_port(f"unix:{options.socket_path}")
+            port = self._listen_with_front() if self._has_front() else self._listen()
         except RuntimeError as error:
             raise InvalidInputError(
-                f"gRPC cannot listen on {options.address}: {error}; choose another --port, or 0 for any "
-                "free one"
+                f"gRPC cannot listen on {self._options.address}: {error}; choose another --port, or 0 for "
+                "any free one"
             ) from error
-        self._server.start()
         return port
 
-    def _add_port(self, address: str) -> int:
-        if self._options.credentials is None:
-            return int(self._server.add_insecure_port(address))
-        return int(self._server.add_secure_port(address, self._options.credentials))
+    def _has_front(self) -> bool:
+        return self._options.use_front and self._options.credentials is None and is_built()
+
+    def _listen(self) -> int:
+        options = self._options
+        if options.credentials is None:
+            port = self._server.add_insecure_port(options.address)
+        else:
+            port = self._server.add_secure_port(options.address, options.credentials)
+        if options.socket_path:
+            self._server.add_insecure_port(f"unix:{options.socket_path}")
+        self._server.start()
+        return int(port)
+
+    def _listen_with_front(self) -> int:
+        """Listen with the front. This server answers what it passes on, on a socket that only we can open."""
+        options = self._options
+        self._backend_folder = tempfile.TemporaryDirectory(prefix="nann-serve-")
+        backend = f"unix:{self._backend_folder.name}/grpc"
+        self._server.add_insecure_port(backend)
+        self._server.start()
+        front = Front(self._manager.give_back)
+        port = front.start(
+            FrontOptions(
+                address=options.address,
+                socket_path=options.socket_path,
+                backend=backend,
+                threads=options.threads,
+                waiting=options.threads * _WAITING_PER_THREAD,
+                max_message_bytes=options.max_message_bytes,
+                arguments=list(self._arguments.items()),
+            )
+        )
+        if port is None:
+            raise RuntimeError("the address is in use, or is none of this machine")
+        self._front = front
+        self._metrics.count_with(front.take_counts)
+        self._manager.share(front.update)
+        return port
 
     def stop(self, drain_seconds: float) -> threading.Event:
         """Accept no more requests; the event is set when the running ones ended or the time is over."""
         self._health.stop()
-        return self._server.stop(drain_seconds)  # type: ignore[no-any-return]
+        if self._front is None:
+            return self._server.stop(drain_seconds)  # type: ignore[no-any-return]
+        stopped = threading.Event()
+        threading.Thread(
+            target=self._stop_front, args=(drain_seconds, stopped), name="nann-grpc-stop"
+        ).start()
+        return stopped
+
+    def _stop_front(self, drain_seconds: float, stopped: threading.Event) -> None:
+        assert self._front is not None
+        # First the front, since what it passed on needs this server.
+        self._front.stop(drain_seconds)
+        self._server.stop(0).wait()
+        stopped.set()
+
+    def close(self) -> None:
+        """Release the front, after `stop` and after all models were unloaded."""
+        if self._front is not None:
+            self._metrics.count_with(lambda: ())
+            self._front.close()
+        if self._backend_folder is not None:
+            self._backend_folder.cleanup()
 
 
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):

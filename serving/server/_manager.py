@@ -16,7 +16,7 @@ from nann.serving.server._policy import next_to_load, next_to_unload
 from nann.serving.server._servable import Servable
 from nann.serving.server._source import FileSystemSource
 from nann.serving.server._status import Code, StatusError, invalid_argument, not_found
-from nann.serving.server._versions import State, Version, VersionStatus
+from nann.serving.server._versions import Choice, Route, State, Version, VersionStatus
 
 _log = logging.getLogger("nann.serving")
 
@@ -82,6 +82,9 @@ class ModelManager:
             retry_seconds=options.load_retry_seconds,
             threads=options.load_threads,
         )
+        # Makes the changes that are told to the front come one after another; taken before the other lock.
+        self._sharing = threading.Lock()
+        self._share_with: Callable[[Mapping[Route, Version]], Sequence[Version]] | None = None
         self._source = FileSystemSource(self._aspire, poll_seconds=options.poll_seconds)
         self.set_models(models)
 
@@ -89,7 +92,24 @@ class ModelManager:
         """Serve these models from now on: new ones are loaded, those left out are unloaded."""
         self._models = {model.name: model for model in models}
         self._source.set_models(models)
+        self._share()
         self._monitor.wake()
+
+    def share(self, share_with: Callable[[Mapping[Route, Version]], Sequence[Version]]) -> None:
+        """Tell a front, now and after every change, which version answers which requests.
+
+        A version that it was told of is not unloaded before the front has given it back: `share_with` returns
+        it, or `give_back` is called with it.
+        """
+        with self._sharing:
+            self._share_with = share_with
+        self._share()
+
+    def give_back(self, version: Version) -> None:
+        """The front has no more use for a version."""
+        with self._lock:
+            version.is_shared = False
+        self._release(version)
 
     def start(self) -> None:
         """Begin to load. Returns at once."""
@@ -193,9 +213,44 @@ class ModelManager:
         try:
             yield Lease(held.number, held.servable)
         finally:
+            self._release(held)
+
+    def _release(self, version: Version) -> None:
+        with self._lock:
+            version.leases -= 1
+        self._unload_if_unused(version)
+
+    def _share(self) -> None:
+        """Tell the front, if there is one, which version answers which requests."""
+        with self._sharing:
+            if self._share_with is None:
+                return
             with self._lock:
-                held.leases -= 1
-            self._unload_if_unused(held)
+                routes = self._routes()
+                for version in set(routes.values()):
+                    if not version.is_shared:
+                        version.is_shared = True
+                        version.leases += 1
+            unused = self._share_with(routes)
+        for version in unused:
+            self.give_back(version)
+
+    def _routes(self) -> dict[Route, Version]:
+        """Return the available versions by what a request may ask for. The lock is held."""
+        routes = {}
+        for name, versions in self._versions.items():
+            available = {
+                number: version for number, version in versions.items() if version.state is State.AVAILABLE
+            }
+            for number, version in available.items():
+                routes[Route(name, Choice.VERSION, version=number)] = version
+            if available:
+                routes[Route(name)] = available[max(available)]
+            labels = self._models[name].labels if name in self._models else {}
+            for label, number in labels.items():
+                if number in available:
+                    routes[Route(name, Choice.LABEL, label=label)] = available[number]
+        return routes
 
     def _acquire(self, name: str, number: int | None, label: str | None) -> Version:
         with self._lock:
@@ -252,6 +307,7 @@ class ModelManager:
                 self._set_state(version, State.LOADING)
                 if not self._loader.start(version):
                     self._set_state(version, State.START)
+        self._share()
         for version in retired:
             self._unload_if_unused(version)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -53,6 +53,27 @@ class _Histogram:
         self.counts[bisect_left(LATENCY_LIMITS, value)] += 1
         self.total += value
 
+    def merge(self, counts: Sequence[int], total: float) -> None:
+        self.counts = [mine + others for mine, others in zip(self.counts, counts, strict=True)]
+        self.total += total
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestCell:
+    """Predict requests over gRPC that something else counted: those of a model, signature and status.
+
+    counts, total: by their latency in microseconds, in the buckets of `LATENCY_LIMITS` and the one above, and
+    the sum of the latencies. run_counts, run_total: the same of TensorFlow's part, for those that ran.
+    """
+
+    model: str
+    signature: str
+    status: str
+    counts: Sequence[int]
+    total: float
+    run_counts: Sequence[int]
+    run_total: float
+
 
 @dataclass
 class Observation:
@@ -76,6 +97,11 @@ class Metrics:
         self._lock = threading.Lock()
         self._counters: dict[str, dict[Labels, int]] = {}
         self._histograms: dict[str, dict[Labels, _Histogram]] = {}
+        self._take_counts: Callable[[], Sequence[RequestCell]] = lambda: ()
+
+    def count_with(self, take_counts: Callable[[], Sequence[RequestCell]]) -> None:
+        """Add what `take_counts` returns, which are the requests since it was called last."""
+        self._take_counts = take_counts
 
     @contextmanager
     def request(self, model: str, api: str, entrypoint: str) -> Iterator[Observation]:
@@ -90,15 +116,16 @@ class Metrics:
             raise
         finally:
             micros = (time.perf_counter() - started) * 1e6
-            labels = (("model_name", model), ("API", api), ("entrypoint", entrypoint), ("status", status))
-            by_signature = (("model_name", model), ("signature", observation.signature), ("status", status))
+            by_status, by_signature, labels = _request_labels(
+                model, observation.signature, status, api, entrypoint
+            )
             with self._lock:
-                self._count(_REQUEST_COUNT, (("model_name", model), ("status", status)), 1)
+                self._count(_REQUEST_COUNT, by_status, 1)
                 self._count(_NANN_COUNT, by_signature, 1)
                 self._observe(_REQUEST_LATENCY, labels, micros)
                 self._observe(_NANN_LATENCY, by_signature, micros)
                 if observation.runtime_micros is not None:
-                    run = (("model_name", model), ("API", api.capitalize()), ("runtime", "TF1"))
+                    run = _run_labels(model, api)
                     self._observe(_RUNTIME_LATENCY, run, observation.runtime_micros)
                     self._count(_SESSION_RUNS, (), 1)
 
@@ -119,6 +146,7 @@ class Metrics:
 
     def value(self, name: str) -> int:
         """Return the sum of the samples of a counter, by its name in TensorFlow; 0 if there is none."""
+        self._collect()
         with self._lock:
             return sum(self._counters.get(_as_tensorflow(name), {}).values())
 
@@ -128,6 +156,7 @@ class Metrics:
         Each entry has the labels, `micros`, the sum of the latencies, and `counts`, requests by latency:
         those up to each of `LATENCY_LIMITS`, and those above.
         """
+        self._collect()
         with self._lock:
             cells = self._histograms.get(_NANN_LATENCY, {})
             return [
@@ -138,6 +167,7 @@ class Metrics:
     def text(self) -> str:
         """Return the page."""
         ops = nann.ops.metrics()
+        self._collect()
         with self._lock:
             samples = {
                 **{name: _counter_lines(name, cells) for name, cells in self._counters.items()},
@@ -157,9 +187,56 @@ class Metrics:
             cells[labels] = cells.get(labels, 0) + amount
 
     def _observe(self, name: str, labels: Labels, value: float) -> None:
+        histogram = self._histogram(name, labels)
+        if histogram is not None:
+            histogram.add(value)
+
+    def _histogram(self, name: str, labels: Labels) -> _Histogram | None:
+        """Return a histogram; None if it would be new and there are too many."""
         cells = self._histograms.setdefault(name, {})
-        if labels in cells or len(cells) < _MAX_SAMPLES:
-            cells.setdefault(labels, _Histogram()).add(value)
+        if labels not in cells and len(cells) >= _MAX_SAMPLES:
+            return None
+        return cells.setdefault(labels, _Histogram())
+
+    def _collect(self) -> None:
+        """Add the requests that were counted elsewhere."""
+        with self._lock:
+            for cell in self._take_counts():
+                self._add(cell)
+
+    def _add(self, cell: RequestCell) -> None:
+        by_status, by_signature, labels = _request_labels(
+            cell.model, cell.signature, cell.status, "Predict", "GRPC"
+        )
+        self._count(_REQUEST_COUNT, by_status, sum(cell.counts))
+        self._count(_NANN_COUNT, by_signature, sum(cell.counts))
+        runs = sum(cell.run_counts)
+        for name, of, counts, total in (
+            (_REQUEST_LATENCY, labels, cell.counts, cell.total),
+            (_NANN_LATENCY, by_signature, cell.counts, cell.total),
+            (_RUNTIME_LATENCY, _run_labels(cell.model, "Predict"), cell.run_counts, cell.run_total),
+        ):
+            histogram = self._histogram(name, of) if sum(counts) else None
+            if histogram is not None:
+                histogram.merge(counts, total)
+        if runs:
+            self._count(_SESSION_RUNS, (), runs)
+
+
+def _request_labels(
+    model: str, signature: str, status: str, api: str, entrypoint: str
+) -> tuple[Labels, Labels, Labels]:
+    """Return the labels of a request: by status, by signature, and by the way that it came."""
+    of_model, of_status = ("model_name", model), ("status", status)
+    return (
+        (of_model, of_status),
+        (of_model, ("signature", signature), of_status),
+        (of_model, ("API", api), ("entrypoint", entrypoint), of_status),
+    )
+
+
+def _run_labels(model: str, api: str) -> Labels:
+    return (("model_name", model), ("API", api.capitalize()), ("runtime", "TF1"))
 
 
 def read_monitoring_config_file(path: Path) -> str | None:

@@ -49,6 +49,8 @@ class ServerOptions:
 
     host: an IPv4 or IPv6 address or a host name; "::" takes both families.
     max_request_bytes: limit of a request's size.
+    enable_front: have the front in C++ run Predict requests of gRPC; where it is not built, with TLS and with
+        batching Python runs them.
     prometheus_path: where REST shows the metrics, None if nowhere.
     model_config_file: the file to look at every `model_config_file_poll_wait_seconds`, 0 for never.
     tls: the keys for both ports; None serves without TLS.
@@ -80,6 +82,7 @@ class ServerOptions:
     model_config_file: Path | None = None
     model_config_file_poll_wait_seconds: float = 0
     max_request_bytes: int = 2**30
+    enable_front: bool = True
     prometheus_path: str | None = None
     tls: TlsConfig | None = None
     session: SessionOptions = field(default_factory=SessionOptions)
@@ -180,6 +183,7 @@ class Server:
             arguments=options.grpc_channel_arguments,
             credentials=options.tls.grpc_credentials() if options.tls is not None else None,
             socket_path=options.grpc_socket_path,
+            use_front=options.enable_front and options.batching is None,
             enable_health=options.enable_grpc_healthcheck_service,
             check_method_names=options.enable_signature_method_name_check,
         )
@@ -213,6 +217,8 @@ class Server:
         if grpc_stopped is not None:
             grpc_stopped.wait()
         self._manager.stop()
+        if self._grpc is not None:
+            self._grpc.close()
 
     def _open(self, path: Path) -> Servable:
         batching = self._options.batching

@@ -34,6 +34,24 @@ class VersionStatus:
     is_aspired: bool
 
 
+class Choice(IntEnum):
+    """How a request chooses a version of a model."""
+
+    NEWEST = 0
+    VERSION = 1
+    LABEL = 2
+
+
+@dataclass(frozen=True)
+class Route:
+    """What a request asks for: a model, and a version or label where `choice` says so."""
+
+    model: str
+    choice: Choice = Choice.NEWEST
+    version: int = 0
+    label: str = ""
+
+
 @dataclass(eq=False)
 class Version:
     """One version of one model, from the moment it is aspired until it is unloaded.
@@ -49,8 +67,10 @@ class Version:
     # Why it could not be loaded; set when the loader gave up.
     error: StatusError | None = None
     servable: Servable | None = None
-    # The number of requests that use the servable now.
+    # The number of requests that use the servable now, and one for the front if it has the version.
     leases: int = 0
+    # Whether the front has it.
+    is_shared: bool = False
     # The last load failed, and the loader waits before it tries again.
     is_retrying: bool = False
     # Set while the version is not aspired.

@@ -130,6 +130,7 @@ def test_the_core_and_its_headers_know_no_tensorflow() -> None:
     [
         ("ops/kernels", {"ops/core", "ops/kernels"}),
         ("ops/defs", {"ops/defs"}),
+        ("serving/server/front", {"serving/server"}),
         ("serving/tf_serving", {"serving/tf_serving"}),
     ],
 )
@@ -138,11 +139,17 @@ def test_native_code_includes_what_it_may(folder: str, allowed: set[str]) -> Non
     assert paths
     for path in paths:
         for include in re.findall(r'#include "([^"]+)', path.read_text()):
-            if "/" in include and not include.startswith(("..", "ops/")):
+            if "/" in include and not include.startswith(("..", "ops/", "serving/")):
                 continue  # Of a library.
-            start = ROOT if include.startswith("ops/") else path.parent
+            start = ROOT if include.startswith(("ops/", "serving/")) else path.parent
             inside = (start / include).resolve().relative_to(ROOT).parts[:2]
             assert "/".join(inside) in allowed, f"{path.name}: {include}"
+
+
+def test_cmake_lists_every_source_of_the_front() -> None:
+    folder = ROOT / "serving" / "server" / "front"
+    listed = re.findall(r"\w+\.cc", (folder / "sources.cmake").read_text())
+    assert sorted(listed) == sorted(path.name for path in folder.glob("*.cc"))
 
 
 @pytest.mark.parametrize(("package", "cmake"), [("ops", "sources.cmake"), ("tests/cc", "CMakeLists.txt")])

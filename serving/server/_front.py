@@ -1,0 +1,287 @@
+"""The gRPC front in C++: it runs Predict calls, and passes all other calls on to the Python server.
+
+Python takes a third of the time of a short search to read its request and to write its answer, and does so
+for one caller at a time. The front does both without Python, for requests that fit their signature. All else,
+such as errors in a request, is the Python server's, which listens on a socket of its own.
+
+The library is built where the system has gRPC's C++ library (`libgrpc++-dev`). Without it, Python serves
+alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.resources
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nann.serving.server._c_session import function_address
+from nann.serving.server._metrics import LATENCY_LIMITS, RequestCell
+from nann.serving.server._servable import Servable
+from nann.serving.server._status import Code, StatusError
+from nann.serving.server._versions import Route, Version
+
+_log = logging.getLogger("nann.serving")
+
+_LIBRARY = "libnann_front.so"
+_Pointer = ctypes.c_void_p
+# In the order of the members of `TensorFlow` in front/tensorflow.h.
+_TENSORFLOW_FUNCTIONS = (
+    "TF_NewStatus",
+    "TF_DeleteStatus",
+    "TF_GetCode",
+    "TF_Message",
+    "TF_NewBufferFromString",
+    "TF_DeleteBuffer",
+    "TF_SessionRun",
+    "TF_AllocateTensor",
+    "TF_TensorFromProto",
+    "TF_DeleteTensor",
+    "TF_TensorType",
+    "TF_NumDims",
+    "TF_Dim",
+    "TF_TensorData",
+    "TF_StringGetDataPointer",
+    "TF_StringGetSize",
+)
+
+_OnUnused = ctypes.CFUNCTYPE(None, ctypes.c_int64)
+_Counts = ctypes.POINTER(ctypes.c_int64)
+_OnCell = ctypes.CFUNCTYPE(
+    None,
+    *(ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int),
+    *(_Counts, ctypes.c_double, _Counts, ctypes.c_double),
+)
+
+
+class _Argument(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_char_p), ("text", ctypes.c_char_p), ("number", ctypes.c_int))
+
+
+class _Options(ctypes.Structure):
+    _fields_ = (
+        ("address", ctypes.c_char_p),
+        ("socket_address", ctypes.c_char_p),
+        ("backend", ctypes.c_char_p),
+        ("threads", ctypes.c_int),
+        ("waiting", ctypes.c_int),
+        ("max_message_bytes", ctypes.c_int),
+        ("arguments", ctypes.POINTER(_Argument)),
+        ("argument_count", ctypes.c_int),
+        ("limits", ctypes.POINTER(ctypes.c_double)),
+        ("limit_count", ctypes.c_int),
+        ("on_unused", _OnUnused),
+    )
+
+
+class _Route(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("choice", ctypes.c_int),
+        ("version", ctypes.c_int64),
+        ("label", ctypes.c_char_p),
+        ("model", ctypes.c_int64),
+    )
+
+
+# Function -> (type of the result, types of the arguments); front/c_api.cc says what each one does.
+_FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "start": (_Pointer, (ctypes.POINTER(_Options), ctypes.POINTER(ctypes.c_int))),
+    "stop": (None, (_Pointer, ctypes.c_double)),
+    "delete": (None, (_Pointer,)),
+    "new_model": (_Pointer, (_Pointer, _Pointer, ctypes.c_int64)),
+    "add_endpoint": (
+        None,
+        (_Pointer, ctypes.c_char_p, ctypes.c_char_p, _Pointer, ctypes.c_int, ctypes.c_int),
+    ),
+    "add_model": (ctypes.c_int64, (_Pointer, _Pointer)),
+    "set_routes": (None, (_Pointer, ctypes.POINTER(_Route), ctypes.c_int)),
+    "remove_model": (ctypes.c_int, (_Pointer, ctypes.c_int64)),
+    "take_counts": (None, (_Pointer, _OnCell)),
+}
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    """Return the library of the front, None where there is none."""
+    path = Path(str(importlib.resources.files("nann.serving.server").joinpath(_LIBRARY)))
+    if not path.is_file():
+        return None
+    try:
+        # TensorFlow's symbols are there for all; with DEEPBIND the front's libraries prefer their own.
+        library = ctypes.CDLL(str(path), mode=os.RTLD_LOCAL | os.RTLD_NOW | os.RTLD_DEEPBIND)
+    except OSError as error:
+        _log.warning("Python serves alone, without the front in C++: %s", error)
+        return None
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(library, f"nann_front_{name}")
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def is_built() -> bool:
+    """Return whether this installation has the front."""
+    return _library() is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontOptions:
+    """How to serve.
+
+    address: "host:port"; port 0 takes any free port. socket_path: a Unix socket to serve on as well.
+    backend: the Python server, as gRPC names it. threads: how many requests run at once.
+    waiting: how many may wait. max_message_bytes: limit of a request. arguments: gRPC channel arguments.
+    """
+
+    address: str
+    socket_path: str
+    backend: str
+    threads: int
+    waiting: int
+    max_message_bytes: int
+    arguments: Sequence[tuple[str, Any]]
+
+
+class Front:
+    """Serves until `stop`. Call `start`, `stop` and `close`, each once.
+
+    Threads: its own, of C++. One thread at a time calls `update`; any may call `take_counts`.
+    """
+
+    def __init__(self, give_back: Callable[[Version], None]) -> None:
+        """`give_back` is called from a thread of the front for a version that it has no more use for."""
+        library = _library()
+        assert library is not None
+        self._library = library
+        self._give_back = give_back
+        self._on_unused = _OnUnused(self._unused)
+        self._handle: int | None = None
+        self._tensorflow = (_Pointer * len(_TENSORFLOW_FUNCTIONS))(
+            *map(function_address, _TENSORFLOW_FUNCTIONS)
+        )
+        # Guards the two below; not held while the library is called.
+        self._lock = threading.Lock()
+        self._ids: dict[Version, int] = {}
+        self._removed: dict[int, Version] = {}
+
+    def start(self, options: FrontOptions) -> int | None:
+        """Begin to accept requests and return the port; None if the address cannot be used."""
+        arguments = [
+            _Argument(name.encode(), value.encode(), 0)
+            if isinstance(value, str)
+            else _Argument(name.encode(), None, value)
+            for name, value in options.arguments
+        ]
+        given = _Options(
+            address=options.address.encode(),
+            socket_address=f"unix:{options.socket_path}".encode() if options.socket_path else b"",
+            backend=options.backend.encode(),
+            threads=options.threads,
+            waiting=options.waiting,
+            max_message_bytes=options.max_message_bytes,
+            arguments=(_Argument * len(arguments))(*arguments),
+            argument_count=len(arguments),
+            limits=(ctypes.c_double * len(LATENCY_LIMITS))(*LATENCY_LIMITS),
+            limit_count=len(LATENCY_LIMITS),
+            on_unused=self._on_unused,
+        )
+        port = ctypes.c_int()
+        self._handle = self._library.nann_front_start(given, port)
+        return port.value if self._handle else None
+
+    def update(self, routes: Mapping[Route, Version]) -> list[Version]:
+        """Answer requests by these routes from now on; return the versions that are no longer used.
+
+        Versions that no route leads to are given up. Those that still answer a request are given back later.
+        """
+        wanted = set(routes.values())
+        for version in wanted - self._ids.keys():
+            assert version.servable is not None
+            self._ids[version] = self._add(version.number, version.servable)
+        table = [
+            _Route(
+                route.model.encode(), route.choice, route.version, route.label.encode(), self._ids[version]
+            )
+            for route, version in routes.items()
+        ]
+        self._library.nann_front_set_routes(self._handle, (_Route * len(table))(*table), len(table))
+        return [version for version in set(self._ids) - wanted if self._remove(version)]
+
+    def _add(self, number: int, servable: Servable) -> int:
+        session = servable.session
+        model = self._library.nann_front_new_model(self._tensorflow, session.session, number)
+        for signature, alias, tensor, is_output in _endpoints(servable):
+            self._library.nann_front_add_endpoint(
+                *(model, signature.encode(), alias.encode()),
+                *(tensor.operation, tensor.index, is_output),
+            )
+        return int(self._library.nann_front_add_model(self._handle, model))
+
+    def _remove(self, version: Version) -> bool:
+        """Give a version up; return whether no request uses it."""
+        number = self._ids.pop(version)
+        with self._lock:
+            self._removed[number] = version
+        if not self._library.nann_front_remove_model(self._handle, number):
+            return False
+        with self._lock:
+            del self._removed[number]
+        return True
+
+    def _unused(self, number: int) -> None:
+        with self._lock:
+            version = self._removed.pop(number)
+        self._give_back(version)
+
+    def take_counts(self) -> list[RequestCell]:
+        """Return the counts and times of the requests since the last call."""
+        cells: list[RequestCell] = []
+        buckets = len(LATENCY_LIMITS) + 1
+
+        def on_cell(
+            model: bytes, signature: bytes, code: int, counts: Any, total: float, runs: Any, run_total: float
+        ) -> None:
+            cells.append(
+                RequestCell(
+                    model=model.decode(),
+                    signature=signature.decode(),
+                    status=Code(code).name,
+                    counts=counts[:buckets],
+                    total=total,
+                    run_counts=runs[:buckets] if runs else [0] * buckets,
+                    run_total=run_total,
+                )
+            )
+
+        self._library.nann_front_take_counts(self._handle, _OnCell(on_cell))
+        return cells
+
+    def stop(self, drain_seconds: float) -> None:
+        """Accept no more requests, and wait up to `drain_seconds` for running ones."""
+        self._library.nann_front_stop(self._handle, drain_seconds)
+
+    def close(self) -> None:
+        """Release the front, after `stop` and after it has no version any more."""
+        self._library.nann_front_delete(self._handle)
+
+
+def _endpoints(servable: Servable) -> Iterator[tuple[str, str, Any, bool]]:
+    """Yield signature, alias, tensor, and whether it is an output, of the signatures that the front answers.
+
+    Those whose tensors are not all in the graph are Python's, which says so to each request.
+    """
+    for name, signature in servable.signatures.items():
+        found = []
+        try:
+            for infos, is_output in ((signature.inputs, False), (signature.outputs, True)):
+                for alias in sorted(infos):
+                    found.append((name, alias, servable.session.output(infos[alias].name), is_output))
+        except StatusError:
+            continue
+        yield from found

@@ -1,0 +1,159 @@
+#include "serving/server/front/call.h"
+
+#include <string>
+#include <string_view>
+
+namespace nann::front {
+namespace {
+
+constexpr std::string_view kPredictMethod = "/tensorflow.serving.PredictionService/Predict";
+
+// Metadata that belongs to a connection, not to a call: the relay's own connection has its own.
+bool IsOfConnection(const std::string& key) {
+  return key == "user-agent" || key.rfind("grpc-", 0) == 0 || key.rfind(':', 0) == 0;
+}
+
+grpc::Slice Joined(const grpc::ByteBuffer& buffer) {
+  grpc::Slice slice;
+  if (buffer.TrySingleSlice(&slice).ok()) return slice;
+  buffer.DumpToSingleSlice(&slice);
+  return slice;
+}
+
+}  // namespace
+
+void Call::Accept(Server* server) {
+  auto* call = new Call(server);
+  call->Ref();
+  server->service_.RequestCall(&call->context_, &call->stream_, server->events_.get(), server->events_.get(),
+                               &call->arrived_);
+}
+
+Call::Call(Server* server) : server_(server) {
+  server_->Began();
+  context_.AsyncNotifyWhenDone(&done_);
+}
+
+void Call::Proceed(Event* event, bool ok) {
+  Call* call = event->call;
+  (call->*event->proceed)(ok);
+  call->Unref();
+}
+
+void Call::Unref() {
+  if (references_.fetch_sub(1, std::memory_order_acq_rel) > 1) return;
+  Server* server = server_;
+  delete this;
+  server->Ended();
+}
+
+void Call::OnArrived(bool ok) {
+  if (!ok) return;  // The server stops.
+  Ref();            // For done_, which gRPC reports of each call that arrived.
+  server_->AcceptNext();
+  if (context_.method() != kPredictMethod) {
+    PassOn(Relay::Sent::kNothingYet);
+    return;
+  }
+  Ref();
+  stream_.Read(&request_, &request_read_);
+}
+
+void Call::OnRequest(bool ok) {
+  if (!ok) {
+    PassOn(Relay::Sent::kEnd);
+    return;
+  }
+  Call* call = this;
+  call->Ref();  // For its turn.
+  switch (server_->run_queue_.Enter(call)) {
+    case RunQueue<Call*>::Turn::kRefused:
+      Respond({static_cast<int>(grpc::StatusCode::RESOURCE_EXHAUSTED), "Server Threadpool Exhausted"});
+      call->Unref();
+      return;
+    case RunQueue<Call*>::Turn::kWait:
+      return;
+    case RunQueue<Call*>::Turn::kRun:
+      do {
+        call->Predict();
+        call->Unref();
+      } while (server_->run_queue_.Next(&call));
+  }
+}
+
+void Call::Predict() {
+  if (is_cancelled_) {
+    Respond({static_cast<int>(grpc::StatusCode::CANCELLED),
+             "The caller cancelled the request before it was run"});
+    return;
+  }
+  const grpc::Slice message = Joined(request_);
+  const std::string_view bytes(reinterpret_cast<const char*>(message.begin()), message.size());
+  const std::optional<Answer> answer = server_->predictor_->Predict(bytes, context_.deadline());
+  if (answer.has_value()) {
+    Respond(*answer);
+  } else {
+    PassOn(Relay::Sent::kMessage);
+  }
+}
+
+void Call::Respond(const Answer& answer) {
+  Ref();
+  if (answer.code != 0) {
+    stream_.Finish({static_cast<grpc::StatusCode>(answer.code), answer.content}, &finished_);
+    return;
+  }
+  const grpc::Slice content(answer.content);
+  stream_.WriteAndFinish(grpc::ByteBuffer(&content, 1), grpc::WriteOptions(), grpc::Status::OK, &finished_);
+}
+
+void Call::PassOn(Relay::Sent sent) {
+  auto relay = std::make_unique<Relay>(this);
+  for (const auto& [key, value] : context_.client_metadata()) {
+    const std::string name(key.data(), key.size());
+    if (!IsOfConnection(name)) relay->context()->AddMetadata(name, {value.data(), value.size()});
+  }
+  relay->context()->set_deadline(context_.deadline());
+  if (sent == Relay::Sent::kMessage) relay->message()->Swap(&request_);
+  Ref();  // For the relay; Finish ends it.
+  Relay* started = relay.get();
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    relay_ = std::move(relay);
+    if (is_cancelled_) relay_->Cancel();
+  }
+  started->Start(&server_->backend_, context_.method(), sent);
+}
+
+void Call::OnRelayRead(bool ok) { relay_->OnRead(ok); }
+
+void Call::OnRelayWritten(bool ok) { relay_->OnWritten(ok); }
+
+void Call::OnDone(bool) {
+  if (!context_.IsCancelled()) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  is_cancelled_ = true;
+  if (relay_ != nullptr) relay_->Cancel();
+}
+
+void Call::ReadFromClient(grpc::ByteBuffer* message) {
+  Ref();
+  stream_.Read(message, &relay_read_);
+}
+
+void Call::WriteToClient(const grpc::ByteBuffer& message) {
+  Ref();
+  stream_.Write(message, &relay_written_);
+}
+
+void Call::Finish(const grpc::Status& status, const grpc::ClientContext& backend) {
+  for (const auto& [key, value] : backend.GetServerTrailingMetadata()) {
+    const std::string name(key.data(), key.size());
+    if (!IsOfConnection(name)) context_.AddTrailingMetadata(name, {value.data(), value.size()});
+  }
+  Ref();
+  stream_.Finish(status, &finished_);
+  Unref();
+}
+
+}  // namespace nann::front

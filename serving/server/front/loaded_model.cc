@@ -1,0 +1,177 @@
+#include "serving/server/front/loaded_model.h"
+
+#include <cstring>
+#include <memory>
+
+#include "serving/server/front/wire.h"
+
+namespace nann::front {
+namespace {
+
+// As TensorFlow Serving: a status travels in HTTP headers, whose size gRPC limits.
+constexpr size_t kMaxMessage = 1024;
+
+// Tensors that are deleted with this object. Some may be null.
+class Tensors {
+ public:
+  explicit Tensors(const TensorFlow& tensorflow, size_t size = 0) : tensorflow_(tensorflow), tensors_(size) {}
+  Tensors(const Tensors&) = delete;
+  ~Tensors() {
+    for (TF_Tensor* tensor : tensors_) {
+      if (tensor != nullptr) tensorflow_.delete_tensor(tensor);
+    }
+  }
+
+  void Add(TF_Tensor* tensor) { tensors_.push_back(tensor); }
+  TF_Tensor** data() { return tensors_.data(); }
+  int size() const { return static_cast<int>(tensors_.size()); }
+
+ private:
+  const TensorFlow& tensorflow_;
+  std::vector<TF_Tensor*> tensors_;
+};
+
+using Status = std::unique_ptr<TF_Status, void (*)(TF_Status*)>;
+using Buffer = std::unique_ptr<TF_Buffer, void (*)(TF_Buffer*)>;
+
+Status NewStatus(const TensorFlow& tensorflow) { return {tensorflow.new_status(), tensorflow.delete_status}; }
+
+Buffer NewBuffer(const TensorFlow& tensorflow, const std::string& bytes) {
+  return {tensorflow.new_buffer_from_string(bytes.data(), bytes.size()), tensorflow.delete_buffer};
+}
+
+// RunOptions with `timeout_in_ms`.
+std::string RunOptions(int64_t timeout_ms) {
+  constexpr uint32_t kTimeoutInMs = 2;
+  std::string options;
+  AppendVarintField(kTimeoutInMs, static_cast<uint64_t>(timeout_ms), &options);
+  return options;
+}
+
+// Cuts a text to the bytes that a status may have, between two characters.
+std::string Truncated(std::string text) {
+  if (text.size() <= kMaxMessage) return text;
+  size_t size = kMaxMessage;
+  while (size > 0 && (static_cast<uint8_t>(text[size]) & 0xC0) == 0x80) --size;
+  text.resize(size);
+  return text + "...TRUNCATED";
+}
+
+const Endpoint* Find(const std::vector<Endpoint>& endpoints, std::string_view alias) {
+  for (const Endpoint& endpoint : endpoints) {
+    if (endpoint.alias == alias) return &endpoint;
+  }
+  return nullptr;
+}
+
+// The outputs that a request asks for; empty if it names one that is not there, or one twice.
+std::vector<const Endpoint*> Fetches(const Signature& signature,
+                                     const std::vector<std::string_view>& filter) {
+  std::vector<const Endpoint*> fetches;
+  if (filter.empty()) {
+    for (const Endpoint& output : signature.outputs) fetches.push_back(&output);
+    return fetches;
+  }
+  if (filter.size() > signature.outputs.size()) return {};
+  for (const std::string_view alias : filter) {
+    const Endpoint* output = Find(signature.outputs, alias);
+    if (output == nullptr) return {};
+    for (const Endpoint* other : fetches) {
+      if (other == output) return {};
+    }
+    fetches.push_back(output);
+  }
+  return fetches;
+}
+
+// A new tensor with a copy of the values; null if TensorFlow refuses them.
+TF_Tensor* NewTensor(const TensorFlow& tensorflow, const TensorValues& values) {
+  const auto rank = static_cast<int>(values.dims.size());
+  if (values.type != kString) {
+    const std::string_view bytes = values.Bytes();
+    TF_Tensor* tensor = tensorflow.allocate_tensor(values.type, values.dims.data(), rank, bytes.size());
+    if (tensor != nullptr && !bytes.empty()) {
+      std::memcpy(tensorflow.tensor_data(tensor), bytes.data(), bytes.size());
+    }
+    return tensor;
+  }
+  // TensorFlow itself makes the strings, and so frees them with the tensor.
+  std::string proto;
+  AppendTensor(kString, values.dims, {}, values.strings, &proto);
+  const Buffer buffer = NewBuffer(tensorflow, proto);
+  const Status status = NewStatus(tensorflow);
+  TF_Tensor* tensor = tensorflow.allocate_tensor(kString, nullptr, 0, sizeof(TF_TString));
+  tensorflow.tensor_from_proto(buffer.get(), tensor, status.get());
+  if (tensorflow.get_code(status.get()) == 0) return tensor;
+  tensorflow.delete_tensor(tensor);
+  return nullptr;
+}
+
+// Appends a result as a `TensorProto`; false if its type cannot be written.
+bool AppendResult(const TensorFlow& tensorflow, const TF_Tensor* tensor, std::string* out) {
+  const int type = tensorflow.tensor_type(tensor);
+  if (!CanAppendTensor(type)) return false;
+  std::vector<int64_t> dims;
+  int64_t count = 1;
+  for (int axis = 0; axis < tensorflow.num_dims(tensor); ++axis) {
+    dims.push_back(tensorflow.dim(tensor, axis));
+    count *= dims.back();
+  }
+  const auto* data = static_cast<const char*>(tensorflow.tensor_data(tensor));
+  std::vector<std::string_view> strings;
+  if (type == kString) {
+    const auto* elements = reinterpret_cast<const TF_TString*>(data);
+    for (int64_t i = 0; i < count; ++i) {
+      strings.emplace_back(tensorflow.string_get_data_pointer(elements + i),
+                           tensorflow.string_get_size(elements + i));
+    }
+  }
+  // Strings have no fixed size: 0 of ElementSize.
+  AppendTensor(type, dims, {data, static_cast<size_t>(count) * ElementSize(type)}, strings, out);
+  return true;
+}
+
+}  // namespace
+
+const Signature* LoadedModel::FindSignature(std::string_view name) const {
+  const auto found = signatures_.find(name);
+  return found == signatures_.end() ? nullptr : &found->second;
+}
+
+std::optional<Answer> LoadedModel::Run(const PredictRequest& request, std::string_view name,
+                                       int64_t timeout_ms) const {
+  const Signature* signature = FindSignature(name);
+  if (signature == nullptr || request.inputs.size() != signature->inputs.size()) return std::nullopt;
+  const std::vector<const Endpoint*> fetches = Fetches(*signature, request.output_filter);
+  if (fetches.empty()) return std::nullopt;
+
+  std::vector<TF_Output> inputs, outputs;
+  Tensors feeds(tensorflow_), results(tensorflow_, fetches.size());
+  for (const auto& [alias, values] : request.inputs) {
+    const Endpoint* input = Find(signature->inputs, alias);
+    TF_Tensor* tensor = input == nullptr ? nullptr : NewTensor(tensorflow_, values);
+    if (tensor == nullptr) return std::nullopt;
+    inputs.push_back(input->tensor);
+    feeds.Add(tensor);
+  }
+  for (const Endpoint* output : fetches) outputs.push_back(output->tensor);
+
+  const Buffer options(timeout_ms == 0 ? Buffer(nullptr, tensorflow_.delete_buffer)
+                                       : NewBuffer(tensorflow_, RunOptions(timeout_ms)));
+  const Status status = NewStatus(tensorflow_);
+  tensorflow_.session_run(session_, options.get(), inputs.data(), feeds.data(), feeds.size(), outputs.data(),
+                          results.data(), results.size(), nullptr, 0, nullptr, status.get());
+  if (const int code = tensorflow_.get_code(status.get()); code != 0) {
+    return Answer{code, Truncated(tensorflow_.message(status.get()))};
+  }
+  Answer answer;
+  for (size_t i = 0; i < fetches.size(); ++i) {
+    std::string tensor;
+    if (!AppendResult(tensorflow_, results.data()[i], &tensor)) return std::nullopt;
+    AppendOutput(fetches[i]->alias, tensor, &answer.content);
+  }
+  AppendModelSpec(request.model, version_, name, &answer.content);
+  return answer;
+}
+
+}  // namespace nann::front

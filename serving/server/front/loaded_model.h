@@ -1,0 +1,59 @@
+// A loaded version of a model, and its runs.
+#ifndef NANN_SERVING_SERVER_FRONT_LOADED_MODEL_H_
+#define NANN_SERVING_SERVER_FRONT_LOADED_MODEL_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "serving/server/front/predict_messages.h"
+#include "serving/server/front/tensorflow.h"
+
+namespace nann::front {
+
+// The result of a call: code 0 and a serialized response, or a code of gRPC's and a text.
+struct Answer {
+  int code = 0;
+  std::string content;
+};
+
+// An input or output of a signature.
+struct Endpoint {
+  std::string alias;
+  TF_Output tensor;
+};
+
+struct Signature {
+  std::vector<Endpoint> inputs;
+  std::vector<Endpoint> outputs;  // By alias.
+};
+
+// A session that Python loaded and closes, and the signatures of its model. Safe to run from many threads; it
+// does not change after it was set up.
+class LoadedModel {
+ public:
+  LoadedModel(const TensorFlow& tensorflow, TF_Session* session, int64_t version)
+      : tensorflow_(tensorflow), session_(session), version_(version) {}
+
+  Signature& AddSignature(const std::string& name) { return signatures_[name]; }
+
+  // Null if there is no such signature.
+  const Signature* FindSignature(std::string_view name) const;
+
+  // Runs a request with the signature `name`, up to `timeout_ms` if that is not 0. None if the request is not
+  // one that this signature answers: Python knows what to say of it.
+  std::optional<Answer> Run(const PredictRequest& request, std::string_view name, int64_t timeout_ms) const;
+
+ private:
+  TensorFlow tensorflow_;
+  TF_Session* session_;
+  int64_t version_;
+  std::map<std::string, Signature, std::less<>> signatures_;
+};
+
+}  // namespace nann::front
+
+#endif  // NANN_SERVING_SERVER_FRONT_LOADED_MODEL_H_

@@ -1,0 +1,67 @@
+#include "serving/server/front/relay.h"
+
+namespace nann::front {
+
+// gRPC calls OnDone once no operation runs and no hold is left. There is a hold for each direction, since
+// their operations begin on other threads than those of the reactions.
+void Relay::Start(grpc::GenericStub* stub, const std::string& method, Sent sent) {
+  stub->PrepareBidiStreamingCall(&context_, method, grpc::StubOptions(), this);
+  AddMultipleHolds(2);
+  StartCall();
+  StartRead(&from_backend_);
+  if (sent == Sent::kMessage) {
+    StartWrite(&to_backend_);
+  } else if (sent == Sent::kEnd) {
+    EndWrites(/*send_end=*/true);
+  } else {
+    client_->ReadFromClient(&to_backend_);
+  }
+}
+
+void Relay::OnRead(bool ok) {
+  if (!ok) {
+    EndWrites(/*send_end=*/true);
+    return;
+  }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!writes_ended_) StartWrite(&to_backend_);
+}
+
+void Relay::OnWriteDone(bool ok) {
+  if (ok) {
+    client_->ReadFromClient(&to_backend_);
+  } else {
+    EndWrites(/*send_end=*/false);
+  }
+}
+
+void Relay::OnReadDone(bool ok) {
+  if (ok) {
+    client_->WriteToClient(from_backend_);
+    return;
+  }
+  // The Python server has ended the call; it reads no more.
+  EndWrites(/*send_end=*/false);
+  RemoveHold();
+}
+
+void Relay::OnWritten(bool ok) {
+  if (ok) {
+    StartRead(&from_backend_);
+    return;
+  }
+  Cancel();
+  RemoveHold();
+}
+
+void Relay::EndWrites(bool send_end) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (writes_ended_) return;
+    writes_ended_ = true;
+  }
+  if (send_end) StartWritesDone();
+  RemoveHold();
+}
+
+}  // namespace nann::front
