@@ -28,22 +28,45 @@ _ReflectionResponse = message(f"{_REFLECTION}.ServerReflectionResponse")
 _SERVING, _NOT_SERVING, _SERVICE_UNKNOWN = 1, 2, 3
 
 
+class _Watcher:
+    """A caller that is told the status. gRPC's `send` waits until the message is on its way."""
+
+    def __init__(self, send: Callable[[Any], None]) -> None:
+        self._send = send
+        # Held while a message is sent, so that an older status is never the last one.
+        self._sending = threading.Lock()
+
+    def tell(self, status: Callable[[], int]) -> None:
+        with self._sending:
+            self._send(_HealthResponse(status=status()))
+
+
 class Health:
-    """Says that the server serves, until `stop`. Threads: safe from any."""
+    """Says that the server serves, until `stop`.
+
+    Threads: safe from any. Nothing is sent while the lock is held: gRPC ends a `send` in the thread that also
+    tells of callers who left, and that one takes the lock.
+    """
 
     def __init__(self, services: Sequence[str]) -> None:
         """`services` are the names that callers may ask about, besides "" for the server as a whole."""
         self._services = {"", *services}
         self._lock = threading.Lock()
         self._status = _SERVING
-        self._watchers: list[Callable[[Any], None]] = []
+        self._watchers: list[_Watcher] = []
 
     def stop(self) -> None:
         """Say from now on that the server does not serve."""
         with self._lock:
             self._status = _NOT_SERVING
-            for send in self._watchers:
-                send(_HealthResponse(status=self._status))
+            watchers = list(self._watchers)
+
+        def tell() -> None:
+            for watcher in watchers:
+                watcher.tell(lambda: self._status)
+
+        # A caller that does not read holds up the others, but not the server's end.
+        threading.Thread(target=tell, name="nann-health", daemon=True).start()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what answers the calls of the service."""
@@ -64,17 +87,19 @@ class Health:
 
     def _watch(self, request: Any, context: grpc.ServicerContext, send: Callable[[Any], None]) -> None:
         """Send the status now and when it changes, until the caller leaves."""
+        if request.service not in self._services:
+            send(_HealthResponse(status=_SERVICE_UNKNOWN))
+            return
+        watcher = _Watcher(send)
         with self._lock:
-            if request.service not in self._services:
-                send(_HealthResponse(status=_SERVICE_UNKNOWN))
-                return
-            send(_HealthResponse(status=self._status))
-            if context.add_callback(lambda: self._leave(send)):
-                self._watchers.append(send)
+            self._watchers.append(watcher)
+        if not context.add_callback(lambda: self._leave(watcher)):
+            self._leave(watcher)
+        watcher.tell(lambda: self._status)
 
-    def _leave(self, send: Callable[[Any], None]) -> None:
+    def _leave(self, watcher: _Watcher) -> None:
         with self._lock:
-            self._watchers.remove(send)
+            self._watchers.remove(watcher)
 
     # gRPC's own health service does this, too: a watch holds no thread, and `send` sends from any.
     setattr(_watch, "experimental_non_blocking", True)  # noqa: B010

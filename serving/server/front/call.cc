@@ -24,7 +24,8 @@ grpc::Slice Joined(const grpc::ByteBuffer& buffer) {
 
 void Call::Accept(Server* server) {
   auto* call = new Call(server);
-  call->Ref();
+  call->Ref();  // For arrived_,
+  call->Ref();  // and for done_, which another thread may report first.
   server->service_.RequestCall(&call->context_, &call->stream_, server->events_.get(), server->events_.get(),
                                &call->arrived_);
 }
@@ -48,8 +49,10 @@ void Call::Unref() {
 }
 
 void Call::OnArrived(bool ok) {
-  if (!ok) return;  // The server stops.
-  Ref();            // For done_, which gRPC reports of each call that arrived.
+  if (!ok) {  // The server stops. gRPC reports done_ only of calls that arrived.
+    Unref();
+    return;
+  }
   server_->AcceptNext();
   if (context_.method() != kPredictMethod) {
     PassOn(Relay::Sent::kNothingYet);

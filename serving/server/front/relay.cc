@@ -23,8 +23,14 @@ void Relay::OnRead(bool ok) {
     EndWrites(/*send_end=*/true);
     return;
   }
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (!writes_ended_) StartWrite(&to_backend_);
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (writes_ended_) return;
+    AddHold();  // The other one may go as soon as the lock is free.
+  }
+  // Not under the lock: gRPC may call the reaction to a failed write at once, in this thread.
+  StartWrite(&to_backend_);
+  RemoveHold();
 }
 
 void Relay::OnWriteDone(bool ok) {

@@ -23,6 +23,7 @@ from nann.serving.server import _front
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+_WATCH = "/grpc.health.v1.Health/Watch"
 _SECONDS = 60
 _DTYPES = ("float32", "float64", "int32", "uint8", "int16", "int8", "int64", "bool", "uint16", "float16")
 _DTYPES = (*_DTYPES, "uint32", "uint64", "bfloat16", "complex64", "string")
@@ -181,6 +182,39 @@ def test_a_caller_that_does_not_end_its_stream_is_answered(channels: list[grpc.C
         stream = one_and_no_end(message.SerializeToString())
         assert next(channels[0].stream_stream(path)(stream, timeout=_SECONDS))
     answered.set()
+
+
+@pytest.mark.parametrize("front", ["true", "false"])
+def test_callers_who_leave_at_any_moment_hold_up_nobody(
+    serve: Callable[..., Any], echo_model: Path, front: str
+) -> None:
+    flags = ("--model_name=echo", f"--model_base_path={echo_model}", "--enable_grpc_healthcheck_service")
+    server = serve(*flags, f"--nann_front={front}").wait_ready()
+    good, bad = predict_pb2.PredictRequest(), predict_pb2.PredictRequest()
+    good.model_spec.name, good.model_spec.signature_name = "echo", "int64"
+    tensors.encode(np.arange(3), good.inputs["x"])
+    bad.model_spec.name = "echo"
+    calls = ((_PREDICT, good.SerializeToString()), (_PREDICT, bad.SerializeToString()), (_WATCH, b""))
+
+    def leave_often(seed: int) -> None:
+        random = np.random.default_rng(seed)
+        with grpc.insecure_channel(server.grpc, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            for _ in range(200):
+                path, request = calls[random.integers(3)]
+                timeout = float(random.choice([0.0005, 0.002, 0.01]))
+                call = channel.stream_stream(path)(iter([request]), timeout=timeout)
+                # A caller leaves at once, after its deadline, or with the answer.
+                if random.integers(2):
+                    call.cancel()
+                else:
+                    call.code()
+
+    with ThreadPoolExecutor(8) as callers:
+        list(callers.map(leave_often, range(8)))
+    with grpc.insecure_channel(server.grpc) as channel:
+        _, outputs = _ask(channel, good.SerializeToString())
+        assert set(outputs) == {"x", "size"}
+        assert next(channel.unary_stream(_WATCH)(b"", timeout=_SECONDS))
 
 
 def test_a_server_with_one_thread_sheds_what_it_cannot_take(
