@@ -72,13 +72,19 @@ class Answer:
         An answer of a batch with others may have more columns, and one to refused rows fewer.
         """
         results = int(query.results.max())
-        accepted = np.broadcast_to(query.results, query.users)[self.row_status(query) == 0]
         array = self.outputs.get(name)
         width = array.shape[1] if array is not None and array.ndim == 2 else results
-        found = self.output(name, dtype, (query.users, max(width, int(accepted.max(initial=0)))))
+        found = self.output(name, dtype, (query.users, max(width, self._accepted_results(query, results))))
         if found.shape[1] < results:
             found = np.pad(found, [(0, 0), (0, results - found.shape[1])], constant_values=padding)
         return found[:, :results]
+
+    def _accepted_results(self, query: Query, results: int) -> int:
+        """Return the largest number of results of a user that was not refused; `results` is that of all."""
+        refused = self.row_status(query)
+        if not refused.any():
+            return results
+        return int(np.broadcast_to(query.results, query.users)[refused == 0].max(initial=0))
 
     def scores(self, query: Query) -> NDArray[np.float32]:
         """Return the scores of given items."""

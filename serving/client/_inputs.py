@@ -241,4 +241,4 @@ def repeat_rows(array: NDArray[Any], rows: int, *, name: str) -> NDArray[Any]:
         raise InvalidInputError(
             f"{name}: expected one row, or one for each of {rows} users, got {array.shape[0]}"
         )
-    return np.ascontiguousarray(np.broadcast_to(array, (rows, array.shape[1])))
+    return np.ascontiguousarray(array if len(array) == rows else array.repeat(rows, axis=0))

@@ -41,6 +41,19 @@ _LISTED_AS: dict[str, np.dtype[Any]] = {
     "scomplex_val": np.dtype("<f4"),
     "dcomplex_val": np.dtype("<f8"),
 }
+# What the fields hold.
+_FIELD_TYPES: dict[str, np.dtype[Any]] = {
+    "float_val": np.dtype(np.float32),
+    "double_val": np.dtype(np.float64),
+    "int_val": np.dtype(np.int32),
+    "int64_val": np.dtype(np.int64),
+    "bool_val": np.dtype(np.bool_),
+    "half_val": np.dtype(np.int32),
+    "scomplex_val": np.dtype(np.float32),
+    "dcomplex_val": np.dtype(np.float64),
+    "uint32_val": np.dtype(np.uint32),
+    "uint64_val": np.dtype(np.uint64),
+}
 # A message of a few bytes may claim a tensor of any size. A message that brings its values has no such limit.
 _MAX_REPEATED_BYTES = 2**28
 # NumPy 1's limit; NumPy 2 allows 64 and TensorFlow 254.
@@ -188,15 +201,16 @@ def _listed_values(proto: Any, dtype: np.dtype[Any], field: str, ignore_surplus:
     half = len(values) % (dtype.itemsize // listed_as.itemsize)
     if half and not ignore_surplus:
         raise InvalidInputError("the values end with half a complex number")
+    listed = np.array(values, _FIELD_TYPES[field])
     # The fields are wider than some types. Values that do not fit wrap around, as in TensorFlow.
-    # NumPy would take a mix of small and large uint64 for floats.
-    listed = np.array(values[: len(values) - half], np.uint64 if field == "uint64_val" else None)
-    return listed.astype(listed_as).view(dtype)
+    return listed[: len(values) - half].astype(listed_as, copy=False).view(dtype)
 
 
 def _fill(values: Any, count: int, dtype: np.dtype[Any], ignore_surplus: bool) -> NDArray[Any]:
     if len(values) > count and not ignore_surplus:
         raise InvalidInputError(f"the shape holds {count} values, got {len(values)}")
+    if len(values) == count and not dtype.hasobject:
+        return values
     if len(values) < count and count * dtype.itemsize > _MAX_REPEATED_BYTES:
         raise InvalidInputError(
             f"{count} values are claimed and {len(values)} are there: a message may repeat its last value "
