@@ -71,7 +71,6 @@ class _Options(ctypes.Structure):
         ("backend", ctypes.c_char_p),
         ("threads", ctypes.c_int),
         ("waiting", ctypes.c_int),
-        ("max_message_bytes", ctypes.c_int),
         ("arguments", ctypes.POINTER(_Argument)),
         ("argument_count", ctypes.c_int),
         ("limits", ctypes.POINTER(ctypes.c_double)),
@@ -136,7 +135,7 @@ class FrontOptions:
 
     address: "host:port"; port 0 takes any free port. socket_path: a Unix socket to serve on as well.
     backend: the Python server, as gRPC names it. threads: how many requests run at once.
-    waiting: how many may wait. max_message_bytes: limit of a request. arguments: gRPC channel arguments.
+    waiting: how many may wait. arguments: gRPC channel arguments.
     """
 
     address: str
@@ -144,7 +143,6 @@ class FrontOptions:
     backend: str
     threads: int
     waiting: int
-    max_message_bytes: int
     arguments: Sequence[tuple[str, Any]]
 
 
@@ -184,7 +182,6 @@ class Front:
             backend=options.backend.encode(),
             threads=options.threads,
             waiting=options.waiting,
-            max_message_bytes=options.max_message_bytes,
             arguments=(_Argument * len(arguments))(*arguments),
             argument_count=len(arguments),
             limits=(ctypes.c_double * len(LATENCY_LIMITS))(*LATENCY_LIMITS),

@@ -49,6 +49,8 @@ _WAITING_PER_THREAD = 32
 _NO_LIMIT_SECONDS = 10 * 365 * 24 * 3600
 # What the answer to a request that ran out of time takes to reach the caller.
 _ANSWER_MILLISECONDS = 5
+# The name of a Unix socket has at most 107 characters; this leaves room for the last part of it.
+_LONG_FOLDER = 70
 _HEALTH_NAMES = ("ModelService", "PredictionService")
 _SERVICES = tuple(f"tensorflow.serving.{name}" for name in _HEALTH_NAMES)
 
@@ -84,15 +86,16 @@ class GrpcServer:
         self._options = options
         self._manager = manager
         self._metrics = metrics
-        # With this option on, a second server on the same port would take half of the requests unnoticed.
-        self._arguments = {"grpc.so_reuseport": 0, **dict(options.arguments)}
-        limits = {
+        self._arguments = {
             "grpc.max_receive_message_length": options.max_message_bytes,
             "grpc.max_send_message_length": -1,
+            # With this option on, a second server on the same port would take half of the requests unnoticed.
+            "grpc.so_reuseport": 0,
+            **dict(options.arguments),
         }
         self._server = grpc.server(
             ThreadPoolExecutor(options.threads, thread_name_prefix="nann-grpc"),
-            options=list((limits | self._arguments).items()),
+            options=list(self._arguments.items()),
             maximum_concurrent_rpcs=options.threads * (1 + _WAITING_PER_THREAD),
         )
         self._front: Front | None = None
@@ -142,7 +145,10 @@ class GrpcServer:
     def _listen_with_front(self) -> int:
         """Listen with the front. This server answers what it passes on, on a socket that only we can open."""
         options = self._options
-        self._backend_folder = tempfile.TemporaryDirectory(prefix="nann-serve-")
+        folder = tempfile.gettempdir()
+        self._backend_folder = tempfile.TemporaryDirectory(
+            prefix="nann-serve-", dir=folder if len(folder) < _LONG_FOLDER else "/tmp"
+        )
         backend = f"unix:{self._backend_folder.name}/grpc"
         self._server.add_insecure_port(backend)
         self._server.start()
@@ -154,12 +160,12 @@ class GrpcServer:
                 backend=backend,
                 threads=options.threads,
                 waiting=options.threads * _WAITING_PER_THREAD,
-                max_message_bytes=options.max_message_bytes,
                 arguments=list(self._arguments.items()),
             )
         )
         if port is None:
             raise RuntimeError("the address is in use, or is none of this machine")
+        _log.info("gRPC: Predict requests run in C++")
         self._front = front
         self._metrics.count_with(front.take_counts)
         self._manager.share(front.update)

@@ -182,7 +182,11 @@ TEST(PredictRequest, ChoosesVersionOrLabel) {
 
 TEST(PredictRequest, WhatIsUnusualIsLeftToPython) {
   std::string many;
-  for (int i = 0; i < 65; ++i) many += Input(std::to_string(i));
+  std::string many_outputs;
+  for (int i = 0; i < 65; ++i) {
+    many += Input(std::to_string(i));
+    many_outputs += BytesField(3, "top_k");
+  }
   for (const std::string& message : {
            Spec() + Spec(),
            Spec() + Input("a") + Input("a"),
@@ -190,6 +194,7 @@ TEST(PredictRequest, WhatIsUnusualIsLeftToPython) {
            Spec() + BytesField(9, "a field of the future"),
            Spec(BytesField(9, "")),
            Spec() + many,
+           Spec() + many_outputs,
            Spec() + "\x0a\x7f",
        }) {
     PredictRequest request;

@@ -42,7 +42,6 @@ struct Options {
   const char* backend;
   int threads;
   int waiting;
-  int max_message_bytes;
   const Argument* arguments;
   int argument_count;
   const double* limits;  // Upper limits of the buckets of latencies, in microseconds.
@@ -68,7 +67,6 @@ nann::front::ServerOptions ServerOptions(const Options& from) {
   to.backend = from.backend;
   to.threads = from.threads;
   to.waiting = from.waiting;
-  to.max_message_bytes = from.max_message_bytes;
   for (int i = 0; i < from.argument_count; ++i) {
     const Argument& argument = from.arguments[i];
     if (argument.text != nullptr) {

@@ -14,8 +14,8 @@ enum : uint32_t { kName = 1, kVersion = 2, kSignatureName = 3, kVersionLabel = 4
 enum : uint32_t { kInt64Value = 1 };
 enum : uint32_t { kKey = 1, kValue = 2 };
 
-// More inputs than a signature has: no search among them takes long.
-constexpr size_t kMaxInputs = 64;
+// More inputs and outputs than a signature has: no search among them takes long.
+constexpr size_t kMaxNames = 64;
 
 bool ReadInt64Value(std::string_view message, int64_t* value) {
   *value = 0;
@@ -59,7 +59,7 @@ bool ReadInput(std::string_view message, PredictRequest* request) {
   }
   const bool is_there = std::any_of(request->inputs.begin(), request->inputs.end(),
                                     [alias](const auto& input) { return input.first == alias; });
-  if (!reader.AtEnd() || is_there || request->inputs.size() == kMaxInputs) return false;
+  if (!reader.AtEnd() || is_there || request->inputs.size() == kMaxNames) return false;
   request->inputs.emplace_back(alias, TensorValues());
   return ReadTensor(value, &request->inputs.back().second);
 }
@@ -76,7 +76,7 @@ bool ReadPredictRequest(std::string_view message, PredictRequest* request) {
       if (!ReadModelSpec(field.bytes, request)) return false;
     } else if (field.number == kInputs) {
       if (!ReadInput(field.bytes, request)) return false;
-    } else if (field.number == kOutputFilter) {
+    } else if (field.number == kOutputFilter && request->output_filter.size() < kMaxNames) {
       request->output_filter.push_back(field.bytes);
     } else {
       return false;

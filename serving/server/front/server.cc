@@ -41,8 +41,6 @@ bool Server::Listen(const ServerOptions& options) {
     builder.AddListeningPort(options.addresses[i], grpc::InsecureServerCredentials(), &ports[i]);
   }
   builder.RegisterAsyncGenericService(&service_);
-  builder.SetMaxReceiveMessageSize(options.max_message_bytes);
-  builder.SetMaxSendMessageSize(-1);
   for (const auto& [name, value] : options.text_arguments) builder.AddChannelArgument(name, value);
   for (const auto& [name, value] : options.number_arguments) builder.AddChannelArgument(name, value);
   events_ = builder.AddCompletionQueue();

@@ -20,11 +20,10 @@
 namespace nann::front {
 
 struct ServerOptions {
-  std::vector<std::string> addresses;  // The port of the first one is told.
-  std::string backend;                 // gRPC's name of the Python server.
-  int threads = 1;                     // Requests that run at once.
-  int waiting = 0;                     // Requests that may wait.
-  int max_message_bytes = 0;
+  std::vector<std::string> addresses;                               // The port of the first one is told.
+  std::string backend;                                              // gRPC's name of the Python server.
+  int threads = 1;                                                  // Requests that run at once.
+  int waiting = 0;                                                  // Requests that may wait.
   std::vector<std::pair<std::string, std::string>> text_arguments;  // gRPC channel arguments.
   std::vector<std::pair<std::string, int>> number_arguments;
 };

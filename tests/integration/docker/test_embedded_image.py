@@ -60,6 +60,11 @@ def output_of(container: Container, *command: str) -> str:
     return text
 
 
+def test_the_front_is_in_the_image(container: Container) -> None:
+    code = "from nann.serving.server import _front; print(_front.is_built())"
+    assert output_of(container, "python", "-c", code).splitlines()[-1] == "True"
+
+
 @pytest.fixture(scope="module")
 def comm_seq() -> Any:
     return np.random.default_rng(5).normal(size=(3, L, E)).astype(np.float16)
