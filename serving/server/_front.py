@@ -30,6 +30,8 @@ from nann.serving.server._versions import Route, Version
 _log = logging.getLogger("nann.serving")
 
 _LIBRARY = "libnann_front.so"
+# Ends a text in C. What has it in its name is Python's.
+_NUL = "\0"
 _Pointer = ctypes.c_void_p
 # In the order of the members of `TensorFlow` in front/tensorflow.h.
 _TENSORFLOW_FUNCTIONS = (
@@ -202,10 +204,9 @@ class Front:
             assert version.servable is not None
             self._ids[version] = self._add(version.number, version.servable)
         table = [
-            _Route(
-                route.model.encode(), route.choice, route.version, route.label.encode(), self._ids[version]
-            )
+            _Route(_text(route.model), route.choice, route.version, _text(route.label), self._ids[version])
             for route, version in routes.items()
+            if _NUL not in route.model + route.label
         ]
         self._library.nann_front_set_routes(self._handle, (_Route * len(table))(*table), len(table))
         return [version for version in set(self._ids) - wanted if self._remove(version)]
@@ -215,7 +216,7 @@ class Front:
         model = self._library.nann_front_new_model(self._tensorflow, session.session, number)
         for signature, alias, tensor, is_output in _endpoints(servable):
             self._library.nann_front_add_endpoint(
-                *(model, signature.encode(), alias.encode()),
+                *(model, _text(signature), _text(alias)),
                 *(tensor.operation, tensor.index, is_output),
             )
         return int(self._library.nann_front_add_model(self._handle, model))
@@ -246,8 +247,8 @@ class Front:
         ) -> None:
             cells.append(
                 RequestCell(
-                    model=model.decode(),
-                    signature=signature.decode(),
+                    model=model.decode("utf-8", "surrogateescape"),
+                    signature=signature.decode("utf-8", "surrogateescape"),
                     status=Code(code).name,
                     counts=counts[:buckets],
                     total=total,
@@ -268,12 +269,18 @@ class Front:
         self._library.nann_front_delete(self._handle)
 
 
+def _text(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
 def _endpoints(servable: Servable) -> Iterator[tuple[str, str, Any, bool]]:
     """Yield signature, alias, tensor, and whether it is an output, of the signatures that the front answers.
 
     Those whose tensors are not all in the graph are Python's, which says so to each request.
     """
     for name, signature in servable.signatures.items():
+        if _NUL in "".join((name, *signature.inputs, *signature.outputs)):
+            continue
         found = []
         try:
             for infos, is_output in ((signature.inputs, False), (signature.outputs, True)):

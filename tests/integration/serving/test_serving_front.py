@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -284,3 +285,32 @@ def test_a_version_is_unloaded_after_the_last_request_of_the_front(
         held.release()
         assert running.result()["turns"] >= 0
         server.wait_for_log("model nann version 1: unloaded")
+
+
+def test_odd_names_of_models_are_served_and_counted(
+    serve: Callable[..., Any], echo_model: Path, tmp_path: Path
+) -> None:
+    monitoring = tmp_path / "monitoring"
+    monitoring.write_text("prometheus_config { enable: true }")
+    config = tmp_path / "models"
+    config.write_text(
+        "model_config_list { "
+        + "".join(
+            f'config {{ name: "{name}" base_path: "{echo_model}" model_platform: "tensorflow" }} '
+            for name in ("a\\000b", "é ü", 'q\\"uote')
+        )
+        + "}"
+    )
+    server = serve("--model_config_file", str(config), "--monitoring_config_file", str(monitoring))
+    with grpc.insecure_channel(server.wait_ready().grpc) as channel:
+        for name, is_served in (("a\0b", True), ("é ü", True), ('q"uote', True), ("a", False)):
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name, request.model_spec.signature_name = name, "int64"
+            tensors.encode(np.arange(3), request.inputs["x"])
+            spec_or_code, _ = _ask(channel, request.SerializeToString())
+            assert (spec_or_code is grpc.StatusCode.NOT_FOUND) != is_served
+    url = f"http://{server.rest}/monitoring/prometheus/metrics"
+    with urllib.request.urlopen(url, timeout=_SECONDS) as response:
+        page = response.read().decode()
+    for name in ("é ü", 'q\\"uote'):
+        assert f':tensorflow:serving:request_count{{model_name="{name}",status="OK"}} 1\n' in page
