@@ -1,0 +1,85 @@
+"""Bits of integers, of which some are the user's and some the item's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nann.export.scorer import split_function
+from nann.export.scorer._lower import lower
+from support.splitting import frozen, largest_difference
+
+# Of one bit, of several, of all, of none.
+MASKS = np.array([1 << 5, 0b1011_0110, -1, 0], np.int64)
+PLACES = np.array([0, 3, 40, 63, 70, -2], np.int64)
+
+
+def _stored(item: tf.Tensor) -> tf.Tensor:
+    """Integers [items, 1] as item state has them: three parts of 22 bits."""
+    low, middle, high = (tf.cast(part, tf.int64) for part in tf.split(tf.round(9 * item[:, :3]), 3, axis=1))
+    return low + (middle + high * 2**22) * 2**22
+
+
+def _and(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    return tf.bitwise.bitwise_and(x, y)
+
+
+def _as(dtype: tf.DType, function: Callable[..., tf.Tensor], x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    return function(tf.cast(x, dtype), tf.cast(y, dtype))
+
+
+def _counted(x: tf.Tensor) -> tf.Tensor:
+    return tf.raw_ops.PopulationCount(x=x)
+
+
+# Of the item's [items, 1] and the user's [4].
+OF_MASKS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "any": lambda x, y: tf.not_equal(_and(x, y), 0),
+    "any, as it is written of positive ones": lambda x, y: _and(y, x) > 0,
+    "none": lambda x, y: tf.equal(_and(x, y), 0),
+    "all of the user's": lambda x, y: tf.equal(_and(x, y), y),
+    "not all of the item's": lambda x, y: tf.not_equal(_and(x, y), x),
+    "how many": lambda x, y: _counted(_and(x, y)),
+    "how many differ": lambda x, y: _counted(tf.bitwise.bitwise_xor(x, y)),
+    "any of 32": lambda x, y: _as(tf.int32, _and, x, y) > 0,
+    "any of 32 without a sign": lambda x, y: _as(tf.uint32, _and, x, y) > 0,
+    "of a byte": lambda x, y: _as(tf.uint8, _and, x, y),
+    "of a byte and a number": lambda x, y: _and(x, tf.math.floormod(y, 256)),
+    "of either": lambda x, y: tf.bitwise.bitwise_or(x % 256, y % 1024),
+    "of one of them": lambda x, y: tf.bitwise.bitwise_xor(x % 1024, y % 256),
+}
+
+
+def _check(score: Any, **state: Any) -> None:
+    """The native executor runs it, and the scores are those of what was traced."""
+    specs = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in state.items()}
+    function = frozen(score, **specs).function
+    result = split_function(function, max_table_width=256)
+    assert largest_difference(function, result, [tf.constant(each) for each in state.values()]) <= 1e-5
+    assert result.ir is not None
+    lower(result.ir)
+
+
+@pytest.mark.parametrize("name", OF_MASKS)
+def test_masks_of_user_and_item(name: str) -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        found = tf.cast(OF_MASKS[name](_stored(item), user["masks"]), tf.float32)
+        return tf.linalg.matvec(found, [1.0, 0.3, 0.1, 0.03]) + item[:, 3]
+
+    _check(score, masks=MASKS)
+
+
+@pytest.mark.parametrize("of", ["item", "user"])
+def test_a_bit_whose_place_the_other_says(of: str) -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        mask, places = _stored(item), user["places"]
+        if of == "user":
+            mask, places = places * 12_345_678_901, mask % 64
+        bits = tf.cast(_and(tf.bitwise.right_shift(mask, places), 1), tf.float32)
+        return tf.linalg.matvec(bits, tf.linspace(0.5, 1.5, 6)) + item[:, 3]
+
+    _check(score, places=PLACES)
