@@ -17,8 +17,10 @@ from nann.export.scorer._integer_parts import (
     Parts,
     as_float,
     in_two,
+    may_wrap,
     number_of,
     parts_of,
+    times_wrapped,
     was_float,
 )
 from nann.export.scorer._ir import Spec, Tensor, constant
@@ -104,7 +106,7 @@ def quotient(r: Reading) -> Found:
     The two are divided each, and the quotient is one less (more) where their remainders say so.
     """
     found = _both_divided(r)
-    if found is None:
+    if found is None or (r.inputs[0].dtype == tf.uint32 and may_wrap(r.inputs[0])):
         return None
     op, quotients, remainders, by = found
     total = number_of(arithmetic(op, *quotients))
@@ -123,13 +125,20 @@ def remainder(r: Reading) -> Found:
     if found is None:
         return None
     op, _, (first, second), by = found
-    limit = constant(by, np.float32)
-    if op == "Sub":
-        total = arithmetic("Sub", first, second)
-        total = select(compare("Less", total, constant(0, np.float32)), add(total, limit), total)
-    else:
-        total = add(first, second)
-        total = select(compare("Less", total, limit), total, arithmetic("Sub", total, limit))
+    total, x = arithmetic(op, first, second), in_two(r.inputs[0])
+    wraps = may_wrap(x)
+    if wraps:
+        parts = [parts_of(each) for each in x.inputs]
+        if parts[0] is None or parts[1] is None or by > MOST_EXACT // 4:
+            return None
+        beyond = constant(2 ** (8 * x.dtype.size) % by, np.float32)
+        total = arithmetic("Sub", total, arithmetic("Mul", times_wrapped(x, parts[0], parts[1]), beyond))
+    limit, none = constant(by, np.float32), constant(0, np.float32)
+    for _ in range(2 if wraps else 1):
+        if wraps or op == "Sub":
+            total = select(compare("Less", total, none), add(total, limit), total)
+        if wraps or op == "AddV2":
+            total = select(compare("Less", total, limit), total, arithmetic("Sub", total, limit))
     return cast(total, r.specs[0].dtype)
 
 

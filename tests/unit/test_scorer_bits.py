@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nann.export.scorer import split_function
-from nann.export.scorer._lower import lower
-from support.splitting import frozen, largest_difference
+from support.programs import compare_with_traced
 
 # Of one bit, of several, of all, of none.
 MASKS = np.array([1 << 5, 0b1011_0110, -1, 0], np.int64)
@@ -54,23 +52,13 @@ OF_MASKS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
 }
 
 
-def _check(score: Any, **state: Any) -> None:
-    """The native executor runs it, and the scores are those of what was traced."""
-    specs = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in state.items()}
-    function = frozen(score, **specs).function
-    result = split_function(function, max_table_width=256)
-    assert largest_difference(function, result, [tf.constant(each) for each in state.values()]) <= 1e-5
-    assert result.ir is not None
-    lower(result.ir)
-
-
 @pytest.mark.parametrize("name", OF_MASKS)
 def test_masks_of_user_and_item(name: str) -> None:
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
         found = tf.cast(OF_MASKS[name](_stored(item), user["masks"]), tf.float32)
         return tf.linalg.matvec(found, [1.0, 0.3, 0.1, 0.03]) + item[:, 3]
 
-    _check(score, masks=MASKS)
+    compare_with_traced(score, masks=MASKS)
 
 
 @pytest.mark.parametrize("of", ["item", "user"])
@@ -82,4 +70,4 @@ def test_a_bit_whose_place_the_other_says(of: str) -> None:
         bits = tf.cast(_and(tf.bitwise.right_shift(mask, places), 1), tf.float32)
         return tf.linalg.matvec(bits, tf.linspace(0.5, 1.5, 6)) + item[:, 3]
 
-    _check(score, places=PLACES)
+    compare_with_traced(score, places=PLACES)
