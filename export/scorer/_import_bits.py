@@ -13,7 +13,18 @@ import numpy.typing as npt
 
 from nann.export.scorer._import_ops import Found, Reading
 from nann.export.scorer._ir import Needs, Tensor, constant
-from nann.export.scorer._ops import add, arithmetic, cast, compare, mul, negated, reduce_, reshape, scaled
+from nann.export.scorer._ops import (
+    add,
+    arithmetic,
+    broadcast,
+    cast,
+    compare,
+    mul,
+    negated,
+    reduce_,
+    reshape,
+    scaled,
+)
 from nann.export.scorer._whole_numbers import MOST_EXACT, bounds_of
 
 _Pair = tuple[Tensor, Tensor]
@@ -22,23 +33,28 @@ Weights = npt.NDArray[np.float32]
 
 def bitwise(r: Reading) -> Found:
     """BitwiseAnd, BitwiseOr, BitwiseXor, where the result is a float's whole number."""
-    found = _chosen_bit(r) if r.operation.type == "BitwiseAnd" else None
+    if r.operation.type == "BitwiseAnd":
+        found = _chosen_bit(r) or _lowest_bits(r)
+        if found is not None:
+            return found
     pair = _apart(*r.inputs)
-    if found is not None or pair is None:
-        return found
+    return None if pair is None else _number(r.operation.type, pair)
+
+
+def _number(op: str, pair: _Pair) -> Tensor | None:
+    """What a bitwise operation makes of integers; None of such as no float may hold."""
     bounds = [bounds_of(each, {}) for each in pair]
     limits = [most for least, most in bounds if least >= 0]
-    is_and = r.operation.type == "BitwiseAnd"
-    if len(limits) < (1 if is_and else 2):
+    if len(limits) < (1 if op == "BitwiseAnd" else 2):
         return None
-    limit = min(limits) if is_and else max(limits)
+    limit = min(limits) if op == "BitwiseAnd" else max(limits)
     if limit >= MOST_EXACT:
         return None
     common = _common(pair, 2.0 ** np.arange(max(int(limit).bit_length(), 1)))
-    if not is_and:
-        twice = 2.0 if r.operation.type == "BitwiseXor" else 1.0
-        common = add(*map(cast, pair), negated(scaled(common, twice)))
-    return cast(common, r.specs[0].dtype)
+    if op != "BitwiseAnd":
+        counted_twice = scaled(common, 2.0 if op == "BitwiseXor" else 1.0)
+        common = add(*map(cast, pair), negated(counted_twice))
+    return cast(common, pair[0].dtype)
 
 
 def common_bits(r: Reading) -> Found:
@@ -51,7 +67,8 @@ def common_bits(r: Reading) -> Found:
     if other.value is not None and not other.value.any():
         if r.operation.type == "Greater" and not x.dtype.is_unsigned:
             weights[-1] = -len(weights)  # The sign: what is common is negative, whatever its other bits.
-        return compare(r.operation.type, _common(pair, weights), constant(0, np.float32))
+        common = broadcast(_common(pair, weights), r.shape)
+        return compare(r.operation.type, common, constant(0, np.float32))
     if other not in x.inputs or r.operation.type == "Greater":
         return None
     count = reduce_(_bits(other, len(weights)), "Sum", [-1])
@@ -83,7 +100,19 @@ def _chosen_bit(r: Reading) -> Found:
     for limit, op in ((places[0], "Maximum"), (places[-1], "Minimum")):
         place = arithmetic(op, place, constant(limit))
     is_place = compare("Equal", reshape(place, (*place.shape, 1)), constant(places))
-    return cast(reduce_(mul(bits, cast(is_place)), "Sum", [-1]), r.specs[0].dtype)
+    found = reduce_(mul(bits, cast(is_place)), "Sum", [-1])
+    return cast(broadcast(found, r.shape), r.specs[0].dtype)
+
+
+def _lowest_bits(r: Reading) -> Found:
+    """(x ^ y) & 255, as hashes are put into buckets: of each side only those bits count."""
+    x, mask = r.inputs
+    pair = _apart(*x.inputs) if x.op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor") else None
+    if pair is None or mask.value is None or mask.size != 1:
+        return None
+    lowest = [arithmetic("BitwiseAnd", each, reshape(mask, ())) for each in pair]
+    found = _number(x.op, (lowest[0], lowest[1]))
+    return None if found is None else broadcast(found, r.shape)
 
 
 def _apart(*sides: Tensor) -> _Pair | None:

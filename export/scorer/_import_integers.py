@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._import_bits import BITS, common_bits
+from nann.export.scorer._import_bits import BITS, bitwise, common_bits
 from nann.export.scorer._import_functions import FUNCTIONS, sign_bit
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading, bias_of, integers
 from nann.export.scorer._import_scans import SCANS
@@ -142,6 +142,16 @@ def remainder(r: Reading) -> Found:
     return cast(total, r.specs[0].dtype)
 
 
+def lowest_bits(r: Reading) -> Found:
+    """A sum or a difference & 255, as hashes are put into buckets: its remainder by 256."""
+    x, mask = r.inputs[0], integers(r.inputs[1])
+    if mask is None or len(mask) != 1 or not 0 < mask[0] < MOST_EXACT or r.shape != x.shape:
+        return None
+    if mask[0] & (mask[0] + 1):  # Not all of the lowest.
+        return None
+    return remainder(replace(r, inputs=(x, constant(mask[0] + 1, x.dtype.as_numpy_dtype))))
+
+
 _Pair = tuple[Tensor, Tensor]
 
 
@@ -228,6 +238,7 @@ INTEGERS: dict[str, Callable[[Reading], Found]] = {
     **BITS,
     **{op: _by_floats(IMPORTS[op]) for op in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "MatMul")},
     "BiasAdd": _sum_with_bias,
+    "BitwiseAnd": _first_of(lowest_bits, bitwise),
     "Cast": number,
     "ClipByValue": clipped,
     **{op: _by_floats(IMPORTS[op]) for op in ("AddV2", "Mul", "Sub")},

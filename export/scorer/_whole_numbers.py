@@ -67,14 +67,14 @@ def is_whole(x: Tensor) -> bool:
     def is_known(each: Tensor) -> bool:
         if each.value is not None and each.dtype.is_floating:
             return bool((each.value == np.rint(each.value)).all())
-        counted = each.inputs[0].dtype if each.op == "Cast" else each.dtype
-        return counted.is_integer or counted == tf.bool
+        types = [each.dtype, *(was.dtype for was in each.inputs if each.op == "Cast")]
+        return any(dtype.is_integer or dtype == tf.bool for dtype in types)
 
     return all(_keeps_whole(node) for node in topological([x], stop=is_known))
 
 
 def _keeps_whole(node: Node) -> bool:
-    return node.op in _KEEP_WHOLE or (node.op == "reduce" and node.attrs["function"] == "Sum")
+    return node.op in _KEEP_WHOLE or (node.op == "reduce" and bool(node.attrs["function"] == "Sum"))
 
 
 def _most(x: Tensor, known: dict[Tensor, Bounds]) -> float:

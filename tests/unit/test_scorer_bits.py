@@ -48,6 +48,12 @@ OF_MASKS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "of a byte": lambda x, y: _as(tf.uint8, _and, x, y),
     "of a byte and a number": lambda x, y: _and(x, tf.math.floormod(y, 256)),
     "of either": lambda x, y: tf.bitwise.bitwise_or(x % 256, y % 1024),
+    "the lowest bits of a hash": lambda x, y: _and(tf.bitwise.bitwise_xor(x * 31, y * 17), 255),
+    "the lowest bits of either": lambda x, y: _and(tf.bitwise.bitwise_or(x * 31, y * 17), 0b1011),
+    "the lowest bits of a sum": lambda x, y: _and(x * 31 + y * 17, 255),
+    "the lowest bits of a sum of 32": lambda x, y: _as(
+        tf.int32, lambda a, b: _and(a * 31 - b * 17, 1023), x, y
+    ),
     "of one of them": lambda x, y: tf.bitwise.bitwise_xor(x % 1024, y % 256),
 }
 
