@@ -10,6 +10,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from nann.errors import InvalidInputError
 from nann.export._operations import check_operations
+from nann.export.constant_gathers import gather_constants
 from nann.export.constant_tables import tables_of_integers, without_tables
 
 # Four million floats: enough for the weights of a scorer. A bigger table belongs in a mapped file.
@@ -35,7 +36,7 @@ def freeze(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_B
     # It lists tables of other functions, which were made in the same process: TensorFlow would warn of them.
     function.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
     _keep_cases(function.graph)
-    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    frozen = gather_constants(convert_variables_to_constants_v2(function, lower_control_flow=False))
     # Calls are written out now: a table that one of them reads is read by the function itself.
     tables = tables_of_integers(frozen, resources)
     for name, tensor in resources.items():

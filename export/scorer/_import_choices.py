@@ -61,8 +61,24 @@ _MOST_PAIRS = 4096
 
 
 def one_hot(r: Reading) -> Found:
+    """Along the last axis, and moved from there to the one that is wanted."""
+    index, axis = r.inputs[0], r.attr("axis")
+    found = _ones_and_zeros(r)
+    if axis in (-1, index.rank):
+        return found
+    if found is None:
+        attrs = {name: attr.SerializeToString() for name, attr in r.operation.node_def.attr.items()}
+        attrs["axis"] = tf.compat.v1.AttrValue(i=-1).SerializeToString()
+        spec = Spec(r.specs[0].dtype, (*index.shape, r.shape[axis]))
+        found = Tensor(make("OneHot", r.inputs, [spec], attrs))
+    perm = list(range(index.rank))
+    perm.insert(axis, index.rank)
+    return transpose(found, perm)
+
+
+def _ones_and_zeros(r: Reading) -> Tensor | None:
     index, (depth, on, off) = r.inputs[0], (each.value for each in r.inputs[1:])
-    if depth is None or on is None or off is None or r.attr("axis") != -1:
+    if depth is None or on is None or off is None:
         return None
     if not _is_known(index):
         # Large ones may be rounded: to none of the small numbers that are looked for.

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
+from nann.export.scorer._import_bits import BITS, bitwise, common_bits
 from nann.export.scorer._import_functions import FUNCTIONS, sign_bit
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading, bias_of, integers
 from nann.export.scorer._import_scans import SCANS
@@ -16,8 +17,10 @@ from nann.export.scorer._integer_parts import (
     Parts,
     as_float,
     in_two,
+    may_wrap,
     number_of,
     parts_of,
+    times_wrapped,
     was_float,
 )
 from nann.export.scorer._ir import Spec, Tensor, constant
@@ -28,12 +31,10 @@ from nann.export.scorer._ops import (
     cast,
     compare,
     either,
-    reduce_,
-    reshape,
     select,
     unary,
 )
-from nann.export.scorer._whole_numbers import MOST_EXACT, fits, is_exact
+from nann.export.scorer._whole_numbers import BYTES, MOST_EXACT, fits, is_exact, is_whole
 
 
 def _both_in_parts(x: Tensor, y: Tensor) -> tuple[Parts, Parts] | None:
@@ -82,25 +83,21 @@ def number(r: Reading) -> Found:
     By operations of TensorFlow, which are left as they are: sums in our form are taken apart by user and
     item, and a float holds a time in seconds to some hundred of them.
     """
-    count = _count_of_bits(r.inputs[0])
-    if count is not None:
-        return cast(count, r.specs[0].dtype)
+    whole = _as_it_was(r.inputs[0])
+    if whole is not None:
+        return cast(whole, r.specs[0].dtype)
     x = r.inputs[0]
     is_apart = x.dtype in TYPES and not x.is_free and not x.is_item_only and not is_exact(x)
     total = number_of(x) if is_apart and r.specs[0].dtype == tf.float32 else None
     return IMPORTS["Cast"](r) if total is None else total
 
 
-def _count_of_bits(x: Tensor) -> Tensor | None:
-    """The sum that `bits_apart` casts to a byte, which it fits into: a program has no bytes, but floats."""
-    if x.op != "Cast" or x.dtype != tf.uint8:
+def _as_it_was(x: Tensor) -> Tensor | None:
+    """The whole number that is cast to a byte, which it fits into: a program has no bytes, but floats."""
+    if x.op != "Cast" or x.dtype not in BYTES or x.inputs[0].dtype != tf.float32:
         return None
-    count = x.inputs[0]
-    if count.op != "reduce" or count.node.attrs["function"] != "Sum":
-        return None
-    (counted,) = count.inputs
-    are_bits = counted.op == "Cast" and counted.inputs[0].dtype == tf.bool
-    return count if are_bits and counted.size <= count.size * tf.uint8.max else None
+    (number,) = x.inputs
+    return number if is_whole(number) and fits(number, x.dtype) else None
 
 
 def quotient(r: Reading) -> Found:
@@ -109,7 +106,7 @@ def quotient(r: Reading) -> Found:
     The two are divided each, and the quotient is one less (more) where their remainders say so.
     """
     found = _both_divided(r)
-    if found is None:
+    if found is None or (r.inputs[0].dtype == tf.uint32 and may_wrap(r.inputs[0])):
         return None
     op, quotients, remainders, by = found
     total = number_of(arithmetic(op, *quotients))
@@ -128,14 +125,31 @@ def remainder(r: Reading) -> Found:
     if found is None:
         return None
     op, _, (first, second), by = found
-    limit = constant(by, np.float32)
-    if op == "Sub":
-        total = arithmetic("Sub", first, second)
-        total = select(compare("Less", total, constant(0, np.float32)), add(total, limit), total)
-    else:
-        total = add(first, second)
-        total = select(compare("Less", total, limit), total, arithmetic("Sub", total, limit))
+    total, x = arithmetic(op, first, second), in_two(r.inputs[0])
+    wraps = may_wrap(x)
+    if wraps:
+        parts = [parts_of(each) for each in x.inputs]
+        if parts[0] is None or parts[1] is None or by > MOST_EXACT // 4:
+            return None
+        beyond = constant(2 ** (8 * x.dtype.size) % by, np.float32)
+        total = arithmetic("Sub", total, arithmetic("Mul", times_wrapped(x, parts[0], parts[1]), beyond))
+    limit, none = constant(by, np.float32), constant(0, np.float32)
+    for _ in range(2 if wraps else 1):
+        if wraps or op == "Sub":
+            total = select(compare("Less", total, none), add(total, limit), total)
+        if wraps or op == "AddV2":
+            total = select(compare("Less", total, limit), total, arithmetic("Sub", total, limit))
     return cast(total, r.specs[0].dtype)
+
+
+def lowest_bits(r: Reading) -> Found:
+    """A sum or a difference & 255, as hashes are put into buckets: its remainder by 256."""
+    x, mask = r.inputs[0], integers(r.inputs[1])
+    if mask is None or len(mask) != 1 or not 0 < mask[0] < MOST_EXACT or r.shape != x.shape:
+        return None
+    if mask[0] & (mask[0] + 1):  # Not all of the lowest.
+        return None
+    return remainder(replace(r, inputs=(x, constant(mask[0] + 1, x.dtype.as_numpy_dtype))))
 
 
 _Pair = tuple[Tensor, Tensor]
@@ -181,27 +195,6 @@ def clipped(r: Reading) -> Found:
     return cast(number, x.dtype)
 
 
-def bits_apart(r: Reading) -> Found:
-    """PopulationCount of BitwiseXor of the user's and the item's, as hashes are compared: by their bits."""
-    (x,) = r.inputs
-    sides = x.inputs if x.op == "BitwiseXor" else ()
-    if len(sides) != 2 or {each.is_free for each in sides} != {True, False}:
-        return None
-    if not all(each.is_free or each.is_item_only for each in sides):
-        return None
-    shape = np.broadcast_shapes(*(each.shape for each in sides))
-    one, other = (_bits(reshape(each, (1,) * (len(shape) - each.rank) + each.shape)) for each in sides)
-    differ = compare("NotEqual", one, other)
-    return cast(reduce_(cast(differ), "Sum", [-1]), r.specs[0].dtype)
-
-
-def _bits(x: Tensor) -> Tensor:
-    """Ones and zeros, float32 [..., bits]: by TensorFlow, once per request or in the item table."""
-    places = np.arange(8 * x.dtype.size, dtype=x.dtype.as_numpy_dtype)
-    shifted = arithmetic("RightShift", reshape(x, (*x.shape, 1)), constant(places))
-    return cast(arithmetic("BitwiseAnd", shifted, constant(1, x.dtype.as_numpy_dtype)))
-
-
 def _first_of(*forms: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
     """The first form that there is."""
 
@@ -242,22 +235,23 @@ def _sum_with_bias(r: Reading) -> Found:
 
 
 INTEGERS: dict[str, Callable[[Reading], Found]] = {
+    **BITS,
     **{op: _by_floats(IMPORTS[op]) for op in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "MatMul")},
     "BiasAdd": _sum_with_bias,
+    "BitwiseAnd": _first_of(lowest_bits, bitwise),
     "Cast": number,
     "ClipByValue": clipped,
     **{op: _by_floats(IMPORTS[op]) for op in ("AddV2", "Mul", "Sub")},
     **{op: _by_floats(SCANS[op]) for op in ("Cumprod", "Cumsum")},
-    "Equal": equality,
+    "Equal": _first_of(common_bits, equality),
     "FloorDiv": _first_of(quotient, FUNCTIONS["FloorDiv"]),
     "FloorMod": _first_of(remainder, FUNCTIONS["FloorMod"]),
-    "Greater": order,
+    "Greater": _first_of(common_bits, order),
     "GreaterEqual": order,
     "Less": order,
     "LessEqual": order,
     "Maximum": _first_of(clipped, IMPORTS["Maximum"]),
     "Minimum": _first_of(clipped, IMPORTS["Minimum"]),
-    "NotEqual": equality,
-    "PopulationCount": bits_apart,
+    "NotEqual": _first_of(common_bits, equality),
     "Sign": sign,
 }

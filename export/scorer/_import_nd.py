@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
@@ -209,6 +209,10 @@ def reversed_up_to(r: Reading) -> Found:
 def counted(r: Reading) -> Found:
     """DenseBincount of each row's integers, which may have weights; others than bins do not count."""
     x, size, weights = r.inputs[0], _only_value(r.inputs[1]), r.inputs[2]
+    if x.rank == 1 and weights.rank == 1:  # Of one row, as of the user.
+        rows = tuple(reshape(each, (1, *each.shape)) for each in (x, weights))
+        found = counted(replace(r, inputs=(rows[0], r.inputs[1], rows[1])))
+        return reshape(found, found.shape[1:]) if isinstance(found, Tensor) else None
     if size is None or x.rank != 2 or size > MOST_ROWS or r.specs[0].dtype not in (tf.float32, tf.int32):
         return None
     index = index_of(x, x, may_be_free=True)

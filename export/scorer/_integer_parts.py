@@ -14,7 +14,7 @@ import tensorflow as tf
 from nann.export.item_rows import PART_BITS
 from nann.export.scorer._ir import Tensor, constant, topological
 from nann.export.scorer._ops import MOVED, arithmetic, cast, is_extreme, rebuilt, select, unary
-from nann.export.scorer._whole_numbers import is_exact, is_exact_arithmetic
+from nann.export.scorer._whole_numbers import bounds_of, is_exact, is_exact_arithmetic
 
 TYPES = (tf.int32, tf.int64, tf.uint32)
 _MASK = 2**PART_BITS - 1
@@ -142,7 +142,7 @@ def _parts_of_sum(x: Tensor) -> Parts | None:
         first, second = map(_parts_of_sum, x.inputs)
         if first is None or second is None:
             return None
-        return [arithmetic(x.op, *pair) for pair in zip(first, second, strict=True)]
+        return _sum_of_parts(x, first, second)
     if x.op == "Mul" and any(each.value is not None and each.size == 1 for each in x.inputs):
         total, factor = x.inputs if x.inputs[1].value is not None else x.inputs[::-1]
         if total.op in ("AddV2", "Sub"):  # Each term of one side, whose bits are all kept.
@@ -153,6 +153,53 @@ def _parts_of_sum(x: Tensor) -> Parts | None:
         none = constant(0, np.float32)
         return [as_float(x), none, none]
     return None
+
+
+def _sum_of_parts(x: Tensor, first: Parts, second: Parts) -> Parts:
+    """Of the highest part that the type has, what is beyond it is taken away."""
+    parts = [arithmetic(x.op, *pair) for pair in zip(first, second, strict=True)]
+    if may_wrap(x):
+        at, bits = _highest_part(x.dtype)
+        times = arithmetic("Mul", times_wrapped(x, first, second), constant(2.0**bits, np.float32))
+        parts[at] = arithmetic("Sub", parts[at], times)
+    return parts
+
+
+def may_wrap(x: Tensor) -> bool:
+    """Whether a sum or a difference may be beyond its type: then it begins at the other end, as hashes do.
+
+    A difference of numbers as they are, such as times, is not: they would have to be half of all apart.
+    """
+    least, most = bounds_of(x, {})
+    if x.op not in ("AddV2", "Sub") or (x.dtype.min <= least and most <= x.dtype.max):
+        return False
+    is_scaled = any(term.op in ("LeftShift", "Mul", "Square") for term, _ in _terms(x))
+    return x.op == "AddV2" or x.dtype == tf.uint32 or is_scaled
+
+
+def times_wrapped(x: Tensor, first: Parts, second: Parts) -> Tensor:
+    """How often 2^32 or 2^64 is taken from a sum of two numbers: once, not at all, or -1 times."""
+    low, middle, high = (arithmetic(x.op, *pair) for pair in zip(first, second, strict=True))
+    middle = arithmetic("AddV2", middle, _shares(low, 2.0**PART_BITS))
+    at, bits = _highest_part(x.dtype)
+    if at == 2:
+        upper = arithmetic("AddV2", high, _shares(middle, 2.0**PART_BITS))
+    else:
+        upper = arithmetic("AddV2", middle, arithmetic("Mul", high, constant(2.0**PART_BITS, np.float32)))
+    if not x.dtype.is_unsigned:
+        upper = arithmetic("AddV2", upper, constant(2.0 ** (bits - 1), np.float32))
+    return _shares(upper, 2.0**bits)
+
+
+def _highest_part(dtype: tf.DType) -> tuple[int, int]:
+    """Which part has the highest bits of a type, and how many they are."""
+    at = (8 * dtype.size - 1) // PART_BITS
+    return at, 8 * dtype.size - at * PART_BITS
+
+
+def _shares(x: Tensor, of: float) -> Tensor:
+    """The quotient by a power of two, rounded down."""
+    return unary("Floor", arithmetic("Mul", x, constant(1 / of, np.float32)))
 
 
 def in_two(x: Tensor) -> Tensor:

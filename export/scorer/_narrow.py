@@ -22,11 +22,21 @@ OF_EQUAL_SHAPES = frozenset(["AddN", "ClipByValue", "Select"])
 # Operations that work on each row of their last axis.
 _ON_ROWS = ON_ROWS | {"TopKV2"}
 # Operations that work along the axes that their second input names.
-_ALONG_AXES = frozenset(["ArgMax", "ArgMin", "Cumprod", "Cumsum", "ReverseV2"])
+_ALONG_AXES = frozenset(["ArgMax", "ArgMin", "Cumprod", "Cumsum", "CumulativeLogsumexp", "ReverseV2"])
 # Operations whose first axis is a batch.
 _ON_BATCHES = frozenset(["AvgPool", "Conv2D", "DepthwiseConv2dNative", "MaxPool"])
 # Operations that work on each matrix of their last two axes.
-_ON_MATRICES = frozenset(["Cholesky", "LogMatrixDeterminant", "MatrixDeterminant", "MatrixInverse"])
+_ON_MATRICES = frozenset(
+    [
+        "Cholesky",
+        "LogMatrixDeterminant",
+        "MatrixDeterminant",
+        "MatrixInverse",
+        "Qr",
+        "SelfAdjointEigV2",
+        "Svd",
+    ]
+)
 # Of equal elements these are that element.
 _OF_EQUAL_ELEMENTS = frozenset(["All", "Any", "Max", "Mean", "Min"])
 
@@ -264,20 +274,49 @@ def _solve(node: Node) -> list[Tensor] | None:
 
 
 def _gather(node: Node) -> list[Tensor] | None:
-    """Rows of a table for indices that are broadcast."""
+    """Rows of a table for indices that are broadcast; or, in a batch, of tables that are broadcast alike."""
     table, indices, axis = node.inputs
-    batch_dims = tf.compat.v1.AttrValue.FromString(node.attrs["batch_dims"]).i
-    if axis.value is None or int(axis.value) or batch_dims or indices.op != "broadcast":
+    batch_dims = tf.compat.v1.AttrValue.FromString(node.attrs["batch_dims"]).i % (indices.rank + 1)
+    if batch_dims:
+        return _of_batch(node, batch_dims)
+    if axis.value is None or int(axis.value) or indices.op != "broadcast":
         return None
     narrow = narrow_of(indices)
     return like(node, [table, narrow, axis], [(*narrow.shape, *table.shape[1:])])
 
 
+def _of_batch(node: Node, batch_dims: int = 1) -> list[Tensor] | None:
+    """Two inputs that have the leading axes of the output: once where both of them are the same."""
+    first, second = (narrow_of(each, range(batch_dims, each.rank)) for each in node.inputs[:2])
+    batch = np.broadcast_shapes(first.shape[:batch_dims], second.shape[:batch_dims])
+    shape = node.outputs[0].shape or ()
+    if batch == shape[:batch_dims]:
+        return None
+    inputs = [_ops.broadcast(each, (*batch, *each.shape[batch_dims:])) for each in (first, second)]
+    return like(node, [*inputs, *node.inputs[2:]], [(*batch, *shape[batch_dims:])])
+
+
+def _reverse_sequence(node: Node) -> list[Tensor] | None:
+    is_by_rows = tf.compat.v1.AttrValue.FromString(node.attrs["batch_dim"]).i == 0
+    return _of_batch(node) if is_by_rows else None
+
+
+def _place_in_order(node: Node) -> list[Tensor] | None:
+    """LowerBound, UpperBound: of each row's values, which may all be the same one, in that row."""
+    ordered, values = node.inputs
+    value = narrow_of(values, [0])
+    if value.shape != values.shape:
+        return like(node, [ordered, value], [value.shape])
+    return _of_batch(node)
+
+
 def _one_hot(node: Node) -> list[Tensor] | None:
     narrow = narrow_of(node.inputs[0])
-    if tf.compat.v1.AttrValue.FromString(node.attrs["axis"]).i != -1 or narrow == node.inputs[0]:
+    if narrow == node.inputs[0]:
         return None
-    return like(node, [narrow, *node.inputs[1:]], [(*narrow.shape, (node.outputs[0].shape or ())[-1])])
+    axis = tf.compat.v1.AttrValue.FromString(node.attrs["axis"]).i % (narrow.rank + 1)
+    depth = (node.outputs[0].shape or ())[axis]
+    return like(node, [narrow, *node.inputs[1:]], [(*narrow.shape[:axis], depth, *narrow.shape[axis:])])
 
 
 _RULES: dict[str, Callable[[Node], list[Tensor] | None]] = {
@@ -285,7 +324,10 @@ _RULES: dict[str, Callable[[Node], list[Tensor] | None]] = {
     "MatrixSolve": _solve,
     "MatrixTriangularSolve": _solve,
     "GatherV2": _gather,
+    "LowerBound": _place_in_order,
     "OneHot": _one_hot,
+    "ReverseSequence": _reverse_sequence,
+    "UpperBound": _place_in_order,
     "concat": _concat,
     "dot": _dot,
     "reduce": _reduce,

@@ -21,6 +21,7 @@ from nann.export.scorer._mixed_rows import MIXED_ROWS
 from nann.export.scorer._outer import OUTER
 from nann.export.scorer._pairs import PAIRS
 from nann.export.scorer._read import ScorerGraph
+from nann.export.scorer._repeated import user_once
 from nann.export.scorer._rewrite import Rule, rewrite, substitute
 from nann.export.scorer._rows import RowAnalysis
 from nann.export.scorer._sequences import SEQUENCES
@@ -123,6 +124,13 @@ def with_items_first(graph: ScorerGraph) -> ScorerGraph | None:
     """A scorer whose items are on other axes somewhere, with all of them first; None where all are."""
     clean = _clean(graph)  # What is repeated for each item is known to be.
     output = items_first(clean, graph.item)
+    return replace(graph, output=output) if output != clean else None
+
+
+def with_user_once(graph: ScorerGraph) -> ScorerGraph | None:
+    """A scorer that repeats its user before operations that are not known, with one of the rows read."""
+    clean = _clean(graph)
+    output = user_once(clean, graph.tile_rows)
     return replace(graph, output=output) if output != clean else None
 
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._ir import Spec, Tensor, make, topological
+from nann.export.scorer._ir import Node, Spec, Tensor, make, topological
 
 MOST_EXACT = 2**24
 # Quotients of larger numbers may be rounded to the next whole one.
 _MOST_DIVIDED = 2**22
-_NARROW = (tf.int8, tf.int16, tf.uint8, tf.uint16)
+BYTES = (tf.int8, tf.int16, tf.uint8, tf.uint16)
 _KEEP_WHOLE = frozenset(
     ["AddV2", "Mul", "Neg", "Sub", "add", "broadcast", "mul", "reshape", "slice", "transpose"]
 )
@@ -40,7 +40,7 @@ def fits(x: Tensor, dtype: tf.DType) -> bool:
 
 
 def _is_within(bounds: Bounds, dtype: tf.DType) -> bool:
-    return dtype not in _NARROW or (dtype.min <= bounds[0] and bounds[1] <= dtype.max)
+    return dtype not in BYTES or (dtype.min <= bounds[0] and bounds[1] <= dtype.max)
 
 
 def is_exact(x: Tensor) -> bool:
@@ -50,7 +50,7 @@ def is_exact(x: Tensor) -> bool:
 
 def with_bounds_of(x: Tensor, computed: Tensor) -> Tensor:
     """`computed`, which holds the numbers of `x`, with their bounds where these are whole numbers."""
-    if not _is_whole(x) or not is_exact(x):
+    if not is_whole(x) or not is_exact(x):
         return computed
     least, most = bounds_of(x, {})
     attrs = {
@@ -61,15 +61,20 @@ def with_bounds_of(x: Tensor, computed: Tensor) -> Tensor:
     return Tensor(make("Identity", [computed], [Spec(x.dtype, x.shape)], serialized))
 
 
-def _is_whole(x: Tensor) -> bool:
+def is_whole(x: Tensor) -> bool:
     """Whether it holds whole numbers: integers, as floats too, and sums and products of them."""
 
     def is_known(each: Tensor) -> bool:
         if each.value is not None and each.dtype.is_floating:
             return bool((each.value == np.rint(each.value)).all())
-        return each.dtype.is_integer or (each.op == "Cast" and each.inputs[0].dtype.is_integer)
+        types = [each.dtype, *(was.dtype for was in each.inputs if each.op == "Cast")]
+        return any(dtype.is_integer or dtype == tf.bool for dtype in types)
 
-    return all(node.op in _KEEP_WHOLE for node in topological([x], stop=is_known))
+    return all(_keeps_whole(node) for node in topological([x], stop=is_known))
+
+
+def _keeps_whole(node: Node) -> bool:
+    return node.op in _KEEP_WHOLE or (node.op == "reduce" and bool(node.attrs["function"] == "Sum"))
 
 
 def _most(x: Tensor, known: dict[Tensor, Bounds]) -> float:
@@ -96,7 +101,7 @@ def _found(x: Tensor, known: dict[Tensor, Bounds]) -> Bounds:
 def _within_type(x: Tensor, bounds: Bounds) -> Bounds:
     if x.dtype == tf.bool:
         return 0.0, 1.0
-    if x.dtype in _NARROW:
+    if x.dtype in BYTES:
         return max(bounds[0], float(x.dtype.min)), min(bounds[1], float(x.dtype.max))
     return bounds
 
@@ -184,6 +189,12 @@ def _remainder(_: Tensor, inputs: list[Bounds]) -> Bounds:
     return (0.0, most - 1) if least > 0 else _EVERYTHING
 
 
+def _common_bits(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    """What is not negative has no more bits in common with any number."""
+    limits = [most for least, most in inputs if least >= 0]
+    return (0.0, min(limits)) if limits else _EVERYTHING
+
+
 def _quotient(_: Tensor, inputs: list[Bounds]) -> Bounds:
     """By a positive number no number gets larger, and none but a negative one smaller than -1."""
     (least, most), by = inputs
@@ -198,6 +209,12 @@ def _summed_products(x: Tensor, inputs: list[Bounds]) -> Bounds:
 def _reduced(x: Tensor, inputs: list[Bounds]) -> Bounds:
     if x.node.attrs["function"] != "Sum":
         return inputs[0] if x.node.attrs["function"] in ("All", "Any", "Max", "Mean", "Min") else _EVERYTHING
+    factors = x.inputs[0].inputs if x.inputs[0].op == "mul" else ()
+    weights = [each.value for each in factors if each.value is not None and (each.value >= 0).all()]
+    if x.node.attrs["axes"] == (x.inputs[0].rank - 1,) and [each.ndim for each in weights] == [1]:
+        numbers = [bounds_of(each, {}) for each in factors if each.value is None]
+        least, most = _product(x, numbers)
+        return least * float(weights[0].sum()), most * float(weights[0].sum())
     count = int(np.prod([x.inputs[0].shape[axis] for axis in x.node.attrs["axes"]]))
     return inputs[0][0] * count, inputs[0][1] * count
 
@@ -222,6 +239,7 @@ _RULES: dict[str, _BoundsOf] = {
     **dict.fromkeys(("Add", "AddV2", "add"), _sum),
     **dict.fromkeys(("Mul", "mul"), _product),
     "Abs": _magnitude,
+    "BitwiseAnd": _common_bits,
     "Cast": _cast,
     "ClipByValue": _clipped,
     "FloorDiv": _quotient,

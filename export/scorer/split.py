@@ -15,7 +15,14 @@ from nann.export.scorer._parts import build_parts, tile_graph
 from nann.export.scorer._read import NotSplittableError, ScorerGraph, read_scorer
 from nann.export.scorer._report import SplitReport as SplitReport
 from nann.export.scorer._report import not_split, report_of
-from nann.export.scorer._search import Plan, as_traced, plan_as_traced, plans_of, with_items_first
+from nann.export.scorer._search import (
+    Plan,
+    as_traced,
+    plan_as_traced,
+    plans_of,
+    with_items_first,
+    with_user_once,
+)
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,11 @@ def _best_plan(graph: ScorerGraph, max_width: int) -> Plan:
     """The cheapest plan that the native executor runs; the cheapest where it runs none."""
     plans = plans_of(graph, max_width=max_width)
     found = _lowerable(graph, plans, max_width)
-    if found is None and (moved := with_items_first(graph)) is not None:
-        found = _lowerable(moved, plans_of(moved, max_width=max_width), max_width)
+    for simpler in (with_user_once, with_items_first):
+        if found is None and (simple := simpler(graph)) is not None:
+            graph = simple
+            plans = plans_of(graph, max_width=max_width)
+            found = _lowerable(graph, plans, max_width)
     return found or plans[0]
 
 

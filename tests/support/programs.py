@@ -12,7 +12,7 @@ from nann.export.scorer import freeze_scorer, split_function
 from nann.export.scorer._lower import lower
 from nann.export.scorer.split import whole_scorer
 from support.native_scores import TILE_ROWS, scores_of
-from support.splitting import FunctionModel
+from support.splitting import FunctionModel, frozen, largest_difference
 
 Score = Callable[[Any, tf.Tensor], tf.Tensor]
 
@@ -32,6 +32,16 @@ def compare(score: Score, *, max_table_width: int = 0, **state: Any) -> None:
     found = np.asarray(scores_of(result, list(state.values()), program.to_bytes()))
     assert np.abs(expected).max() > 0
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-5 * np.abs(expected).max())
+
+
+def compare_with_traced(score: Score, *, max_table_width: int = 256, **state: Any) -> None:
+    """There is a program, and what it was made from has the scores of what was traced."""
+    specs = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in state.items()}
+    function = frozen(score, **specs).function
+    result = split_function(function, max_table_width=max_table_width)
+    assert largest_difference(function, result, [tf.constant(each) for each in state.values()]) <= 1e-5
+    assert result.ir is not None
+    lower(result.ir)
 
 
 def weighted(x: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from tensorflow.core.framework import function_pb2
 
 from nann.export.scorer import Scorer, SplitScorer, freeze_scorer, split_function
 from nann.export.scorer._emit import to_function
-from nann.export.scorer._ir import Needs, Spec, Tensor, constant, source, topological
+from nann.export.scorer._ir import Needs, Spec, Tensor, constant, make, source, topological
 from nann.export.scorer._read import ScorerGraph, read_scorer
 
 TILE = 6
@@ -27,6 +27,23 @@ def item(*shape: int) -> Tensor:
 def user(*shape: int, name: str = "user", dtype: tf.DType = tf.float32) -> Tensor:
     """A user-dependent input."""
     return source(name, Spec(dtype, shape), Needs.USER)
+
+
+def operation(function: Callable[..., tf.Tensor], *operands: Tensor, **options: Any) -> Tensor:
+    """TensorFlow's operation, as the reader leaves it."""
+    with tf.Graph().as_default():
+        given = [tf.compat.v1.placeholder(each.dtype, each.shape) for each in operands]
+        made = function(*given, **options).op
+        known = dict(zip((each.name for each in given), operands, strict=True))
+        inputs = [
+            known[each.name] if each.name in known else constant(tf.get_static_value(each))
+            for each in made.inputs
+        ]
+        attrs = {
+            name: value.SerializeToString(deterministic=True) for name, value in made.node_def.attr.items()
+        }
+        specs = [Spec(each.dtype, tuple(each.shape)) for each in made.outputs]
+    return Tensor(make(made.type, inputs, specs, attrs))
 
 
 def weights(*shape: int, seed: int = 0) -> Tensor:

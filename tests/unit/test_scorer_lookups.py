@@ -100,3 +100,31 @@ def test_rows_of_a_table_with_infinities(operation: str) -> None:
         return weighted(tf.sigmoid(row) * item)
 
     compare(score, events=EVENTS)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_ones_and_zeros_along_another_axis(axis: int) -> None:
+    """Of an item's code, which is stored, and of one of user and item."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        codes = [tf.cast(tf.abs(item[:, :2]) * 9, tf.int32), _bucket(user, item)[:, tf.newaxis] % 5]
+        moved = [tf.one_hot(code, 20, axis=axis) for code in codes]
+        first, second = (tf.transpose(each, _PERMS[axis]) for each in moved)
+        return weighted(first) + weighted(second) * 2.0
+
+    compare(score, max_table_width=64, events=EVENTS)
+
+
+_PERMS = {0: [1, 2, 0], 1: [0, 2, 1], 2: [0, 1, 2]}
+
+
+@pytest.mark.parametrize("options", [{}, {"weights": True}, {"binary_output": True}])
+def test_counts_of_the_user_are_looked_up(options: dict[str, bool]) -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        values = tf.reshape(user["events"], [-1])
+        given = {**options, **({"weights": values} if "weights" in options else {})}
+        codes = tf.cast(tf.abs(values) * 9, tf.int32)
+        counts = tf.cast(tf.math.bincount(codes, minlength=9, maxlength=9, **given), tf.float32)
+        return tf.gather(counts, tf.cast(tf.abs(item[:, 0]) * 4, tf.int32) % 9) + item[:, 1]
+
+    compare(score, max_table_width=64, events=EVENTS)

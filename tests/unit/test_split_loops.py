@@ -17,6 +17,7 @@ from support.splitting import frozen, largest_difference
 
 L, D = 5, 8
 GRU = keras.layers.GRU(4)
+TABLE = tf.Variable(np.random.default_rng(1).normal(size=(7, D)).astype(np.float32))
 KERNEL = tf.Variable(np.random.default_rng(0).normal(size=(D, D)).astype(np.float32) * 0.4)
 
 
@@ -65,7 +66,23 @@ def mapped(user: Any, item: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(scores, 0)
 
 
-@pytest.mark.parametrize("score", [rounds, downwards, nested, none_at_all, recurrent, mapped])
+def gathering(user: Any, item: tf.Tensor) -> tf.Tensor:
+    """`tf.gather` of a variable reads the variable itself: in a round here, in a branch of the user's."""
+
+    def times_its_row(event: tf.Tensor) -> tf.Tensor:
+        return event * tf.gather(TABLE, code_of(event))
+
+    code = code_of(user["taste"])
+    row = tf.cond(code > 3, lambda: tf.gather(TABLE, code), lambda: tf.gather(TABLE, [code + 1])[0])
+    events = tf.map_fn(times_its_row, user["events"])
+    return tf.reduce_sum(tf.tanh(item @ tf.transpose(events)), -1) + tf.linalg.matvec(item, row)
+
+
+def code_of(vector: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.abs(vector[0]), tf.int32) % 7
+
+
+@pytest.mark.parametrize("score", [rounds, downwards, nested, none_at_all, recurrent, mapped, gathering])
 def test_known_rounds_are_written_out(score: Callable[..., tf.Tensor]) -> None:
     function = frozen(score, events=[L, D], taste=[D]).function
     assert loops(function)
@@ -96,7 +113,11 @@ def test_other_loops_stay(score: Callable[..., tf.Tensor]) -> None:
 
 def test_a_loop_over_the_items_of_a_tile_stays() -> None:
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
-        return tf.map_fn(lambda each: tf.tensordot(tf.tanh(each), user["taste"], 1), item)
+        def one(each: tf.Tensor) -> tf.Tensor:
+            row = tf.gather(TABLE, code_of(each))
+            return tf.tensordot(tf.tanh(each * row), user["taste"], 1)
+
+        return tf.map_fn(one, item)
 
     function = frozen(score, tile_rows=128, taste=[D]).function
     result = split_function(function, max_table_width=4096)

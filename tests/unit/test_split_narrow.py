@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from nann.export.scorer._ir import Spec, Tensor, constant, make
+from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._narrow import narrowed
 from nann.export.scorer._ops import (
     add,
@@ -28,34 +27,23 @@ from nann.export.scorer._ops import (
     unary,
 )
 from nann.export.scorer._rewrite import rewrite
-from support.splitting import item, ops_of, user, value_of, weights
+from support.splitting import item, operation, ops_of, user, value_of, weights
 
 X = item(8)
 ROW, KEYS, EVENTS = user(8, name="row"), user(8, 5, name="keys"), user(5, 8, name="events")
 FLAGS = user(5, name="flags", dtype=tf.bool)
+FLOATS, LENGTH = user(5, name="floats"), user(name="length", dtype=tf.int32)
 W = weights(8, 4)
+IDS = user(3, name="ids", dtype=tf.int32)
 REPEATED = broadcast(EVENTS, (6, 5, 8))  # a user's events, once for each item
-
-
-def operation(function: Callable[..., tf.Tensor], *operands: Tensor, **options: Any) -> Tensor:
-    """TensorFlow's operation, as the reader leaves it."""
-    with tf.Graph().as_default():
-        given = [tf.compat.v1.placeholder(each.dtype, each.shape) for each in operands]
-        made = function(*given, **options).op
-        known = dict(zip((each.name for each in given), operands, strict=True))
-        inputs = [
-            known[each.name] if each.name in known else constant(tf.get_static_value(each))
-            for each in made.inputs
-        ]
-        attrs = {
-            name: value.SerializeToString(deterministic=True) for name, value in made.node_def.attr.items()
-        }
-        specs = [Spec(each.dtype, tuple(each.shape)) for each in made.outputs]
-    return Tensor(make(made.type, inputs, specs, attrs))
 
 
 def _clipped(x: tf.Tensor, least: tf.Tensor, most: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.ClipByValue(t=x, clip_value_min=least, clip_value_max=most)
+
+
+def _places(ordered: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    return tf.raw_ops.LowerBound(sorted_inputs=ordered, values=values)
 
 
 def relu(x: Tensor) -> Tensor:
@@ -139,9 +127,41 @@ CASES = {
         lambda: concat([REPEATED, constant(np.ones((6, 2, 8)), np.float32)], 1),
         ["reshape", "concat", "broadcast"],
     ),
+    "a cumulative sum of exponentials": Case(
+        lambda: operation(tf.math.cumulative_logsumexp, REPEATED, axis=1),
+        ["reshape", "CumulativeLogsumexp", "broadcast"],
+    ),
     "rows of a table": Case(
-        lambda: operation(tf.gather, KEYS, broadcast(user(3, name="ids", dtype=tf.int32), (6, 3))),
-        ["reshape", "GatherV2", "broadcast"],
+        lambda: operation(tf.gather, KEYS, broadcast(IDS, (6, 3))), ["reshape", "GatherV2", "broadcast"]
+    ),
+    "rows of a table that each item has": Case(
+        lambda: operation(tf.gather, REPEATED, broadcast(IDS, (6, 3)), batch_dims=1),
+        ["reshape", "reshape", "GatherV2", "broadcast"],
+    ),
+    "rows of an item's table": Case(
+        lambda: operation(tf.gather, item(5, 8), broadcast(IDS, (6, 3)), batch_dims=1), None
+    ),
+    "ones and zeros along an axis in the middle": Case(
+        lambda: operation(tf.one_hot, broadcast(IDS, (6, 3)), depth=4, axis=1),
+        ["reshape", "OneHot", "broadcast"],
+    ),
+    "rows that are reversed": Case(
+        lambda: operation(tf.reverse_sequence, REPEATED, broadcast(LENGTH, (6,)), seq_axis=1),
+        ["reshape", "reshape", "ReverseSequence", "broadcast"],
+    ),
+    "an item's rows that are reversed": Case(
+        lambda: operation(tf.reverse_sequence, item(5, 8), broadcast(LENGTH, (6,)), seq_axis=1), None
+    ),
+    "the same number in a row of others": Case(
+        lambda: operation(_places, user(1, 5, name="bounds"), broadcast(user(), (1, 6))),
+        ["reshape", "LowerBound", "broadcast"],
+    ),
+    "numbers in rows of their own": Case(
+        lambda: operation(_places, broadcast(FLOATS, (6, 5)), broadcast(user(2, name="values"), (6, 2))),
+        ["reshape", "reshape", "LowerBound", "broadcast"],
+    ),
+    "the user's numbers in rows of the items": Case(
+        lambda: operation(_places, item(5), broadcast(user(2, name="values"), (6, 2))), None
     ),
 }
 
