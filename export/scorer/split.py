@@ -75,8 +75,7 @@ def _best_plan(graph: ScorerGraph, max_width: int) -> Plan:
     for simpler in (with_user_once, with_items_first):
         if found is None and (simple := simpler(graph)) is not None:
             graph = simple
-            plans = plans_of(graph, max_width=max_width)
-            found = _lowerable(graph, plans, max_width)
+            found = _lowerable(graph, plans_of(graph, max_width=max_width), max_width)
     return found or plans[0]
 
 
