@@ -1,8 +1,8 @@
 """What serving costs over the loaded model in the process, and what a server holds, in one run.
 
-.venv/bin/python tools/measure_serving.py build/demo/models/nann
+.venv/bin/python tools/measure_serving.py build/demo/models/nann [--nann_front=false]
 
-Prints one JSON object:
+Further flags are the server's. Prints one JSON object:
 
 overhead_ms: of a search by ids at one client: medians in process and by the client, over interleaved rounds,
              and the difference.
@@ -97,9 +97,9 @@ def per_second(call: Callable[[], Any]) -> float:
     return sum(counts) / _SECONDS
 
 
-def overload(base_path: Path, ask: Callable[[NannClient], Any]) -> dict[str, Any]:
+def overload(base_path: Path, flags: list[str], ask: Callable[[NannClient], Any]) -> dict[str, Any]:
     """Ask a server for 5 times as much as it takes."""
-    with started(serve(base_path, "--grpc_max_threads=1")) as (line, _, process):
+    with started(serve(base_path, "--grpc_max_threads=1", *flags)) as (line, _, process):
         address = json.loads(line)["grpc"]
         with NannClient(address, model="nann", timeout=0.25) as client:
             for _ in range(20):
@@ -137,7 +137,7 @@ def overload(base_path: Path, ask: Callable[[NannClient], Any]) -> dict[str, Any
             }
 
 
-def main(base_path: Path) -> None:
+def main(base_path: Path, flags: list[str]) -> None:
     """Measure and print."""
     with started([sys.executable, "-c", _IMPORT]) as (_, import_seconds, process):
         import_mb = anonymous_mb(process)
@@ -152,7 +152,7 @@ def main(base_path: Path) -> None:
     loaded = tf.saved_model.load(str(version))
     signature = loaded.signatures["retrieve_by_ids"]
     with (
-        started(serve(base_path)) as (line, seconds, process),
+        started(serve(base_path, *flags)) as (line, seconds, process),
         NannClient(json.loads(line)["grpc"]) as client,
     ):
         held_mb = anonymous_mb(process)
@@ -180,7 +180,7 @@ def main(base_path: Path) -> None:
             "seconds": [import_seconds, seconds],
             "anonymous_mb": [import_mb, held_mb],
         },
-        "overload": overload(base_path, ask),
+        "overload": overload(base_path, flags, ask),
     }
     print(
         json.dumps(json.loads(json.dumps(report), parse_float=lambda text: round(float(text), 3)), indent=1)
@@ -188,4 +188,4 @@ def main(base_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])
