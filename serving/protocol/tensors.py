@@ -210,7 +210,7 @@ def _fill(values: Any, count: int, dtype: np.dtype[Any], ignore_surplus: bool) -
     if len(values) > count and not ignore_surplus:
         raise InvalidInputError(f"the shape holds {count} values, got {len(values)}")
     if len(values) == count and not dtype.hasobject:
-        return values
+        return np.asarray(values)
     if len(values) < count and count * dtype.itemsize > _MAX_REPEATED_BYTES:
         raise InvalidInputError(
             f"{count} values are claimed and {len(values)} are there: a message may repeat its last value "
