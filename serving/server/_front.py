@@ -30,6 +30,8 @@ from nann.serving.server._versions import Route, Version
 _log = logging.getLogger("nann.serving")
 
 _LIBRARY = "libnann_front.so"
+# A longer time would not fit into the clock of C++, which counts nanoseconds.
+_NO_LIMIT_SECONDS = 365.0 * 24 * 3600
 # Ends a text in C. What has it in its name is Python's.
 _NUL = "\0"
 _Pointer = ctypes.c_void_p
@@ -262,7 +264,7 @@ class Front:
 
     def stop(self, drain_seconds: float) -> None:
         """Accept no more requests, and wait up to `drain_seconds` for running ones."""
-        self._library.nann_front_stop(self._handle, drain_seconds)
+        self._library.nann_front_stop(self._handle, min(drain_seconds, _NO_LIMIT_SECONDS))
 
     def close(self) -> None:
         """Release the front, after `stop` and after it has no version any more."""
