@@ -3,11 +3,11 @@
 namespace nann::front {
 
 // gRPC calls OnDone once no operation runs and no hold is left. There is a hold for each direction, since
-// their operations begin on other threads than those of the reactions.
+// their operations begin on other threads than those of the reactions. The call starts last: from then on it
+// may end, and the relay with it, on another thread.
 void Relay::Start(grpc::GenericStub* stub, const std::string& method, Sent sent) {
   stub->PrepareBidiStreamingCall(&context_, method, grpc::StubOptions(), this);
   AddMultipleHolds(2);
-  StartCall();
   StartRead(&from_backend_);
   if (sent == Sent::kMessage) {
     StartWrite(&to_backend_);
@@ -16,6 +16,7 @@ void Relay::Start(grpc::GenericStub* stub, const std::string& method, Sent sent)
   } else {
     client_->ReadFromClient(&to_backend_);
   }
+  StartCall();
 }
 
 void Relay::OnRead(bool ok) {
