@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.protobuf import config_pb2
 
+from nann.serving.protocol import tensors
 from nann.serving.server._status import Code, StatusError, not_found
 
 _LIBRARY = "libtensorflow_cc.so.2"
@@ -33,22 +35,14 @@ class _Output(ctypes.Structure):
     _fields_ = (("operation", _Pointer), ("index", ctypes.c_int))
 
 
-class _Buffer(ctypes.Structure):
-    """`TF_Buffer`."""
-
-    _fields_ = (("data", _Pointer), ("length", _Size), ("deallocator", _Pointer))
-
-
 # Function -> (type of the result, types of the arguments); `tensorflow/c/c_api.h` says what each one means.
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "TF_NewStatus": (_Pointer, ()),
     "TF_DeleteStatus": (None, (_Pointer,)),
     "TF_GetCode": (ctypes.c_int, (_Pointer,)),
     "TF_Message": (ctypes.c_char_p, (_Pointer,)),
-    "TF_NewBuffer": (_Pointer, ()),
     "TF_NewBufferFromString": (_Pointer, (ctypes.c_char_p, _Size)),
     "TF_DeleteBuffer": (None, (_Pointer,)),
-    "TF_GetBuffer": (_Buffer, (_Pointer,)),
     "TF_NewGraph": (_Pointer, ()),
     "TF_DeleteGraph": (None, (_Pointer,)),
     "TF_GraphOperationByName": (_Pointer, (_Pointer, ctypes.c_char_p)),
@@ -126,21 +120,15 @@ class CSession:
             serialized = config.SerializeToString()
             with _checked() as status:
                 library.TF_SetConfig(options, serialized, len(serialized), status)
-            meta_graph = library.TF_NewBuffer()
-            stack.callback(library.TF_DeleteBuffer, meta_graph)
             names = (ctypes.c_char_p * len(tags))(*(tag.encode() for tag in tags))
             self.graph = library.TF_NewGraph()
             with ExitStack() as unless_loaded:
                 unless_loaded.callback(library.TF_DeleteGraph, self.graph)
                 with _checked() as status:
                     self.session = library.TF_LoadSessionFromSavedModel(
-                        options, None, bytes(path), names, len(tags), self.graph, meta_graph, status
+                        options, None, bytes(path), names, len(tags), self.graph, None, status
                     )
                 unless_loaded.pop_all()
-            buffer = library.TF_GetBuffer(meta_graph)
-            self.meta_graph = meta_graph_pb2.MetaGraphDef.FromString(
-                ctypes.string_at(buffer.data, buffer.length)
-            )
 
     def run(
         self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str], *, timeout_ms: int | None
@@ -246,7 +234,9 @@ def _tensor(array: NDArray[Any]) -> int:
 def _string_tensor(array: NDArray[Any]) -> int:
     """Return a new `TF_Tensor`; TensorFlow itself makes the strings, and so frees them with the tensor."""
     library = _library()
-    serialized = tf.make_tensor_proto(array, tf.string).SerializeToString()
+    proto = tensor_pb2.TensorProto()
+    tensors.encode(array, proto)
+    serialized = proto.SerializeToString()
     buffer = library.TF_NewBufferFromString(serialized, len(serialized))
     tensor = library.TF_AllocateTensor(_STRING, None, 0, _STRING_BYTES)
     try:

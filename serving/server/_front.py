@@ -15,9 +15,7 @@ import functools
 import importlib.resources
 import logging
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,23 +131,6 @@ def is_built() -> bool:
     return _library() is not None
 
 
-@dataclass(frozen=True, kw_only=True)
-class FrontOptions:
-    """How to serve.
-
-    address: "host:port"; port 0 takes any free port. socket_path: a Unix socket to serve on as well.
-    backend: the Python server, as gRPC names it. threads: how many requests run at once.
-    waiting: how many may wait. arguments: gRPC channel arguments.
-    """
-
-    address: str
-    socket_path: str
-    backend: str
-    threads: int
-    waiting: int
-    arguments: Sequence[tuple[str, Any]]
-
-
 class Front:
     """Serves until `stop`. Call `start`, `stop` and `close`, each once.
 
@@ -167,27 +148,45 @@ class Front:
         self._tensorflow = (_Pointer * len(_TENSORFLOW_FUNCTIONS))(
             *map(function_address, _TENSORFLOW_FUNCTIONS)
         )
-        # Guards the two below; not held while the library is called.
-        self._lock = threading.Lock()
         self._ids: dict[Version, int] = {}
-        self._removed: dict[int, Version] = {}
+        # Also those that were given up and still answer a request. Threads of the front take their versions
+        # out; a single `pop` needs no lock.
+        self._versions: dict[int, Version] = {}
 
-    def start(self, options: FrontOptions) -> int | None:
-        """Begin to accept requests and return the port; None if the address cannot be used."""
-        arguments = [
+    def start(
+        self,
+        *,
+        address: str,
+        socket_path: str,
+        backend: str,
+        threads: int,
+        waiting: int,
+        arguments: Mapping[str, Any],
+    ) -> int | None:
+        """Begin to accept requests and return the port; None if the address cannot be used.
+
+        Args:
+          address: "host:port"; port 0 takes any free port.
+          socket_path: a Unix socket to serve on as well; "" for none.
+          backend: the Python server, as gRPC names it.
+          threads: how many requests run at once.
+          waiting: how many may wait.
+          arguments: gRPC channel arguments.
+        """
+        channel = [
             _Argument(name.encode(), value.encode(), 0)
             if isinstance(value, str)
             else _Argument(name.encode(), None, value)
-            for name, value in options.arguments
+            for name, value in arguments.items()
         ]
         given = _Options(
-            address=options.address.encode(),
-            socket_address=f"unix:{options.socket_path}".encode() if options.socket_path else b"",
-            backend=options.backend.encode(),
-            threads=options.threads,
-            waiting=options.waiting,
-            arguments=(_Argument * len(arguments))(*arguments),
-            argument_count=len(arguments),
+            address=address.encode(),
+            socket_address=f"unix:{socket_path}".encode() if socket_path else b"",
+            backend=backend.encode(),
+            threads=threads,
+            waiting=waiting,
+            arguments=(_Argument * len(channel))(*channel),
+            argument_count=len(channel),
             limits=(ctypes.c_double * len(LATENCY_LIMITS))(*LATENCY_LIMITS),
             limit_count=len(LATENCY_LIMITS),
             on_unused=self._on_unused,
@@ -204,7 +203,8 @@ class Front:
         wanted = set(routes.values())
         for version in wanted - self._ids.keys():
             assert version.servable is not None
-            self._ids[version] = self._add(version.number, version.servable)
+            number = self._ids[version] = self._add(version.number, version.servable)
+            self._versions[number] = version
         table = [
             _Route(_text(route.model), route.choice, route.version, _text(route.label), self._ids[version])
             for route, version in routes.items()
@@ -226,18 +226,13 @@ class Front:
     def _remove(self, version: Version) -> bool:
         """Give a version up; return whether no request uses it."""
         number = self._ids.pop(version)
-        with self._lock:
-            self._removed[number] = version
-        if not self._library.nann_front_remove_model(self._handle, number):
-            return False
-        with self._lock:
-            del self._removed[number]
-        return True
+        is_unused = bool(self._library.nann_front_remove_model(self._handle, number))
+        if is_unused:
+            del self._versions[number]
+        return is_unused
 
     def _unused(self, number: int) -> None:
-        with self._lock:
-            version = self._removed.pop(number)
-        self._give_back(version)
+        self._give_back(self._versions.pop(number))
 
     def take_counts(self) -> list[RequestCell]:
         """Return the counts and times of the requests since the last call."""

@@ -24,7 +24,7 @@ from tensorflow_serving.apis import (
 
 from nann.errors import InvalidInputError
 from nann.serving.server import _describe
-from nann.serving.server._front import Front, FrontOptions, is_built
+from nann.serving.server._front import Front, is_built
 from nann.serving.server._grpc_extras import HEALTH_SERVICE, Health, reflection_handlers
 from nann.serving.server._inference import Run, classify, multi_inference, regress
 from nann.serving.server._manager import Lease, ModelManager
@@ -120,13 +120,12 @@ class GrpcServer:
           InvalidInputError: the address cannot be used.
         """
         try:
-            port = self._listen_with_front() if self._has_front() else self._listen()
+            return self._listen_with_front() if self._has_front() else self._listen()
         except RuntimeError as error:
             raise InvalidInputError(
                 f"gRPC cannot listen on {self._options.address}: {error}; choose another --port, or 0 for "
                 "any free one"
             ) from error
-        return port
 
     def _has_front(self) -> bool:
         return self._options.use_front and self._options.credentials is None and is_built()
@@ -154,14 +153,12 @@ class GrpcServer:
         self._server.start()
         front = Front(self._manager.give_back)
         port = front.start(
-            FrontOptions(
-                address=options.address,
-                socket_path=options.socket_path,
-                backend=backend,
-                threads=options.threads,
-                waiting=options.threads * _WAITING_PER_THREAD,
-                arguments=list(self._arguments.items()),
-            )
+            address=options.address,
+            socket_path=options.socket_path,
+            backend=backend,
+            threads=options.threads,
+            waiting=options.threads * _WAITING_PER_THREAD,
+            arguments=self._arguments,
         )
         if port is None:
             raise RuntimeError("the address is in use, or is none of this machine")

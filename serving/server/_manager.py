@@ -106,10 +106,10 @@ class ModelManager:
         self._share()
 
     def give_back(self, version: Version) -> None:
-        """The front has no more use for a version."""
+        """A request, or the front, has no more use for a version."""
         with self._lock:
-            version.is_shared = False
-        self._release(version)
+            version.leases -= 1
+        self._unload_if_unused(version)
 
     def start(self) -> None:
         """Begin to load. Returns at once."""
@@ -213,12 +213,7 @@ class ModelManager:
         try:
             yield Lease(held.number, held.servable)
         finally:
-            self._release(held)
-
-    def _release(self, version: Version) -> None:
-        with self._lock:
-            version.leases -= 1
-        self._unload_if_unused(version)
+            self.give_back(held)
 
     def _share(self) -> None:
         """Tell the front, if there is one, which version answers which requests."""
@@ -238,10 +233,8 @@ class ModelManager:
     def _routes(self) -> dict[Route, Version]:
         """Return the available versions by what a request may ask for. The lock is held."""
         routes = {}
-        for name, versions in self._versions.items():
-            available = {
-                number: version for number, version in versions.items() if version.state is State.AVAILABLE
-            }
+        for name in self._versions:
+            available = self._available(name)
             for number, version in available.items():
                 routes[Route(name, Choice.VERSION, version=number)] = version
             if available:
@@ -252,6 +245,11 @@ class ModelManager:
                     routes[Route(name, Choice.LABEL, label=label)] = available[number]
         return routes
 
+    def _available(self, name: str) -> dict[int, Version]:
+        """Return the available versions of a model by their numbers. The lock is held."""
+        versions = self._versions.get(name, {})
+        return {number: version for number, version in versions.items() if version.state is State.AVAILABLE}
+
     def _acquire(self, name: str, number: int | None, label: str | None) -> Version:
         with self._lock:
             if label is not None:
@@ -259,11 +257,7 @@ class ModelManager:
                 if label not in labels:
                     raise invalid_argument(f"Unrecognized servable version label: {label}")
                 number = labels[label]
-            available = {
-                version.number: version
-                for version in self._versions.get(name, {}).values()
-                if version.state is State.AVAILABLE
-            }
+            available = self._available(name)
             found = available.get(max(available, default=0) if number is None else number)
             if found is None:
                 request = f"Latest({name})" if number is None else f"Specific({name}, {number})"

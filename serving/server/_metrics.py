@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 
@@ -56,6 +56,9 @@ class _Histogram:
     def merge(self, counts: Sequence[int], total: float) -> None:
         self.counts = [mine + others for mine, others in zip(self.counts, counts, strict=True)]
         self.total += total
+
+
+_AddTo = Callable[[_Histogram], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,18 +119,15 @@ class Metrics:
             raise
         finally:
             micros = (time.perf_counter() - started) * 1e6
-            by_status, by_signature, labels = _request_labels(
-                model, observation.signature, status, api, entrypoint
-            )
             with self._lock:
-                self._count(_REQUEST_COUNT, by_status, 1)
-                self._count(_NANN_COUNT, by_signature, 1)
-                self._observe(_REQUEST_LATENCY, labels, micros)
-                self._observe(_NANN_LATENCY, by_signature, micros)
-                if observation.runtime_micros is not None:
-                    run = _run_labels(model, api)
-                    self._observe(_RUNTIME_LATENCY, run, observation.runtime_micros)
-                    self._count(_SESSION_RUNS, (), 1)
+                self._add_requests(
+                    *(model, observation.signature, status, api, entrypoint),
+                    count=1,
+                    add_to=lambda histogram: histogram.add(micros),
+                )
+                runtime = observation.runtime_micros
+                if runtime is not None:
+                    self._add_runs(model, api, count=1, add_to=lambda histogram: histogram.add(runtime))
 
     def loaded(self, path: str, *, succeeded: bool, seconds: float) -> None:
         """Count an attempt to load a SavedModel."""
@@ -146,8 +146,8 @@ class Metrics:
 
     def value(self, name: str) -> int:
         """Return the sum of the samples of a counter, by its name in TensorFlow; 0 if there is none."""
-        self._collect()
         with self._lock:
+            self._collect()
             return sum(self._counters.get(_as_tensorflow(name), {}).values())
 
     def requests(self) -> list[dict[str, object]]:
@@ -156,8 +156,8 @@ class Metrics:
         Each entry has the labels, `micros`, the sum of the latencies, and `counts`, requests by latency:
         those up to each of `LATENCY_LIMITS`, and those above.
         """
-        self._collect()
         with self._lock:
+            self._collect()
             cells = self._histograms.get(_NANN_LATENCY, {})
             return [
                 {**dict(labels), "micros": histogram.total, "counts": list(histogram.counts)}
@@ -167,8 +167,8 @@ class Metrics:
     def text(self) -> str:
         """Return the page."""
         ops = nann.ops.metrics()
-        self._collect()
         with self._lock:
+            self._collect()
             samples = {
                 **{name: _counter_lines(name, cells) for name, cells in self._counters.items()},
                 **{name: _histogram_lines(name, cells) for name, cells in self._histograms.items()},
@@ -186,57 +186,49 @@ class Metrics:
         if labels in cells or len(cells) < _MAX_SAMPLES:
             cells[labels] = cells.get(labels, 0) + amount
 
-    def _observe(self, name: str, labels: Labels, value: float) -> None:
-        histogram = self._histogram(name, labels)
-        if histogram is not None:
-            histogram.add(value)
-
-    def _histogram(self, name: str, labels: Labels) -> _Histogram | None:
-        """Return a histogram; None if it would be new and there are too many."""
+    def _observe(self, name: str, labels: Labels, add_to: _AddTo) -> None:
         cells = self._histograms.setdefault(name, {})
-        if labels not in cells and len(cells) >= _MAX_SAMPLES:
-            return None
-        return cells.setdefault(labels, _Histogram())
+        if labels in cells or len(cells) < _MAX_SAMPLES:
+            add_to(cells.setdefault(labels, _Histogram()))
+
+    def _add_requests(
+        self,
+        model: str,
+        signature: str,
+        status: str,
+        api: str,
+        entrypoint: str,
+        *,
+        count: int,
+        add_to: _AddTo,
+    ) -> None:
+        """Count requests that ended; `add_to` adds their latencies to a histogram. The lock is held."""
+        of_model, of_status = ("model_name", model), ("status", status)
+        by_signature = (of_model, ("signature", signature), of_status)
+        by_way = (of_model, ("API", api), ("entrypoint", entrypoint), of_status)
+        self._count(_REQUEST_COUNT, (of_model, of_status), count)
+        self._count(_NANN_COUNT, by_signature, count)
+        self._observe(_REQUEST_LATENCY, by_way, add_to)
+        self._observe(_NANN_LATENCY, by_signature, add_to)
+
+    def _add_runs(self, model: str, api: str, *, count: int, add_to: _AddTo) -> None:
+        """Count runs of TensorFlow; `add_to` adds their times to a histogram. The lock is held."""
+        run = (("model_name", model), ("API", api.capitalize()), ("runtime", "TF1"))
+        self._observe(_RUNTIME_LATENCY, run, add_to)
+        self._count(_SESSION_RUNS, (), count)
 
     def _collect(self) -> None:
-        """Add the requests that were counted elsewhere."""
-        with self._lock:
-            for cell in self._take_counts():
-                self._add(cell)
-
-    def _add(self, cell: RequestCell) -> None:
-        by_status, by_signature, labels = _request_labels(
-            cell.model, cell.signature, cell.status, "Predict", "GRPC"
-        )
-        self._count(_REQUEST_COUNT, by_status, sum(cell.counts))
-        self._count(_NANN_COUNT, by_signature, sum(cell.counts))
-        runs = sum(cell.run_counts)
-        for name, of, counts, total in (
-            (_REQUEST_LATENCY, labels, cell.counts, cell.total),
-            (_NANN_LATENCY, by_signature, cell.counts, cell.total),
-            (_RUNTIME_LATENCY, _run_labels(cell.model, "Predict"), cell.run_counts, cell.run_total),
-        ):
-            histogram = self._histogram(name, of) if sum(counts) else None
-            if histogram is not None:
-                histogram.merge(counts, total)
-        if runs:
-            self._count(_SESSION_RUNS, (), runs)
-
-
-def _request_labels(
-    model: str, signature: str, status: str, api: str, entrypoint: str
-) -> tuple[Labels, Labels, Labels]:
-    """Return the labels of a request: by status, by signature, and by the way that it came."""
-    of_model, of_status = ("model_name", model), ("status", status)
-    return (
-        (of_model, of_status),
-        (of_model, ("signature", signature), of_status),
-        (of_model, ("API", api), ("entrypoint", entrypoint), of_status),
-    )
-
-
-def _run_labels(model: str, api: str) -> Labels:
-    return (("model_name", model), ("API", api.capitalize()), ("runtime", "TF1"))
+        """Add the requests that were counted elsewhere. The lock is held."""
+        for cell in self._take_counts():
+            self._add_requests(
+                *(cell.model, cell.signature, cell.status, "Predict", "GRPC"),
+                count=sum(cell.counts),
+                add_to=partial(_Histogram.merge, counts=cell.counts, total=cell.total),
+            )
+            runs = sum(cell.run_counts)
+            if runs:
+                add_to = partial(_Histogram.merge, counts=cell.run_counts, total=cell.run_total)
+                self._add_runs(cell.model, "Predict", count=runs, add_to=add_to)
 
 
 def read_monitoring_config_file(path: Path) -> str | None:

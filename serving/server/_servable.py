@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,16 +75,15 @@ class Servable:
           StatusError: the SavedModel cannot be read or initialised, with TensorFlow's code and text.
           OSError: the folder cannot be opened.
         """
-        _check_saved_model(path, options.tags)
+        meta_graph = _read_meta_graph(path, options.tags)
+        _check_variables(path, meta_graph)
         self.path = path
+        # Copies: the messages themselves would keep the whole graph in memory.
+        self.signatures: Mapping[str, Any] = {
+            name: copy.deepcopy(signature) for name, signature in meta_graph.signature_def.items()
+        }
         with without_patterns(path) as folder:
             self.session = CSession(folder, options.tags, options.config())
-        try:
-            _check_variables(path, self.session.meta_graph)
-        except BaseException:
-            self.close()
-            raise
-        self.signatures: Mapping[str, Any] = dict(self.session.meta_graph.signature_def)
 
     def run(
         self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str], *, timeout_ms: int | None
@@ -102,8 +102,8 @@ class Servable:
         self.session.close()
 
 
-def _check_saved_model(path: Path, tags: Sequence[str]) -> None:
-    """Check the main file of a SavedModel.
+def _read_meta_graph(path: Path, tags: Sequence[str]) -> Any:
+    """Return the meta graph of a SavedModel with these tags.
 
     TensorFlow's C++ loader reads a text file where this one is missing, and has other codes for the rest.
     """
@@ -117,11 +117,13 @@ def _check_saved_model(path: Path, tags: Sequence[str]) -> None:
         ) from error
     except DecodeError as error:
         raise StatusError(Code.DATA_LOSS, f"Can't parse {file} as binary proto") from error
-    if not any(set(graph.meta_info_def.tags) == set(tags) for graph in saved_model.meta_graphs):
-        raise not_found(
-            f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To inspect "
-            "available tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
-        )
+    for meta_graph in saved_model.meta_graphs:
+        if set(meta_graph.meta_info_def.tags) == set(tags):
+            return meta_graph
+    raise not_found(
+        f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To inspect "
+        "available tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
+    )
 
 
 def _check_variables(path: Path, meta_graph: Any) -> None:

@@ -69,7 +69,7 @@ class Version:
     servable: Servable | None = None
     # The number of requests that use the servable now, and one for the front if it has the version.
     leases: int = 0
-    # Whether the front has it.
+    # Whether it was given to the front, which has it until it is unloaded.
     is_shared: bool = False
     # The last load failed, and the loader waits before it tries again.
     is_retrying: bool = False

@@ -1,5 +1,6 @@
 #include "serving/server/front/call.h"
 
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -8,9 +9,15 @@ namespace {
 
 constexpr std::string_view kPredictMethod = "/tensorflow.serving.PredictionService/Predict";
 
-// Metadata that belongs to a connection, not to a call: the relay's own connection has its own.
-bool IsOfConnection(const std::string& key) {
-  return key == "user-agent" || key.rfind("grpc-", 0) == 0 || key.rfind(':', 0) == 0;
+// Calls `add` with what belongs to a call. The rest belongs to a connection, and the other one has its own.
+template <typename Add>
+void CopyMetadata(const std::multimap<grpc::string_ref, grpc::string_ref>& metadata, Add add) {
+  for (const auto& [key, value] : metadata) {
+    const std::string name(key.data(), key.size());
+    const bool is_of_connection =
+        name == "user-agent" || name.rfind("grpc-", 0) == 0 || name.rfind(':', 0) == 0;
+    if (!is_of_connection) add(name, std::string(value.data(), value.size()));
+  }
 }
 
 grpc::Slice Joined(const grpc::ByteBuffer& buffer) {
@@ -53,7 +60,7 @@ void Call::OnArrived(bool ok) {
     Unref();
     return;
   }
-  server_->AcceptNext();
+  Accept(server_);
   if (context_.method() != kPredictMethod) {
     PassOn(Relay::Sent::kNothingYet);
     return;
@@ -112,11 +119,10 @@ void Call::Respond(const Answer& answer) {
 
 void Call::PassOn(Relay::Sent sent) {
   auto relay = std::make_unique<Relay>(this);
-  for (const auto& [key, value] : context_.client_metadata()) {
-    const std::string name(key.data(), key.size());
-    if (!IsOfConnection(name)) relay->context()->AddMetadata(name, {value.data(), value.size()});
-  }
-  relay->context()->set_deadline(context_.deadline());
+  grpc::ClientContext* to = relay->context();
+  CopyMetadata(context_.client_metadata(),
+               [to](const auto& key, const auto& value) { to->AddMetadata(key, value); });
+  to->set_deadline(context_.deadline());
   if (sent == Relay::Sent::kMessage) relay->message()->Swap(&request_);
   Ref();  // For the relay; Finish ends it.
   Relay* started = relay.get();
@@ -150,10 +156,8 @@ void Call::WriteToClient(const grpc::ByteBuffer& message) {
 }
 
 void Call::Finish(const grpc::Status& status, const grpc::ClientContext& backend) {
-  for (const auto& [key, value] : backend.GetServerTrailingMetadata()) {
-    const std::string name(key.data(), key.size());
-    if (!IsOfConnection(name)) context_.AddTrailingMetadata(name, {value.data(), value.size()});
-  }
+  CopyMetadata(backend.GetServerTrailingMetadata(),
+               [this](const auto& key, const auto& value) { context_.AddTrailingMetadata(key, value); });
   Ref();
   stream_.Finish(status, &finished_);
   Unref();

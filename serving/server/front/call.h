@@ -15,7 +15,7 @@
 namespace nann::front {
 
 // A state machine: gRPC reports the end of each of its operations as an Event, on any thread of the server.
-// The call deletes itself when no event is to come and its relay, if any, has ended.
+// The call deletes itself with its last reference.
 class Call final : public RelayClient {
  public:
   // Waits for a client's call.
@@ -28,9 +28,6 @@ class Call final : public RelayClient {
   };
   static void Proceed(Event* event, bool ok);
 
-  // Answers a Predict call, or passes it on. The caller has a turn to run it.
-  void Predict();
-
   // RelayClient:
   void ReadFromClient(grpc::ByteBuffer* message) override;
   void WriteToClient(const grpc::ByteBuffer& message) override;
@@ -40,7 +37,7 @@ class Call final : public RelayClient {
   explicit Call(Server* server);
   ~Call() = default;
 
-  // One reference for each event to come, and one for the relay.
+  // One reference for each event to come, one for the turn to run, and one for the relay.
   void Ref() { references_.fetch_add(1, std::memory_order_relaxed); }
   void Unref();
 
@@ -51,6 +48,8 @@ class Call final : public RelayClient {
   void OnFinished(bool) {}
   void OnDone(bool ok);
 
+  // Answers a Predict call, or passes it on. The caller has a turn to run it.
+  void Predict();
   void Respond(const Answer& answer);
   // Passes the call on; with Sent::kMessage, request_ is the first message.
   void PassOn(Relay::Sent sent);

@@ -133,22 +133,27 @@ bool AppendResult(const TensorFlow& tensorflow, const TF_Tensor* tensor, std::st
 
 }  // namespace
 
+Signature& LoadedModel::AddSignature(const std::string& name) {
+  Signature& signature = signatures_[name];
+  signature.name = name;
+  return signature;
+}
+
 const Signature* LoadedModel::FindSignature(std::string_view name) const {
   const auto found = signatures_.find(name);
   return found == signatures_.end() ? nullptr : &found->second;
 }
 
-std::optional<Answer> LoadedModel::Run(const PredictRequest& request, std::string_view name,
+std::optional<Answer> LoadedModel::Run(const PredictRequest& request, const Signature& signature,
                                        int64_t timeout_ms) const {
-  const Signature* signature = FindSignature(name);
-  if (signature == nullptr || request.inputs.size() != signature->inputs.size()) return std::nullopt;
-  const std::vector<const Endpoint*> fetches = Fetches(*signature, request.output_filter);
+  if (request.inputs.size() != signature.inputs.size()) return std::nullopt;
+  const std::vector<const Endpoint*> fetches = Fetches(signature, request.output_filter);
   if (fetches.empty()) return std::nullopt;
 
   std::vector<TF_Output> inputs, outputs;
   Tensors feeds(tensorflow_), results(tensorflow_, fetches.size());
   for (const auto& [alias, values] : request.inputs) {
-    const Endpoint* input = Find(signature->inputs, alias);
+    const Endpoint* input = Find(signature.inputs, alias);
     TF_Tensor* tensor = input == nullptr ? nullptr : NewTensor(tensorflow_, values);
     if (tensor == nullptr) return std::nullopt;
     inputs.push_back(input->tensor);
@@ -170,7 +175,7 @@ std::optional<Answer> LoadedModel::Run(const PredictRequest& request, std::strin
     if (!AppendResult(tensorflow_, results.data()[i], &tensor)) return std::nullopt;
     AppendOutput(fetches[i]->alias, tensor, &answer.content);
   }
-  AppendModelSpec(request.model, version_, name, &answer.content);
+  AppendModelSpec(request.model, version_, signature.name, &answer.content);
   return answer;
 }
 

@@ -27,6 +27,7 @@ struct Endpoint {
 };
 
 struct Signature {
+  std::string name;
   std::vector<Endpoint> inputs;
   std::vector<Endpoint> outputs;  // By alias.
 };
@@ -38,14 +39,16 @@ class LoadedModel {
   LoadedModel(const TensorFlow& tensorflow, TF_Session* session, int64_t version)
       : tensorflow_(tensorflow), session_(session), version_(version) {}
 
-  Signature& AddSignature(const std::string& name) { return signatures_[name]; }
+  // Returns the signature of this name, a new one the first time.
+  Signature& AddSignature(const std::string& name);
 
   // Null if there is no such signature.
   const Signature* FindSignature(std::string_view name) const;
 
-  // Runs a request with the signature `name`, up to `timeout_ms` if that is not 0. None if the request is not
-  // one that this signature answers: Python knows what to say of it.
-  std::optional<Answer> Run(const PredictRequest& request, std::string_view name, int64_t timeout_ms) const;
+  // Runs a request with one of the model's signatures, up to `timeout_ms` if that is not 0. None if the
+  // request is not one that this signature answers: Python knows what to say of it.
+  std::optional<Answer> Run(const PredictRequest& request, const Signature& signature,
+                            int64_t timeout_ms) const;
 
  private:
   TensorFlow tensorflow_;

@@ -36,19 +36,22 @@ std::optional<Answer> Predictor::Predict(std::string_view message, Deadline dead
   const auto started = steady_clock::now();
   PredictRequest request;
   if (!ReadPredictRequest(message, &request)) return std::nullopt;
-  const std::string_view signature = request.signature.empty() ? kDefaultSignature : request.signature;
   const ModelTable::Lease lease = models_->Find(request);
-  if (lease.get() == nullptr || lease.get()->FindSignature(signature) == nullptr) return std::nullopt;
+  if (lease.get() == nullptr) return std::nullopt;
+  const Signature* signature =
+      lease.get()->FindSignature(request.signature.empty() ? kDefaultSignature : request.signature);
+  if (signature == nullptr) return std::nullopt;
 
   const int64_t timeout_ms = TimeoutMilliseconds(deadline);
   if (timeout_ms < 0) {
-    counts_->Add(request.model, signature, kDeadlineExceeded, MicrosSince(started), -1);
+    counts_->Add(request.model, signature->name, kDeadlineExceeded, MicrosSince(started), -1);
     return Answer{kDeadlineExceeded, "Timed out waiting for notification"};
   }
   const auto run_started = steady_clock::now();
-  std::optional<Answer> answer = lease.get()->Run(request, signature, timeout_ms);
+  std::optional<Answer> answer = lease.get()->Run(request, *signature, timeout_ms);
   if (answer.has_value()) {
-    counts_->Add(request.model, signature, answer->code, MicrosSince(started), MicrosSince(run_started));
+    counts_->Add(request.model, signature->name, answer->code, MicrosSince(started),
+                 MicrosSince(run_started));
   }
   return answer;
 }

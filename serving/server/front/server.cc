@@ -24,7 +24,7 @@ std::shared_ptr<grpc::Channel> BackendChannel(const std::string& target) {
 std::unique_ptr<Server> Server::Start(const ServerOptions& options, const Predictor* predictor) {
   std::unique_ptr<Server> server(new Server(options, predictor));
   if (!server->Listen(options)) return nullptr;
-  server->AcceptNext();
+  Call::Accept(server.get());
   for (int i = 0; i < options.threads + 1; ++i) server->threads_.emplace_back([&s = *server] { s.Poll(); });
   return server;
 }
@@ -63,8 +63,6 @@ void Server::Poll() {
   void* event;
   for (bool ok; events_->Next(&event, &ok);) Call::Proceed(static_cast<Call::Event*>(event), ok);
 }
-
-void Server::AcceptNext() { Call::Accept(this); }
 
 void Server::Began() {
   const std::lock_guard<std::mutex> lock(mutex_);

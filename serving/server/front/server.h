@@ -50,8 +50,6 @@ class Server {
 
   bool Listen(const ServerOptions& options);
   void Poll();
-  // Waits for one more call.
-  void AcceptNext();
   // Calls, also the one that waits for a client, from their first moment to their last.
   void Began();
   void Ended();

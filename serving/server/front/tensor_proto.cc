@@ -11,7 +11,6 @@ namespace {
 enum : uint32_t {
   kDtypeField = 1,
   kShapeField = 2,
-  kVersionField = 3,
   kContentField = 4,
   kFloatField = 5,
   kDoubleField = 6,
