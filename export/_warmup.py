@@ -13,6 +13,8 @@ from nann.errors import MissingDependencyError
 from nann.export._samples import Arrays, Sample
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
+# All outputs, and what callers of a search ask for who do not want all.
+_OUTPUT_FILTERS: tuple[tuple[str, ...], ...] = ((), ("top_k",), ("top_k", "scores"))
 
 
 def write_warmup(
@@ -25,7 +27,7 @@ def write_warmup(
     max_work: int,
     with_filters: bool = False,
 ) -> None:
-    """Write one request to each signature: TensorFlow prepares what a signature runs at its first request.
+    """Write requests to each signature: TensorFlow prepares a run at the first request for a set of outputs.
 
     `item_id` is an item of the export, for `score`. `with_filters`: the export has signatures that filter.
 
@@ -55,7 +57,8 @@ def write_warmup(
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests.items():
-            writer.write(_record(model_name, signature, inputs))
+            for output_filter in _OUTPUT_FILTERS if "level_topn" in inputs else [()]:
+                writer.write(_record(model_name, signature, inputs, output_filter))
 
 
 def prediction_log_type() -> Any:
@@ -72,11 +75,12 @@ def prediction_log_type() -> Any:
     return prediction_log_pb2.PredictionLog
 
 
-def _record(model_name: str, signature: str, inputs: Arrays) -> bytes:
+def _record(model_name: str, signature: str, inputs: Arrays, output_filter: Sequence[str]) -> bytes:
     log = prediction_log_type()()
     request = log.predict_log.request
     request.model_spec.name = model_name
     request.model_spec.signature_name = signature
+    request.output_filter.extend(output_filter)
     for name, value in inputs.items():
         request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
     serialized: bytes = log.SerializeToString()

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from tensorflow_serving.apis import prediction_log_pb2
 
 from nann.serving.protocol import tensors
+from nann.serving.server._servable import MANIFEST
 from nann.serving.server._warmup import WARMUP_FILE
 
 # Nodes of one picture. More cannot be told apart, and their links take long to draw.
 MAX_NODES = 5_000
-_MANIFEST = Path("assets.extra") / "nann_manifest.json"
 _TITLES = Path("assets.extra") / "titles.json"
 # A page that loads more titles than this is slow; a corpus of that size needs another way to look at items.
 _MAX_TITLES_BYTES = 32 * 2**20
@@ -34,7 +34,7 @@ def describe_export(path: Path) -> dict[str, Any]:
     manifest: parts of `nann_manifest.json`. titles: item id -> title. examples: signature -> inputs of its
     warm-up request, with a leading batch dimension.
     """
-    manifest = _read_object(path / _MANIFEST)
+    manifest = _read_object(path / MANIFEST)
     small = (path / _TITLES).is_file() and (path / _TITLES).stat().st_size <= _MAX_TITLES_BYTES
     return {
         "manifest": {name: manifest[name] for name in _SHOWN if name in manifest},

@@ -96,7 +96,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "start": (_Pointer, (ctypes.POINTER(_Options), ctypes.POINTER(ctypes.c_int))),
     "stop": (None, (_Pointer, ctypes.c_double)),
     "delete": (None, (_Pointer,)),
-    "new_model": (_Pointer, (_Pointer, _Pointer, ctypes.c_int64)),
+    "new_model": (_Pointer, (_Pointer, _Pointer, ctypes.c_int64, ctypes.c_int)),
     "add_endpoint": (
         None,
         (_Pointer, ctypes.c_char_p, ctypes.c_char_p, _Pointer, ctypes.c_int, ctypes.c_int),
@@ -215,7 +215,9 @@ class Front:
 
     def _add(self, number: int, servable: Servable) -> int:
         session = servable.session
-        model = self._library.nann_front_new_model(self._tensorflow, session.session, number)
+        model = self._library.nann_front_new_model(
+            self._tensorflow, session.session, number, servable.fetches_all
+        )
         for signature, alias, tensor, is_output in _endpoints(servable):
             self._library.nann_front_add_endpoint(
                 *(model, _text(signature), _text(alias)),

@@ -60,8 +60,10 @@ def _run(
     aliases: Sequence[str],
     timeout_ms: int | None,
 ) -> dict[str, NDArray[Any]]:
-    fetches = [signature.outputs[alias].name for alias in aliases]
-    return dict(zip(aliases, servable.run(feeds, fetches, timeout_ms=timeout_ms), strict=True))
+    fetched = sorted(signature.outputs) if servable.fetches_all else aliases
+    fetches = [signature.outputs[alias].name for alias in fetched]
+    values = dict(zip(fetched, servable.run(feeds, fetches, timeout_ms=timeout_ms), strict=True))
+    return {alias: values[alias] for alias in aliases}
 
 
 def _feeds(

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from tensorflow_serving.apis import prediction_log_pb2
 
 from nann.serving.server._inference import Run, classify, multi_inference, regress
-from nann.serving.server._predict import DEFAULT_SIGNATURE, predict_proto
+from nann.serving.server._predict import predict_proto
 from nann.serving.server._servable import Servable
 from nann.serving.server._status import Code, StatusError, invalid_argument
 
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 # TensorFlow Serving's limit (WarmupConsts::kMaxNumRecords).
 _MAX_RECORDS = 1000
-# What callers of a search ask for who do not want all outputs.
-_OUTPUT_FILTERS = (("top_k",), ("top_k", "scores"))
 
 
 def warm_up(servable: Servable, path: Path, *, version: int, iterations: int = 1) -> None:
@@ -56,8 +52,7 @@ def _replay(servable: Servable, record: bytes, version: int) -> None:
     kind = log.WhichOneof("log_type")
     run = Run(version, timeout_ms=None)
     if kind == "predict_log":
-        for request in _with_output_filters(servable, log.predict_log.request):
-            predict_proto(servable, request, version=version, timeout_ms=None)
+        predict_proto(servable, log.predict_log.request, version=version, timeout_ms=None)
     elif kind == "classify_log":
         classify(servable, log.classify_log.request, run)
     elif kind == "regress_log":
@@ -66,16 +61,3 @@ def _replay(servable: Servable, record: bytes, version: int) -> None:
         multi_inference(servable, log.multi_inference_log.request, run)
     else:
         raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind or 0}")
-
-
-def _with_output_filters(servable: Servable, request: Any) -> Iterator[Any]:
-    """Yield a request, and again with the output filters of searches: TensorFlow prepares a run for each."""
-    yield request
-    signature = servable.signatures.get(request.model_spec.signature_name or DEFAULT_SIGNATURE)
-    if request.output_filter or signature is None:
-        return
-    for names in _OUTPUT_FILTERS:
-        if set(names) < set(signature.outputs):
-            filtered = predict_pb2.PredictRequest(output_filter=names)
-            filtered.MergeFrom(request)
-            yield filtered

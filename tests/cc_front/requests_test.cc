@@ -14,7 +14,7 @@ namespace {
 using Choice = PredictRequest::Choice;
 
 std::shared_ptr<const LoadedModel> Model() {
-  return std::make_shared<const LoadedModel>(TensorFlow{}, nullptr, 1);
+  return std::make_shared<const LoadedModel>(TensorFlow{}, nullptr, 1, false);
 }
 
 PredictRequest AskFor(std::string_view name) {

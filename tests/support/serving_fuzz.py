@@ -47,6 +47,8 @@ class FakeServable:
         "regress": _signature({"inputs": tf.string}, ["outputs"]),
     }
 
+    fetches_all = False
+
     def run(self, feeds: Any, fetches: Sequence[str], *, timeout_ms: int | None) -> list[Any]:
         first = next(iter(feeds.values()), np.zeros(1))
         rows = len(first) if first.ndim else 1

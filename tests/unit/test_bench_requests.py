@@ -84,7 +84,10 @@ def test_warm_up_requests_are_requests(tmp_path: Path) -> None:
     state = {"comm_seq": np.random.default_rng(0).normal(size=(1, 5, 8)).astype(np.float32)}
     sample = Sample({"item_ids": np.arange(5)[np.newaxis]}, state)
     write_warmup(tmp_path, "nann", sample, [3, 2], item_id=7, max_work=10)
-    requests = {request.signature: request for request in read_prediction_logs(tmp_path / WARMUP)}
+    logged = read_prediction_logs(tmp_path / WARMUP)
+    # Searches also come with the two output filters.
+    assert len(logged) == 3 * 3 + 1
+    requests = {request.signature: request for request in logged}
     assert sorted(requests) == ["retrieve", "retrieve_by_ids", "score", "serving_default"]
     assert requests["serving_default"].inputs["comm_seq"].shape == (2, 40)
     assert requests["serving_default"].inputs["comm_seq"].dtype == np.float16

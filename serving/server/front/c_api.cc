@@ -99,8 +99,8 @@ NANN_EXPORT void nann_front_delete(Front* front) { delete front; }
 // Makes a model, which nann_front_add_model takes. The session stays open until the model was removed
 // and no request uses it.
 NANN_EXPORT LoadedModel* nann_front_new_model(const nann::front::TensorFlow* tensorflow, TF_Session* session,
-                                              int64_t version) {
-  return new LoadedModel(*tensorflow, session, version);
+                                              int64_t version, int fetches_all) {
+  return new LoadedModel(*tensorflow, session, version, fetches_all != 0);
 }
 
 NANN_EXPORT void nann_front_add_endpoint(LoadedModel* model, const char* signature, const char* alias,

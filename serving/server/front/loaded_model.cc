@@ -1,5 +1,6 @@
 #include "serving/server/front/loaded_model.h"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 
@@ -57,6 +58,10 @@ std::string Truncated(std::string text) {
   return text + "...TRUNCATED";
 }
 
+size_t IndexOf(const std::vector<const Endpoint*>& endpoints, const Endpoint* endpoint) {
+  return std::find(endpoints.begin(), endpoints.end(), endpoint) - endpoints.begin();
+}
+
 const Endpoint* Find(const std::vector<Endpoint>& endpoints, std::string_view alias) {
   for (const Endpoint& endpoint : endpoints) {
     if (endpoint.alias == alias) return &endpoint;
@@ -64,24 +69,24 @@ const Endpoint* Find(const std::vector<Endpoint>& endpoints, std::string_view al
   return nullptr;
 }
 
+std::vector<const Endpoint*> AllOutputs(const Signature& signature) {
+  std::vector<const Endpoint*> outputs;
+  for (const Endpoint& output : signature.outputs) outputs.push_back(&output);
+  return outputs;
+}
+
 // The outputs that a request asks for; empty if it names one that is not there, or one twice.
-std::vector<const Endpoint*> Fetches(const Signature& signature,
-                                     const std::vector<std::string_view>& filter) {
-  std::vector<const Endpoint*> fetches;
-  if (filter.empty()) {
-    for (const Endpoint& output : signature.outputs) fetches.push_back(&output);
-    return fetches;
-  }
+std::vector<const Endpoint*> AskedOutputs(const Signature& signature,
+                                          const std::vector<std::string_view>& filter) {
+  if (filter.empty()) return AllOutputs(signature);
   if (filter.size() > signature.outputs.size()) return {};
+  std::vector<const Endpoint*> asked;
   for (const std::string_view alias : filter) {
     const Endpoint* output = Find(signature.outputs, alias);
-    if (output == nullptr) return {};
-    for (const Endpoint* other : fetches) {
-      if (other == output) return {};
-    }
-    fetches.push_back(output);
+    if (output == nullptr || IndexOf(asked, output) < asked.size()) return {};
+    asked.push_back(output);
   }
-  return fetches;
+  return asked;
 }
 
 // A new tensor with a copy of the values; null if TensorFlow refuses them.
@@ -147,8 +152,9 @@ const Signature* LoadedModel::FindSignature(std::string_view name) const {
 std::optional<Answer> LoadedModel::Run(const PredictRequest& request, const Signature& signature,
                                        int64_t timeout_ms) const {
   if (request.inputs.size() != signature.inputs.size()) return std::nullopt;
-  const std::vector<const Endpoint*> fetches = Fetches(signature, request.output_filter);
-  if (fetches.empty()) return std::nullopt;
+  const std::vector<const Endpoint*> asked = AskedOutputs(signature, request.output_filter);
+  if (asked.empty()) return std::nullopt;
+  const std::vector<const Endpoint*> fetches = fetches_all_ ? AllOutputs(signature) : asked;
 
   std::vector<TF_Output> inputs, outputs;
   Tensors feeds(tensorflow_), results(tensorflow_, fetches.size());
@@ -170,10 +176,10 @@ std::optional<Answer> LoadedModel::Run(const PredictRequest& request, const Sign
     return Answer{code, Truncated(tensorflow_.message(status.get()))};
   }
   Answer answer;
-  for (size_t i = 0; i < fetches.size(); ++i) {
+  for (const Endpoint* output : asked) {
     std::string tensor;
-    if (!AppendResult(tensorflow_, results.data()[i], &tensor)) return std::nullopt;
-    AppendOutput(fetches[i]->alias, tensor, &answer.content);
+    if (!AppendResult(tensorflow_, results.data()[IndexOf(fetches, output)], &tensor)) return std::nullopt;
+    AppendOutput(output->alias, tensor, &answer.content);
   }
   AppendModelSpec(request.model, version_, signature.name, &answer.content);
   return answer;

@@ -36,8 +36,9 @@ struct Signature {
 // does not change after it was set up.
 class LoadedModel {
  public:
-  LoadedModel(const TensorFlow& tensorflow, TF_Session* session, int64_t version)
-      : tensorflow_(tensorflow), session_(session), version_(version) {}
+  // `fetches_all`: a run fetches all outputs of a signature, also those that a request leaves out.
+  LoadedModel(const TensorFlow& tensorflow, TF_Session* session, int64_t version, bool fetches_all)
+      : tensorflow_(tensorflow), session_(session), version_(version), fetches_all_(fetches_all) {}
 
   // Returns the signature of this name, a new one the first time.
   Signature& AddSignature(const std::string& name);
@@ -54,6 +55,7 @@ class LoadedModel {
   TensorFlow tensorflow_;
   TF_Session* session_;
   int64_t version_;
+  bool fetches_all_;
   std::map<std::string, Signature, std::less<>> signatures_;
 };
 

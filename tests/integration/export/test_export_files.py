@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -98,7 +99,7 @@ def test_manifest_says_what_the_export_is_made_of(shared_export: Path) -> None:
 
 def test_warmup_requests_run(shared_export: Path) -> None:
     path = shared_export / "assets.extra/tf_serving_warmup_requests"
-    signatures = []
+    runs = []
     with loaded(shared_export) as model:
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
@@ -107,9 +108,13 @@ def test_warmup_requests_run(shared_export: Path) -> None:
             assert (outputs["top_k"] >= 0).all() if "top_k" in outputs else "scores" in outputs
             # With batching, all inputs of a request need as many rows.
             assert len({len(array) for array in inputs.values()}) == 1
-            signatures.append(request.model_spec.signature_name)
+            runs.append((request.model_spec.signature_name, tuple(request.output_filter)))
             assert request.model_spec.name == "nann"
-    assert sorted(signatures) == ["retrieve", "retrieve_by_ids", "score", "serving_default"]
+    filters = [(), ("top_k",), ("top_k", "scores")]
+    searches = [
+        (name, names) for name in ("retrieve", "retrieve_by_ids", "serving_default") for names in filters
+    ]
+    assert sorted(runs) == sorted([*searches, ("score", ())])
 
 
 def test_an_existing_version_is_not_overwritten_by_accident(run: Path, tmp_path: Path) -> None:

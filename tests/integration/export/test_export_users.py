@@ -79,7 +79,8 @@ def test_users_come_from_a_log_of_requests(tmp_path: Path, by_ids: bool) -> None
             for record in tf.data.TFRecordDataset(str(tmp_path / "assets.extra/tf_serving_warmup_requests")):
                 writer.write(record.numpy())
     users = gathered(tmp_path / "log")
-    assert users.sample.users == 12  # `retrieve` and `score`
+    # `retrieve` with each output filter, and `score`.
+    assert users.sample.users == 24
     assert states(users) == expected_states(values)
 
 

@@ -21,6 +21,7 @@ from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 from nann.serving.client import NannClient
 from nann.serving.protocol import tensors
 from nann.serving.server import _front
+from nann.serving.server._servable import MANIFEST
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
@@ -34,7 +35,10 @@ pytestmark = pytest.mark.skipif(not _front.is_built(), reason="needs libgrpc++-d
 
 @pytest.fixture(scope="module")
 def echo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base path with versions 1 and 2: a signature for each type returns its input, `number` may fail."""
+    """A base path with versions 1 and 2: a signature for each type returns its input, `number` may fail.
+
+    Version 2 has the manifest of an export, whose outputs are all fetched.
+    """
     base_path = tmp_path_factory.mktemp("echo") / "echo"
 
     def echo(dtype: str) -> Any:
@@ -51,6 +55,8 @@ def echo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tf.saved_model.save(
             module, str(base_path / str(version)), signatures={**module.echoes, "number": module.number}
         )
+    (base_path / "2" / MANIFEST).parent.mkdir()
+    (base_path / "2" / MANIFEST).write_text("{}")
     return base_path
 
 

@@ -1,0 +1,66 @@
+"""Which outputs a Predict request runs, and which it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import predict_pb2
+
+from nann.serving.protocol import tensors
+from nann.serving.server._predict import predict_proto
+from nann.serving.server._servable import MANIFEST, Servable, SessionOptions
+
+
+class _Servable:
+    """Returns the number of the output in the signature."""
+
+    def __init__(self, *, fetches_all: bool) -> None:
+        signature = meta_graph_pb2.SignatureDef()
+        for name in ("items_scored", "scores", "top_k"):
+            signature.outputs[name].name = f"{name}:0"
+        self.signatures = {"retrieve": signature}
+        self.fetches_all = fetches_all
+        self.runs: list[list[str]] = []
+
+    def run(self, feeds: Any, fetches: Sequence[str], *, timeout_ms: int | None) -> list[Any]:
+        self.runs.append(list(fetches))
+        every = ["items_scored:0", "scores:0", "top_k:0"]
+        return [np.array([every.index(name)]) for name in fetches]
+
+
+@pytest.mark.parametrize(
+    ("fetches_all", "fetched"),
+    [(False, ["top_k:0", "scores:0"]), (True, ["items_scored:0", "scores:0", "top_k:0"])],
+)
+def test_a_filtered_search_fetches_all_outputs_and_returns_those_asked_for(
+    fetches_all: bool, fetched: list[str]
+) -> None:
+    request = predict_pb2.PredictRequest(output_filter=["top_k", "scores"])
+    request.model_spec.signature_name = "retrieve"
+    servable = _Servable(fetches_all=fetches_all)
+    response = predict_proto(servable, request, version=1, timeout_ms=None)  # type: ignore[arg-type]
+    assert servable.runs == [fetched]
+    assert {name: tensors.decode(proto).tolist() for name, proto in response.outputs.items()} == {
+        "scores": [1],
+        "top_k": [2],
+    }
+
+
+def test_only_an_export_fetches_all_outputs(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.f = tf.function(lambda x: {"y": x + 1}, input_signature=[tf.TensorSpec(None, tf.float32, "x")])
+    tf.saved_model.save(module, str(tmp_path), signatures=module.f)
+    plain = Servable(tmp_path, SessionOptions())
+    assert not plain.fetches_all
+    plain.close()
+    (tmp_path / MANIFEST).parent.mkdir()
+    (tmp_path / MANIFEST).write_text("{}")
+    export = Servable(tmp_path, SessionOptions())
+    assert export.fetches_all
+    export.close()
