@@ -99,7 +99,11 @@ _IMPLEMENTED: list[_Decorator] = [
     ),
     _flag("tensorflow_intra_op_parallelism", type=_COUNT, default=0, help="Threads per op. 0: automatic."),
     _flag("tensorflow_inter_op_parallelism", type=_COUNT, default=0, help="Concurrent ops. 0: automatic."),
-    _flag("tensorflow_session_config_file", type=_PATH, help="Text ConfigProto of sessions. Without it, threads do not spin."),
+    _flag(
+        "tensorflow_session_config_file",
+        type=_PATH,
+        help="Text ConfigProto for the TensorFlow sessions. Without it, their threads do not spin.",
+    ),
     _flag("ssl_config_file", type=_PATH, help="Text SSLConfig: serve both ports with TLS."),
     _flag("monitoring_config_file", type=_PATH, help="Text MonitoringConfig: show metrics for Prometheus."),
     _switch("enable_signature_method_name_check", "Classify and regress only by signatures made for it."),
