@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from nann.export._assets import Assets
+from nann.export._encoder import ByIds
 from nann.export._inputs import Inputs
 from nann.export._options import ExportOptions
 from nann.export._tuning import Tuned
@@ -22,6 +23,7 @@ from nann.version import __version__
 def describe(
     inputs: Inputs,
     tuned: Tuned,
+    by_ids: ByIds,
     assets: Assets,
     options: ExportOptions,
     *,
@@ -66,6 +68,7 @@ def describe(
             if split is None
             else {**split.to_json(), "largest_relative_difference": split_difference},
         },
+        "encoder": describe_encoder(by_ids),
         "tables": {
             "item": _files(assets.item_tables),
             "user": _files(assets.user_tables),
@@ -75,6 +78,13 @@ def describe(
         "level_topn": inputs.beams.tolist(),
         "shard": None if shard is None else dict(shard),
     }
+
+
+def describe_encoder(by_ids: ByIds) -> dict[str, Any] | None:
+    """Who encodes the users of `retrieve_by_ids`; None where there is no such signature."""
+    if by_ids.user_side is None:
+        return None
+    return {"executor": by_ids.executor, "executor_reason": by_ids.reason}
 
 
 def _specs(tensors: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
@@ -107,6 +117,7 @@ def summarize(content: Mapping[str, Any]) -> dict[str, Any]:
             for name, spec in model["user_features"].items()
             if tf.as_dtype(spec["dtype"]).is_integer and name not in model["vocabularies"]
         ],
+        "encoder": content["encoder"],
         **{
             name: content["scorer"][name]
             for name in (

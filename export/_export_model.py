@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nann.errors import InvalidInputError, NannWarning
+from nann.errors import InvalidInputError, NannWarning, VerificationError
 from nann.export._apart import start_process
 from nann.export._assets import Assets, gather_assets, link_titles
 from nann.export._description import describe, summarize
+from nann.export._encoder import ByIds, by_ids_of, by_tensorflow
 from nann.export._inputs import Inputs, NamedModel, check_work, named_model, read_inputs
 from nann.export._item_table import add_item_table, check_split
 from nann.export._model_checks import check_scores, check_user_side
@@ -33,7 +34,7 @@ from nann.export._verify_model import compare_with_model
 from nann.export._warmup import write_warmup
 from nann.export.item_side import write_item_side
 from nann.export.manifest import write_manifest
-from nann.export.overlay import OverlayRoom, reserve_overlay
+from nann.export.overlay import reserve_overlay
 from nann.export.scorer import Scorer
 from nann.files import staged_directory
 from nann.ops import load_library
@@ -127,14 +128,28 @@ def export_run(
         )
         inputs = replace(inputs, beams=np.asarray(tuned.level_topn, np.int32))
         overlay = reserve_overlay(inputs.items.num_items, options.overlay_share)
-        sample, difference = _write_model(
-            staged, inputs, parts, tuned, options, overlay, name=models_dir.name
+        write = partial(
+            write_savedmodel,
+            *(staged, model.model, tuned.scorer),
+            assets=parts.assets,
+            max_work=options.max_work,
+            overlay=overlay,
         )
+        by_ids = by_ids_of(model.model, parts.user_side, tuned.scorer, options)
+        write(by_ids=by_ids)
+        sample, difference = _write_beside(staged, inputs, parts, tuned, options, name=models_dir.name)
         on_progress("write model", 1, 1)
-        verified = compare_with_model(
-            staged, inputs, tuned, sample, parts.vocabularies, partial(on_progress, "verify")
+        by_ids, verified = _verified(
+            by_ids,
+            by_tensorflow(parts.user_side, tuned.scorer, "its answers differed from the model's"),
+            lambda: compare_with_model(
+                staged, inputs, tuned, sample, parts.vocabularies, partial(on_progress, "verify")
+            ),
+            lambda other: write(by_ids=other),
         )
-        content = describe(inputs, tuned, parts.assets, options, split_difference=difference, shard=shard)
+        content = describe(
+            inputs, tuned, by_ids, parts.assets, options, split_difference=difference, shard=shard
+        )
         if overlay is not None:
             content["overlay"] = {**overlay.to_json(), "stream_offset": options.stream_offset}
             write_item_side(staged, tuned.scorer, model.model, inputs.folder)
@@ -210,25 +225,31 @@ def _parts_of_model(
     return parts
 
 
-def _write_model(
-    staged: Path,
-    inputs: Inputs,
-    parts: _Parts,
-    tuned: Tuned,
-    options: ExportOptions,
-    overlay: OverlayRoom | None,
-    *,
-    name: str,
+def _verified(
+    by_ids: ByIds, otherwise: ByIds, compare: Callable[[], dict[str, Any]], write: Callable[[ByIds], None]
+) -> tuple[ByIds, dict[str, Any]]:
+    """Compare what was written with the model; where an encoder in the program fails that, write `otherwise`.
+
+    The same sums in another order may be too much for an encoder that enlarges small differences.
+    """
+    try:
+        return by_ids, compare()
+    except VerificationError:
+        if by_ids.executor != "native":
+            raise
+    write(otherwise)
+    return otherwise, compare()
+
+
+def _write_beside(
+    staged: Path, inputs: Inputs, parts: _Parts, tuned: Tuned, options: ExportOptions, *, name: str
 ) -> tuple[Sample, float]:
-    """Write the SavedModel and its warm-up; returns users to ask it for, and how far the split moves a score.
+    """Write the warm-up and titles; return users to ask the export for, and how far the split moves a score.
 
     name: of the model for servers.
     """
     work = check_work(inputs.beams, options.max_work)
     assets, scorer = parts.assets, tuned.scorer
-    write_savedmodel(
-        staged, parts.model, scorer, parts.user_side, assets, max_work=options.max_work, overlay=overlay
-    )
     users = 2 if 2 * work <= options.max_work else 1
     beams, item_id = inputs.beams.tolist(), int(inputs.items.ids[0])
     write_warmup(

@@ -112,6 +112,8 @@ class ExportOptions:
                         table that the export computes (docs/scorer-split.md); False leaves the scorer as the
                         model has it.
     item_table_bytes:   largest size of that table; 0 makes none.
+    encoder:            "auto" has the native executor encode the users of `retrieve_by_ids` wherever it runs
+                        the scorer and can run `embed_user`; "tensorflow" leaves it to TensorFlow.
     reorder:            give near items near positions, for the processor's caches (docs/measured.md); the
                         corpus and the index are then written anew in place of links to the run's files.
     overlay_share:      room for items that are inserted while the export is served, as a share of its items,
@@ -136,6 +138,7 @@ class ExportOptions:
     max_constant_bytes: int = MAX_CONSTANT_BYTES
     split: bool = True
     item_table_bytes: int = ITEM_TABLE_BYTES
+    encoder: Literal["auto", "tensorflow"] = "auto"
     reorder: bool = False
     overlay_share: float = 0.0
     stream_offset: Mapping[str, Any] | None = None

@@ -9,8 +9,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from nann.export._assets import ITEM_ID_ORDER, ITEM_IDS, Assets
+from nann.export._encoder import ByIds
 from nann.export._signatures import SignatureBuilder, input_names
-from nann.export._user_side import UserSide
 from nann.export.overlay import OverlayRoom
 from nann.export.scorer import Scorer
 from nann.ops import IndexResource
@@ -21,7 +21,7 @@ def write_savedmodel(
     folder: Path,
     model: RetrievalModel,
     scorer: Scorer,
-    user_side: UserSide | None,
+    by_ids: ByIds,
     assets: Assets,
     *,
     max_work: int,
@@ -40,12 +40,12 @@ def write_savedmodel(
         export_id="" if overlay is None else overlay.export_id,
         attributes=assets.attributes,
     )
-    if user_side is not None:
-        module.user_side = user_side.resources
+    if by_ids.user_side is not None:
+        module.user_side = by_ids.user_side.resources
     builder = SignatureBuilder(
         model,
         scorer,
-        user_side,
+        by_ids,
         module.index,
         assets.vocabularies,
         max_work=max_work,

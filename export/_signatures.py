@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
+from nann.export._encoder import ByIds
 from nann.export._model_specs import (
     EXCLUDE_IDS,
     FILTER,
@@ -18,7 +19,6 @@ from nann.export._model_specs import (
     open_features,
     plain_names,
 )
-from nann.export._user_side import UserSide
 from nann.export.scorer import Scorer
 from nann.ops import (
     DEFAULT_MAX_WORK,
@@ -54,7 +54,7 @@ class SignatureBuilder:
         self,
         model: RetrievalModel,
         scorer: Scorer,
-        user_side: UserSide | None,
+        by_ids: ByIds,
         index: IndexResource,
         vocabularies: Mapping[str, str],
         *,
@@ -71,7 +71,7 @@ class SignatureBuilder:
         self._open = open_features(model)
         self._plain = input_names(model)
         self._scorer = scorer
-        self._user_side = user_side
+        self._by_ids = by_ids
         self._vocabularies = dict(vocabularies)
         self._max_work = max_work
         self._is_live = is_live
@@ -94,7 +94,7 @@ class SignatureBuilder:
             "retrieve": self._trace(self._retrieve, {**full, **search}),
             "score": self._trace(self._score, {**full, ITEM_IDS: tf.TensorSpec(ids, tf.int64, ITEM_IDS)}),
         }
-        if self._user_side is not None:
+        if self._by_ids.user_side is not None:
             features = {name: tf.TensorSpec([None, *s], t, name) for name, (s, t) in self._features.items()}
             lengths = map(length_of, self._open)
             features.update({name: tf.TensorSpec([None], tf.int32, name) for name in lengths})
@@ -102,7 +102,7 @@ class SignatureBuilder:
         if self._with_filters:
             where = {**search, FILTER: tf.TensorSpec([None], tf.string, FILTER)}
             signatures["retrieve_where"] = self._trace(self._retrieve, {**full, **where})
-            if self._user_side is not None:
+            if self._by_ids.user_side is not None:
                 by_ids = self._trace(self._retrieve_by_ids, {**features, **where})
                 signatures["retrieve_by_ids_where"] = by_ids
         return signatures
@@ -116,11 +116,11 @@ class SignatureBuilder:
         return self._search_rows(self._state_of(inputs), inputs, *_search_inputs(inputs))
 
     def _retrieve_by_ids(self, inputs: Tensors) -> Tensors:
-        assert self._user_side is not None
         rows = [self._rows(name, inputs[name]) for name in self._features]
         level_topn, exclude_ids = _search_inputs(inputs)
         if not self._open:
-            return self._search_rows(self._embed(*rows), inputs, level_topn, exclude_ids)
+            user = self._embed(*rows)
+            return self._search_rows(user, inputs, level_topn, exclude_ids, scorer=self._by_ids.scorer)
         lengths, are_valid = _checked_lengths(self._open, inputs)
         # The search refuses a row with beams of 0. `Select`, unlike `tf.where`, broadcasts no rows.
         beams = tf.raw_ops.Select(condition=are_valid, x=level_topn, y=tf.zeros_like(level_topn))
@@ -135,8 +135,9 @@ class SignatureBuilder:
         return tf.cast(rows, feature.dtype)
 
     def _embed(self, *features: tf.Tensor) -> list[tf.Tensor]:
-        assert self._user_side is not None
-        return list(tf.nest.flatten(self._user_side.function(*features, self._index.resource_handle)))
+        user_side = self._by_ids.user_side
+        assert user_side is not None
+        return list(tf.nest.flatten(user_side.function(*features, self._index.resource_handle)))
 
     def _embed_each(self, rows: list[tf.Tensor], lengths: Tensors) -> list[tf.Tensor]:
         """One user at a time, trimmed to their own length, so that no padding reaches the model."""
@@ -187,14 +188,20 @@ class SignatureBuilder:
         return tf.function(traced, autograph=False).get_concrete_function(**plain)
 
     def _search_rows(
-        self, state: list[tf.Tensor], inputs: Tensors, level_topn: tf.Tensor, exclude_ids: tf.Tensor
+        self,
+        state: list[tf.Tensor],
+        inputs: Tensors,
+        level_topn: tf.Tensor,
+        exclude_ids: tf.Tensor,
+        *,
+        scorer: Scorer | None = None,
     ) -> Tensors:
         """Search for rows that may come from several callers, of which each learns what became of its own.
 
         With a filter in `inputs` they learn how many items pass it, too.
         """
         filters = tf.ensure_shape(inputs[FILTER], [None]) if FILTER in inputs else None
-        found = self._search(state, level_topn, exclude_ids, filters, keep_valid_rows=True)
+        found = self._search(state, level_topn, exclude_ids, filters, scorer=scorer, keep_valid_rows=True)
         outputs = {
             "top_k": found.ids,
             "scores": found.scores,
@@ -212,6 +219,7 @@ class SignatureBuilder:
         exclude_ids: tf.Tensor | None = None,
         filters: tf.Tensor | None = None,
         *,
+        scorer: Scorer | None = None,
         keep_valid_rows: bool = False,
     ) -> BeamSearchResult:
         return beam_search(
@@ -222,7 +230,7 @@ class SignatureBuilder:
             filters,
             max_work=self._max_work,
             keep_valid_rows=keep_valid_rows,
-            **self._scorer.search_options(),
+            **(scorer or self._scorer).search_options(),
         )
 
     def _state_specs(self, floating: tf.DType) -> dict[str, tf.TensorSpec]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,13 +58,13 @@ def rewrite_user_side(
     traced = _trace(model)
     check_operations(traced, what="embed_user")
     sources = list(captured(traced))
-    inlined = _inlined(traced)
-    rows = _raw_rows(model, traced, inlined, sources)
-    rewriter = _GatherRewriter(inlined)
+    graph_def = inlined(traced)
+    rows = _raw_rows(model, traced, graph_def, sources)
+    rewriter = _GatherRewriter(graph_def)
     tables = _map_tables(traced, sources, rewriter, table_bytes)
     # Without a table the function is left as it was traced: loops, asserts and nested functions too.
-    graph_def = rewriter.pruned(_names(traced.outputs)) if tables else traced.graph.as_graph_def()
-    function = _reimport(traced, graph_def, sources)
+    rewritten = rewriter.pruned(_names(traced.outputs)) if tables else traced.graph.as_graph_def()
+    function = _reimport(traced, rewritten, sources)
     check_constants(function, what="embed_user", max_constant_bytes=max_constant_bytes)
     return UserSide(function, tables, resources_of(function, what="embed_user"), rows)
 
@@ -143,7 +143,7 @@ def _trace(model: RetrievalModel) -> Any:
     return tf.function(embed_user, input_signature=specs, autograph=False).get_concrete_function()
 
 
-def _inlined(function: Any) -> Any:
+def inlined(function: Any) -> Any:
     """The function's GraphDef with calls of other functions replaced by their bodies, loops left whole."""
     graph_def = function.graph.as_graph_def()
     for called in graph_def.library.function:
@@ -268,19 +268,10 @@ def _reimport(traced: Any, graph_def: Any, sources: list[tuple[str, Any]]) -> An
     names = {node.name for node in graph_def.node}
 
     def embed_user(*tensors: Any) -> list[tf.Tensor]:
-        graph = tf.compat.v1.get_default_graph()
         input_map = dict(zip(_names(features), tensors[:-1], strict=True))
         input_map[f"{_INDEX}:0"] = tensors[-1]
-        for (_, source), (_, placeholder) in zip(sources, traced.graph.captures, strict=True):
-            if placeholder.op.name not in names:
-                continue  # mapped: a capture would be saved all the same
-            if isinstance(source, tf.Variable):
-                # Otherwise the function does not know that the handle is that of a variable.
-                graph.watch_variable(source)
-                input_map[placeholder.name] = graph.capture(source.handle)
-            else:
-                input_map[placeholder.name] = graph.capture(source)
         used = {name: tensor for name, tensor in input_map.items() if node_name(name) in names}
+        used |= captures_in(traced, {f"{name}:0" for name in names})
         outputs: list[tf.Tensor] = tf.graph_util.import_graph_def(
             graph_def, input_map=used, return_elements=_names(traced.outputs), name=""
         )
@@ -290,6 +281,30 @@ def _reimport(traced: Any, graph_def: Any, sources: list[tuple[str, Any]]) -> An
 
     specs.append(tf.TensorSpec([], tf.resource, _INDEX))
     return tf.function(embed_user, input_signature=specs, autograph=False).get_concrete_function()
+
+
+def captures_in(function: Any, names: Container[str]) -> dict[str, tf.Tensor]:
+    """Capture what `function` captures in the graph that is traced now: name inside it -> the tensor here.
+
+    Only those whose name inside is one of `names`: every capture is saved.
+    """
+    graph = tf.compat.v1.get_default_graph()
+    found = {}
+    for (_, source), (_, inside) in zip(captured(function), function.graph.captures, strict=True):
+        if inside.name not in names:
+            continue
+        if isinstance(source, tf.Variable):
+            # Otherwise the graph does not know that the handle is that of a variable.
+            graph.watch_variable(source)
+            found[inside.name] = graph.capture(source.handle)
+        else:
+            found[inside.name] = graph.capture(source)
+    return found
+
+
+def tensor_name(source: str) -> str:
+    """The name of the tensor that an input of a node is: `a` and `a:0` are one."""
+    return source if ":" in source else f"{source}:0"
 
 
 def _names(tensors: list[Any]) -> list[str]:

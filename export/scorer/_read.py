@@ -85,7 +85,7 @@ def read_scorer(function: Any) -> ScorerGraph:
     function = _without_control_flow(function)
     graph = function.graph
     library = graph.as_graph_def().library
-    operations = _needed(function.outputs[0].op)
+    operations = _needed([function.outputs[0].op])
     _check_stateless(operations, library)
     reader = _Reader(
         widen=not any(map(_keeps_types, operations)),
@@ -105,6 +105,22 @@ def read_scorer(function: Any) -> ScorerGraph:
     )
 
 
+def read_encoder(function: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Read a frozen function of one user's tensors: its inputs and its outputs.
+
+    Raises NotSplittableError.
+    """
+    function = _without_control_flow(function)
+    operations = _needed([each.op for each in function.outputs])
+    _check_stateless(operations, function.graph.as_graph_def().library)
+    reader = _Reader(widen=not any(map(_keeps_types, operations)), left=frozenset())
+    inputs = tuple(reader.source(each, Needs.USER) for each in function.inputs)
+    for operation in operations:
+        if operation.type != "Placeholder" and operation.outputs:
+            reader.read(operation)
+    return inputs, tuple(reader.tensors[each.name] for each in function.outputs)
+
+
 def _without_control_flow(function: Any) -> Any:
     """Branches may hold loops, and loops branches."""
     function = without_compiled_calls(function)
@@ -113,9 +129,9 @@ def _without_control_flow(function: Any) -> Any:
     return function
 
 
-def _needed(output: Any) -> list[Any]:
-    """The operations that `output` needs, by data or control, in an order in which they can run."""
-    ordered, seen, pending = [], set(), [(output, False)]
+def _needed(outputs: Iterable[Any]) -> list[Any]:
+    """The operations that `outputs` need, by data or control, in an order in which they can run."""
+    ordered, seen, pending = [], set(), [(output, False) for output in outputs]
     while pending:
         operation, done = pending.pop()
         if done:

@@ -134,6 +134,11 @@ def with_user_once(graph: ScorerGraph) -> ScorerGraph | None:
     return replace(graph, output=output) if output != clean else None
 
 
+def clean_encoder(output: Tensor) -> Tensor:
+    """What is computed of one user, without detours in shapes."""
+    return rewrite(output, (), free_rules=(*CLEANUP, *SEQUENCES, *ACTIVATIONS))
+
+
 def _clean(graph: ScorerGraph) -> Tensor:
     rules = (*CLEANUP, *SEQUENCES, *ACTIVATIONS)
     return _settled(graph.output, rules, rules)

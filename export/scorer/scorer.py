@@ -16,10 +16,13 @@ from nann.export.constants import MAX_CONSTANT_BYTES, freeze
 from nann.export.item_state import state_from_columns, width_of
 from nann.export.scorer._lower import lower
 from nann.export.scorer._lowering import NotLowerableError, ScorerIr
+from nann.export.scorer._ops import cast as cast_to_float32
 from nann.export.scorer._partly import lower_partly
 from nann.export.scorer._parts import ITEM_EMBS, ITEM_ROWS
-from nann.export.scorer._read import NotSplittableError
+from nann.export.scorer._read import NotSplittableError, read_encoder
 from nann.export.scorer._report import SplitReport
+from nann.export.scorer._rewrite import substitute
+from nann.export.scorer._search import clean_encoder
 from nann.export.scorer.split import split_function, whole_scorer
 from nann.ops import Precision, ProxyWalk
 from nann.run import RetrievalModel, item_state_of, scores_batches
@@ -230,6 +233,33 @@ def choose_executor(
     types = {np.load(tables[name], mmap_mode="r").dtype for name in scorer.item_tables}
     in_place = program.is_similarity() and types == {np.dtype(np.float32)}
     return replace(scorer, program=program.to_bytes(), in_place=in_place)
+
+
+def with_encoder(scorer: Scorer, encoder: Any) -> Scorer:
+    """The scorer of what a user's state is computed from.
+
+    encoder: ConcreteFunction without captures: (tensors of one user...) -> the user's state.
+
+    Raises NotSplittableError, NotLowerableError: the native executor cannot run the encoder.
+    """
+    ir = scorer.ir or whole_scorer(scorer.function)
+    inputs, encoded = read_encoder(encoder)
+    # A state in float16 or bfloat16 is widened first, as the encoder's results are.
+    state = [
+        each if each.dtype == result.dtype else cast_to_float32(each)
+        for each, result in zip(ir.state, encoded, strict=True)
+    ]
+    output = substitute(ir.output, dict(zip(state, map(clean_encoder, encoded), strict=True)))
+    whole = ScorerIr(output, inputs, inputs, ir.tables)
+    program = lower(whole)
+    specs = [tf.TensorSpec(each.shape, each.dtype, each.op.name) for each in encoder.inputs]
+
+    def user_function(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        state = tf.nest.flatten(encoder(*tensors))
+        return list(state if scorer.user_function is None else scorer.user_function(*state))
+
+    traced = tf.function(user_function, input_signature=specs, autograph=False)
+    return replace(scorer, ir=whole, program=program.to_bytes(), user_function=traced.get_concrete_function())
 
 
 def runs_natively(scorer: Scorer) -> bool:

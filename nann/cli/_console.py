@@ -36,6 +36,19 @@ def print_text(text: str) -> None:
     console.print(text, soft_wrap=True, highlight=False)
 
 
+def encoder_text(encoder: Mapping[str, Any]) -> str:
+    """Say who encodes users, given the `encoder` of an export or a check.
+
+    >>> encoder_text({"executor": "native", "executor_reason": None})
+    'encoded by the native executor'
+    """
+    reason = encoder["executor_reason"]
+    if encoder["executor"] == "tensorflow":
+        return f"encoded by TensorFlow: {reason}"
+    part = "" if reason is None else f", after a part by TensorFlow: {reason}"
+    return f"encoded by the native executor{part}"
+
+
 def raw_integers_text(
     names: Sequence[str], rows: Mapping[str, Mapping[str, int]], warnings: Sequence[str]
 ) -> str:

@@ -9,6 +9,7 @@ import click
 
 from nann.cli._console import (
     emit,
+    encoder_text,
     import_tensorflow,
     json_option,
     print_text,
@@ -54,6 +55,8 @@ def _render(result: dict[str, Any]) -> None:
         lines.append("The native executor runs the scorer.")
     else:
         lines.append(f"TensorFlow runs the scorer: {result['executor_reason']}. {result['advice']}")
+    if result["encoder"] is not None:
+        lines.append(f"Users of retrieve_by_ids are {encoder_text(result['encoder'])}.")
     lines.append(f"About {result['microseconds_per_item']:.2f} microseconds an item on one core.")
     run_dir = result["run"]
     index = shell_command("nann", "index", "--run", run_dir)

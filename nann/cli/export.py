@@ -10,6 +10,7 @@ import click
 
 from nann.cli._console import (
     emit,
+    encoder_text,
     import_tensorflow,
     json_option,
     print_text,
@@ -78,6 +79,14 @@ from nann.errors import NannWarning
     show_default=True,
     help="What runs the scorer: the native executor, or TensorFlow. auto is native wherever it can run the "
     "scorer.",
+)
+@click.option(
+    "--encoder",
+    type=click.Choice(["auto", "tensorflow"]),
+    default="auto",
+    show_default=True,
+    help="What encodes the users of retrieve_by_ids: auto is the native executor wherever it runs the scorer "
+    "and can run embed_user.",
 )
 @click.option(
     "--jit",
@@ -178,6 +187,7 @@ def command(
     max_constant_bytes: int,
     reorder: bool,
     executor: str,
+    encoder: str,
     jit: bool,
     precision: str,
     accuracy: float,
@@ -212,12 +222,13 @@ def command(
         tile_rows=tile_rows,
         split=split,
         item_table_bytes=item_table_bytes,
+        encoder=encoder,  # type: ignore[arg-type]  # click has checked the choices.
         max_constant_bytes=max_constant_bytes,
         reorder=reorder,
         overlay_share=overlay_share,
         stream_offset=stream_offset,
         tuning=nann_export.Tuning(
-            executor=executor,  # type: ignore[arg-type]  # click has checked the choices.
+            executor=executor,  # type: ignore[arg-type]
             jit=jit,
             precision=precision,  # type: ignore[arg-type]
             accuracy=accuracy,
@@ -294,6 +305,8 @@ def _tuning_text(result: dict[str, Any]) -> str:
     else:
         reason = result["executor_reason"]
         text = f"Scorer run by TensorFlow{'' if reason is None else f': {reason}'}.\n"
+    if result["encoder"] is not None:
+        text += f"Users of retrieve_by_ids are {encoder_text(result['encoder'])}.\n"
     for name, agreement in precision["agreements"].items():
         text += (
             f"  {name} finds {agreement:.1%} of float32's results ({precision['users']} sample users, "

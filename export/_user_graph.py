@@ -1,0 +1,299 @@
+"""The graph of `embed_user`, cut in two: what TensorFlow looks up for a batch, and what encodes one user.
+
+Everything here is of one graph, whose calls are written out. Its operations have the same names for a batch
+of one user, by which shapes are known, and for any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
+
+from nann.export._raw_rows import node_name
+from nann.export._user_side import captures_in, inlined, tensor_name
+from nann.export.constants import MAX_CONSTANT_BYTES, captured
+from nann.export.replaced import MAY_BE_STATELESS
+
+# Types that a scorer program reads of a user.
+_NUMBERS = (tf.float32, tf.float16, tf.bfloat16, tf.bool, tf.int32, tf.int64)
+# What computes nothing: TensorFlow may as well do it.
+_MOVES = frozenset(
+    ["Cast", "Const", "EnsureShape", "ExpandDims", "Identity", "ReadVariableOp", "Reshape", "Squeeze"]
+)
+# What takes most of the time.
+_PRODUCTS = frozenset(
+    ["BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Conv2D", "Einsum", "MatMul", "While"]
+)
+# What follows from the shape of an operand.
+_OF_SHAPES: Mapping[str, Callable[[Sequence[int]], Any]] = {
+    "Rank": len,
+    "Shape": list,
+    "Size": lambda shape: int(np.prod(shape, dtype=np.int64)),
+}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a graph is cut.
+
+    leaves: tensors that TensorFlow computes and the encoder reads: a row for each user.
+    checks: names of operations that TensorFlow runs before it hands the leaves over, such as assertions.
+    """
+
+    leaves: tuple[Any, ...]
+    checks: tuple[str, ...]
+
+
+class UserGraph:
+    """The graph, and which of its operations are TensorFlow's. Those grow by `leave_to_tensorflow`."""
+
+    def __init__(self, function: Any) -> None:
+        """`function`: ConcreteFunction (features [B, ...]..., handle of the index) -> state [B, ...]."""
+        self._function = function
+        self._graph_def = inlined(function)
+        self._one, self._any = self._traced(1), self._traced(None)
+        self._operations = _in_order(each.op for each in self._one.outputs)
+        weights = _weights(self._one)
+        seeds = {each.name for each in self._operations if _is_tensorflows(each, weights)}
+        # What is computed of weights and constants alone can be on both sides of a cut.
+        self._fixed: set[str] = set()
+        for each in self._operations:
+            if each.name not in seeds and all(read.name in self._fixed for read in _read_by(each)):
+                self._fixed.add(each.name)
+        seeds |= {each.name for each in self._operations if self._looks_up(each)}
+        self._tensorflows: set[str] = set()
+        self._leave(each for each in self._operations if each.name in seeds)
+
+    def cut(self) -> Cut | None:
+        """Return the cut that leaves TensorFlow the least; None if nothing is left for the encoder."""
+        while True:
+            encoder = [each for each in self._operations if self._is_encoders(each)]
+            if not self._is_worth_it(encoder):
+                return None
+            reads = [each for each in encoder if not _is_of_known_shape(each)]
+            read = [x for each in reads for x in each.inputs]
+            leaves = [x for x in (*read, *self._one.outputs) if x.op.name in self._tensorflows]
+            wrong = {x.name for x in leaves if not self._is_row(x)}
+            if not wrong:
+                break
+            readers = [each for each in reads if any(x.name in wrong for x in each.inputs)]
+            if not readers:  # A tensor of the state is one.
+                return None
+            self._leave(readers)
+        waits = {each.name: each for one in encoder for each in one.control_inputs}
+        checks = [name for name, each in waits.items() if name in self._tensorflows and _has_effects(each)]
+        return Cut(tuple({each.name: each for each in leaves}.values()), tuple(sorted(checks)))
+
+    def leave_to_tensorflow(self, names: Iterable[str]) -> bool:
+        """Leave the first of these operations that is the encoder's to TensorFlow; return whether one is."""
+        encoder = {each.name: each for each in self._operations if self._is_encoders(each)}
+        found = next((encoder[name] for name in names if name in encoder), None)
+        if found is None or found.name in self._fixed:
+            return False
+        self._leave([found])
+        return True
+
+    def lookups(self, cut: Cut) -> Any:
+        """Return the ConcreteFunction (features [B, ...]..., handle of the index) -> leaves [B, ...]."""
+        return self._traced(None, outputs=cut.leaves, checks=cut.checks)
+
+    def encoder(self, cut: Cut) -> Any:
+        """Return the ConcreteFunction (leaves of one user, without batch...) -> state without batch."""
+        specs = [
+            tf.TensorSpec(each.shape[1:], each.dtype, f"user_{at}") for at, each in enumerate(cut.leaves)
+        ]
+        graph_def = self._of_one_user()
+        states = self._one.outputs
+
+        def encode(*tensors: Any) -> list[tf.Tensor]:
+            # Names that no operation of the model has: by them it is told which the program does not know.
+            with tf.name_scope("nann_batch"):
+                batch = [tensor[tf.newaxis] for tensor in tensors]
+            given = dict(zip(_names(cut.leaves), batch, strict=True))
+            found = self._imported(graph_def, given, _names(self._function.outputs))
+            with tf.name_scope("nann_state"):
+                shaped = [
+                    tf.ensure_shape(each, state.shape) for each, state in zip(found, states, strict=True)
+                ]
+                return [each[0] for each in shaped]
+
+        return tf.function(encode, input_signature=specs, autograph=False).get_concrete_function()
+
+    def _is_worth_it(self, encoder: Iterable[Any]) -> bool:
+        """Whether the encoder computes something, and TensorFlow not all of the products."""
+        here = {each.type for each in encoder if each.name not in self._fixed}
+        there = {each.type for each in self._operations if each.name in self._tensorflows}
+        return bool(here - _MOVES) and (bool(here & _PRODUCTS) or not there & _PRODUCTS)
+
+    def _is_encoders(self, operation: Any) -> bool:
+        return operation.name not in self._tensorflows
+
+    def _leave(self, operations: Iterable[Any]) -> None:
+        """Leave operations, and all that they are computed from, to TensorFlow."""
+        pending = list(operations)
+        while pending:
+            operation = pending.pop()
+            if operation.name not in self._tensorflows and operation.name not in self._fixed:
+                self._tensorflows.add(operation.name)
+                pending += _read_by(operation)
+
+    def _looks_up(self, operation: Any) -> bool:
+        """Whether it gathers rows of weights by what a user brings."""
+        if operation.type not in ("GatherNd", "GatherV2"):
+            return False
+        table, indices = operation.inputs[:2]
+        return table.op.name in self._fixed and indices.op.name not in self._fixed
+
+    def _is_row(self, tensor: Any) -> bool:
+        """Whether any batch has one of it for each user, of a type that a program reads."""
+        if tensor.dtype not in _NUMBERS or not tensor.shape.is_fully_defined() or tensor.shape[:1] != [1]:
+            return False
+        of_batch = self._any.graph.get_tensor_by_name(tensor.name)
+        return bool(of_batch.shape.as_list() == [None, *tensor.shape[1:]]) if of_batch.shape.rank else False
+
+    def _traced(self, batch: int | None, outputs: Sequence[Any] = (), checks: Sequence[str] = ()) -> Any:
+        """The graph for a batch of so many users: (features..., handle) -> `outputs`, or the state."""
+        count = len(self._function.inputs) - len(self._function.graph.captures)
+        inputs = self._function.inputs[:count]
+        specs = [
+            tf.TensorSpec([batch, *each.shape[1:]] if each.shape.rank else [], each.dtype, each.op.name)
+            for each in inputs
+        ]
+        names = _names(outputs or self._function.outputs)
+
+        def run(*tensors: Any) -> list[tf.Tensor]:
+            given = dict(zip(_names(inputs), tensors, strict=True))
+            return self._imported(self._graph_def, given, names, checks)
+
+        return tf.function(run, input_signature=specs, autograph=False).get_concrete_function()
+
+    def _imported(
+        self,
+        graph_def: Any,
+        given: Mapping[str, tf.Tensor],
+        names: Sequence[str],
+        checks: Sequence[str] = (),
+    ) -> list[tf.Tensor]:
+        """The tensors of these names in the graph that is traced now, computed from `given` and captures."""
+        needed = _needed(graph_def, given, [*checks, *names])
+        read = {tensor_name(each) for node in needed.node for each in node.input}
+        outside = {**captures_in(self._function, {*read, *names}), **given}
+        computed = [name for name in names if name not in outside]
+        found = tf.graph_util.import_graph_def(
+            needed,
+            input_map={name: tensor for name, tensor in outside.items() if name in read},
+            return_elements=[*checks, *computed],
+            name="",
+        )
+        results = {**outside, **dict(zip(computed, found[len(checks) :], strict=True))}
+        if not checks:
+            return [results[name] for name in names]
+        with tf.control_dependencies(found[: len(checks)]):
+            return [tf.identity(results[name]) for name in names]
+
+    def _of_one_user(self) -> Any:
+        """The graph with shapes of one user's tensors as constants, without waiting for TensorFlow's part."""
+        operations = {each.name: each for each in self._one.graph.get_operations()}
+        of_one = graph_pb2.GraphDef()
+        of_one.CopyFrom(self._graph_def)
+        waits = {f"^{name}" for name in self._tensorflows}
+        for node in of_one.node:
+            kept = [each for each in node.input if each not in waits]
+            node.ClearField("input")
+            node.input.extend(kept)
+            operation = operations.get(node.name)
+            if operation is not None and _is_of_known_shape(operation):
+                _become_constant(node, operation)
+        return of_one
+
+
+def _needed(graph_def: Any, given: Iterable[str], names: Iterable[str]) -> Any:
+    """The nodes that compute `names`, without placeholders, and what is needed only for what is `given`."""
+    nodes = {node.name: node for node in graph_def.node if node.op != "Placeholder"}
+    given = frozenset(given)
+    needed = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    pending, seen = [name for name in names if name not in given], set[str]()
+    while pending:
+        name = node_name(pending.pop())
+        if name in nodes and name not in seen:
+            seen.add(name)
+            node = needed.node.add()
+            node.CopyFrom(nodes[name])
+            node.attr.pop("_class", None)  # Colocation with what may not be there.
+            pending += [each for each in node.input if tensor_name(each) not in given]
+    return needed
+
+
+def _become_constant(node: Any, operation: Any) -> None:
+    """Turn the node of an operation of `_OF_SHAPES` into its result."""
+    dtype = operation.outputs[0].dtype
+    value = np.asarray(_OF_SHAPES[node.op](operation.inputs[0].shape.as_list()), dtype.as_numpy_dtype)
+    node.Clear()
+    node.name, node.op = operation.name, "Const"
+    node.attr["dtype"].type = dtype.as_datatype_enum
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+
+
+def _is_of_known_shape(operation: Any) -> bool:
+    return operation.type in _OF_SHAPES and operation.inputs[0].shape.is_fully_defined()
+
+
+def _read_by(operation: Any) -> list[Any]:
+    """The operations that an operation waits for."""
+    if _is_of_known_shape(operation):
+        return []
+    return [*operation.control_inputs, *(each.op for each in operation.inputs)]
+
+
+def _in_order(operations: Iterable[Any]) -> list[Any]:
+    """Operations and those that they need, those first that others need."""
+    ordered, seen, pending = [], set[str](), [(each, False) for each in operations]
+    while pending:
+        operation, done = pending.pop()
+        if done:
+            ordered.append(operation)
+        elif operation.name not in seen:
+            seen.add(operation.name)
+            pending.append((operation, True))
+            pending += [(each, False) for each in _read_by(operation)]
+    return ordered
+
+
+def _has_effects(operation: Any) -> bool:
+    """Whether anything happens when an operation is run, such as an assertion."""
+    silent = ("Placeholder", "ReadVariableOp")
+    return any(each.op_def.is_stateful and each.type not in silent for each in _in_order([operation]))
+
+
+def _weights(function: Any) -> frozenset[str]:
+    """The placeholders of what a function captures and may become constants of a program."""
+    sources = zip(captured(function), function.graph.captures, strict=True)
+    return frozenset(
+        inside.op.name
+        for (_, source), (_, inside) in sources
+        if source.dtype not in (tf.resource, tf.variant)
+        and source.shape.num_elements() * source.dtype.size <= MAX_CONSTANT_BYTES
+    )
+
+
+def _is_tensorflows(operation: Any, weights: frozenset[str]) -> bool:
+    """Whether TensorFlow has to run an operation, whatever computes what it reads."""
+    if operation.type == "Placeholder":
+        return operation.name not in weights
+    if operation.type == "ReadVariableOp":
+        return operation.inputs[0].op.name not in weights
+    reads_resource = any(x.dtype == tf.resource and x.op.name not in weights for x in operation.inputs)
+    has_text = any(x.dtype == tf.string for x in [*operation.inputs, *operation.outputs])
+    is_stateful = operation.op_def.is_stateful and operation.type not in MAY_BE_STATELESS
+    # A program has no errors: what fails for a user's numbers stays.
+    is_check = operation.type.startswith(("Assert", "CheckNumerics"))
+    return operation.type == "ResourceGather" or reads_resource or has_text or is_stateful or is_check
+
+
+def _names(tensors: Iterable[Any]) -> list[str]:
+    return [each.name for each in tensors]
