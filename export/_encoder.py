@@ -21,7 +21,7 @@ from nann.export.scorer import NotLowerableError, NotSplittableError, Scorer, wi
 from nann.run import RetrievalModel
 
 # Each attempt gives TensorFlow one more operation, and what that is computed from.
-_MOST_ATTEMPTS = 8
+_MOST_ATTEMPTS = 12
 # A program is an attribute of each op that searches by ids, and a graph may have 2 GB.
 _MOST_PROGRAM_BYTES = 16 * 2**20
 

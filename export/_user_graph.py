@@ -65,7 +65,9 @@ class UserGraph:
         for each in self._operations:
             if each.name not in seeds and all(read.name in self._fixed for read in _read_by(each)):
                 self._fixed.add(each.name)
-        seeds |= {each.name for each in self._operations if self._looks_up(each)}
+        seeds |= {
+            each.name for each in self._operations if self._looks_up(each)
+        } | self._numbers_of_integers()
         self._tensorflows: set[str] = set()
         self._leave(each for each in self._operations if each.name in seeds)
 
@@ -148,6 +150,20 @@ class UserGraph:
             return False
         table, indices = operation.inputs[:2]
         return table.op.name in self._fixed and indices.op.name not in self._fixed
+
+    def _numbers_of_integers(self) -> set[str]:
+        """What makes floats of a user's integers, which may be beyond 2^24: casts, one-hots."""
+        integers, floats = set[str](), set[str]()
+        for each in self._operations:
+            brought = [x for x in each.inputs if x.op.name not in self._fixed]
+            if each.name in self._fixed or any(x.dtype.is_floating for x in brought):
+                continue
+            reads = [read.name for read in _read_by(each) if read.name not in self._fixed]
+            if all(name in integers for name in reads):
+                of_integers = any(x.dtype.is_integer for x in brought)
+                has_floats = any(x.dtype.is_floating for x in each.outputs)
+                (floats if has_floats and of_integers else integers).add(each.name)
+        return floats
 
     def _is_row(self, tensor: Any) -> bool:
         """Whether any batch has one of it for each user, of a type that a program reads."""

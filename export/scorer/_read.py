@@ -31,6 +31,7 @@ from nann.export.scorer._inline import without_compiled_calls
 from nann.export.scorer._ir import Needs, Node, Shape, Spec, Tensor, constant, make, name_new, source
 from nann.export.scorer._ops import cast
 from nann.export.scorer._raw_features import left_as_it_is
+from nann.export.scorer._rewrite import substitute
 from nann.export.scorer._shapes import inferred_shapes
 from nann.export.scorer._unroll import without_loops
 
@@ -114,11 +115,14 @@ def read_encoder(function: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
     operations = _needed([each.op for each in function.outputs])
     _check_stateless(operations, function.graph.as_graph_def().library)
     reader = _Reader(widen=not any(map(_keeps_types, operations)), left=frozenset())
-    inputs = tuple(reader.source(each, Needs.USER) for each in function.inputs)
+    # As of items, of which more operations have forms: a scorer leaves those of its user to TensorFlow.
+    inputs = tuple(reader.source(each, Needs.USER | Needs.ITEM) for each in function.inputs)
     for operation in operations:
         if operation.type != "Placeholder" and operation.outputs:
             reader.read(operation)
-    return inputs, tuple(reader.tensors[each.name] for each in function.outputs)
+    of_user = {each: source(each.node.name, each.node.outputs[0], Needs.USER) for each in inputs}
+    outputs = (substitute(reader.tensors[each.name], of_user) for each in function.outputs)
+    return tuple(of_user.values()), tuple(outputs)
 
 
 def _without_control_flow(function: Any) -> Any:
