@@ -335,8 +335,20 @@ def _einsum(r: Reading) -> Found:
 
 @_reads("Sum", "Mean", "Max", "Min", "All", "Any")
 def _reduce(r: Reading) -> Found:
-    axes = integers(r.inputs[1])
-    return None if axes is None else reshape(reduce_(r.inputs[0], r.operation.type, axes), r.shape)
+    axes, x = integers(r.inputs[1]), r.inputs[0]
+    if axes is None:
+        return None
+    if r.operation.type == "Mean" and x.dtype.is_integer:
+        return _whole_mean(r, axes)
+    return reshape(reduce_(x, r.operation.type, axes), r.shape)
+
+
+def _whole_mean(r: Reading, axes: list[int]) -> Found:
+    """Of integers: their sum, divided as integers are, whose fractions are cut off."""
+    total = reshape(reduce_(r.inputs[0], "Sum", axes), r.shape)
+    if total.size == 0 or not 0 < (count := r.inputs[0].size // total.size) <= total.dtype.max:
+        return None
+    return arithmetic("TruncateDiv", total, constant(count, total.dtype.as_numpy_dtype))
 
 
 @_reads_arithmetic("EuclideanNorm")
