@@ -252,6 +252,9 @@ def plain_arithmetic(r: Reading) -> Tensor:
     op = r.operation.type
     if len(r.inputs) == 1:
         return r.inputs[0] if op == "AddN" else unary(op, r.inputs[0])
+    if op == "MatMul":  # Of a column and a row.
+        x, y = r.inputs
+        return arithmetic("Mul", reshape(x, (x.size, 1)), reshape(y, (1, y.size)))
     terms = (r.inputs[0], bias_of(r)) if op == "BiasAdd" else r.inputs
     named = {"Add": "AddV2", "AddN": "AddV2", "BiasAdd": "AddV2", "Div": "RealDiv"}.get(op, op)
     return functools.reduce(lambda x, y: arithmetic(named, x, y), terms)

@@ -5,7 +5,8 @@ they may be all that is left:
 
 - In front of a step, a wave or a power. `(today - day) / 30 > 12` is exact where both are whole numbers, as
   ages in days and prices in cents are; today / 30 - day / 30 is not. Angles and powers of times in seconds
-  are so large that their last bits show. Sums of products, as layers have them, meet a step by chance only.
+  are so large that their last bits show. Sums of products, as layers have them, meet a step by chance only;
+  a layer over one number has products alone, as periodic embeddings of prices have them.
 - A difference of two large and near numbers, as times in seconds and places in one city are. Of embeddings
   that a layer multiplies it is worth taking apart; of single numbers there is nothing to win.
 """
@@ -54,7 +55,7 @@ def left_as_it_is(operations: Sequence[Any], item: str) -> frozenset[str]:
     return frozenset(
         each.name
         for each in operations
-        if each.name in raw and each.type in _ARITHMETIC and each.outputs[0].dtype.is_floating
+        if each.name in raw and _is_arithmetic(each) and each.outputs[0].dtype.is_floating
         if each.name in before_those
         or (
             each.type in _DIFFERENCES
@@ -68,10 +69,22 @@ def _raw(operations: Iterable[Any]) -> set[str]:
     """What is made of features and constants by arithmetic alone."""
     raw: set[str] = set()
     for each in operations:
-        is_kept = each.type in _ARITHMETIC | _MOVES | _KEEPS and all(x.op.name in raw for x in each.inputs)
+        is_known = each.type in _MOVES | _KEEPS or _is_arithmetic(each)
+        is_kept = is_known and all(x.op.name in raw for x in each.inputs)
         if is_kept or each.type in ("Const", "Placeholder"):
             raw.add(each.name)
     return raw
+
+
+def _is_arithmetic(operation: Any) -> bool:
+    return operation.type in _ARITHMETIC or _is_of_one_column(operation)
+
+
+def _is_of_one_column(operation: Any) -> bool:
+    """Whether it is a layer over one number: a product of matrices that adds nothing up."""
+    if operation.type != "MatMul" or operation.inputs[0].shape.rank is None:
+        return False
+    return bool(operation.inputs[0].shape[0 if operation.get_attr("transpose_a") else 1] == 1)
 
 
 def _is_sensitive(operation: Any) -> bool:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from nann.export.scorer import split_function
 from nann.export.scorer._ir import topological
+from nann.run.as_written import as_written
 from support.programs import Score
 from support.splitting import TILE, frozen, graph_of, scores_of, split
 
@@ -124,6 +125,22 @@ def test_near_numbers_are_subtracted_first(name: str) -> None:
     state = [tf.constant(NOW)]
     expected = np.asarray(function(*state, tf.constant(NEAR))).reshape(-1)
     np.testing.assert_allclose(scores_of(result, state, NEAR), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_waves_of_a_layer_over_one_number_are_the_model_s() -> None:
+    """Periodic embeddings, whose angles are large: its product, its bias and the wave's factor as written."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        angle = tf.nn.bias_add(tf.matmul(_since(user, item)[:, :1] / 3600.0, [[0.7, -1.3]]), [0.3, 0.1])
+        return tf.reduce_sum(tf.sin(2.0 * np.pi * angle), -1)
+
+    function = frozen(score, today=[2]).function
+    result = split_function(function, max_table_width=64)
+    state = [tf.constant(NOW)]
+    with as_written():
+        expected = np.asarray(function(*state, tf.constant(NEAR))).reshape(-1)
+        found = scores_of(result, state, NEAR)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_arithmetic_of_layers_is_ours() -> None:
