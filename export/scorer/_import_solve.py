@@ -87,7 +87,7 @@ def _by_inverse(matrix: Tensor, r: Reading) -> Tensor | None:
 
 
 def _factors(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Two triangular factors in one matrix, the lower with ones on its diagonal, and the order of the rows."""
+    """Two triangular factors in one matrix, the lower with ones on its diagonal, and the rows in order."""
     types = {
         "T": tf.compat.v1.AttrValue(type=matrix.dtype.as_datatype_enum).SerializeToString(),
         "output_idx_type": tf.compat.v1.AttrValue(type=tf.int32.as_datatype_enum).SerializeToString(),
