@@ -17,7 +17,6 @@ from nann.export.scorer._ops import (
     add,
     arithmetic,
     broadcast,
-    compare,
     concat,
     matmul,
     mul,
@@ -31,7 +30,6 @@ from nann.export.scorer._ops import (
     transpose,
     unary,
 )
-from nann.export.scorer._whole_numbers import bounds_of
 
 # Sums and products of these may be re-ordered; lower precisions would show it.
 _EXACT_ENOUGH = (tf.float32, tf.float64)
@@ -188,45 +186,6 @@ def _slice(r: Reading) -> Found:
 def _select(r: Reading) -> Found:
     condition, positive, negative = r.inputs
     return select(condition, positive, negative) if condition.shape == r.shape else None
-
-
-_ROOTS = {0.5: "Sqrt", -0.5: "Rsqrt", -1.0: "Reciprocal"}
-_MOST_POWER = 64
-
-
-@_reads_arithmetic("Pow")
-def _power(r: Reading) -> Found:
-    x, value = r.inputs[0], r.inputs[1].value
-    if value is None and not r.specs[0].dtype.size > 4:
-        return _computed_power(*r.inputs)
-    if value is None or value.ndim or x.shape != r.shape:
-        return None
-    power = float(value)
-    if power in _ROOTS:
-        return unary(_ROOTS[power], x)
-    if abs(power) in range(1, _MOST_POWER + 1):
-        whole = _whole_power(x, int(abs(power)))
-        return whole if power > 0 else unary("Reciprocal", whole)
-    return None
-
-
-def _computed_power(x: Tensor, power: Tensor) -> Tensor | None:
-    """exp(power * log(x)) of what is at least 0. Read here, for a split hides what of the item is."""
-    if (x.is_free and power.is_free) or x.value is not None or bounds_of(x, {})[0] < 0:
-        return None
-    # A difference that is 0 may be a little less in another order.
-    found, none = mul(power, unary("Log", unary("Relu", x))), constant(0, x.dtype.as_numpy_dtype)
-    if bounds_of(power, {})[0] <= 0:  # x^0 is 1, and 0 times the logarithm of 0 a NaN.
-        found = select(compare("Equal", power, none), none, found)
-    return unary("Exp", found)
-
-
-def _whole_power(x: Tensor, power: int) -> Tensor:
-    """By squares of squares: exp(power * log(x)) has no sign and is not as exact."""
-    if power == 1:
-        return x
-    squared = _whole_power(unary("Square", x), power // 2)
-    return mul(squared, x) if power % 2 else squared
 
 
 @_reads_arithmetic("Add", "AddV2", "AddN")
