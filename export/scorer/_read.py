@@ -28,6 +28,7 @@ from nann.export.scorer._import_ops import IMPORTS, Found, Reading, plain_arithm
 from nann.export.scorer._import_powers import POWERS
 from nann.export.scorer._import_scans import SCANS, SEGMENTS
 from nann.export.scorer._import_solve import SOLVED
+from nann.export.scorer._import_user_places import USER_PLACES
 from nann.export.scorer._inline import without_compiled_calls
 from nann.export.scorer._ir import Needs, Node, Shape, Spec, Tensor, constant, make, name_new, source
 from nann.export.scorer._ops import cast
@@ -40,7 +41,7 @@ _OF_NUMBERS = frozenset(["CheckNumerics", "CheckNumericsV2"])
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
 _FORMS = {
     **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **SOLVED, **LISTS, **CONVOLUTIONS,
-    **ND, **DOUBLES, **POWERS,
+    **ND, **DOUBLES, **POWERS, **USER_PLACES,
 }  # fmt: skip
 # Their forms know the shape where TensorFlow's own rules do not.
 _FIND_THEIR_SHAPE = frozenset([*LISTS, *SEGMENTS, "DenseBincount"])
