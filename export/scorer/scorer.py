@@ -32,7 +32,8 @@ _NARROW = {tf.float16: 4 * 2.0**-10, tf.bfloat16: 4 * 2.0**-7}
 _MOVES = frozenset(
     [
         "BroadcastTo", "Cast", "ConcatV2", "Const", "ExpandDims", "GatherV2", "Identity", "Pack",
-        "Placeholder", "Reshape", "Slice", "Split", "SplitV", "Squeeze", "StridedSlice", "Tile", "Transpose", "Unpack",
+        "Placeholder", "Reshape", "Slice", "Split", "SplitV", "Squeeze", "StridedSlice", "Tile",
+        "Transpose", "Unpack",
     ]
 )  # fmt: skip
 
