@@ -13,9 +13,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._import_choices import MOST_ROWS, index_of, is_chosen, rows_of_items, rows_of_table
+from nann.export.scorer._import_choices import (
+    MOST_ROWS,
+    index_of,
+    is_chosen,
+    rows_of_items,
+    rows_of_table,
+    summed_where,
+)
 from nann.export.scorer._import_moves import part_of, taken
 from nann.export.scorer._import_ops import Found, Reading, integers
+from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._ir import Array, Shape, Tensor, constant
 from nann.export.scorer._ops import (
     add,
@@ -160,6 +168,8 @@ def _sums(indices: Tensor, updates: Tensor, shape: Shape) -> Tensor | None:
         numbers = select(chosen, reshape(updates, (*updates.shape, 1)), constant(np.float32(0)))
         return reshape(reduce_(numbers, "Sum", [-2]), shape)
     updates = reshape(updates, (*updates.shape[: len(place.leading) + 1], math.prod(place.row)))
+    if may_be_infinite(updates):
+        return reshape(summed_where(turned(chosen), updates), shape)
     return reshape(matmul(turned(cast(chosen)), updates), shape)
 
 

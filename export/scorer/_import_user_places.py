@@ -6,7 +6,7 @@ session. All items have the same places, so these are a matrix of ones and zeros
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from nann.export.scorer._import_choices import CHOICES, MOST_ROWS, is_chosen
 from nann.export.scorer._import_moves import MOVES
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading, integers
 from nann.export.scorer._import_scans import SCANS, SEGMENTS
+from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._ops import (
     arithmetic,
@@ -38,13 +39,21 @@ def _at(x: Tensor, axis: int, index: Tensor) -> Tensor | None:
     is_users = index.is_free and index.value is None and index.dtype.is_integer
     if x.is_free or not is_users or x.dtype != tf.float32 or x.shape[axis] > MOST_ROWS:
         return None
-    return _times(x, axis, turned(cast(is_chosen(index, x.shape[axis]))))
+    return _sums(x, axis, is_chosen(index, x.shape[axis]))
 
 
-def _times(x: Tensor, axis: int, matrix: Tensor) -> Tensor:
-    """Sums along an axis by the columns of a matrix, [..., n, ...] -> [..., k, ...]."""
+def _sums(x: Tensor, axis: int, chosen: Tensor) -> Tensor:
+    """Of what is chosen along an axis, by bool [k, n]: [..., n, ...] -> [..., k, ...]."""
     perm, back = _last(x.rank, axis)
-    return transpose(dot(transpose(x, perm), matrix), back)
+    if not may_be_infinite(x):
+        return transpose(dot(transpose(x, perm), turned(cast(chosen))), back)
+    return transpose(reduce_(_where(x, perm, chosen, 0.0), "Sum", [-1]), back)
+
+
+def _where(x: Tensor, perm: Sequence[int], chosen: Tensor, none: float) -> Tensor:
+    """[..., k, n]: what is chosen of the last axis of `x` turned by `perm`, and `none` elsewhere."""
+    rows = transpose(x, perm)
+    return select(chosen, reshape(rows, (*rows.shape[:-1], 1, rows.shape[-1])), constant(none, np.float32))
 
 
 def _last(rank: int, axis: int) -> tuple[list[int], list[int]]:
@@ -129,16 +138,15 @@ def segments(r: Reading) -> Found:
     is_of_rows = where.is_free and where.value is None and where.rank == 1
     if not is_of_rows or counts is None or x.is_free or x.dtype != tf.float32:
         return None
-    is_of, function = is_chosen(where, counts[0]), SEGMENTS[r.operation.type]
+    is_of, function = turned(is_chosen(where, counts[0])), SEGMENTS[r.operation.type]
     if not 0 < is_of.size <= _MOST_PAIRS:
         return None
     if function == "Sum":
-        return _times(x, 0, cast(is_of))
+        return _sums(x, 0, is_of)
     perm, back = _last(x.rank, 0)
-    rows = reshape(transpose(x, perm), (*x.shape[1:], 1, x.shape[0]))
     limits = np.finfo(np.float32)
-    none = constant(limits.min if function == "Max" else limits.max, np.float32)
-    return transpose(reduce_(select(turned(is_of), rows, none), function, [-1]), back)
+    none = float(limits.min if function == "Max" else limits.max)
+    return transpose(reduce_(_where(x, perm, is_of, none), function, [-1]), back)
 
 
 def _first_of(*forms: Callable[[Reading], Found]) -> Callable[[Reading], Found]:

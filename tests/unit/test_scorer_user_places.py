@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from support.programs import compare, weighted
+from support.programs import compare, compare_with_traced, weighted
 
 L, D = 6, 8
 RANDOM = np.random.default_rng(4)
@@ -60,3 +60,49 @@ def test_places_of_the_user(name: str) -> None:
         return weighted(tf.transpose(found) if found.shape[-1] == item.shape[0] else found)
 
     compare(score, events=EVENTS, length=LENGTH, session=SESSION)
+
+
+def _masked(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    return tf.where(mask, x, -np.inf)
+
+
+# Of pairs [n, L, D], similarities [n, L], events [L, D], the user's mask [L] and an index of the item [n].
+OF_MASKED: dict[str, Callable[..., tf.Tensor]] = {
+    "a place of the user": lambda x, s, h, m, at: _masked(s, m)[:, 2],
+    "the last place": lambda x, s, h, m, at: tf.gather(
+        _masked(s, m), tf.reduce_sum(tf.cast(m, tf.int32)), axis=1
+    ),
+    "sums of sessions": lambda x, s, h, m, at: tf.transpose(
+        tf.math.unsorted_segment_sum(tf.transpose(_masked(s, m)), tf.cast(m, tf.int32), 3)
+    ),
+    "a row by the item's index": lambda x, s, h, m, at: tf.gather(
+        _masked(x, m[:, tf.newaxis]), at[:, tf.newaxis], batch_dims=1
+    ),
+    "a number by the item's index": lambda x, s, h, m, at: tf.gather(
+        _masked(s, m), at[:, tf.newaxis], batch_dims=1
+    ),
+    "a row that is put to the item's index": lambda x, s, h, m, at: tf.scatter_nd(
+        tf.stack([tf.range(x.shape[0]), at], axis=1), _masked(x, m[:, tf.newaxis])[:, 1], [x.shape[0], L, D]
+    ),
+    "a number of the user's": lambda x, s, h, m, at: tf.gather(_masked(h[:, 0], m), at),
+}
+
+
+@pytest.mark.parametrize("name", OF_MASKED)
+def test_what_is_masked_by_an_infinity_is_not_met(name: str) -> None:
+    """A product with ones and zeros would make a NaN of it, and the item would be dropped."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        events = user["events"]
+        at = tf.cast(tf.argmax(tf.matmul(item, events, transpose_b=True), axis=-1), tf.int32)
+        found = OF_MASKED[name](
+            events * item[:, tf.newaxis],
+            tf.matmul(item, events, transpose_b=True),
+            events,
+            user["mask"],
+            at,
+        )
+        return weighted(tf.maximum(tf.reshape(found, [item.shape[0], -1]), -9.0)) + item[:, 0]
+
+    mask = np.array([True, False, True, True, False, True])
+    compare_with_traced(score, events=EVENTS[0], mask=mask)

@@ -1,0 +1,23 @@
+"""Infinities that a model has by itself, as masks: a product with ones and zeros would make NaNs of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nann.export.scorer._ir import Tensor, topological
+
+# Of minus infinity these make numbers, as of what is masked.
+_ABSORB = frozenset(["Erf", "Exp", "Relu", "Sigmoid", "Softmax", "Softplus", "Tanh"])
+
+
+def may_be_infinite(x: Tensor) -> bool:
+    """Whether a constant that is not finite, such as the -inf of a mask, may be among its numbers.
+
+    The user's and the item's own numbers are taken for finite (docs/scorer-split.md#what-is-proven).
+    """
+
+    def is_finite(each: Tensor) -> bool:
+        return not each.dtype.is_floating or each.op in _ABSORB
+
+    constants = (node.value for node in topological([x], stop=is_finite) if node.value is not None)
+    return any(not np.isfinite(value).all() for value in constants if value.dtype.kind == "f")
