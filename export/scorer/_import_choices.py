@@ -289,7 +289,7 @@ def rows_of_items(x: Tensor, index: Tensor, axis: int) -> Tensor | None:
     if row > 1:
         x = reshape(x, (*x.shape[: axis + 1], row))
         return (
-            _summed_where(is_chosen(index, n), x)
+            summed_where(is_chosen(index, n), x)
             if may_be_infinite(x)
             else matmul(cast(is_chosen(index, n)), x)
         )
