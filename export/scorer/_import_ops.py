@@ -206,14 +206,21 @@ def bias_of(r: Reading) -> Tensor:
     return bias
 
 
-def plain_arithmetic(r: Reading) -> Tensor:
-    """A sum, product or quotient as the model has it: by an operation of TensorFlow that is left alone."""
+def plain_arithmetic(r: Reading) -> Tensor | None:
+    """A sum, product or quotient as the model has it: by an operation of TensorFlow that is left alone.
+
+    None of a layer over several numbers: it is one already.
+    """
     op = r.operation.type
     if len(r.inputs) == 1:
         return r.inputs[0] if op == "AddN" else unary(op, r.inputs[0])
     if op == "MatMul":  # Of a column and a row.
         x, y = r.inputs
-        return arithmetic("Mul", reshape(x, (x.size, 1)), reshape(y, (1, y.size)))
+        return (
+            None
+            if (x.size, y.size) != (r.shape[0], r.shape[1])
+            else arithmetic("Mul", reshape(x, (x.size, 1)), reshape(y, (1, y.size)))
+        )
     terms = (r.inputs[0], bias_of(r)) if op == "BiasAdd" else r.inputs
     named = {"Add": "AddV2", "AddN": "AddV2", "BiasAdd": "AddV2", "Div": "RealDiv"}.get(op, op)
     return functools.reduce(lambda x, y: arithmetic(named, x, y), terms)

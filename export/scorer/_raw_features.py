@@ -6,7 +6,8 @@ they may be all that is left:
 - In front of a step, a wave or a power. `(today - day) / 30 > 12` is exact where both are whole numbers, as
   ages in days and prices in cents are; today / 30 - day / 30 is not. Angles and powers of times in seconds
   are so large that their last bits show. Sums of products, as layers have them, meet a step by chance only;
-  a layer over one number has products alone, as periodic embeddings of prices have them.
+  a layer over one number has products alone, as periodic embeddings of prices have them. Before a wave a
+  layer over a few numbers of the item or of the user is TensorFlow's own, as Fourier features of places are.
 - A difference of two large and near numbers, as times in seconds and places in one city are. Of embeddings
   that a layer multiplies it is worth taking apart; of single numbers there is nothing to win.
 """
@@ -42,17 +43,19 @@ _SUMS = frozenset(
         "Einsum", "MatMul", "Mean", "Sum",
     ]
 )  # fmt: skip
+_WAVES = frozenset(["Cos", "Sin", "Tan"])
+_FEW = 4  # As places in space and time have.
 # Embeddings have as many numbers at least; fewer are features by themselves, as two coordinates are.
 _MANY = 3
 
 
 def left_as_it_is(operations: Sequence[Any], item: str) -> frozenset[str]:
     """The names of such operations, given all in an order in which they can run, and the item's input."""
-    raw = _raw(operations)
+    raw = _raw(operations, most_columns=1)
     before_those = _reached([x.op for each in operations if _is_sensitive(each) for x in each.inputs], raw)
     summed = _summed(operations)
     of_item, of_user = _depending(operations, item)
-    return frozenset(
+    return _angles(operations, of_item & of_user) | frozenset(
         each.name
         for each in operations
         if each.name in raw and _is_arithmetic(each) and each.outputs[0].dtype.is_floating
@@ -65,11 +68,23 @@ def left_as_it_is(operations: Sequence[Any], item: str) -> frozenset[str]:
     )
 
 
-def _raw(operations: Iterable[Any]) -> set[str]:
-    """What is made of features and constants by arithmetic alone."""
+def _angles(operations: Sequence[Any], of_both: set[str]) -> frozenset[str]:
+    """Arithmetic before waves, layers over a few numbers and what follows them included."""
+    raw = _raw(operations, most_columns=_FEW)
+    before = _reached([x.op for each in operations if each.type in _WAVES for x in each.inputs], raw)
+    return frozenset(
+        each.name
+        for each in operations
+        if each.name in before and each.outputs[0].dtype.is_floating
+        if _is_arithmetic(each) or (0 < _columns(each) <= _FEW and each.name not in of_both)
+    )
+
+
+def _raw(operations: Iterable[Any], *, most_columns: int) -> set[str]:
+    """What is made of features and constants by arithmetic alone, and by layers over so many numbers."""
     raw: set[str] = set()
     for each in operations:
-        is_known = each.type in _MOVES | _KEEPS or _is_arithmetic(each)
+        is_known = each.type in _MOVES | _KEEPS | _ARITHMETIC or 0 < _columns(each) <= most_columns
         is_kept = is_known and all(x.op.name in raw for x in each.inputs)
         if is_kept or each.type in ("Const", "Placeholder"):
             raw.add(each.name)
@@ -77,14 +92,15 @@ def _raw(operations: Iterable[Any]) -> set[str]:
 
 
 def _is_arithmetic(operation: Any) -> bool:
-    return operation.type in _ARITHMETIC or _is_of_one_column(operation)
+    """A layer over one number is a product of matrices that adds nothing up."""
+    return operation.type in _ARITHMETIC or _columns(operation) == 1
 
 
-def _is_of_one_column(operation: Any) -> bool:
-    """Whether it is a layer over one number: a product of matrices that adds nothing up."""
+def _columns(operation: Any) -> int:
+    """Of how many numbers a product of matrices makes sums; 0 of anything else."""
     if operation.type != "MatMul" or operation.inputs[0].shape.rank is None:
-        return False
-    return bool(operation.inputs[0].shape[0 if operation.get_attr("transpose_a") else 1] == 1)
+        return 0
+    return operation.inputs[0].shape[0 if operation.get_attr("transpose_a") else 1] or 0
 
 
 def _is_sensitive(operation: Any) -> bool:

@@ -220,7 +220,8 @@ def _in_our_form(reading: Reading, is_left: bool) -> list[Tensor] | None:
     if any(each.known_shape is None for each in reading.inputs):
         return None
     if is_left and any(each.value is None for each in reading.inputs):
-        return [plain_arithmetic(reading)]
+        plain = plain_arithmetic(reading)
+        return None if plain is None else [plain]
     found = complex_form(reading, _read_real) if is_complex(reading) else _read_real(reading)
     return [found] if isinstance(found, Tensor) else found
 

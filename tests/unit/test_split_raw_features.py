@@ -127,12 +127,21 @@ def test_near_numbers_are_subtracted_first(name: str) -> None:
     np.testing.assert_allclose(scores_of(result, state, NEAR), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_waves_of_a_layer_over_one_number_are_the_model_s() -> None:
-    """Periodic embeddings, whose angles are large: its product, its bias and the wave's factor as written."""
+DIRECTIONS = (20.0 * RANDOM.normal(size=(2, 3))).astype(np.float32)
+# Layers over a few numbers.
+ANGLES: dict[str, Score] = {
+    "hours": lambda u, x: tf.nn.bias_add(tf.matmul(_since(u, x)[:, :1] / 3600.0, [[0.7, -1.3]]), [0.3, 0.1]),
+    "a place": lambda u, x: tf.matmul(x[:, 4:6], DIRECTIONS) + 0.3 + 0 * u["today"][0],
+    "what lies between two places": lambda u, x: tf.matmul(_apart(u, x)[:, :2] * 1e4, DIRECTIONS),
+}
+
+
+@pytest.mark.parametrize("name", ANGLES)
+def test_waves_of_layers_over_few_numbers_are_the_model_s(name: str) -> None:
+    """Periodic embeddings, whose angles are large: the product, its bias and the wave's factor as written."""
 
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
-        angle = tf.nn.bias_add(tf.matmul(_since(user, item)[:, :1] / 3600.0, [[0.7, -1.3]]), [0.3, 0.1])
-        return tf.reduce_sum(tf.sin(2.0 * np.pi * angle), -1)
+        return tf.reduce_sum(tf.sin(2.0 * np.pi * ANGLES[name](user, item)), -1)
 
     function = frozen(score, today=[2]).function
     result = split_function(function, max_table_width=64)
