@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from nann.export.scorer._contract import product_of_free
-from nann.export.scorer._einsum import einsum
+from nann.export.scorer._einsum import einsum, outer
 from nann.export.scorer._ir import Array, Shape, Spec, Tensor, constant
 from nann.export.scorer._ops import (
     add,
@@ -214,6 +214,8 @@ def plain_arithmetic(r: Reading) -> Tensor | None:
     op = r.operation.type
     if len(r.inputs) == 1:
         return r.inputs[0] if op == "AddN" else unary(op, r.inputs[0])
+    if op == "Einsum":
+        return outer(r.attr("equation").decode(), r.inputs)
     if op == "MatMul":  # Of a column and a row.
         x, y = r.inputs
         return (

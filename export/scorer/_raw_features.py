@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from nann.export.scorer._einsum import terms_of
+
 # What makes much of the last bits of its operand.
 _SENSITIVE = frozenset(
     [
@@ -76,7 +78,7 @@ def _angles(operations: Sequence[Any], of_both: set[str]) -> frozenset[str]:
         each.name
         for each in operations
         if each.name in before and each.outputs[0].dtype.is_floating
-        if _is_arithmetic(each) or (0 < _columns(each) <= _FEW and each.name not in of_both)
+        if _is_arithmetic(each) or (_is_few(each) and each.name not in of_both)
     )
 
 
@@ -96,11 +98,19 @@ def _is_arithmetic(operation: Any) -> bool:
     return operation.type in _ARITHMETIC or _columns(operation) == 1
 
 
+def _is_few(operation: Any) -> bool:
+    return operation.type == "MatMul" and 0 < _columns(operation) <= _FEW
+
+
 def _columns(operation: Any) -> int:
-    """Of how many numbers a product of matrices makes sums; 0 of anything else."""
-    if operation.type != "MatMul" or operation.inputs[0].shape.rank is None:
+    """Of how many numbers a product of matrices, or of two tensors, makes sums; 0 of anything else."""
+    shapes = [x.shape for x in operation.inputs]
+    if operation.type == "MatMul" and shapes[0].rank is not None:
+        return shapes[0][0 if operation.get_attr("transpose_a") else 1] or 0
+    if operation.type != "Einsum" or len(shapes) != 2 or not all(each.is_fully_defined() for each in shapes):
         return 0
-    return operation.inputs[0].shape[0 if operation.get_attr("transpose_a") else 1] or 0
+    # `bf,fd->bfd`, which embeds numbers, adds none to another.
+    return terms_of(operation.get_attr("equation").decode(), [tuple(each.as_list()) for each in shapes])
 
 
 def _is_sensitive(operation: Any) -> bool:

@@ -128,9 +128,16 @@ def test_near_numbers_are_subtracted_first(name: str) -> None:
 
 
 DIRECTIONS = (20.0 * RANDOM.normal(size=(2, 3))).astype(np.float32)
+PERIODS = RANDOM.normal(size=(4, 2)).astype(np.float32)
 # Layers over a few numbers.
 ANGLES: dict[str, Score] = {
     "hours": lambda u, x: tf.nn.bias_add(tf.matmul(_since(u, x)[:, :1] / 3600.0, [[0.7, -1.3]]), [0.3, 0.1]),
+    "hours, each embedded by itself": lambda u, x: tf.reshape(
+        tf.einsum("bf,fk->bfk", _since(u, x) / 3600.0, PERIODS) + 0.3, [-1, 8]
+    ),
+    "hours as a column": lambda u, x: tf.einsum(
+        "blf,fk->blk", _since(u, x)[..., tf.newaxis] / 3600.0, PERIODS[:1]
+    )[:, 0],
     "a place": lambda u, x: tf.matmul(x[:, 4:6], DIRECTIONS) + 0.3 + 0 * u["today"][0],
     "what lies between two places": lambda u, x: tf.matmul(_apart(u, x)[:, :2] * 1e4, DIRECTIONS),
 }
