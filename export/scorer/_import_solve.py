@@ -82,8 +82,7 @@ def _by_inverse(matrix: Tensor, r: Reading) -> Tensor | None:
     if not np.linalg.cond(wide) <= _WORST_CONDITION:
         return None
     inverse = np.linalg.inv(wide.T if r.attr("adjoint") else wide)
-    found = turned(dot(turned(r.inputs[1]), constant(inverse.T, np.float32)))
-    return reshape(found, r.shape) if found.size == int(np.prod(r.shape)) else None
+    return turned(dot(turned(r.inputs[1]), constant(inverse.T, np.float32)))
 
 
 def _factors(matrix: Tensor) -> tuple[Tensor, Tensor]:

@@ -72,6 +72,9 @@ OF_MASKED: dict[str, Callable[..., tf.Tensor]] = {
     "the last place": lambda x, s, h, m, at: tf.gather(
         _masked(s, m), tf.reduce_sum(tf.cast(m, tf.int32)), axis=1
     ),
+    "the last place of what a logarithm masks": lambda x, s, h, m, at: tf.gather(
+        s + tf.math.log(tf.cast(m, tf.float32)), tf.reduce_sum(tf.cast(m, tf.int32)), axis=1
+    ),
     "sums of sessions": lambda x, s, h, m, at: tf.transpose(
         tf.math.unsorted_segment_sum(tf.transpose(_masked(s, m)), tf.cast(m, tf.int32), 3)
     ),
