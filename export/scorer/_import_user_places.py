@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._import_choices import CHOICES, MOST_ROWS, is_chosen
+from nann.export.scorer._import_choices import CHOICES, is_chosen
 from nann.export.scorer._import_moves import MOVES
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading, integers
 from nann.export.scorer._import_scans import SCANS, SEGMENTS
@@ -30,14 +30,15 @@ from nann.export.scorer._ops import (
     turned,
 )
 
-# Pairs of a row and a segment, each of which is looked at where the largest is wanted.
+# Pairs of a row and a place or a segment. Each is a term of a product, or looked at where the largest is
+# wanted; of more TensorFlow's own copy takes less time.
 _MOST_PAIRS = 4096
 
 
 def _at(x: Tensor, axis: int, index: Tensor) -> Tensor | None:
     """x[..., index, ...] at integers [k] of the user."""
     is_users = index.is_free and index.value is None and index.dtype.is_integer
-    if x.is_free or not is_users or x.dtype != tf.float32 or x.shape[axis] > MOST_ROWS:
+    if x.is_free or not is_users or x.dtype != tf.float32 or index.size * x.shape[axis] > _MOST_PAIRS:
         return None
     return _sums(x, axis, is_chosen(index, x.shape[axis]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nann.export.scorer._ir import Node, Tensor, topological
+from nann.export.scorer._ops import is_extreme
 
 # Of minus infinity these make numbers, as of what is masked.
 _ABSORB = frozenset(["Erf", "Exp", "Relu", "Sigmoid", "Softmax", "Softplus", "Tanh"])
@@ -18,7 +19,8 @@ def may_be_infinite(x: Tensor) -> bool:
     """
 
     def is_finite(each: Tensor) -> bool:
-        return not each.dtype.is_floating or each.op in _ABSORB
+        # The largest of some numbers is none of those that are masked: so numbers are sorted.
+        return not each.dtype.is_floating or each.op in _ABSORB or is_extreme(each)
 
     return any(_is_infinite(node) for node in topological([x], stop=is_finite))
 

@@ -271,6 +271,7 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
         tf.nn.relu(x) + 0.1, [0.0, 0.5, 1.0, 2.0, 3.0, 1.5, -1.0, 2.0]
     ),
     "whole powers of negative numbers": lambda x: tf.pow(x, [0.0, 1.0, 2.0, 3.0] * 2) + tf.pow(x, 0.0),
+    "sparsemax": lambda x: keras.ops.sparsemax(x),
     "a mean with weights": lambda x: keras.ops.average(x, axis=1, weights=TABLE[0, :L])[:, tf.newaxis],
     "computed powers": lambda x: tf.pow(tf.nn.relu(x), tf.nn.relu(x[:, ::-1])) + tf.pow(tf.exp(x), x),
     "lengths": lambda x: tf.math.reduce_euclidean_norm(x, axis=[1], keepdims=True),
