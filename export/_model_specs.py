@@ -111,6 +111,10 @@ def _check_spec(what: str, name: str, spec: Any, *, may_be_open: bool) -> None:
             f"{what} {name}: expected {expected}, found {spec.shape}. Name its sizes; a history that score "
             f"reads is a feature of fixed length, or is pooled in embed_user."
         )
+    if 0 in spec.shape.as_list() and not may_be_open:
+        raise InvalidInputError(
+            f"{what} {name}: expected sizes of at least 1, found {spec.shape}. Leave out what has no numbers."
+        )
 
 
 def plain_names(names: Iterable[str], like: str = "input") -> dict[str, str]:

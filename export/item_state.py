@@ -13,6 +13,10 @@ from nann.export.item_rows import PART_BITS, columns_of, parts_of
 _TYPES = ("bool", "float16", "float32", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
 
 
+# The names of the operations that take columns for item state begin with it.
+STATE_SCOPE = "nann_item_state"
+
+
 def check_item_state(specs: Any) -> None:
     """Raise InvalidInputError for item state that no table can hold."""
     if not isinstance(specs, Mapping):

@@ -6,30 +6,64 @@ import math
 from collections.abc import Sequence
 
 from nann.export.scorer._contract import Labels, contraction
-from nann.export.scorer._ir import Tensor
-from nann.export.scorer._ops import matmul, mul, reduce_, reshape, transpose
+from nann.export.scorer._ir import Shape, Tensor
+from nann.export.scorer._ops import arithmetic, matmul, mul, reduce_, reshape, transpose
 
 
 def einsum(equation: str, operands: Sequence[Tensor]) -> Tensor | None:
     """`einsum("ble,be->bl", [hist, query])`; None for diagonals and for axes that are broadcast."""
-    inputs, arrow, output = equation.replace(" ", "").partition("->")
-    labels = [_labels(each, x.rank) for each, x in zip(inputs.split(","), operands, strict=True)]
-    hidden = max(sum(isinstance(label, int) for label in own) for own in labels)
-    out = _labels(output, len(output.replace("...", "")) + hidden)
-    if not arrow or any(len(set(each)) != len(each) for each in (*labels, out)):
+    parsed = _parsed(equation, [x.shape for x in operands])
+    if parsed is None:
         return None
-    sizes: dict[object, int] = {}
-    for x, own in zip(operands, labels, strict=True):
-        if any(sizes.setdefault(label, n) != n for label, n in zip(own, x.shape, strict=True)):
-            return None
-    if not set(out) <= set(sizes):
-        return None
+    labels, out, _ = parsed
     total, own = operands[0], labels[0]
     for at in range(1, len(operands)):
         later = {label for each in labels[at + 1 :] for label in each} | set(out)
         total, own = _multiplied(total, own, operands[at], labels[at], later)
     total, own = _summed(total, own, set(out))
     return _arranged(total, own, out)
+
+
+def terms_of(equation: str, shapes: Sequence[Shape]) -> int:
+    """How many numbers are added up for each of the result; 0 where that is not known."""
+    parsed = _parsed(equation, shapes)
+    if parsed is None:
+        return 0
+    _, out, sizes = parsed
+    return math.prod(size for label, size in sizes.items() if label not in out)
+
+
+def outer(equation: str, operands: Sequence[Tensor]) -> Tensor | None:
+    """Einsum of two tensors that adds nothing up, as a product of TensorFlow's that is left alone."""
+    parsed = _parsed(equation, [x.shape for x in operands])
+    if parsed is None:
+        return None
+    labels, out, sizes = parsed
+    sides = []
+    for x, own in zip(operands, labels, strict=True):
+        kept = [label for label in own if label in out]
+        x = _arranged(
+            reshape(x, [sizes[label] for label in kept]), kept, [each for each in out if each in kept]
+        )
+        sides.append(reshape(x, [sizes[label] if label in kept else 1 for label in out]))
+    return arithmetic("Mul", *sides)
+
+
+def _parsed(
+    equation: str, shapes: Sequence[Shape]
+) -> tuple[list[list[object]], list[object], dict[object, int]] | None:
+    """Labels of the operands and of the result, and the size of each."""
+    inputs, arrow, output = equation.replace(" ", "").partition("->")
+    labels = [_labels(each, len(shape)) for each, shape in zip(inputs.split(","), shapes, strict=True)]
+    hidden = max(sum(isinstance(label, int) for label in own) for own in labels)
+    out = _labels(output, len(output.replace("...", "")) + hidden)
+    if not arrow or any(len(set(each)) != len(each) for each in (*labels, out)):
+        return None
+    sizes: dict[object, int] = {}
+    for shape, own in zip(shapes, labels, strict=True):
+        if any(sizes.setdefault(label, n) != n for label, n in zip(own, shape, strict=True)):
+            return None
+    return (labels, out, sizes) if set(out) <= set(sizes) else None
 
 
 def _labels(text: str, rank: int) -> list[object]:

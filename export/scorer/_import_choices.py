@@ -16,6 +16,7 @@ import tensorflow as tf
 from nann.export.scorer._import_functions import where_not_zero
 from nann.export.scorer._import_moves import gathered
 from nann.export.scorer._import_ops import Found, Reading, integers
+from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._integer_parts import as_float, number_of, was_float
 from nann.export.scorer._ir import Spec, Tensor, constant, make
 from nann.export.scorer._narrow import narrow_of, narrowed
@@ -270,8 +271,7 @@ def rows_of_table(table: Tensor, index: Tensor) -> Tensor | None:
         return None
     table = reshape(table, (rows, math.prod(row)))
     # Rows that are not chosen, times 0, would make a NaN of what is not finite.
-    is_finite = table.value is None or np.isfinite(table.value).all()
-    if rows <= _MOST_ONE_HOT and is_finite:
+    if rows <= _MOST_ONE_HOT and not may_be_infinite(table):
         found = dot(cast(is_chosen(index, rows)), table)
     else:
         found = gather(table, index if index.dtype == tf.float32 else cast(index))
@@ -287,14 +287,20 @@ def rows_of_items(x: Tensor, index: Tensor, axis: int) -> Tensor | None:
     if n > MOST_ROWS:
         return None
     if row > 1:
-        return matmul(cast(is_chosen(index, n)), reshape(x, (*x.shape[: axis + 1], row)))
+        x = reshape(x, (*x.shape[: axis + 1], row))
+        return (
+            summed_where(is_chosen(index, n), x)
+            if may_be_infinite(x)
+            else matmul(cast(is_chosen(index, n)), x)
+        )
     x = reshape(x, x.shape[: axis + 1])
     before = x.inputs[0] if x.op == "reshape" else x
     if before.shape[-1:] == (n,) and before.shape[0] > 1:  # Leading axes that were made one.
         x = before
     index = reshape(index, (*x.shape[:-1], k))
     narrow = narrow_of(rewrite(index, (narrowed,), free_rules=(narrowed,)))
-    if x.rank > 2 and narrow.shape[-2] < x.shape[-2]:  # The same for all columns: rows are what is chosen.
+    is_product = x.rank > 2 and not may_be_infinite(x)
+    if is_product and narrow.shape[-2] < x.shape[-2]:  # The same for all columns: rows are what is chosen.
         *leading, columns, _ = x.shape
         chosen = cast(is_chosen(broadcast(narrow, (*leading, 1, k)), n))
         rows = matmul(reshape(chosen, (*leading, k, n)), turned(x))
@@ -303,6 +309,17 @@ def rows_of_items(x: Tensor, index: Tensor, axis: int) -> Tensor | None:
     chosen = is_chosen(index, n)
     numbers = select(chosen, reshape(x, (*x.shape[:-1], 1, n)), constant(np.float32(0)))
     return reduce_(numbers, "Sum", [-1])
+
+
+def summed_where(chosen: Tensor, x: Tensor) -> Tensor:
+    """Rows [..., n, row] that are chosen by [..., k, n], without a product with those that are not."""
+    k, (n, row) = chosen.shape[-2], x.shape[-2:]
+    numbers = select(
+        reshape(chosen, (*chosen.shape, 1)),
+        reshape(x, (*x.shape[:-2], 1, n, row)),
+        constant(np.float32(0)),
+    )
+    return reshape(reduce_(numbers, "Sum", [-2]), (*numbers.shape[:-3], k, row))
 
 
 def cross_entropy(r: Reading) -> Found:

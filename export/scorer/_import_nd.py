@@ -13,9 +13,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._import_choices import MOST_ROWS, index_of, is_chosen, rows_of_items, rows_of_table
+from nann.export.scorer._import_choices import (
+    MOST_ROWS,
+    index_of,
+    is_chosen,
+    rows_of_items,
+    rows_of_table,
+    summed_where,
+)
 from nann.export.scorer._import_moves import part_of, taken
 from nann.export.scorer._import_ops import Found, Reading, integers
+from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._ir import Array, Shape, Tensor, constant
 from nann.export.scorer._ops import (
     add,
@@ -23,6 +31,7 @@ from nann.export.scorer._ops import (
     broadcast,
     cast,
     compare,
+    dot,
     matmul,
     reduce_,
     reshape,
@@ -34,6 +43,8 @@ from nann.export.scorer._whole_numbers import bounds_of
 
 # Updates that are made one after the other: of equal indices the last stays.
 _MOST_UPDATES = 16
+# Numbers of a sparse matrix with all of its zeros.
+_MOST_SPARSE = 2**16
 
 
 @dataclass(frozen=True)
@@ -160,6 +171,8 @@ def _sums(indices: Tensor, updates: Tensor, shape: Shape) -> Tensor | None:
         numbers = select(chosen, reshape(updates, (*updates.shape, 1)), constant(np.float32(0)))
         return reshape(reduce_(numbers, "Sum", [-2]), shape)
     updates = reshape(updates, (*updates.shape[: len(place.leading) + 1], math.prod(place.row)))
+    if may_be_infinite(updates):
+        return reshape(summed_where(turned(chosen), updates), shape)
     return reshape(matmul(turned(cast(chosen)), updates), shape)
 
 
@@ -227,6 +240,20 @@ def counted(r: Reading) -> Found:
     return cast(reduce_(counts, "Sum", [1]), r.specs[0].dtype)
 
 
+def sparse_product(r: Reading) -> Found:
+    """SparseTensorDenseMatMul of a constant, such as the edges of a graph of fields or of events."""
+    indices, values, shape = (each.value for each in r.inputs[:3])
+    x = r.inputs[3]
+    if indices is None or values is None or shape is None or x.is_free or may_be_infinite(x):
+        return None
+    if x.dtype != tf.float32 or math.prod(shape.tolist()) > _MOST_SPARSE:
+        return None
+    matrix = np.zeros(shape.tolist(), np.float32)
+    np.add.at(matrix, tuple(indices.T), values)
+    matrix = matrix if r.attr("adjoint_a") else matrix.T  # It is multiplied from the right.
+    return turned(dot(x if r.attr("adjoint_b") else turned(x), constant(matrix)))
+
+
 def _only_value(x: Tensor) -> int | None:
     """Of a number that has one, such as the largest of all and 19 and 20, but 20 at most."""
     least, most = bounds_of(x, {})
@@ -238,6 +265,7 @@ ND: dict[str, Callable[[Reading], Found]] = {
     "GatherNd": gathered_nd,
     "ReverseSequence": reversed_up_to,
     "ScatterNd": scattered_nd,
+    "SparseTensorDenseMatMul": sparse_product,
     "TensorScatterAdd": added_nd,
     "TensorScatterUpdate": updated_nd,
 }

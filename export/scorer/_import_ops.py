@@ -11,13 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from nann.export.scorer._contract import product_of_free
-from nann.export.scorer._einsum import einsum
+from nann.export.scorer._einsum import einsum, outer
 from nann.export.scorer._ir import Array, Shape, Spec, Tensor, constant
 from nann.export.scorer._ops import (
     add,
     arithmetic,
     broadcast,
-    compare,
     concat,
     matmul,
     mul,
@@ -31,7 +30,6 @@ from nann.export.scorer._ops import (
     transpose,
     unary,
 )
-from nann.export.scorer._whole_numbers import bounds_of
 
 # Sums and products of these may be re-ordered; lower precisions would show it.
 _EXACT_ENOUGH = (tf.float32, tf.float64)
@@ -190,45 +188,6 @@ def _select(r: Reading) -> Found:
     return select(condition, positive, negative) if condition.shape == r.shape else None
 
 
-_ROOTS = {0.5: "Sqrt", -0.5: "Rsqrt", -1.0: "Reciprocal"}
-_MOST_POWER = 64
-
-
-@_reads_arithmetic("Pow")
-def _power(r: Reading) -> Found:
-    x, value = r.inputs[0], r.inputs[1].value
-    if value is None and not r.specs[0].dtype.size > 4:
-        return _computed_power(*r.inputs)
-    if value is None or value.ndim or x.shape != r.shape:
-        return None
-    power = float(value)
-    if power in _ROOTS:
-        return unary(_ROOTS[power], x)
-    if abs(power) in range(1, _MOST_POWER + 1):
-        whole = _whole_power(x, int(abs(power)))
-        return whole if power > 0 else unary("Reciprocal", whole)
-    return None
-
-
-def _computed_power(x: Tensor, power: Tensor) -> Tensor | None:
-    """exp(power * log(x)) of what is at least 0. Read here, for a split hides what of the item is."""
-    if (x.is_free and power.is_free) or x.value is not None or bounds_of(x, {})[0] < 0:
-        return None
-    # A difference that is 0 may be a little less in another order.
-    found, none = mul(power, unary("Log", unary("Relu", x))), constant(0, x.dtype.as_numpy_dtype)
-    if bounds_of(power, {})[0] <= 0:  # x^0 is 1, and 0 times the logarithm of 0 a NaN.
-        found = select(compare("Equal", power, none), none, found)
-    return unary("Exp", found)
-
-
-def _whole_power(x: Tensor, power: int) -> Tensor:
-    """By squares of squares: exp(power * log(x)) has no sign and is not as exact."""
-    if power == 1:
-        return x
-    squared = _whole_power(unary("Square", x), power // 2)
-    return mul(squared, x) if power % 2 else squared
-
-
 @_reads_arithmetic("Add", "AddV2", "AddN")
 def _add(r: Reading) -> Found:
     return add(*r.inputs)
@@ -247,11 +206,23 @@ def bias_of(r: Reading) -> Tensor:
     return bias
 
 
-def plain_arithmetic(r: Reading) -> Tensor:
-    """A sum, product or quotient as the model has it: by an operation of TensorFlow that is left alone."""
+def plain_arithmetic(r: Reading) -> Tensor | None:
+    """A sum, product or quotient as the model has it: by an operation of TensorFlow that is left alone.
+
+    None of a layer over several numbers: it is one already.
+    """
     op = r.operation.type
     if len(r.inputs) == 1:
         return r.inputs[0] if op == "AddN" else unary(op, r.inputs[0])
+    if op == "Einsum":
+        return outer(r.attr("equation").decode(), r.inputs)
+    if op == "MatMul":  # Of a column and a row.
+        x, y = r.inputs
+        return (
+            None
+            if (x.size, y.size) != (r.shape[0], r.shape[1])
+            else arithmetic("Mul", reshape(x, (x.size, 1)), reshape(y, (1, y.size)))
+        )
     terms = (r.inputs[0], bias_of(r)) if op == "BiasAdd" else r.inputs
     named = {"Add": "AddV2", "AddN": "AddV2", "BiasAdd": "AddV2", "Div": "RealDiv"}.get(op, op)
     return functools.reduce(lambda x, y: arithmetic(named, x, y), terms)
@@ -335,8 +306,20 @@ def _einsum(r: Reading) -> Found:
 
 @_reads("Sum", "Mean", "Max", "Min", "All", "Any")
 def _reduce(r: Reading) -> Found:
-    axes = integers(r.inputs[1])
-    return None if axes is None else reshape(reduce_(r.inputs[0], r.operation.type, axes), r.shape)
+    axes, x = integers(r.inputs[1]), r.inputs[0]
+    if axes is None:
+        return None
+    if r.operation.type == "Mean" and x.dtype.is_integer:
+        return _whole_mean(r, axes)
+    return reshape(reduce_(x, r.operation.type, axes), r.shape)
+
+
+def _whole_mean(r: Reading, axes: list[int]) -> Found:
+    """Of integers: their sum, divided as integers are, whose fractions are cut off."""
+    total = reshape(reduce_(r.inputs[0], "Sum", axes), r.shape)
+    if total.size == 0 or not 0 < (count := r.inputs[0].size // total.size) <= total.dtype.max:
+        return None
+    return arithmetic("TruncateDiv", total, constant(count, total.dtype.as_numpy_dtype))
 
 
 @_reads_arithmetic("EuclideanNorm")

@@ -8,6 +8,7 @@ import numpy as np
 
 from nann.export.scorer._import_moves import part_of, resized, taken
 from nann.export.scorer._import_ops import Found, Reading, integers
+from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._ops import (
     add,
@@ -37,7 +38,7 @@ SEGMENTS = {
 def cumulative_sum(r: Reading) -> Found:
     """A product with a triangle of ones."""
     x, axis = r.inputs[0], _axis(r)
-    if axis is None or x.shape[axis] > _MOST_SUMS:
+    if axis is None or x.shape[axis] > _MOST_SUMS or may_be_infinite(x):
         return None
     before, after = np.indices((x.shape[axis],) * 2)
     if r.attr("reverse"):

@@ -26,16 +26,18 @@ def _computes(op: str) -> Callable[[_Rule], _Rule]:
 def truncated(lowering: Lowering, tensor: Tensor) -> Step:
     """The whole number towards 0."""
     shape = lowering.shape(tensor)
+    return Step(tensor.inputs, lambda values: _cut(lowering, shape, values[0]))
 
-    def emit(values: Sequence[int]) -> int:
-        def unary(function: UnaryOp, value: int) -> int:
-            return lowering.program.add(Opcode.UNARY, shape, [value], function=function)
 
-        above = unary(UnaryOp.FLOOR, unary(UnaryOp.RELU, values[0]))
-        below = unary(UnaryOp.FLOOR, unary(UnaryOp.RELU, unary(UnaryOp.NEG, values[0])))
-        return lowering.elementwise(Opcode.BINARY, [above, below], BinaryOp.SUB)
+def _cut(lowering: Lowering, shape: Shape, value: int) -> int:
+    """Without its fraction."""
 
-    return Step(tensor.inputs, emit)
+    def unary(function: UnaryOp, value: int) -> int:
+        return lowering.program.add(Opcode.UNARY, shape, [value], function=function)
+
+    above = unary(UnaryOp.FLOOR, unary(UnaryOp.RELU, value))
+    below = unary(UnaryOp.FLOOR, unary(UnaryOp.RELU, unary(UnaryOp.NEG, value)))
+    return lowering.elementwise(Opcode.BINARY, [above, below], BinaryOp.SUB)
 
 
 @_computes("Sign")
@@ -153,29 +155,34 @@ def _ceil(lowering: Lowering, tensor: Tensor) -> Step:
 
 
 @_computes("FloorDiv")
+@_computes("TruncateDiv")
 def _whole_quotient(lowering: Lowering, tensor: Tensor) -> Step:
     """Of integers."""
     shape = lowering.shape(tensor)
 
     def emit(values: Sequence[int]) -> int:
-        return _quotient(lowering, shape, values)
+        return _quotient(lowering, tensor.op, shape, values)
 
     return Step([lowering.operand(each, tensor) for each in tensor.inputs], emit)
 
 
 @_computes("FloorMod")
+@_computes("TruncateMod")
 def _whole_remainder(lowering: Lowering, tensor: Tensor) -> Step:
     """Of integers."""
     shape = lowering.shape(tensor)
 
     def emit(values: Sequence[int]) -> int:
-        whole = _quotient(lowering, shape, values)
+        whole = _quotient(lowering, tensor.op, shape, values)
         times = lowering.elementwise(Opcode.BINARY, [whole, values[1]], BinaryOp.MUL)
         return lowering.elementwise(Opcode.BINARY, [values[0], times], BinaryOp.SUB)
 
     return Step([lowering.operand(each, tensor) for each in tensor.inputs], emit)
 
 
-def _quotient(lowering: Lowering, shape: Shape, values: Sequence[int]) -> int:
+def _quotient(lowering: Lowering, op: str, shape: Shape, values: Sequence[int]) -> int:
+    """Rounded down, or towards 0 where `op` is a truncating one."""
     ratio = lowering.elementwise(Opcode.BINARY, values, BinaryOp.DIV)
+    if op.startswith("Truncate"):
+        return _cut(lowering, shape, ratio)
     return lowering.program.add(Opcode.UNARY, shape, [ratio], function=UnaryOp.FLOOR)

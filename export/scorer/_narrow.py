@@ -30,6 +30,7 @@ _ON_MATRICES = frozenset(
     [
         "Cholesky",
         "LogMatrixDeterminant",
+        "Lu",
         "MatrixDeterminant",
         "MatrixInverse",
         "Qr",

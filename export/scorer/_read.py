@@ -25,8 +25,10 @@ from nann.export.scorer._import_lists import LISTS
 from nann.export.scorer._import_moves import MOVES
 from nann.export.scorer._import_nd import ND
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading, plain_arithmetic
+from nann.export.scorer._import_powers import POWERS
 from nann.export.scorer._import_scans import SCANS, SEGMENTS
 from nann.export.scorer._import_solve import SOLVED
+from nann.export.scorer._import_user_places import USER_PLACES
 from nann.export.scorer._inline import without_compiled_calls
 from nann.export.scorer._ir import Needs, Node, Shape, Spec, Tensor, constant, make, name_new, source
 from nann.export.scorer._ops import cast
@@ -40,7 +42,7 @@ _OF_NUMBERS = frozenset(["CheckNumerics", "CheckNumericsV2"])
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
 _FORMS = {
     **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **SOLVED, **LISTS, **CONVOLUTIONS,
-    **ND, **DOUBLES,
+    **ND, **DOUBLES, **POWERS, **USER_PLACES,
 }  # fmt: skip
 # Their forms know the shape where TensorFlow's own rules do not.
 _FIND_THEIR_SHAPE = frozenset([*LISTS, *SEGMENTS, "DenseBincount"])
@@ -204,6 +206,8 @@ class _Reader:
             ]
         else:
             outputs = _in_our_form(reading, operation.name in self._left) or self._as_it_is(reading)
+            if not _calls_functions(operation.node_def):
+                outputs = _folded(outputs)
         outputs = [name_new(tensor, operation.name) for tensor in outputs]
         self.tensors.update(zip((each.name for each in operation.outputs), outputs, strict=True))
         return outputs
@@ -216,10 +220,7 @@ class _Reader:
             if not name.startswith("_")
         }
         node = make(reading.operation.type, reading.inputs, reading.specs, attrs)
-        outputs = [Tensor(node, index) for index in range(len(reading.specs))]
-        if node.needs == Needs.NOTHING and _may_be_folded(node) and not _calls_functions(node_def):
-            return [constant(value) for value in evaluate(outputs)]
-        return outputs
+        return [Tensor(node, index) for index in range(len(reading.specs))]
 
     def _with_types(self, attr: Any) -> Any:
         changed = type(attr).FromString(attr.SerializeToString())
@@ -239,7 +240,8 @@ def _in_our_form(reading: Reading, is_left: bool) -> list[Tensor] | None:
     if any(each.known_shape is None for each in reading.inputs):
         return None
     if is_left and any(each.value is None for each in reading.inputs):
-        return [plain_arithmetic(reading)]
+        plain = plain_arithmetic(reading)
+        return None if plain is None else [plain]
     found = complex_form(reading, _read_real) if is_complex(reading) else _read_real(reading)
     return [found] if isinstance(found, Tensor) else found
 
@@ -270,6 +272,14 @@ def _may_be_inferred(operation: Any, inputs: Iterable[Tensor]) -> bool:
 def _keeps_types(operation: Any) -> bool:
     """Whether what an operation does is only right for the types that it was traced with."""
     return operation.type == "Bitcast" or _calls_functions(operation.node_def)
+
+
+def _folded(outputs: list[Tensor]) -> list[Tensor]:
+    """Constants as such, where a form of ours computes one by TensorFlow's operations."""
+    computed = all(each.needs == Needs.NOTHING and each.op[0].isupper() for each in outputs)
+    if not computed or not all(_may_be_folded(each.node) for each in outputs):
+        return outputs
+    return [constant(value) for value in evaluate(outputs)]
 
 
 def _may_be_folded(node: Node) -> bool:

@@ -13,6 +13,7 @@ from nann.export.scorer._ir import Node, Spec, Tensor, make, topological
 MOST_EXACT = 2**24
 # Quotients of larger numbers may be rounded to the next whole one.
 _MOST_DIVIDED = 2**22
+_DIVISIONS = frozenset(["FloorDiv", "FloorMod", "TruncateDiv", "TruncateMod"])
 BYTES = (tf.int8, tf.int16, tf.uint8, tf.uint16)
 _KEEP_WHOLE = frozenset(
     ["AddV2", "Mul", "Neg", "Sub", "add", "broadcast", "mul", "reshape", "slice", "transpose"]
@@ -27,7 +28,7 @@ _BoundsOf = Callable[[Tensor, list[Bounds]], Bounds]
 
 def is_exact_arithmetic(x: Tensor) -> bool:
     """Whether all that an operation of integers reads and makes is a float, for every user and item."""
-    limit = _MOST_DIVIDED if x.op in ("FloorDiv", "FloorMod") else MOST_EXACT
+    limit = _MOST_DIVIDED if x.op in _DIVISIONS else MOST_EXACT
     known: dict[Tensor, Bounds] = {}
     return _is_within(_found(x, known), x.dtype) and all(
         _most(each, known) <= limit for each in (x, *x.inputs)
@@ -189,6 +190,13 @@ def _remainder(_: Tensor, inputs: list[Bounds]) -> Bounds:
     return (0.0, most - 1) if least > 0 else _EVERYTHING
 
 
+def _cut_remainder(_: Tensor, inputs: list[Bounds]) -> Bounds:
+    """It has the sign of what is divided."""
+    (least, most), by = inputs
+    rest = max(map(abs, by)) - 1
+    return max(-rest, min(least, 0.0)), min(rest, max(most, 0.0))
+
+
 def _common_bits(_: Tensor, inputs: list[Bounds]) -> Bounds:
     """What is not negative has no more bits in common with any number."""
     limits = [most for least, most in inputs if least >= 0]
@@ -254,6 +262,8 @@ _RULES: dict[str, _BoundsOf] = {
     "SelectV2": _selected,
     "Square": _square,
     "Sub": _difference,
+    "TruncateDiv": _quotient,
+    "TruncateMod": _cut_remainder,
     "concat": _any,
     "dot": _summed_products,
     "reduce": _reduced,

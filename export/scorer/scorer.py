@@ -13,7 +13,7 @@ import tensorflow as tf
 from nann.errors import InvalidInputError, NannError
 from nann.export._model_specs import plain_names
 from nann.export.constants import MAX_CONSTANT_BYTES, freeze
-from nann.export.item_state import state_from_columns, width_of
+from nann.export.item_state import STATE_SCOPE, state_from_columns, width_of
 from nann.export.scorer._lower import lower
 from nann.export.scorer._lowering import NotLowerableError, ScorerIr
 from nann.export.scorer._ops import cast as cast_to_float32
@@ -31,8 +31,14 @@ from nann.run import RetrievalModel, item_state_of, scores_batches
 RELATIVE_TOLERANCE = 1e-5
 # Four roundings of a type whose values have that many bits.
 _NARROW = {tf.float16: 4 * 2.0**-10, tf.bfloat16: 4 * 2.0**-7}
-# These pass values on, or narrow an input once, as every implementation does.
-_MOVES = {"Cast", "Const", "Identity", "Placeholder"}
+# These pass values on.
+_MOVES = frozenset(
+    [
+        "BroadcastTo", "Cast", "ConcatV2", "Const", "ExpandDims", "GatherV2", "Identity", "Pack",
+        "Placeholder", "Reshape", "Slice", "Split", "SplitV", "Squeeze", "StridedSlice", "Tile",
+        "Transpose", "Unpack",
+    ]
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,8 @@ def freeze_scorer(
     def score(*tensors: tf.Tensor) -> tf.Tensor:
         rows = tensors[-1]
         item_embs = rows[:, : model.embedding_dim] if state else rows
-        item_state = state_from_columns(rows[:, model.embedding_dim :], state)
+        with tf.name_scope(STATE_SCOPE):
+            item_state = state_from_columns(rows[:, model.embedding_dim :], state)
         scores = scores_of(model, dict(zip(names, tensors[:-1], strict=True)), item_embs, item_state)
         if not scores.shape.is_compatible_with([tile_rows]):
             of_pairs = "; a score written for a batch of pairs says batch_score = True"
@@ -169,10 +176,18 @@ def tolerance_of(function: Any) -> float:
         attr.type
         for nodes in [graph_def.node, *functions]
         for node in nodes
-        if node.op not in _MOVES
+        if node.op not in _MOVES or _is_narrowing(node)
         for attr in node.attr.values()
     }
     return max(RELATIVE_TOLERANCE, *(_NARROW.get(tf.as_dtype(each), 0.0) for each in types if each))
+
+
+def _is_narrowing(node: Any) -> bool:
+    """Whether it rounds numbers to a narrow type; those of item state were of that type before."""
+    if node.op != "Cast" or node.name.startswith(STATE_SCOPE):
+        return False
+    wide, narrow = (tf.as_dtype(node.attr[name].type) for name in ("SrcT", "DstT"))
+    return narrow in _NARROW and wide not in (tf.bool, tf.int8, tf.uint8, *_NARROW)
 
 
 def scores_of(

@@ -267,6 +267,12 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "directions": lambda x: tf.atan2(x[:, 1:, :4], x[:, :-1, 4:]),
     "directions on the axes": lambda x: tf.atan2(tf.nn.relu(x), tf.nn.relu(x[:, ::-1])),
     "powers": lambda x: tf.pow(x, 9.0) + tf.pow(1.5 + tf.nn.relu(x), -3.0) + tf.pow(0.1 * x, 2),
+    "a power of each column": lambda x: tf.pow(
+        tf.nn.relu(x) + 0.1, [0.0, 0.5, 1.0, 2.0, 3.0, 1.5, -1.0, 2.0]
+    ),
+    "whole powers of negative numbers": lambda x: tf.pow(x, [0.0, 1.0, 2.0, 3.0] * 2) + tf.pow(x, 0.0),
+    "sparsemax": lambda x: keras.ops.sparsemax(x),
+    "a mean with weights": lambda x: keras.ops.average(x, axis=1, weights=TABLE[0, :L])[:, tf.newaxis],
     "computed powers": lambda x: tf.pow(tf.nn.relu(x), tf.nn.relu(x[:, ::-1])) + tf.pow(tf.exp(x), x),
     "lengths": lambda x: tf.math.reduce_euclidean_norm(x, axis=[1], keepdims=True),
     "weights beside each column": lambda x: tf.exp(tf.einsum("nld,dk->nldk", 0.1 * x, TABLE[:8, :3])),

@@ -30,6 +30,22 @@ class _Model:
         return tf.reduce_sum(items * user, axis=-1)
 
 
+class _Rounding(_Model):
+    """`score` is a product in float32 of what was rounded to `dtype`: of items, or of sums."""
+
+    def __init__(self, dtype: Any, *, scores: bool = False, state: Any = None) -> None:
+        super().__init__(dtype)
+        self.item_state = {} if state is None else {"more": tf.TensorSpec([D], state)}
+        self._of_scores = scores
+
+    def score(self, user_state: Any, item_embs: Any, item_state: Any = None) -> Any:
+        if item_state is not None:
+            item_embs = item_embs + tf.cast(item_state["more"], tf.float32)
+        if self._of_scores:
+            return tf.cast(self._multiply(item_embs, user_state["user"]), self._dtype)
+        return self._multiply(tf.cast(tf.cast(item_embs, self._dtype), tf.float32), user_state["user"])
+
+
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
@@ -40,6 +56,9 @@ class _Model:
         (_Model(tf.bfloat16), BRAIN),
         (_Model(tf.bfloat16, tf.float16), BRAIN),
         (_Model(tf.float16, nested=True), HALF),
+        (_Rounding(tf.float16), HALF),
+        (_Rounding(tf.bfloat16, scores=True), BRAIN),
+        (_Rounding(tf.float32, state=tf.float16), 1e-5),
     ],
 )
 def test_the_tolerance_is_that_of_the_narrowest_type(model: Any, expected: float) -> None:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from nann.export.scorer import split_function
 from nann.export.scorer._ir import topological
+from nann.run.as_written import as_written
 from support.programs import Score
 from support.splitting import TILE, frozen, graph_of, scores_of, split
 
@@ -124,6 +125,38 @@ def test_near_numbers_are_subtracted_first(name: str) -> None:
     state = [tf.constant(NOW)]
     expected = np.asarray(function(*state, tf.constant(NEAR))).reshape(-1)
     np.testing.assert_allclose(scores_of(result, state, NEAR), expected, rtol=1e-6, atol=1e-6)
+
+
+DIRECTIONS = (20.0 * RANDOM.normal(size=(2, 3))).astype(np.float32)
+PERIODS = RANDOM.normal(size=(4, 2)).astype(np.float32)
+# Layers over a few numbers.
+ANGLES: dict[str, Score] = {
+    "hours": lambda u, x: tf.nn.bias_add(tf.matmul(_since(u, x)[:, :1] / 3600.0, [[0.7, -1.3]]), [0.3, 0.1]),
+    "hours, each embedded by itself": lambda u, x: tf.reshape(
+        tf.einsum("bf,fk->bfk", _since(u, x) / 3600.0, PERIODS) + 0.3, [-1, 8]
+    ),
+    "hours as a column": lambda u, x: tf.einsum(
+        "blf,fk->blk", _since(u, x)[..., tf.newaxis] / 3600.0, PERIODS[:1]
+    )[:, 0],
+    "a place": lambda u, x: tf.matmul(x[:, 4:6], DIRECTIONS) + 0.3 + 0 * u["today"][0],
+    "what lies between two places": lambda u, x: tf.matmul(_apart(u, x)[:, :2] * 1e4, DIRECTIONS),
+}
+
+
+@pytest.mark.parametrize("name", ANGLES)
+def test_waves_of_layers_over_few_numbers_are_the_model_s(name: str) -> None:
+    """Periodic embeddings, whose angles are large: the product, its bias and the wave's factor as written."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(tf.sin(2.0 * np.pi * ANGLES[name](user, item)), -1)
+
+    function = frozen(score, today=[2]).function
+    result = split_function(function, max_table_width=64)
+    state = [tf.constant(NOW)]
+    with as_written():
+        expected = np.asarray(function(*state, tf.constant(NEAR))).reshape(-1)
+        found = scores_of(result, state, NEAR)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_arithmetic_of_layers_is_ours() -> None:

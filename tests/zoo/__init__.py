@@ -84,6 +84,7 @@ ZOO: dict[str, Factory] = {
     "cosine_one_user": Factory(towers.CosineOneUser),
     "sequential_towers": Factory(towers.SequentialTowers),
     "mixture_of_logits": Factory(towers.MixtureOfLogits),
+    "linear_bandit": Factory(towers.LinearBandit),
     "neumf": Factory(towers.NeuMF, quick=True),
     "dlrm": Factory(crosses.DLRM),
     "dcn_v2": Factory(crosses.DCNv2, quick=True),

@@ -8,7 +8,7 @@ import keras
 from keras import layers, ops
 
 from zoo.base import N, Ranker, broadcast, one_row
-from zoo.blocks import Temperature, mean_of, mlp
+from zoo.blocks import Temperature, mask_of, mean_of, mlp
 
 
 def tower(x: Any, *units: int, out: int) -> Any:
@@ -105,3 +105,18 @@ class NeuMF(Ranker):
         for width in (48, 24, 12):
             x = layers.Dense(width, activation="relu")(x)
         return layers.Dense(1, use_bias=False)(layers.Concatenate()([product, x]))
+
+
+class LinearBandit(Ranker):
+    """LinUCB over a layer of the item: ridge regression on the events, and a bound by a triangular system."""
+
+    features = 8
+
+    def pair(self, hist: Any, item: Any) -> Any:
+        layer = layers.Dense(self.features, "tanh")
+        seen, x = layer(hist) * ops.cast(mask_of(hist), "float32")[..., None], layer(item)
+        seen_squared = ops.einsum("bld,ble->bde", seen, seen) + ops.eye(self.features)
+        theta = ops.solve(seen_squared, ops.sum(seen, axis=1)[..., None])[..., 0]
+        bound = ops.solve_triangular(ops.cholesky(seen_squared), x[..., None], lower=True)[..., 0]
+        expected = ops.sum(theta * x, axis=-1, keepdims=True)
+        return expected + 0.5 * ops.norm(bound, axis=-1, keepdims=True)

@@ -236,6 +236,13 @@ def test_other_names_and_shapes_are_refused(features: Any, message: str) -> None
         check_model_specs(_Model(features, None))
 
 
+def test_a_state_without_numbers_is_refused() -> None:
+    model = _Model({"a": tf.TensorSpec([2], tf.int64)}, None)
+    model.user_state = {**model.user_state, "none": tf.TensorSpec([0, 8], tf.float32)}
+    with pytest.raises(InvalidInputError, match="user_state none: expected sizes of at least 1, found"):
+        check_model_specs(model)
+
+
 def test_plain_names_are_identifiers_each_once() -> None:
     plain = plain_names(["a", "A", "a-", "a_", "def", "9", "点", "_"])
     assert plain["a"] == "a"

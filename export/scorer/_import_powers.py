@@ -1,0 +1,76 @@
+"""Powers in our form: roots, products of squares, and exponentials of logarithms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from nann.export.scorer._import_ops import Found, Reading
+from nann.export.scorer._ir import Array, Tensor, constant
+from nann.export.scorer._ops import arithmetic, broadcast, compare, mul, select, unary
+from nann.export.scorer._whole_numbers import bounds_of
+
+_ROOTS = {0.5: "Sqrt", -0.5: "Rsqrt", -1.0: "Reciprocal"}
+_MOST_POWER = 64
+# Different ones of a constant, each of which is computed of all numbers.
+_MOST_EXPONENTS = 8
+
+
+def power(r: Reading) -> Found:
+    x, exponent = r.inputs
+    if not r.is_exact_enough:
+        return None
+    if exponent.value is None:
+        return None if r.specs[0].dtype.size > 4 else _computed_power(x, exponent)
+    if exponent.size > 1:
+        return _powers(x, exponent.value)
+    if exponent.rank or x.shape != r.shape:
+        return None
+    return _constant_power(x, float(exponent.value))
+
+
+def _powers(x: Tensor, exponents: Array) -> Tensor | None:
+    """By a constant that has an exponent for each number, as polynomials and learned curves have."""
+    different = np.unique(exponents)
+    if x.is_free or len(different) > _MOST_EXPONENTS:
+        return None
+    found: Tensor | None = None
+    for each in different:
+        one = _constant_power(x, float(each)) or arithmetic("Pow", x, constant(each))
+        found = one if found is None else select(constant(exponents == each), one, found)
+    assert found is not None
+    return broadcast(found, np.broadcast_shapes(x.shape, exponents.shape))
+
+
+def _constant_power(x: Tensor, power: float) -> Tensor | None:
+    if power == 0:  # Of any number, NaN too.
+        return broadcast(constant(1, x.dtype.as_numpy_dtype), x.shape)
+    if power in _ROOTS:
+        return unary(_ROOTS[power], x)
+    if abs(power) in range(1, _MOST_POWER + 1):
+        whole = _whole_power(x, int(abs(power)))
+        return whole if power > 0 else unary("Reciprocal", whole)
+    return None
+
+
+def _computed_power(x: Tensor, power: Tensor) -> Tensor | None:
+    """exp(power * log(x)) of what is at least 0. Read here, for a split hides what of the item is."""
+    if (x.is_free and power.is_free) or x.value is not None or bounds_of(x, {})[0] < 0:
+        return None
+    # A difference that is 0 may be a little less in another order.
+    found, none = mul(power, unary("Log", unary("Relu", x))), constant(0, x.dtype.as_numpy_dtype)
+    if bounds_of(power, {})[0] <= 0:  # x^0 is 1, and 0 times the logarithm of 0 a NaN.
+        found = select(compare("Equal", power, none), none, found)
+    return unary("Exp", found)
+
+
+def _whole_power(x: Tensor, power: int) -> Tensor:
+    """By squares of squares: exp(power * log(x)) has no sign and is not as exact."""
+    if power == 1:
+        return x
+    squared = _whole_power(unary("Square", x), power // 2)
+    return mul(squared, x) if power % 2 else squared
+
+
+POWERS: dict[str, Callable[[Reading], Found]] = {"Pow": power}

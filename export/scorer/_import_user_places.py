@@ -1,0 +1,165 @@
+"""What the user's integers choose along an axis of the item's tensors, in our form: places and segments.
+
+Such are the last event that there is, the event at a place of the user's, and sums over the events of each
+session. All items have the same places, so these are a matrix of ones and zeros in the user's part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import tensorflow as tf
+
+from nann.export.scorer._import_choices import CHOICES, is_chosen
+from nann.export.scorer._import_moves import MOVES
+from nann.export.scorer._import_ops import IMPORTS, Found, Reading, integers
+from nann.export.scorer._import_scans import SCANS, SEGMENTS
+from nann.export.scorer._infinities import may_be_infinite
+from nann.export.scorer._ir import Tensor, constant
+from nann.export.scorer._ops import (
+    arithmetic,
+    cast,
+    compare,
+    dot,
+    reduce_,
+    reshape,
+    select,
+    transpose,
+    turned,
+)
+
+# Pairs of a row and a place or a segment. Each is a term of a product, or looked at where the largest is
+# wanted; of more TensorFlow's own copy takes less time.
+_MOST_PAIRS = 4096
+
+
+def _at(x: Tensor, axis: int, index: Tensor) -> Tensor | None:
+    """x[..., index, ...] at integers [k] of the user."""
+    is_users = index.is_free and index.value is None and index.dtype.is_integer
+    if x.is_free or not is_users or x.dtype != tf.float32 or index.size * x.shape[axis] > _MOST_PAIRS:
+        return None
+    return _sums(x, axis, is_chosen(index, x.shape[axis]))
+
+
+def _sums(x: Tensor, axis: int, chosen: Tensor) -> Tensor:
+    """Of what is chosen along an axis, by bool [k, n]: [..., n, ...] -> [..., k, ...]."""
+    perm, back = _last(x.rank, axis)
+    if not may_be_infinite(x):
+        return transpose(dot(transpose(x, perm), turned(cast(chosen))), back)
+    return transpose(reduce_(_where(x, perm, chosen, 0.0), "Sum", [-1]), back)
+
+
+def _where(x: Tensor, perm: Sequence[int], chosen: Tensor, none: float) -> Tensor:
+    """[..., k, n]: what is chosen of the last axis of `x` turned by `perm`, and `none` elsewhere."""
+    rows = transpose(x, perm)
+    return select(chosen, reshape(rows, (*rows.shape[:-1], 1, rows.shape[-1])), constant(none, np.float32))
+
+
+def _last(rank: int, axis: int) -> tuple[list[int], list[int]]:
+    """The permutation that brings an axis to the end, and the one that brings it back."""
+    perm = [each for each in range(rank) if each != axis] + [axis]
+    return perm, [perm.index(each) for each in range(rank)]
+
+
+def gathered(r: Reading) -> Found:
+    """GatherV2 along any axis, at places that are the same for all items."""
+    x, index, axes = r.inputs[0], r.inputs[1], integers(r.inputs[2])
+    if axes is None or r.attr("batch_dims"):
+        return None
+    found = _at(x, axes[0] % x.rank, reshape(index, (index.size,)))
+    return None if found is None else reshape(found, r.shape)
+
+
+def sliced(r: Reading) -> Found:
+    """Slice from a place of the user's on, so many as a constant says."""
+    x, begins = r.inputs[0], _numbers(r.inputs[1])
+    if begins is None or x.is_free:
+        return None
+    rest: list[int] = []
+    for axis, (begin, count) in enumerate(zip(begins, r.shape, strict=True)):
+        if isinstance(begin, int):
+            rest.append(begin)
+            continue
+        places = constant(np.arange(count), begin.dtype.as_numpy_dtype)
+        found = _at(x, axis, arithmetic("AddV2", reshape(begin, (1,)), places))
+        if found is None:
+            return None
+        x = found
+        rest.append(0)
+    return IMPORTS["Slice"](replace(r, inputs=(x, constant(rest, np.int32), r.inputs[2])))
+
+
+def strided(r: Reading) -> Found:
+    """StridedSlice with single places of the user's, `x[:, n]`: that place is taken, and then the rest."""
+    x, begins, ends = r.inputs[0], _numbers(r.inputs[1]), _numbers(r.inputs[2])
+    if begins is None or ends is None or x.is_free:
+        return None
+    for at, begin in enumerate(begins):
+        axis = _axis(r, at, len(begins), x.rank)
+        if isinstance(begin, int) and isinstance(ends[at], int):
+            continue
+        if isinstance(begin, int) or axis is None:
+            return None
+        index, n = reshape(begin, (1,)), constant(x.shape[axis], begin.dtype.as_numpy_dtype)
+        none = constant(0, begin.dtype.as_numpy_dtype)
+        from_end = arithmetic("AddV2", index, n)
+        found = _at(x, axis, select(compare("Less", index, none), from_end, index))
+        if found is None:
+            return None
+        x, begins[at], ends[at] = found, 0, 1
+    bounds = (constant(np.asarray(each), np.int64) for each in (begins, ends))
+    return MOVES["StridedSlice"](replace(r, inputs=(x, *bounds, r.inputs[3])))
+
+
+def _axis(r: Reading, at: int, count: int, rank: int) -> int | None:
+    """The axis that an index of StridedSlice is of; None where it is more than a single place."""
+    if not r.attr("shrink_axis_mask") >> at & 1:
+        return None
+    ellipsis, new = r.attr("ellipsis_mask"), r.attr("new_axis_mask")
+    if ellipsis and ellipsis < 1 << at:
+        return rank - sum(not new >> later & 1 for later in range(at, count))
+    return sum(not new >> earlier & 1 for earlier in range(at))
+
+
+def _numbers(x: Tensor) -> list[int | Tensor] | None:
+    """The entries of a vector that was put together: constants, and numbers of the user."""
+    if x.value is not None:
+        return [int(each) for each in x.value.flat]
+    if x.op == "concat":
+        parts = [_numbers(each) for each in x.inputs]
+        return None if None in parts else [each for part in parts for each in part or ()]
+    return [reshape(x, ())] if x.size == 1 and x.is_free else None
+
+
+def segments(r: Reading) -> Found:
+    """UnsortedSegmentSum, Max, Min of rows whose segments the user has; negative ones do not count."""
+    x, where, counts = r.inputs[0], r.inputs[1], integers(r.inputs[2])
+    is_of_rows = where.is_free and where.value is None and where.rank == 1
+    if not is_of_rows or counts is None or x.is_free or x.dtype != tf.float32:
+        return None
+    is_of, function = turned(is_chosen(where, counts[0])), SEGMENTS[r.operation.type]
+    if not 0 < is_of.size <= _MOST_PAIRS:
+        return None
+    if function == "Sum":
+        return _sums(x, 0, is_of)
+    perm, back = _last(x.rank, 0)
+    limits = np.finfo(np.float32)
+    none = float(limits.min if function == "Max" else limits.max)
+    return transpose(reduce_(_where(x, perm, is_of, none), function, [-1]), back)
+
+
+def _first_of(*forms: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
+    return lambda r: next((found for form in forms if (found := form(r)) is not None), None)
+
+
+USER_PLACES: dict[str, Callable[[Reading], Found]] = {
+    "GatherV2": _first_of(CHOICES["GatherV2"], gathered),
+    "Slice": _first_of(IMPORTS["Slice"], sliced),
+    "StridedSlice": _first_of(MOVES["StridedSlice"], strided),
+    **{
+        op: _first_of(SCANS[op], segments)
+        for op in ("UnsortedSegmentMax", "UnsortedSegmentMin", "UnsortedSegmentSum")
+    },
+}
