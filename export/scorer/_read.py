@@ -116,7 +116,7 @@ def read_encoder(function: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
     function = _without_control_flow(function)
     operations = _needed([each.op for each in function.outputs])
     _check_stateless(operations, function.graph.as_graph_def().library)
-    reader = _Reader(widen=not any(map(_keeps_types, operations)), left=frozenset())
+    reader = _Reader(widen=not any(map(_keeps_types, operations)), left=left_as_it_is(operations, ""))
     # As of items, of which more operations have forms: a scorer leaves those of its user to TensorFlow.
     inputs = tuple(reader.source(each, Needs.USER | Needs.ITEM) for each in function.inputs)
     for operation in operations:
