@@ -70,6 +70,8 @@ def pad_ids(rows: Any, *, length: int | None, fill: int, name: str) -> NDArray[n
 
     `length` None means the length of the longest row.
     """
+    if _is_full(rows, length):
+        return rows.astype(np.int64)
     arrays = _id_rows(rows, name=name)
     longest = max((len(row) for row in arrays), default=0)
     if length is not None and longest > length:
@@ -80,6 +82,12 @@ def pad_ids(rows: Any, *, length: int | None, fill: int, name: str) -> NDArray[n
     for target, row in zip(padded, arrays, strict=True):
         target[len(target) - len(row) :] = row
     return padded
+
+
+def _is_full(rows: Any, length: int | None) -> bool:
+    """Whether rows are one array of integers that needs no padding, as callers in a hurry send it."""
+    is_array = isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype.kind == "i" and rows.size > 0
+    return is_array and length in (None, rows.shape[1])
 
 
 def numpy_type(spec: TensorSpec) -> np.dtype[Any]:
@@ -119,6 +127,8 @@ def _as_strings(array: NDArray[Any], name: str) -> NDArray[Any]:
 
 def _as_integers(array: NDArray[Any], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
     """Integers, or booleans, of any width."""
+    if array.dtype == dtype:
+        return array
     if array.dtype.kind not in "iu":
         raise InvalidInputError(f"{name}: expected {dtype}, got {array.dtype}")
     least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
@@ -192,7 +202,8 @@ def check_parallel(features: Mapping[str, Any], lengths: Mapping[str, int | None
         length = lengths[name]
         if length is None:
             continue
-        row_lengths = [len(row) for row in _id_rows(rows, name=name)]
+        is_full = _is_full(rows, length)
+        row_lengths = [length] * len(rows) if is_full else [len(row) for row in _id_rows(rows, name=name)]
         other, expected = first.setdefault(length, (name, row_lengths))
         if row_lengths != expected:
             raise InvalidInputError(

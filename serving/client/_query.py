@@ -192,6 +192,15 @@ def _number_of_users(inputs: Arrays) -> int:
     return users
 
 
+def _excluded(exclude_ids: Ids | None, users: int) -> NDArray[np.int64]:
+    # A server that batches requests cannot pad an input without values. -1 excludes nothing.
+    nothing = np.full((users, 1), -1, np.int64)
+    if exclude_ids is None:
+        return nothing
+    padded = _inputs.pad_ids(exclude_ids, length=None, fill=-1, name="exclude_ids")
+    return _inputs.repeat_rows(padded, users, name="exclude_ids") if padded.shape[1] else nothing
+
+
 def _search(
     signature: str,
     inputs: dict[str, NDArray[Any]],
@@ -216,10 +225,5 @@ def _search(
         inputs["level_topn"] = level_topn
     else:
         inputs["level_topn"] = _inputs.repeat_rows(level_topn, users, name="level_topn")
-        excluded: Ids = [] if exclude_ids is None else exclude_ids
-        padded = _inputs.pad_ids(excluded, length=None, fill=-1, name="exclude_ids")
-        if not padded.shape[1]:
-            # A server that batches requests cannot pad an input without values. -1 excludes nothing.
-            padded = np.full((1, 1), -1, np.int64)
-        inputs["exclude_ids"] = _inputs.repeat_rows(padded, users, name="exclude_ids")
+        inputs["exclude_ids"] = _excluded(exclude_ids, users)
     return Query(signature, inputs, users, np.asarray(inputs["level_topn"][..., -1]))
