@@ -5,8 +5,8 @@
 Further flags are the server's. Prints one JSON object:
 
 overhead_ms: of a search by ids at one client: medians in process and by the client, over interleaved rounds,
-             and the difference.
-per_second:  searches of 4 callers, in process and by the client, and the share.
+             and the difference; by a bare call of gRPC with the same bytes, too.
+per_second:  searches of 4 callers, likewise, and the share of the client's in those in process.
 start:       seconds and anonymous MB of a process that imports TensorFlow, and of `nann serve` when ready.
 overload:    a server with one thread, asked by 5 times as many callers as it takes: status codes, anonymous
              MB before and after, and latencies afterwards.
@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 
 from nann.serving.client import NannClient, NannClientError
@@ -95,6 +96,19 @@ def per_second(call: Callable[[], Any]) -> float:
     for thread in threads:
         thread.join()
     return sum(counts) / _SECONDS
+
+
+def bare_call(address: str, tensors: dict[str, Any]) -> tuple[Callable[[bytes], Any], bytes]:
+    """Return gRPC's own call for a search by ids, without a client, and its bytes."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "nann", "retrieve_by_ids"
+    for name, tensor in tensors.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(tensor.numpy()))
+    channel = grpc.insecure_channel(address)
+    return channel.unary_unary("/tensorflow.serving.PredictionService/Predict"), request.SerializeToString()
 
 
 def overload(base_path: Path, flags: list[str], ask: Callable[[NannClient], Any]) -> dict[str, Any]:
@@ -166,9 +180,14 @@ def main(base_path: Path, flags: list[str]) -> None:
         def ask(client: NannClient) -> Any:
             return client.top_k_by_ids(inputs["item_ids"], inputs["cate_ids"], level_topn=beams)
 
-        calls = {"in_process": lambda: signature(**tensors)["top_k"].numpy(), "grpc": lambda: ask(client)}
-        for call in calls.values():
-            median_ms(call)
+        call, message = bare_call(json.loads(line)["grpc"], tensors)
+        calls = {
+            "in_process": lambda: signature(**tensors)["top_k"].numpy(),
+            "grpc": lambda: ask(client),
+            "bare_grpc": lambda: call(message),
+        }
+        for each in calls.values():
+            median_ms(each)
         rounds = [{name: median_ms(call) for name, call in calls.items()} for _ in range(_ROUNDS)]
         rates = [{name: per_second(call) for name, call in calls.items()} for _ in range(3)]
     overhead = {name: statistics.median(each[name] for each in rounds) for name in calls}

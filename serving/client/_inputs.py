@@ -71,7 +71,7 @@ def pad_ids(rows: Any, *, length: int | None, fill: int, name: str) -> NDArray[n
     `length` None means the length of the longest row.
     """
     if _is_full(rows, length):
-        return rows.astype(np.int64)
+        return np.array(rows, np.int64)
     arrays = _id_rows(rows, name=name)
     longest = max((len(row) for row in arrays), default=0)
     if length is not None and longest > length:
