@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from nann.errors import NannError
 from nann.export._assets import check_vocabulary, vocabulary_files
-from nann.export._description import describe_encoder
 from nann.export._encoder import by_ids_of
 from nann.export._inputs import check_dimension, named_model
 from nann.export._model_checks import check_scores, check_user_side
@@ -111,7 +110,7 @@ def _checked(run_dir: Path, options: ExportOptions, given: RetrievalModel | None
         run_dir=run_dir,
         features=features_of(model),
     )
-    encoder = describe_encoder(by_ids_of(model, user_side, chosen, options))
+    encoder = by_ids_of(model, user_side, chosen, options).to_json()
     report = _report(model, chosen, frozen, sample, items, user_side, raw_integers)
     return {"warnings": found, "encoder": encoder, **report}
 

@@ -68,7 +68,7 @@ def describe(
             if split is None
             else {**split.to_json(), "largest_relative_difference": split_difference},
         },
-        "encoder": describe_encoder(by_ids),
+        "encoder": by_ids.to_json(),
         "tables": {
             "item": _files(assets.item_tables),
             "user": _files(assets.user_tables),
@@ -78,13 +78,6 @@ def describe(
         "level_topn": inputs.beams.tolist(),
         "shard": None if shard is None else dict(shard),
     }
-
-
-def describe_encoder(by_ids: ByIds) -> dict[str, Any] | None:
-    """Who encodes the users of `retrieve_by_ids`; None where there is no such signature."""
-    if by_ids.user_side is None:
-        return None
-    return {"executor": by_ids.executor, "executor_reason": by_ids.reason}
 
 
 def _specs(tensors: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:

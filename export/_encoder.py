@@ -41,6 +41,12 @@ class ByIds:
     executor: Literal["native", "tensorflow"] = "tensorflow"
     reason: str | None = None
 
+    def to_json(self) -> dict[str, Any] | None:
+        """Return who encodes users, as manifests have it; None where there is no search by ids."""
+        if self.user_side is None:
+            return None
+        return {"executor": self.executor, "executor_reason": self.reason}
+
 
 def by_ids_of(
     model: RetrievalModel, user_side: UserSide | None, scorer: Scorer, options: ExportOptions

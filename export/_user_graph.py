@@ -14,13 +14,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
-from nann.export._raw_rows import node_name
-from nann.export._user_side import captures_in, inlined, tensor_name
+from nann.export._user_side import imported, inlined, own_inputs
 from nann.export.constants import MAX_CONSTANT_BYTES, captured
 from nann.export.replaced import MAY_BE_STATELESS
+from nann.export.scorer import PROGRAM_TYPES
 
-# Types that a scorer program reads of a user.
-_NUMBERS = (tf.float32, tf.float16, tf.bfloat16, tf.bool, tf.int32, tf.int64)
 # What computes nothing: TensorFlow may as well do it.
 _MOVES = frozenset(
     ["Cast", "Const", "EnsureShape", "ExpandDims", "Identity", "ReadVariableOp", "Reshape", "Squeeze"]
@@ -65,9 +63,8 @@ class UserGraph:
         for each in self._operations:
             if each.name not in seeds and all(read.name in self._fixed for read in _read_by(each)):
                 self._fixed.add(each.name)
-        seeds |= {
-            each.name for each in self._operations if self._looks_up(each)
-        } | self._numbers_of_integers()
+        seeds |= {each.name for each in self._operations if self._looks_up(each)}
+        seeds |= self._numbers_of_integers()
         self._tensorflows: set[str] = set()
         self._leave(each for each in self._operations if each.name in seeds)
 
@@ -117,7 +114,7 @@ class UserGraph:
             with tf.name_scope("nann_batch"):
                 batch = [tensor[tf.newaxis] for tensor in tensors]
             given = dict(zip(_names(cut.leaves), batch, strict=True))
-            found = self._imported(graph_def, given, _names(self._function.outputs))
+            found = imported(self._function, graph_def, given, _names(self._function.outputs))
             with tf.name_scope("nann_state"):
                 shaped = [
                     tf.ensure_shape(each, state.shape) for each, state in zip(found, states, strict=True)
@@ -167,15 +164,18 @@ class UserGraph:
 
     def _is_row(self, tensor: Any) -> bool:
         """Whether any batch has one of it for each user, of a type that a program reads."""
-        if tensor.dtype not in _NUMBERS or not tensor.shape.is_fully_defined() or tensor.shape[:1] != [1]:
+        if (
+            tensor.dtype not in PROGRAM_TYPES
+            or not tensor.shape.is_fully_defined()
+            or tensor.shape[:1] != [1]
+        ):
             return False
         of_batch = self._any.graph.get_tensor_by_name(tensor.name)
         return bool(of_batch.shape.as_list() == [None, *tensor.shape[1:]]) if of_batch.shape.rank else False
 
     def _traced(self, batch: int | None, outputs: Sequence[Any] = (), checks: Sequence[str] = ()) -> Any:
         """The graph for a batch of so many users: (features..., handle) -> `outputs`, or the state."""
-        count = len(self._function.inputs) - len(self._function.graph.captures)
-        inputs = self._function.inputs[:count]
+        inputs = own_inputs(self._function)
         specs = [
             tf.TensorSpec([batch, *each.shape[1:]] if each.shape.rank else [], each.dtype, each.op.name)
             for each in inputs
@@ -184,33 +184,9 @@ class UserGraph:
 
         def run(*tensors: Any) -> list[tf.Tensor]:
             given = dict(zip(_names(inputs), tensors, strict=True))
-            return self._imported(self._graph_def, given, names, checks)
+            return imported(self._function, self._graph_def, given, names, checks)
 
         return tf.function(run, input_signature=specs, autograph=False).get_concrete_function()
-
-    def _imported(
-        self,
-        graph_def: Any,
-        given: Mapping[str, tf.Tensor],
-        names: Sequence[str],
-        checks: Sequence[str] = (),
-    ) -> list[tf.Tensor]:
-        """The tensors of these names in the graph that is traced now, computed from `given` and captures."""
-        needed = _needed(graph_def, given, [*checks, *names])
-        read = {tensor_name(each) for node in needed.node for each in node.input}
-        outside = {**captures_in(self._function, {*read, *names}), **given}
-        computed = [name for name in names if name not in outside]
-        found = tf.graph_util.import_graph_def(
-            needed,
-            input_map={name: tensor for name, tensor in outside.items() if name in read},
-            return_elements=[*checks, *computed],
-            name="",
-        )
-        results = {**outside, **dict(zip(computed, found[len(checks) :], strict=True))}
-        if not checks:
-            return [results[name] for name in names]
-        with tf.control_dependencies(found[: len(checks)]):
-            return [tf.identity(results[name]) for name in names]
 
     def _of_one_user(self) -> Any:
         """The graph with shapes of one user's tensors as constants, without waiting for TensorFlow's part."""
@@ -226,23 +202,6 @@ class UserGraph:
             if operation is not None and _is_of_known_shape(operation):
                 _become_constant(node, operation)
         return of_one
-
-
-def _needed(graph_def: Any, given: Iterable[str], names: Iterable[str]) -> Any:
-    """The nodes that compute `names`, without placeholders, and what is needed only for what is `given`."""
-    nodes = {node.name: node for node in graph_def.node if node.op != "Placeholder"}
-    given = frozenset(given)
-    needed = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
-    pending, seen = [name for name in names if name not in given], set[str]()
-    while pending:
-        name = node_name(pending.pop())
-        if name in nodes and name not in seen:
-            seen.add(name)
-            node = needed.node.add()
-            node.CopyFrom(nodes[name])
-            node.attr.pop("_class", None)  # Colocation with what may not be there.
-            pending += [each for each in node.input if tensor_name(each) not in given]
-    return needed
 
 
 def _become_constant(node: Any, operation: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,8 +63,7 @@ def rewrite_user_side(
     rewriter = _GatherRewriter(graph_def)
     tables = _map_tables(traced, sources, rewriter, table_bytes)
     # Without a table the function is left as it was traced: loops, asserts and nested functions too.
-    rewritten = rewriter.pruned(_names(traced.outputs)) if tables else traced.graph.as_graph_def()
-    function = _reimport(traced, rewritten, sources)
+    function = _reimport(traced, rewriter.rewritten() if tables else traced.graph.as_graph_def())
     check_constants(function, what="embed_user", max_constant_bytes=max_constant_bytes)
     return UserSide(function, tables, resources_of(function, what="embed_user"), rows)
 
@@ -211,26 +210,15 @@ class _GatherRewriter:
                     return None
         return gathers, passed
 
-    def pruned(self, outputs: list[str]) -> Any:
-        """The rewritten graph: the nodes that the outputs need, and a placeholder for the index's handle."""
-        handle = node_def_pb2.NodeDef(name=_INDEX, op="Placeholder")
-        handle.attr["dtype"].type = tf.resource.as_datatype_enum
-        nodes = {node.name: node for node in [*self._graph_def.node, *self._new, handle]}
+    def rewritten(self) -> Any:
+        """The graph with what was rewritten, which reads the index's handle from outside."""
         gone = {f"^{name}" for name in self._dropped}
-        graph_def = graph_pb2.GraphDef(versions=self._graph_def.versions, library=self._graph_def.library)
-        pending = [node_name(name) for name in outputs]
-        seen = set(pending)
-        while pending:
-            node = graph_def.node.add()
-            node.CopyFrom(nodes[pending.pop()])
-            node.attr.pop("_class", None)  # Colocation with a variable that may have been removed.
+        for node in self._graph_def.node:
             kept = [source for source in node.input if source not in gone]
-            del node.input[:]
+            node.ClearField("input")
             node.input.extend(kept)
-            needed = {node_name(source) for source in kept} - seen
-            seen |= needed
-            pending += needed
-        return graph_def
+        self._graph_def.node.extend(self._new)
+        return self._graph_def
 
     def _gathers_rows(self, node: Any) -> bool:
         # Reading an attribute that a node does not have adds it: check the op first.
@@ -260,30 +248,74 @@ class _GatherRewriter:
         node.attr["DstT"].type = dtype
 
 
-def _reimport(traced: Any, graph_def: Any, sources: list[tuple[str, Any]]) -> Any:
+def _reimport(traced: Any, graph_def: Any) -> Any:
     """The rewritten graph as a ConcreteFunction of the features and the index's handle."""
-    count = len(traced.inputs) - len(sources)
-    features = traced.inputs[:count]
+    features = own_inputs(traced)
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.op.name) for tensor in features]
-    names = {node.name for node in graph_def.node}
+    specs.append(tf.TensorSpec([], tf.resource, _INDEX))
 
     def embed_user(*tensors: Any) -> list[tf.Tensor]:
-        input_map = dict(zip(_names(features), tensors[:-1], strict=True))
-        input_map[f"{_INDEX}:0"] = tensors[-1]
-        used = {name: tensor for name, tensor in input_map.items() if node_name(name) in names}
-        used |= captures_in(traced, {f"{name}:0" for name in names})
-        outputs: list[tf.Tensor] = tf.graph_util.import_graph_def(
-            graph_def, input_map=used, return_elements=_names(traced.outputs), name=""
-        )
+        given = dict(zip([*_names(features), f"{_INDEX}:0"], tensors, strict=True))
+        outputs = imported(traced, graph_def, given, _names(traced.outputs))
         for output, before in zip(outputs, traced.outputs, strict=True):
             output.set_shape(before.shape)
         return outputs
 
-    specs.append(tf.TensorSpec([], tf.resource, _INDEX))
     return tf.function(embed_user, input_signature=specs, autograph=False).get_concrete_function()
 
 
-def captures_in(function: Any, names: Container[str]) -> dict[str, tf.Tensor]:
+def own_inputs(function: Any) -> list[Any]:
+    """What a function is called with, without what it captures."""
+    return list(function.inputs[: len(function.inputs) - len(function.graph.captures)])
+
+
+def imported(
+    function: Any,
+    graph_def: Any,
+    given: Mapping[str, tf.Tensor],
+    names: Sequence[str],
+    checks: Sequence[str] = (),
+) -> list[tf.Tensor]:
+    """The tensors of these names in the graph that is traced now.
+
+    They are computed from `given`, by name, and from what `function` captures, after the operations `checks`.
+    graph_def: the graph of `function`, which may have been rewritten.
+    """
+    needed = _needed(graph_def, given, [*checks, *names])
+    read = {_tensor_name(each) for node in needed.node for each in node.input}
+    outside = {**_captures_in(function, {*read, *names}), **given}
+    computed = [name for name in names if name not in outside]
+    found = tf.graph_util.import_graph_def(
+        needed,
+        input_map={name: tensor for name, tensor in outside.items() if name in read},
+        return_elements=[*checks, *computed],
+        name="",
+    )
+    results = {**outside, **dict(zip(computed, found[len(checks) :], strict=True))}
+    if not checks:
+        return [results[name] for name in names]
+    with tf.control_dependencies(found[: len(checks)]):
+        return [tf.identity(results[name]) for name in names]
+
+
+def _needed(graph_def: Any, given: Iterable[str], names: Iterable[str]) -> Any:
+    """The nodes that compute `names`, without placeholders, and what is needed only for what is `given`."""
+    nodes = {node.name: node for node in graph_def.node if node.op != "Placeholder"}
+    given = frozenset(given)
+    needed = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    pending, seen = [name for name in names if name not in given], set[str]()
+    while pending:
+        name = node_name(pending.pop())
+        if name in nodes and name not in seen:
+            seen.add(name)
+            node = needed.node.add()
+            node.CopyFrom(nodes[name])
+            node.attr.pop("_class", None)  # Colocation with what may not be there.
+            pending += [each for each in node.input if _tensor_name(each) not in given]
+    return needed
+
+
+def _captures_in(function: Any, names: Container[str]) -> dict[str, tf.Tensor]:
     """Capture what `function` captures in the graph that is traced now: name inside it -> the tensor here.
 
     Only those whose name inside is one of `names`: every capture is saved.
@@ -302,7 +334,7 @@ def captures_in(function: Any, names: Container[str]) -> dict[str, tf.Tensor]:
     return found
 
 
-def tensor_name(source: str) -> str:
+def _tensor_name(source: str) -> str:
     """The name of the tensor that an input of a node is: `a` and `a:0` are one."""
     return source if ":" in source else f"{source}:0"
 

@@ -17,7 +17,7 @@ from nann.export.scorer._rewrite import substitute
 from nann.export.scorer._whole_numbers import with_bounds_of
 
 # Truth values and whole numbers are floats in a program (docs/scorer-program.md).
-_TYPES = (tf.float32, tf.float16, tf.bfloat16, tf.bool, tf.int32, tf.int64)
+PROGRAM_TYPES = (tf.float32, tf.float16, tf.bfloat16, tf.bool, tf.int32, tf.int64)
 
 # What a tensor whose first axis is not the items has gone through.
 _ITEMS_MOVED = {
@@ -177,7 +177,7 @@ class Lowering:
         """The matrix that a tensor is; items are always the first axis."""
         if tensor.known_shape is None:
             refuse(tensor, "a tensor of open shape")
-        if tensor.dtype not in _TYPES:
+        if tensor.dtype not in PROGRAM_TYPES:
             refuse(tensor, f"a tensor of type {tensor.dtype.name}")
         sizes = tensor.shape
         if not tensor.is_free:

@@ -31,6 +31,7 @@ _MAX_STEPS = 40  # moves that are taken; each makes the scorer cheaper
 _MAX_TRIED = 400
 _MAX_PASSES = 20  # Two or three are taken; should rules ever undo them, the graph is right after each.
 _UNLIMITED = 2**31
+_CLEAN = (*CLEANUP, *SEQUENCES, *ACTIVATIONS)
 
 
 @dataclass(frozen=True)
@@ -136,12 +137,11 @@ def with_user_once(graph: ScorerGraph) -> ScorerGraph | None:
 
 def clean_encoder(output: Tensor) -> Tensor:
     """What is computed of one user, without detours in shapes."""
-    return rewrite(output, (), free_rules=(*CLEANUP, *SEQUENCES, *ACTIVATIONS))
+    return rewrite(output, (), free_rules=_CLEAN)
 
 
 def _clean(graph: ScorerGraph) -> Tensor:
-    rules = (*CLEANUP, *SEQUENCES, *ACTIVATIONS)
-    return _settled(graph.output, rules, rules)
+    return _settled(graph.output, _CLEAN, _CLEAN)
 
 
 def _normal(output: Tensor) -> Tensor:
