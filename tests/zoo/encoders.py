@@ -12,10 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import nann.bench.requests as bench_requests
+from nann.bench.statistics import interleaved
 from nann.export import ExportOptions, build_index, export_model
 from nann.export.loaded import LoadedModel
 from zoo import ZOO, write_run
@@ -36,11 +40,8 @@ def milliseconds_of(name: str, folder: Path) -> dict[str, float] | None:
         if (result["encoder"] or {}).get("executor") == "tensorflow" and encoder == "auto":
             return None
         calls[encoder] = _search(out)
-    times: dict[str, list[float]] = {encoder: [] for encoder in calls}
-    for _ in range(_ROUNDS):
-        for encoder, call in calls.items():
-            times[encoder].append(_median(call))
-    return {encoder: statistics.median(each) for encoder, each in times.items()}
+    seconds = interleaved({name: partial(_median, call) for name, call in calls.items()}, _ROUNDS)
+    return {encoder: float(np.median(each)) * 1e3 for encoder, each in seconds.items()}
 
 
 def _search(model_dir: Path) -> Callable[[], Any]:
@@ -57,7 +58,7 @@ def _median(call: Callable[[], Any]) -> float:
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds) * 1e3
+    return statistics.median(seconds)
 
 
 def main(names: list[str]) -> None:
