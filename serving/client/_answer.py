@@ -46,9 +46,11 @@ class Answer:
     def top_k(self, query: Query) -> TopK:
         """Return the result of a search. Rows that the server refused are padding."""
         has_counts, has_filter = "items_scored" in self.outputs, "filter" in query.inputs
+        results = int(query.results.max())
+        accepted = self._accepted_results(query, results)
         return TopK(
-            ids=self._results("top_k", np.int64, query, -1),
-            scores=self._results("scores", np.float32, query, -np.inf),
+            ids=self._results("top_k", np.int64, (query.users, results), accepted, -1),
+            scores=self._results("scores", np.float32, (query.users, results), accepted, -np.inf),
             items_scored=self.output("items_scored", np.int32, (query.users,)) if has_counts else None,
             model_version=self.version,
             passing=self.output("passing", np.int64, (query.users,)) if has_filter else None,
@@ -66,23 +68,26 @@ class Answer:
             return np.zeros(query.users, np.int32)
         return self.output("row_status", np.int32, (query.users,))
 
-    def _results(self, name: str, dtype: type[Any], query: Query, padding: float) -> NDArray[Any]:
-        """Return an output [users, results].
+    def _results(
+        self, name: str, dtype: type[Any], shape: tuple[int, int], accepted: int, padding: float
+    ) -> NDArray[Any]:
+        """Return an output as [users, results].
 
-        An answer of a batch with others may have more columns, and one to refused rows fewer.
+        An answer of a batch with others may have more columns, and one to refused rows fewer, down to
+        `accepted`.
         """
-        results = int(query.results.max())
+        users, results = shape
         array = self.outputs.get(name)
         width = array.shape[1] if array is not None and array.ndim == 2 else results
-        found = self.output(name, dtype, (query.users, max(width, self._accepted_results(query, results))))
-        if found.shape[1] < results:
-            found = np.pad(found, [(0, 0), (0, results - found.shape[1])], constant_values=padding)
+        found = self.output(name, dtype, (users, max(width, accepted)))
+        if width < results:
+            found = np.pad(found, [(0, 0), (0, results - width)], constant_values=padding)
         return found[:, :results]
 
     def _accepted_results(self, query: Query, results: int) -> int:
         """Return the largest number of results of a user that was not refused; `results` is that of all."""
         refused = self.row_status(query)
-        if not refused.any():
+        if not np.count_nonzero(refused):
             return results
         return int(np.broadcast_to(query.results, query.users)[refused == 0].max(initial=0))
 

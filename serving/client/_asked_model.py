@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from nann.serving.client._connection import Deadline, Version
 from nann.serving.client._errors import RequestRejectedError
@@ -20,17 +19,25 @@ class AskedModel:
         self._version = version
         self._timeout = timeout
         self._known_metadata: dict[Version, ModelMetadata] = {}
+        self._forgetting_when_rejected = _ForgettingWhenRejected(self._known_metadata)
 
     def _options(self, version: Version, timeout: float | None) -> tuple[Version, Deadline]:
         """Return the version to ask for and the deadline of a call."""
         deadline = Deadline(self._timeout if timeout is None else timeout)
         return self._version if version is None else version, deadline
 
-    @contextmanager
-    def _noticing_rejections(self) -> Iterator[None]:
-        """Forget the signatures after a rejection: another model may have come with other shapes."""
-        try:
-            yield
-        except RequestRejectedError:
-            self._known_metadata.clear()
-            raise
+
+class _ForgettingWhenRejected:
+    """Within, a rejection makes the signatures forgotten: another model may have come with other shapes."""
+
+    def __init__(self, known: dict[Version, ModelMetadata]) -> None:
+        self._known = known
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, RequestRejectedError):
+            self._known.clear()

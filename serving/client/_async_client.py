@@ -15,7 +15,8 @@ from nann.serving.client import _query
 from nann.serving.client._answer import Answer
 from nann.serving.client._asked_model import AskedModel
 from nann.serving.client._channel import MAX_MESSAGE_BYTES
-from nann.serving.client._connection import Deadline, OnCall, Version, connect, encode_inputs
+from nann.serving.client._connection import Deadline, OnCall, Version, connect
+from nann.serving.client._encoding import encode_inputs
 from nann.serving.client._errors import DeadlineExceededError
 from nann.serving.client._freshness import RETRY_SECONDS, Freshness, signature_for
 from nann.serving.client._query import Features, Ids, Query, SpecOf, State, Where
@@ -229,7 +230,7 @@ class AsyncNannClient(AskedModel):
         """
         version, deadline = self._options(version, timeout)
         arrays = {name: np.asarray(value) for name, value in inputs.items()}
-        with self._noticing_rejections():
+        with self._forgetting_when_rejected:
             call = self._connection.predict(signature, encode_inputs(arrays, outputs), version)
             return (await call.result_async(deadline)).outputs
 
@@ -266,7 +267,7 @@ class AsyncNannClient(AskedModel):
         query = await self._built(build, version, deadline)
         freshness = Freshness(query, min_segment, deadline)
         while True:
-            with freshness.asking(), self._noticing_rejections():
+            with freshness, self._forgetting_when_rejected:
                 call = self._connection.predict(query.signature, encode_inputs(query.inputs), version)
                 answer = await call.result_async(deadline)
             if not freshness.must_ask_again([answer]):

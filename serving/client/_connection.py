@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -34,6 +34,9 @@ T = TypeVar("T")
 _log = logging.getLogger("nann.serving.client")
 # Nobody waits a year for an answer.
 _NO_LIMIT_SECONDS = 365.0 * 24 * 3600
+# gRPC raises ValueError, and grpc.aio UsageError, when the channel was closed.
+_GRPC_ERRORS = (grpc.RpcError, ValueError, grpc.FutureCancelledError, grpc.aio.UsageError)
+_NUMBERS = (int, float, np.number)
 
 
 class Deadline:
@@ -47,7 +50,7 @@ class Deadline:
         """
         if seconds is None:
             seconds = math.inf
-        if not isinstance(seconds, int | float | np.number) or math.isnan(seconds):
+        if not isinstance(seconds, _NUMBERS) or math.isnan(seconds):
             raise InvalidInputError(f"timeout: expected seconds or None for no limit, got {seconds!r}")
         # gRPC takes what does not fit into its clock for "at once".
         self._end = time.monotonic() + min(float(seconds), _NO_LIMIT_SECONDS)
@@ -126,7 +129,11 @@ class Call(Generic[T]):
         """Send the request and wait for the answer."""
         # Not `start().result()`: gRPC then works in this thread instead of one of its own.
         began = time.monotonic()
-        return self._receive(lambda: self._method(self._request, **self._options(deadline)), began)
+        try:
+            answer = self._method(self._request, **self._options(deadline))
+        except _GRPC_ERRORS as error:
+            raise self._failed(error, began) from error
+        return self._answered(answer, began)
 
     def start(self, deadline: Deadline, *, wait_for_ready: bool = False) -> PendingCall[T]:
         """Send the request; with `wait_for_ready` as soon as the server accepts connections."""
@@ -137,41 +144,43 @@ class Call(Generic[T]):
             )
         except ValueError as error:
             raise self._error("CANCELLED", str(error)) from error
-        return PendingCall(future, partial(self._receive, future.result, began))
+        return PendingCall(future, partial(self._receive, future, began))
 
     async def result_async(self, deadline: Deadline, *, wait_for_ready: bool = False) -> T:
         """Send the request over a channel of `grpc.aio` and wait for the answer, as `result` does."""
-        with self._translating_errors(time.monotonic()):
+        began = time.monotonic()
+        try:
             answer = await self._method(
                 self._request, wait_for_ready=wait_for_ready, **self._options(deadline)
             )
-        return self._parsed(answer)
+        except asyncio.CancelledError:
+            self._connection.record(self._action, began, "CANCELLED")
+            raise
+        except _GRPC_ERRORS as error:
+            raise self._failed(error, began) from error
+        return self._answered(answer, began)
 
     def _options(self, deadline: Deadline) -> dict[str, Any]:
         return {"timeout": deadline.remaining(), "compression": self._connection.compression}
 
-    def _receive(self, wait: Callable[[], bytes], began: float) -> T:
-        with self._translating_errors(began):
-            answer = wait()
-        return self._parsed(answer)
-
-    @contextmanager
-    def _translating_errors(self, began: float) -> Iterator[None]:
-        """Turn the errors of gRPC into those of this package, and record the call."""
-        code = "OK"
+    def _receive(self, future: Any, began: float) -> T:
         try:
-            yield
-        except grpc.RpcError as error:
-            code = error.code().name
-            raise self._error(code, error.details() or "") from error
-        except (ValueError, grpc.FutureCancelledError, grpc.aio.UsageError) as error:
-            # gRPC raises ValueError, and grpc.aio UsageError, when the channel was closed.
-            code = "CANCELLED"
-            raise self._error(code, str(error)) from error
-        finally:
-            self._connection.record(self._action, began, code)
+            answer = future.result()
+        except _GRPC_ERRORS as error:
+            raise self._failed(error, began) from error
+        return self._answered(answer, began)
 
-    def _parsed(self, answer: bytes) -> T:
+    def _failed(self, error: Exception, began: float) -> _errors.NannClientError:
+        """Record the call, and return the error of this package for one of gRPC."""
+        code, details = "CANCELLED", str(error)
+        if isinstance(error, grpc.RpcError):
+            code, details = error.code().name, error.details() or ""
+        self._connection.record(self._action, began, code)
+        return self._error(code, details)
+
+    def _answered(self, answer: bytes, began: float) -> T:
+        """Record the call, and return what the answer says."""
+        self._connection.record(self._action, began, "OK")
         try:
             return self._parse(self._response_type.FromString(answer))
         except (DecodeError, InvalidInputError) as error:
@@ -210,7 +219,7 @@ class Connection:
             _log.exception("on_call failed")
 
     def predict(self, signature: str, inputs: bytes, version: Version) -> Call[Answer]:
-        """Return the call of a signature with inputs from `encode_inputs`."""
+        """Return the call of a signature with inputs from `_encoding.encode_inputs`."""
         request = messages.PredictRequest()
         self._fill_spec(request.model_spec, version)
         request.model_spec.signature_name = signature
@@ -322,14 +331,6 @@ def connect(
         )
     connection = Connection(channel, target=target, model=model, compression=compression, on_call=on_call)
     return connection, opened
-
-
-def encode_inputs(inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] = ()) -> bytes:
-    """Return the part of a `PredictRequest` that is the same for every server."""
-    request = messages.PredictRequest(output_filter=outputs)
-    for name, array in inputs.items():
-        tensors.encode(array, request.inputs[name], name=name)
-    return bytes(request.SerializeToString())
 
 
 def _output(name: str, proto: Any) -> NDArray[Any]:

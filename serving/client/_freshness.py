@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from types import TracebackType
 
 from nann.serving.client._answer import Answer
 from nann.serving.client._connection import Deadline
@@ -21,7 +21,10 @@ def signature_for(signature: str | None, min_segment: int | None, where: object)
 
 
 class Freshness:
-    """The wait of one call for answers that have its `min_segment`."""
+    """The wait of one call for answers that have its `min_segment`; `with` each request that it makes.
+
+    After a stale answer, a deadline that ends the wait is the replica's staleness.
+    """
 
     def __init__(self, query: Query, min_segment: int | None, deadline: Deadline) -> None:
         self._query = query
@@ -29,14 +32,13 @@ class Freshness:
         self._deadline = deadline
         self._found: int | None = None  # the segment of the last answers
 
-    @contextmanager
-    def asking(self) -> Iterator[None]:
-        """Ask once: after a stale answer, a deadline that ends the wait is the replica's staleness."""
-        try:
-            yield
-        except DeadlineExceededError as error:
-            if self._found is None:
-                raise
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, DeadlineExceededError) and self._found is not None:
             raise self._stale() from error
 
     def must_ask_again(self, answers: Sequence[Answer]) -> bool:

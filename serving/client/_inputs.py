@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from nann.errors import InvalidInputError
 from nann.serving.client._results import TensorSpec
 
-_INT32 = np.iinfo(np.int32)
-
 
 def as_floats(values: ArrayLike, dtype: type[np.floating[Any]], *, name: str) -> NDArray[Any]:
     """Return the array as `dtype`. A finite value that would become infinite is refused."""
@@ -90,10 +88,12 @@ def _is_full(rows: Any, length: int | None) -> bool:
     return is_array and length in (None, rows.shape[1])
 
 
+_NUMPY_NAMES = {"string": "object", "float": "float32", "half": "float16", "double": "float64"}
+
+
 def numpy_type(spec: TensorSpec) -> np.dtype[Any]:
     """The array type of an input; strings are objects."""
-    names = {"string": "object", "float": "float32", "half": "float16", "double": "float64"}
-    return np.dtype(names.get(spec.dtype, spec.dtype))
+    return np.dtype(_NUMPY_NAMES.get(spec.dtype, spec.dtype))
 
 
 def is_row_of_ids(spec: TensorSpec) -> bool:
@@ -191,17 +191,15 @@ def _depth(values: Any) -> int:
     return 1 + max((_depth(each) for each in values), default=0)
 
 
-def check_parallel(features: Mapping[str, Any], lengths: Mapping[str, int | None]) -> None:
+def check_parallel(features: Mapping[str, tuple[Any, int]]) -> None:
     """Raise InvalidInputError when two features of the same events have rows of different lengths.
 
-    Features for which the model takes the same number of ids (`lengths`) describe the same events. Padded
-    separately, rows of different lengths would pair an id with the attribute of another event.
+    Features, given as their rows and the number of ids that the model takes, describe the same events where
+    that number is the same. Padded separately, rows of different lengths would pair an id with the attribute
+    of another event.
     """
     first: dict[int, tuple[str, list[int]]] = {}
-    for name, rows in features.items():
-        length = lengths[name]
-        if length is None:
-            continue
+    for name, (rows, length) in features.items():
         is_full = _is_full(rows, length)
         row_lengths = [length] * len(rows) if is_full else [len(row) for row in _id_rows(rows, name=name)]
         other, expected = first.setdefault(length, (name, row_lengths))
@@ -230,9 +228,10 @@ def as_level_topn(values: ArrayLike) -> NDArray[np.int32]:
             "level_topn: expected integers of shape [n] or [B, n] with n >= 1, "
             f"got {array.dtype} of shape {list(array.shape)}"
         )
-    if bool(((array < _INT32.min) | (array > _INT32.max)).any()):
+    beams = array.astype(np.int32)
+    if bool((beams != array).any()):
         raise InvalidInputError("level_topn: a beam does not fit in int32; beams are 1 to 65,536")
-    return array.astype(np.int32)
+    return beams
 
 
 def as_filters(where: str | Sequence[str], users: int) -> NDArray[Any]:
@@ -247,9 +246,12 @@ def as_filters(where: str | Sequence[str], users: int) -> NDArray[Any]:
 
 def repeat_rows(array: NDArray[Any], rows: int, *, name: str) -> NDArray[Any]:
     """Return [rows, n], given [n], [1, n] or [rows, n]."""
-    array = np.atleast_2d(array)
-    if array.shape[0] not in (1, rows):
+    if array.ndim < 2:
+        array = array.reshape(1, array.size)
+    if len(array) == rows:
+        return array
+    if len(array) != 1:
         raise InvalidInputError(
-            f"{name}: expected one row, or one for each of {rows} users, got {array.shape[0]}"
+            f"{name}: expected one row, or one for each of {rows} users, got {len(array)}"
         )
-    return np.ascontiguousarray(array if len(array) == rows else array.repeat(rows, axis=0))
+    return array.repeat(rows, axis=0)

@@ -17,6 +17,8 @@ from nann.serving.client._results import TensorSpec
 
 DEFAULT_SIGNATURE = "serving_default"
 _WHERE = "_where"  # The end of the names of signatures that take a filter.
+_EVENTS = ("item_ids", "cate_ids")  # What each event is; docs/models.md.
+_NO_ITEM = np.array([[-1]])  # An id that excludes nothing.
 
 # One row of ids for all users, or one row per user; rows may differ in length.
 Ids = ArrayLike | Sequence[Sequence[int]]
@@ -92,32 +94,34 @@ def search_by_ids(
     given = {name: value for name, value in features.items() if value is not None}
     if not given:
         raise InvalidInputError("top_k_by_ids: give at least one feature, such as item_ids=[[...]]")
-    rows = {name: _inputs.one_value_each(value, spec_of(signature, name)) for name, value in given.items()}
     inputs: dict[str, NDArray[Any]] = {}
-    lengths: dict[str, int | None] = {}  # of rows of ids that are padded at the front
-    for name, values in rows.items():
+    events: dict[str, tuple[Features, int]] = {}  # rows of ids, and the length to which they are padded
+    for name, value in given.items():
         spec, length = spec_of(signature, name), f"{name}_length"
-        if spec is not None and length not in rows and spec_of(signature, length) is not None:
-            inputs[name], inputs[length] = _inputs.open_rows(values, spec, name=name)
-        elif spec is None or _inputs.is_row_of_ids(spec):
+        if spec is None:
             with _naming_unknown(name, signature, spec_of):
-                inputs[name], lengths[name] = _padded(values, spec, name)
+                inputs[name] = _inputs.pad_ids(value, length=None, fill=0, name=name)
+            continue
+        values = _inputs.one_value_each(value, spec)
+        if length not in given and spec_of(signature, length) is not None:
+            inputs[name], inputs[length] = _inputs.open_rows(values, spec, name=name)
+        elif _inputs.is_row_of_ids(spec):
+            inputs[name] = _padded(values, spec, name)
+            # These two describe the same events. Other features of equal length may be independent.
+            if name in _EVENTS and spec.row_width is not None:
+                events[name] = values, spec.row_width
         else:
             inputs[name] = _inputs.as_feature(values, spec, name=name)
-    # These two describe the same events. Other features of equal length may be independent of each other.
-    events = {name: length for name, length in lengths.items() if name in ("item_ids", "cate_ids")}
-    _inputs.check_parallel({name: rows[name] for name in events}, events)
+    _inputs.check_parallel(events)
     return _search(signature, inputs, beams, exclude_ids, where, spec_of)
 
 
 @contextmanager
 def _naming_unknown(name: str, signature: str, spec_of: SpecOf) -> Iterator[None]:
-    """Within, values are taken for ids where the signature has no such input: if they are none, say so."""
+    """Within, values are taken for ids, as the signature has no such input: if they are none, say so."""
     try:
         yield
     except InvalidInputError as error:
-        if spec_of(signature, name) is not None:
-            raise
         if spec_of(signature, "level_topn") is None:
             needs = "; a filter needs an export with attributes" if signature.endswith(_WHERE) else ""
             raise InvalidInputError(
@@ -129,12 +133,10 @@ def _naming_unknown(name: str, signature: str, spec_of: SpecOf) -> Iterator[None
         ) from error
 
 
-def _padded(values: Features, spec: TensorSpec | None, name: str) -> tuple[NDArray[Any], int | None]:
-    """Rows of ids as the model takes them, and their length where the model says it."""
-    width = spec.shape[1] if spec is not None and spec.shape is not None else -1
-    length = width if width >= 0 else None
-    ids = _inputs.pad_ids(values, length=length, fill=0, name=name)
-    return ids if spec is None else _inputs.as_type(ids, _inputs.numpy_type(spec), name=name), length
+def _padded(values: Features, spec: TensorSpec, name: str) -> NDArray[Any]:
+    """Rows of ids as the model takes them."""
+    ids = _inputs.pad_ids(values, length=spec.row_width, fill=0, name=name)
+    return _inputs.as_type(ids, _inputs.numpy_type(spec), name=name)
 
 
 def score_of_items(comm_seq: State, item_ids: ArrayLike, *, signature: str, spec_of: SpecOf) -> Query:
@@ -193,12 +195,11 @@ def _number_of_users(inputs: Arrays) -> int:
 
 
 def _excluded(exclude_ids: Ids | None, users: int) -> NDArray[np.int64]:
-    # A server that batches requests cannot pad an input without values. -1 excludes nothing.
-    nothing = np.full((users, 1), -1, np.int64)
-    if exclude_ids is None:
-        return nothing
-    padded = _inputs.pad_ids(exclude_ids, length=None, fill=-1, name="exclude_ids")
-    return _inputs.repeat_rows(padded, users, name="exclude_ids") if padded.shape[1] else nothing
+    padded = _NO_ITEM
+    if exclude_ids is not None:
+        padded = _inputs.pad_ids(exclude_ids, length=None, fill=-1, name="exclude_ids")
+    # A server that batches requests cannot pad an input without values.
+    return _inputs.repeat_rows(padded if padded.shape[1] else _NO_ITEM, users, name="exclude_ids")
 
 
 def _search(

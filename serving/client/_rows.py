@@ -51,10 +51,11 @@ def checked_rows(query: Query, answers: Sequence[Answer], result: Result) -> Res
     Raises:
       RowsRejectedError: one of them did not.
     """
-    status = np.maximum.reduce([answer.row_status(query) for answer in answers])
-    rows = tuple(int(row) for row in np.flatnonzero(status))
-    if not rows:
+    statuses = [answer.row_status(query) for answer in answers]
+    if not any(map(np.count_nonzero, statuses)):
         return result
+    status = np.maximum.reduce(statuses)
+    rows = tuple(int(row) for row in np.flatnonzero(status))
     first = rows[0]
     code = _CODES.get(int(status[first]), "UNKNOWN")
     more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""

@@ -219,7 +219,7 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
         """`_ask`, until all answers have `min_segment`."""
         freshness = Freshness(query, min_segment, deadline)
         while True:
-            with freshness.asking(), self._noticing_rejections():
+            with freshness, self._forgetting_when_rejected:
                 answers, missing = self._ask(query, version, deadline, allow_partial=allow_partial)
             if not freshness.must_ask_again(answers):
                 return answers, missing

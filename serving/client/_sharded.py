@@ -11,7 +11,8 @@ from nann.errors import InvalidInputError
 from nann.serving.client import _errors
 from nann.serving.client._answer import Answer
 from nann.serving.client._channel import MAX_MESSAGE_BYTES, check_credentials, open_channel
-from nann.serving.client._connection import Connection, Deadline, Version, encode_inputs
+from nann.serving.client._connection import Connection, Deadline, Version
+from nann.serving.client._encoding import encode_inputs
 from nann.serving.client._merge import merge_passing, merge_top_k, repeated_id
 from nann.serving.client._query import Query
 from nann.serving.client._results import MissingShard, ModelMetadata, ShardedTopK

@@ -34,6 +34,8 @@ _TYPES: dict[int, tuple[np.dtype[Any], str]] = {
     DataType.UINT32: (np.dtype("<u4"), "uint32_val"),
     DataType.UINT64: (np.dtype("<u8"), "uint64_val"),
 }
+# Attributes of an enum take long to find, and every tensor asks.
+_BFLOAT16 = int(DataType.BFLOAT16)
 _BY_NUMPY = {dtype: int(number) for number, (dtype, _) in _TYPES.items() if number != DataType.BFLOAT16}
 # Fields that list a number's 16 bits, or its real and imaginary part.
 _LISTED_AS: dict[str, np.dtype[Any]] = {
@@ -132,13 +134,15 @@ def decode(proto: Any, *, ignore_surplus: bool = False, bfloat16: Any = None) ->
       InvalidInputError: the element type is not supported, the shape is not definite or too large for memory,
         or the values do not fit the shape.
     """
-    if proto.dtype not in _TYPES:
-        raise InvalidInputError(f"element type {proto.dtype} is not supported")
-    dtype, field = _TYPES[proto.dtype]
+    number = proto.dtype
+    if number not in _TYPES:
+        raise InvalidInputError(f"element type {number} is not supported")
+    dtype, field = _TYPES[number]
     shape = _definite_shape(proto.tensor_shape, ignore_surplus)
     count = math.prod(shape)
-    if proto.tensor_content and (count or not ignore_surplus):
-        flat = _from_content(proto.tensor_content, count, dtype)
+    content = proto.tensor_content
+    if content and (count or not ignore_surplus):
+        flat = _from_content(content, count, dtype)
     else:
         flat = _fill(_listed_values(proto, dtype, field, ignore_surplus), count, dtype, ignore_surplus)
     native = flat if dtype.isnative else flat.astype(dtype.newbyteorder("="))
@@ -146,14 +150,14 @@ def decode(proto: Any, *, ignore_surplus: bool = False, bfloat16: Any = None) ->
         array = native.reshape(shape)
     except ValueError as error:  # Without values, yet its other dimensions are too large for NumPy.
         raise InvalidInputError(f"shape {list(shape)} is too large") from error
-    if proto.dtype != DataType.BFLOAT16:
+    if number != _BFLOAT16:
         return array
     return (array.astype(np.uint32) << 16).view(np.float32) if bfloat16 is None else array.view(bfloat16)
 
 
 def _definite_shape(proto: Any, ignore_unknown_rank: bool) -> tuple[int, ...]:
-    shape = tuple(dim.size for dim in proto.dim)
-    if (proto.unknown_rank and not ignore_unknown_rank) or any(size < 0 for size in shape):
+    shape = tuple([dim.size for dim in proto.dim])
+    if (proto.unknown_rank and not ignore_unknown_rank) or min(shape, default=0) < 0:
         raise InvalidInputError(f"expected a definite shape, got {list(shape)}")
     if len(shape) > MAX_DIMENSIONS or math.prod(shape) >= 2**63:
         raise InvalidInputError(f"shape {list(shape)} is too large")
@@ -197,20 +201,22 @@ def _listed_values(proto: Any, dtype: np.dtype[Any], field: str, ignore_surplus:
     values = getattr(proto, field)
     if dtype.hasobject:
         return list(values)
-    listed_as = _LISTED_AS.get(field, dtype)
+    listed_as = _LISTED_AS.get(field)
+    if listed_as is None:
+        # The fields are wider than some types. Values that do not fit wrap around, as in TensorFlow.
+        return np.array(values, _FIELD_TYPES[field]).astype(dtype, copy=False)
     half = len(values) % (dtype.itemsize // listed_as.itemsize)
     if half and not ignore_surplus:
         raise InvalidInputError("the values end with half a complex number")
     listed = np.array(values, _FIELD_TYPES[field])
-    # The fields are wider than some types. Values that do not fit wrap around, as in TensorFlow.
     return listed[: len(values) - half].astype(listed_as, copy=False).view(dtype)
 
 
 def _fill(values: Any, count: int, dtype: np.dtype[Any], ignore_surplus: bool) -> NDArray[Any]:
-    if len(values) > count and not ignore_surplus:
-        raise InvalidInputError(f"the shape holds {count} values, got {len(values)}")
     if len(values) == count and not dtype.hasobject:
         return np.asarray(values)
+    if len(values) > count and not ignore_surplus:
+        raise InvalidInputError(f"the shape holds {count} values, got {len(values)}")
     if len(values) < count and count * dtype.itemsize > _MAX_REPEATED_BYTES:
         raise InvalidInputError(
             f"{count} values are claimed and {len(values)} are there: a message may repeat its last value "

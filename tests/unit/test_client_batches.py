@@ -127,6 +127,29 @@ def test_a_hook_hears_of_every_call() -> None:
     assert all(0 < call.seconds < 60 for call in heard)
 
 
+def test_a_hook_hears_of_a_call_whose_caller_left() -> None:
+    heard: list[CallRecord] = []
+    asked, left = threading.Event(), threading.Event()
+
+    def wait(method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
+        asked.set()
+        left.wait(60)
+        return b""
+
+    async def leave(target: str) -> None:
+        async with AsyncNannClient(target, on_call=heard.append) as client:
+            call = asyncio.create_task(client.status(timeout=60))
+            await asyncio.to_thread(asked.wait, 60)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+    with scripted_server(wait) as target:
+        asyncio.run(leave(target))
+        left.set()
+    assert [(call.method, call.code) for call in heard] == [("GetModelStatus", "CANCELLED")]
+
+
 def test_a_hook_that_fails_fails_no_call(caplog: pytest.LogCaptureFixture) -> None:
     def hook(call: CallRecord) -> None:
         raise RuntimeError("the hook's own fault")

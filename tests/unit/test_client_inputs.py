@@ -82,7 +82,7 @@ def test_rows_of_ids_refused(rows: Any, message: str) -> None:
         _inputs.pad_ids(rows, length=2, fill=0, name="item_ids")
 
 
-@pytest.mark.parametrize("beams", [[], [1.5], [[[1]]], 3, [2**31]])
+@pytest.mark.parametrize("beams", [[], [1.5], [[[1]]], 3, [2**31], [-(2**31) - 1], np.uint64([2**64 - 1])])
 def test_beams_refused(beams: Any) -> None:
     with pytest.raises(InvalidInputError, match="level_topn"):
         _inputs.as_level_topn(beams)
@@ -95,17 +95,18 @@ def test_rows_are_repeated_only_when_there_is_one() -> None:
 
 
 def test_features_of_one_sequence_have_rows_of_one_length() -> None:
-    lengths = {"item_ids": 50, "cate_ids": 50, "cities": 3, "open": None}
-    _inputs.check_parallel(
-        {"item_ids": [1, 2], "cate_ids": [[3, 4]], "cities": [1], "open": [1, 2, 3]}, lengths
-    )
-    _inputs.check_parallel({"item_ids": [[1], [2, 3]], "cate_ids": [[1], [2, 3]]}, lengths)
+    def check(**rows: Any) -> None:
+        lengths = {"item_ids": 50, "cate_ids": 50, "cities": 3}
+        _inputs.check_parallel({name: (values, lengths[name]) for name, values in rows.items()})
+
+    check(item_ids=[1, 2], cate_ids=[[3, 4]], cities=[1])
+    check(item_ids=[[1], [2, 3]], cate_ids=[[1], [2, 3]])
     with pytest.raises(
         InvalidInputError, match=r"cate_ids: expected one id for each id of item_ids.*\[2\].*\[1\]"
     ):
-        _inputs.check_parallel({"item_ids": [1, 2], "cate_ids": [3]}, lengths)
+        check(item_ids=[1, 2], cate_ids=[3])
     with pytest.raises(InvalidInputError, match="rows of"):
-        _inputs.check_parallel({"item_ids": [[1], [2, 3]], "cate_ids": [[1, 2], [3]]}, lengths)
+        check(item_ids=[[1], [2, 3]], cate_ids=[[1, 2], [3]])
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from tensorflow.core.framework import tensor_pb2
 
 from nann.errors import InvalidInputError
 from nann.serving.client import NannClient, ResponseError
+from nann.serving.client._encoding import encode_inputs
 from nann.serving.protocol import tensors
-from nann.serving.protocol.messages import DataType, PredictResponse, TensorProto
+from nann.serving.protocol.messages import DataType, PredictRequest, PredictResponse, TensorProto
 from support.scripted_server import scripted_server
 
 _NUMPY_TYPES = [
@@ -61,6 +62,21 @@ def _reference(proto: Any) -> Any:
 @given(st.one_of(_arrays, _strings))
 def test_tensorflow_reads_what_the_client_writes(array: Any) -> None:
     np.testing.assert_array_equal(tf.make_ndarray(_reference(encode(array))), array)
+
+
+@given(st.dictionaries(st.text("ab", min_size=1), st.one_of(_arrays, _strings), max_size=3), st.booleans())
+def test_a_request_says_what_the_caller_gave(arrays: dict[str, Any], in_other_order: bool) -> None:
+    if in_other_order:
+        arrays = {name: array.T for name, array in arrays.items()}
+    for given_arrays in (
+        arrays,
+        {name: array.astype(array.dtype.newbyteorder()) for name, array in arrays.items()},
+    ):
+        request = PredictRequest.FromString(encode_inputs(given_arrays, ["scores"]))
+        assert list(request.output_filter) == ["scores"]
+        assert set(request.inputs) == set(arrays)
+        for name, array in arrays.items():
+            assert request.inputs[name] == encode(array)
 
 
 @given(st.one_of(_arrays, _strings))
