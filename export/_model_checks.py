@@ -1,4 +1,7 @@
-"""What a model must do before anything is written: rows for all ids, scores that depend on their own item."""
+"""What a model must do before anything is written.
+
+It has rows for all ids, states that depend on their own user, and scores that depend on their own item.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
-from nann.export._samples import Arrays, Sample, vocabulary_ends
+from nann.export._model_specs import open_features
+from nann.export._samples import Arrays, Sample, embedded, vocabulary_ends
+from nann.export._users import rows_of
 from nann.export.index.oracle import ScoreFn
 from nann.export.items import Items
 from nann.export.scorer import Scorer
@@ -31,23 +36,47 @@ def check_user_side(
     vocabularies: Mapping[str, npt.NDArray[np.int64]],
     sample_users: Callable[[int], Sample],
 ) -> None:
-    """Raise InvalidInputError when `embed_user` is random, or has no row for an id of a vocabulary.
+    """Raise InvalidInputError when `embed_user` is random, mixes users, or has no row for an id.
 
     The first and the last id of each vocabulary are tried. sample_users: draws the same users each time.
     """
-    sample = sample_users(1)
+    sample = sample_users(2)
     if sample.features is None:
         return
-    again = sample_users(1)
+    again = sample_users(2)
     for name, value in sample.state.items():
         _check_same("embed_user", value, again.state[name])
     # Values of a feature with a vocabulary are ids; rows are what `embed_user` gets.
-    features = {
-        name: np.zeros_like(value) if name in vocabularies else value
+    rows = {
+        name: rows_of(value, vocabularies[name]) if name in vocabularies else value
         for name, value in sample.features.items()
         if name in model.user_features  # the lengths of open features are the request's, not the model's
     }
-    _check_rows(model, vocabularies, features)
+    if not open_features(model):  # Users of an open length are embedded one at a time.
+        for user in range(sample.users):
+            one = slice(user, user + 1)
+            _check_alone(model, {name: value[one] for name, value in rows.items()}, sample.part(one))
+    without_ids = {
+        name: np.zeros_like(value[:1]) if name in vocabularies else value[:1] for name, value in rows.items()
+    }
+    _check_rows(model, vocabularies, without_ids)
+
+
+def _check_alone(model: RetrievalModel, rows: Arrays, among: Sample) -> None:
+    """Compare the state of a user that is embedded alone with that `among` others."""
+    for name, state in embedded(model, rows, {}).items():
+        alone, beside = state.astype(np.float64).ravel(), among.state[name].astype(np.float64).ravel()
+        largest = np.abs(beside[np.isfinite(beside)]).max(initial=0)
+        differs = ~np.isclose(alone, beside, rtol=0, atol=_NARROW_TOLERANCE * largest, equal_nan=True)
+        if not differs.any():
+            continue
+        place = int(differs.argmax())
+        raise InvalidInputError(
+            f"embed_user: expected a state that depends on the user alone, found one that mixes the users of "
+            f"a request: in {name} {alone[place]:.6g} alone, {beside[place]:.6g} beside another user. Remove "
+            f"what goes over all users: normalization, softmax or means over axis 0; or what takes one of "
+            f"several equal numbers by their last bits (top_k, argmax)."
+        )
 
 
 def _check_rows(

@@ -61,7 +61,7 @@ class UserGraph:
         # What is computed of weights and constants alone can be on both sides of a cut.
         self._fixed: set[str] = set()
         for each in self._operations:
-            if each.name not in seeds and all(read.name in self._fixed for read in _read_by(each)):
+            if each.name not in seeds and all(read.name in self._fixed for read in _computed_from(each)):
                 self._fixed.add(each.name)
         seeds |= {each.name for each in self._operations if self._looks_up(each)}
         seeds |= self._numbers_of_integers()
@@ -189,13 +189,12 @@ class UserGraph:
         return tf.function(run, input_signature=specs, autograph=False).get_concrete_function()
 
     def _of_one_user(self) -> Any:
-        """The graph with shapes of one user's tensors as constants, without waiting for TensorFlow's part."""
+        """The graph with shapes of one user as constants; nothing waits, for nothing has effects."""
         operations = {each.name: each for each in self._one.graph.get_operations()}
         of_one = graph_pb2.GraphDef()
         of_one.CopyFrom(self._graph_def)
-        waits = {f"^{name}" for name in self._tensorflows}
         for node in of_one.node:
-            kept = [each for each in node.input if each not in waits]
+            kept = [each for each in node.input if not each.startswith("^")]
             node.ClearField("input")
             node.input.extend(kept)
             operation = operations.get(node.name)
@@ -223,6 +222,16 @@ def _read_by(operation: Any) -> list[Any]:
     if _is_of_known_shape(operation):
         return []
     return [*operation.control_inputs, *(each.op for each in operation.inputs)]
+
+
+def _computed_from(operation: Any) -> list[Any]:
+    """The operations whose results an operation reads; all that it waits for where it has no result.
+
+    In a function that is called, constants wait for what the call waits for.
+    """
+    if not operation.outputs or _is_of_known_shape(operation):
+        return _read_by(operation)
+    return [each.op for each in operation.inputs]
 
 
 def _in_order(operations: Iterable[Any]) -> list[Any]:
@@ -261,13 +270,20 @@ def _is_tensorflows(operation: Any, weights: frozenset[str]) -> bool:
     if operation.type == "Placeholder":
         return operation.name not in weights
     if operation.type == "ReadVariableOp":
-        return operation.inputs[0].op.name not in weights
-    reads_resource = any(x.dtype == tf.resource and x.op.name not in weights for x in operation.inputs)
+        return _made_by(operation.inputs[0]) not in weights
+    reads_resource = any(x.dtype == tf.resource and _made_by(x) not in weights for x in operation.inputs)
     has_text = any(x.dtype == tf.string for x in [*operation.inputs, *operation.outputs])
     is_stateful = operation.op_def.is_stateful and operation.type not in MAY_BE_STATELESS
     # A program has no errors: what fails for a user's numbers stays.
     is_check = operation.type.startswith(("Assert", "CheckNumerics"))
     return operation.type == "ResourceGather" or reads_resource or has_text or is_stateful or is_check
+
+
+def _made_by(resource: Any) -> str:
+    """The name of the operation that a resource comes from: calls that were written out leave identities."""
+    while resource.op.type == "Identity":
+        resource = resource.op.inputs[0]
+    return str(resource.op.name)
 
 
 def _names(tensors: Iterable[Any]) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
 
 from nann.export.replaced import Call, body_of, library_of, only_computes, replaced
 from nann.export.scorer._ir import Array
@@ -50,13 +51,12 @@ def _rounds(operation: Any, condition: Any, body: Any) -> int | None:
     values = constants_of(operation, deciding)
     if values is None:
         return None
-    with _session(condition) as decide, _session(body) as step:
+    with _runs(condition.outputs[:1]) as decide, _runs([body.outputs[at] for at in deciding]) as step:
         for rounds in range(_MOST_ROUNDS + 1):
-            fed = {condition.inputs[at].name: value for at, value in values.items()}
-            if not decide.run(condition.outputs[0], fed):
+            if not decide({condition.inputs[at].name: value for at, value in values.items()})[0]:
                 return rounds
-            fed = {body.inputs[at].name: value for at, value in values.items()}
-            values = dict(zip(deciding, step.run([body.outputs[at] for at in deciding], fed), strict=True))
+            found = step({body.inputs[at].name: value for at, value in values.items()})
+            values = dict(zip(deciding, found, strict=True))
     return None
 
 
@@ -83,12 +83,12 @@ def constants_of(operation: Any, places: Sequence[int]) -> dict[int, Array] | No
     tensors = [operation.inputs[at] for at in places]
     if any(each.type in ("Placeholder", *_LOOPS) for each in _operations(tensors)):
         return None
-    with _session(operation.graph) as session:
-        return dict(zip(places, session.run(tensors), strict=True))
+    with _runs(tensors) as run:
+        return dict(zip(places, run({}), strict=True))
 
 
 def _operations(tensors: Sequence[Any]) -> list[Any]:
-    """All that some tensors are computed by."""
+    """All that some tensors are computed by. What they only wait for has no effects."""
     seen: dict[str, Any] = {}
     pending = [tensor.op for tensor in tensors]
     while pending:
@@ -96,12 +96,27 @@ def _operations(tensors: Sequence[Any]) -> list[Any]:
         if operation.name not in seen:
             seen[operation.name] = operation
             pending += [tensor.op for tensor in operation.inputs]
-            pending += operation.control_inputs
     return list(seen.values())
 
 
-def _session(graph: Any) -> Any:
-    return contextlib.closing(tf.compat.v1.Session(graph=graph))
+@contextlib.contextmanager
+def _runs(tensors: Sequence[Any]) -> Iterator[Callable[[Mapping[str, Array]], list[Array]]]:
+    """Yield what computes some tensors of a graph, given placeholders by name."""
+    names = [each.name for each in tensors]
+    part = graph_pb2.GraphDef()
+    if tensors:
+        whole = tensors[0].graph.as_graph_def()
+        part = graph_pb2.GraphDef(versions=whole.versions, library=whole.library)
+        part.node.extend(each.node_def for each in _operations(tensors))
+    for node in part.node:  # In a function that is called, constants wait for what the call waits for.
+        inputs = [each for each in node.input if not each.startswith("^")]
+        del node.input[:]
+        node.input.extend(inputs)
+    read = {f"{node.name}:0" for node in part.node}
+    with tf.Graph().as_default() as graph:
+        tf.graph_util.import_graph_def(part, name="")
+    with tf.compat.v1.Session(graph=graph) as session:
+        yield lambda given: list(session.run(names, {each: given[each] for each in given.keys() & read}))
 
 
 def _written_out(function: Any, loop: _Loop) -> Any:

@@ -17,6 +17,7 @@ from support.splitting import frozen, largest_difference
 
 L, D = 5, 8
 GRU = keras.layers.GRU(4)
+CALLED_GRU = tf.function(keras.layers.GRU(4))
 TABLE = tf.Variable(np.random.default_rng(1).normal(size=(7, D)).astype(np.float32))
 KERNEL = tf.Variable(np.random.default_rng(0).normal(size=(D, D)).astype(np.float32) * 0.4)
 
@@ -61,6 +62,11 @@ def recurrent(user: Any, item: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(GRU(events) * item[:, :4], -1) + tf.reduce_sum(user["taste"])
 
 
+def called(user: Any, item: tf.Tensor) -> tf.Tensor:
+    """A network of a SavedModel, or in a `tf.function`: its constants wait for the arguments of the call."""
+    return CALLED_GRU(tf.repeat(user["events"][tf.newaxis], item.shape[0], 0) * item[:, tf.newaxis])[:, 0]
+
+
 def mapped(user: Any, item: tf.Tensor) -> tf.Tensor:
     scores = tf.map_fn(lambda event: tf.linalg.matvec(tf.tanh(item * event), user["taste"]), user["events"])
     return tf.reduce_sum(scores, 0)
@@ -82,7 +88,9 @@ def code_of(vector: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.abs(vector[0]), tf.int32) % 7
 
 
-@pytest.mark.parametrize("score", [rounds, downwards, nested, none_at_all, recurrent, mapped, gathering])
+@pytest.mark.parametrize(
+    "score", [rounds, downwards, nested, none_at_all, recurrent, called, mapped, gathering]
+)
 def test_known_rounds_are_written_out(score: Callable[..., tf.Tensor]) -> None:
     function = frozen(score, events=[L, D], taste=[D]).function
     assert loops(function)

@@ -76,6 +76,11 @@ ENCODERS: dict[str, tuple[Callable[[], Any] | None, Encode, str | None]] = {
         lambda x, f, layer: layer(x, mask=f["item_ids"] > 0),
         None,
     ),
+    "gru_of_a_function": (  # As networks in SavedModels are: variables are read within a call.
+        lambda: tf.function(layers.GRU(E, return_sequences=True)),
+        lambda x, f, layer: layer(x),
+        None,
+    ),
     "hashed": (lambda: layers.Embedding(16, E), lambda x, f, layer: x + layer(f["item_ids"] * 31 % 16), None),
     "hour": (
         None,
