@@ -1,4 +1,4 @@
-"""Calls that XLA compiles, written out: a scorer is read and counted as the operations that it is made of."""
+"""Calls of functions, written out: a scorer is read and counted as the operations that it is made of."""
 
 from __future__ import annotations
 
@@ -10,19 +10,32 @@ from tensorflow.python.grappler import tf_optimizer
 
 from nann.export.replaced import function_of
 
-_COMPILED = "_XlaMustCompile"
+_CALLS = frozenset(["PartitionedCall", "StatefulPartitionedCall"])
+# What keeps grappler from it: XLA compiles the function, or its author asked for a call.
+_KEEPS_CALLS = ("_XlaMustCompile", "_noinline")
 
 
-def without_compiled_calls(function: Any) -> Any:
-    """A frozen function whose compiled calls are replaced by their bodies; `function` where it has none."""
+def without_calls(function: Any) -> Any:
+    """A frozen function whose calls are replaced by their bodies; `function` where that makes none fewer.
+
+    Most calls are written out as variables become constants; those that XLA compiles, and those in the body
+    of a loop that has been written out since, are not.
+    """
     graph_def = function.graph.as_graph_def()
-    holders = [*graph_def.library.function, *graph_def.node]
-    if not any(_COMPILED in each.attr for each in holders):
+    calls = _calls(graph_def)
+    if not calls:
         return function
-    for each in holders:
-        for attr in (_COMPILED, "_noinline"):
+    for each in [*graph_def.library.function, *graph_def.node]:
+        for attr in _KEEPS_CALLS:
             each.attr.pop(attr, None)
-    return function_of(_inlined(graph_def, function), function.inputs, function.outputs)
+    inlined = _inlined(graph_def, function)
+    if _calls(inlined) >= calls:
+        return function
+    return function_of(inlined, function.inputs, function.outputs)
+
+
+def _calls(graph_def: Any) -> int:
+    return sum(node.op in _CALLS for node in graph_def.node)
 
 
 def _inlined(graph_def: Any, function: Any) -> Any:

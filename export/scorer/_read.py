@@ -29,7 +29,7 @@ from nann.export.scorer._import_powers import POWERS
 from nann.export.scorer._import_scans import SCANS, SEGMENTS
 from nann.export.scorer._import_solve import SOLVED
 from nann.export.scorer._import_user_places import USER_PLACES
-from nann.export.scorer._inline import without_compiled_calls
+from nann.export.scorer._inline import without_calls
 from nann.export.scorer._ir import Needs, Node, Shape, Spec, Tensor, constant, make, name_new, source
 from nann.export.scorer._ops import cast
 from nann.export.scorer._raw_features import left_as_it_is
@@ -128,9 +128,8 @@ def read_encoder(function: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
 
 
 def _without_control_flow(function: Any) -> Any:
-    """Branches may hold loops, and loops branches."""
-    function = without_compiled_calls(function)
-    while (simpler := without_branches(without_loops(function))) is not function:
+    """Branches may hold loops, loops branches, and both calls."""
+    while (simpler := without_branches(without_loops(without_calls(function)))) is not function:
         function = simpler
     return function
 

@@ -67,6 +67,20 @@ def called(user: Any, item: tf.Tensor) -> tf.Tensor:
     return CALLED_GRU(tf.repeat(user["events"][tf.newaxis], item.shape[0], 0) * item[:, tf.newaxis])[:, 0]
 
 
+def calling(user: Any, item: tf.Tensor) -> tf.Tensor:
+    """Each round calls a function that XLA compiles."""
+
+    def step(i: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return i + 1, compiled_step(x) * user["taste"]
+
+    return tf.reduce_sum(tf.while_loop(lambda i, x: i < 3, step, (0, item))[1], -1)
+
+
+@tf.function(jit_compile=True)
+def compiled_step(x: tf.Tensor) -> tf.Tensor:
+    return tf.tanh(x @ KERNEL)
+
+
 def mapped(user: Any, item: tf.Tensor) -> tf.Tensor:
     scores = tf.map_fn(lambda event: tf.linalg.matvec(tf.tanh(item * event), user["taste"]), user["events"])
     return tf.reduce_sum(scores, 0)
@@ -89,7 +103,7 @@ def code_of(vector: tf.Tensor) -> tf.Tensor:
 
 
 @pytest.mark.parametrize(
-    "score", [rounds, downwards, nested, none_at_all, recurrent, called, mapped, gathering]
+    "score", [rounds, downwards, nested, none_at_all, recurrent, called, calling, mapped, gathering]
 )
 def test_known_rounds_are_written_out(score: Callable[..., tf.Tensor]) -> None:
     function = frozen(score, events=[L, D], taste=[D]).function
