@@ -368,37 +368,6 @@ class UserMayHaveNoNumber(Tiny):
         return self.dot(user_state, item_embs) + tf.where(tf.math.is_nan(hint), 0.0, hint)
 
 
-# Users that are computed from each other.
-
-
-@odd(refused("embed_user", "mixes the users", "axis 0"))
-class UserIsRelativeToOthers(Tiny):
-    def embed_user(self, features: Tensors) -> Any:
-        users = self.total(features["item_ids"])
-        return {"user": users - tf.reduce_mean(users, axis=0, keepdims=True)}
-
-
-@odd(refused("embed_user", "mixes the users", "axis 0"))
-class UserIsSoftmaxOverUsers(Tiny):
-    def embed_user(self, features: Tensors) -> Any:
-        return {"user": tf.nn.softmax(self.total(features["item_ids"]), axis=0)}
-
-
-@odd(refused("embed_user", "training=False"))
-class UserIsNormalizedInTraining(Tiny):
-    def build(self) -> None:
-        self.norm = layers.BatchNormalization()
-
-    def embed_user(self, features: Tensors) -> Any:
-        return {"user": self.norm(self.total(features["item_ids"]), training=True)}
-
-
-@odd(ACCEPTED)
-class UserIsNormalized(UserIsNormalizedInTraining):
-    def embed_user(self, features: Tensors) -> Any:
-        return {"user": self.norm(self.total(features["item_ids"]))}
-
-
 # Names that are no identifiers.
 
 FEATURE_NAMES = ("two words", "with-dash", "with:colon", "with.dot", "1st", "_hidden", "self", "点击")
