@@ -85,7 +85,7 @@ class ScorerGraph:
 
 def read_scorer(function: Any) -> ScorerGraph:
     """Read a frozen scorer: (tensors of one user..., item tile) -> scores. Raises NotSplittableError."""
-    function = _without_control_flow(function)
+    function = _without_control_flow(function, tile_rows=function.inputs[-1].shape[0])
     graph = function.graph
     library = graph.as_graph_def().library
     operations = _needed([function.outputs[0].op])
@@ -127,10 +127,14 @@ def read_encoder(function: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
     return tuple(of_user.values()), tuple(outputs)
 
 
-def _without_control_flow(function: Any) -> Any:
+def _without_control_flow(function: Any, *, tile_rows: int | None = None) -> Any:
     """Branches may hold loops, loops branches, and both calls."""
-    while (simpler := without_branches(without_loops(without_calls(function)))) is not function:
-        function = simpler
+
+    def simpler(each: Any) -> Any:
+        return without_branches(without_loops(without_calls(each), tile_rows=tile_rows))
+
+    while (found := simpler(function)) is not function:
+        function = found
     return function
 
 

@@ -28,6 +28,11 @@ def rewrite(output: Tensor, rules: Sequence[Rule], *, free_rules: Sequence[Rule]
     return output
 
 
+def apply_once(output: Tensor, rule: Rule) -> Tensor:
+    """The graph with a rule applied wherever it can be, once."""
+    return _sweep(output, (rule,), ())
+
+
 def substitute(output: Tensor, replaced: Mapping[Tensor, Tensor]) -> Tensor:
     """The graph with some tensors replaced by others."""
     tensors = dict(replaced)

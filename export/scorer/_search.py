@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import tensorflow as tf
 
@@ -15,20 +18,22 @@ from nann.export.scorer._cleanup import CLEANUP
 from nann.export.scorer._cost import ITEMS_PER_REQUEST, NS_PER_BYTE, Work, bytes_per_item, work_of
 from nann.export.scorer._cut import cheapest_cut
 from nann.export.scorer._demand import only_what_is_read
-from nann.export.scorer._ir import Tensor, name_new, topological
+from nann.export.scorer._ir import Tensor, Uses, name_new, topological
 from nann.export.scorer._items_first import items_first
 from nann.export.scorer._mixed_rows import MIXED_ROWS
 from nann.export.scorer._outer import OUTER
 from nann.export.scorer._pairs import PAIRS
 from nann.export.scorer._read import ScorerGraph
 from nann.export.scorer._repeated import user_once
-from nann.export.scorer._rewrite import Rule, rewrite, substitute
+from nann.export.scorer._rewrite import Rule, apply_once, rewrite, substitute
 from nann.export.scorer._rows import RowAnalysis
 from nann.export.scorer._sequences import SEQUENCES
 from nann.export.scorer._taken import TAKEN
 
 _MAX_STEPS = 40  # moves that are taken; each makes the scorer cheaper
 _MAX_TRIED = 400
+# More places than any scorer has that is no loop: each takes a rewrite of the whole graph to try.
+_MANY_PLACES = 16
 _MAX_PASSES = 20  # Two or three are taken; should rules ever undo them, the graph is right after each.
 _UNLIMITED = 2**31
 _CLEAN = (*CLEANUP, *SEQUENCES, *ACTIVATIONS)
@@ -93,8 +98,8 @@ def _improved(output: Tensor, item: Tensor, rows: RowAnalysis, max_width: int) -
     """Take every move that makes the plan cheaper, until none does."""
     best, tried = _planned(output, item, rows, max_width), 0
     for _ in range(_MAX_STEPS):
-        for old, new in _moves(output):
-            moved = _normal(substitute(output, {old: new}))
+        for move in _moves(output):
+            moved = _normal(move())
             plan = _planned(moved, item, rows, _UNLIMITED)
             if plan.ns_per_item < best.ns_per_item and max_width < _UNLIMITED:
                 plan = _planned(moved, item, rows, max_width)
@@ -161,19 +166,37 @@ def _settled(output: Tensor, rules: Sequence[Rule], free_rules: Sequence[Rule]) 
     return output
 
 
-def _moves(output: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """(tensor, what it may be replaced by) of every rewrite that is not always an improvement."""
-    found, nodes = [], list(topological([output]))
+def _moves(output: Tensor) -> Iterator[Callable[[], Tensor]]:
+    """Yield what applies each rewrite that is not always an improvement.
+
+    One that is possible at many places alike, as in the rounds of a loop, is applied to all of them at once.
+    """
+    found, kept, nodes = [], set[Any](), list(topological([output]))
     # A part that is computed twice may differ in its last bit from itself, and a model may compare the two.
     read_whole = {each for node in nodes if node.op != "slice" for each in node.inputs}
     for node in nodes:
         tensor = Tensor(node)
         if node.op == "slice" and node.inputs[0] in read_whole:
-            continue
-        if not tensor.is_free and len(node.outputs) == 1:
-            moved = [each for move in MOVES if (each := move(tensor)) is not None]
-            found += [(tensor, name_new(each, node.name)) for each in moved]
-    return found
+            kept.add(_kind(tensor))
+        elif not tensor.is_free and len(node.outputs) == 1:
+            moved = [(move, each) for move in MOVES if (each := move(tensor)) is not None]
+            found += [(move, tensor, name_new(each, node.name)) for move, each in moved]
+    places = Counter((move, _kind(tensor)) for move, tensor, _ in found if _kind(tensor) not in kept)
+    many = [each for each, count in places.items() if count > _MANY_PLACES]
+    for move, kind in many:
+        yield partial(apply_once, output, partial(_moved_if, move, kind))
+    for move, tensor, moved in found:
+        if (move, _kind(tensor)) not in many:
+            yield partial(substitute, output, {tensor: moved})
+
+
+def _kind(tensor: Tensor) -> tuple[Any, ...]:
+    """What the same operation has in common in all rounds of a loop."""
+    return tensor.op, tensor.shape, tensor.dtype, tuple(each.known_shape for each in tensor.inputs)
+
+
+def _moved_if(move: Callable[[Tensor], Tensor | None], kind: Any, tensor: Tensor, _: Uses) -> Tensor | None:
+    return move(tensor) if _kind(tensor) == kind else None
 
 
 def _planned(output: Tensor, item: Tensor, rows: RowAnalysis, max_width: int) -> Plan:

@@ -14,9 +14,11 @@ from nann.export.replaced import Call, body_of, library_of, only_computes, repla
 from nann.export.scorer._ir import Array
 
 _LOOPS = frozenset(["StatelessWhile", "While"])
-# A tile has more items than this, and a loop over the items is better left to TensorFlow.
-_MOST_ROUNDS = 64
-_MOST_OPERATIONS = 8192  # of a loop that is written out
+# Of a loop that is written out: a network over so many events takes a minute to export.
+_MOST_ROUNDS = 512
+_MOST_OPERATIONS = 32_768
+# A loop of more rounds may go over the items of a tile, if it has as many. TensorFlow runs that faster.
+_FEW_ROUNDS = 64
 
 
 @dataclass(frozen=True)
@@ -28,20 +30,25 @@ class _Loop:
     rounds: int
 
 
-def without_loops(function: Any) -> Any:
-    """A frozen function whose loops of few, known rounds are written out; `function` where it has none."""
-    while (loop := next(_known_loops(function), None)) is not None:
+def without_loops(function: Any, *, tile_rows: int | None = None) -> Any:
+    """A frozen function whose loops of known rounds are written out; `function` where it has none.
+
+    tile_rows: how many items a tile has; None: the function is of no items.
+    """
+    while (loop := next(_known_loops(function, tile_rows), None)) is not None:
         function = _written_out(function, loop)
     return function
 
 
-def _known_loops(function: Any) -> Iterator[_Loop]:
+def _known_loops(function: Any, tile_rows: int | None) -> Iterator[_Loop]:
     library = library_of(function)
     for operation in function.graph.get_operations():
         if operation.type in _LOOPS:
             condition, body = (body_of(library, operation.get_attr(name)) for name in ("cond", "body"))
             rounds = _rounds(operation, condition, body) if only_computes(body) else None
-            if rounds is not None and rounds * len(body.get_operations()) <= _MOST_OPERATIONS:
+            if rounds is None or rounds * len(body.get_operations()) > _MOST_OPERATIONS:
+                continue
+            if rounds <= _FEW_ROUNDS or rounds != tile_rows:
                 yield _Loop(operation, body, rounds)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nann.export.scorer import split_function
+from nann.export.scorer import _search, split_function
 from nann.export.scorer._lower import lower
 from nann.export.scorer._unroll import without_loops
 from support.splitting import frozen, largest_difference
@@ -113,6 +113,26 @@ def test_known_rounds_are_written_out(score: Callable[..., tf.Tensor]) -> None:
     assert largest_difference(function, result) <= 1e-5
     assert result.ir is not None
     lower(result.ir)
+
+
+def test_a_loop_of_more_rounds_than_a_tile_has_items_is_written_out() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        x = tf.while_loop(lambda i, x: i < 100, lambda i, x: (i + 1, tf.tanh(x + 0.1)), (0, item))[1]
+        return tf.linalg.matvec(x, user["taste"])
+
+    function = frozen(score, events=[L, D], taste=[D]).function
+    assert not loops(without_loops(function, tile_rows=function.inputs[-1].shape[0]))
+
+
+def test_what_all_rounds_have_is_rewritten_in_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rewrite of the whole graph is tried: one for each round would take minutes."""
+    tried = []
+    normal = _search._normal
+    monkeypatch.setattr(_search, "_normal", lambda output: tried.append(output) or normal(output))
+    function = frozen(recurrent, events=[30, D], taste=[D]).function
+    result = split_function(function, max_table_width=4096)
+    assert largest_difference(function, result) <= 1e-5
+    assert len(tried) < 30
 
 
 def many(user: Any, item: tf.Tensor) -> tf.Tensor:
