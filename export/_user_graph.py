@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
+from nann.export._user_rows import lacks_its_row, say_one_row
 from nann.export._user_side import imported, inlined, own_inputs
 from nann.export.constants import MAX_CONSTANT_BYTES, captured
 from nann.export.replaced import MAY_BE_STATELESS
@@ -54,7 +55,9 @@ class UserGraph:
         """`function`: ConcreteFunction (features [B, ...]..., handle of the index) -> state [B, ...]."""
         self._function = function
         self._graph_def = inlined(function)
-        self._one, self._any = self._traced(1), self._traced(None)
+        self._graph_of_one = graph_pb2.GraphDef()
+        self._graph_of_one.CopyFrom(self._graph_def)
+        self._one, self._any = self._traced_for_one(), self._traced(None)
         self._operations = _in_order(each.op for each in self._one.outputs)
         weights = _weights(self._one)
         seeds = {each.name for each in self._operations if _is_tensorflows(each, weights)}
@@ -173,6 +176,16 @@ class UserGraph:
         of_batch = self._any.graph.get_tensor_by_name(tensor.name)
         return bool(of_batch.shape.as_list() == [None, *tensor.shape[1:]]) if of_batch.shape.rank else False
 
+    def _traced_for_one(self) -> Any:
+        """The graph for a batch of one user."""
+        while True:
+            one = self._traced(1)
+            lacking = [each for each in one.graph.get_operations() if lacks_its_row(each)]
+            if not lacking:
+                return one
+            # What reads them may be next.
+            say_one_row(self._graph_of_one, lacking)
+
     def _traced(self, batch: int | None, outputs: Sequence[Any] = (), checks: Sequence[str] = ()) -> Any:
         """The graph for a batch of so many users: (features..., handle) -> `outputs`, or the state."""
         inputs = own_inputs(self._function)
@@ -184,7 +197,8 @@ class UserGraph:
 
         def run(*tensors: Any) -> list[tf.Tensor]:
             given = dict(zip(_names(inputs), tensors, strict=True))
-            return imported(self._function, self._graph_def, given, names, checks)
+            graph_def = self._graph_of_one if batch == 1 else self._graph_def
+            return imported(self._function, graph_def, given, names, checks)
 
         return tf.function(run, input_signature=specs, autograph=False).get_concrete_function()
 
@@ -192,7 +206,7 @@ class UserGraph:
         """The graph with shapes of one user's tensors as constants, without waiting for TensorFlow's part."""
         operations = {each.name: each for each in self._one.graph.get_operations()}
         of_one = graph_pb2.GraphDef()
-        of_one.CopyFrom(self._graph_def)
+        of_one.CopyFrom(self._graph_of_one)
         waits = {f"^{name}" for name in self._tensorflows}
         for node in of_one.node:
             kept = [each for each in node.input if each not in waits]
