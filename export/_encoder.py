@@ -7,6 +7,7 @@ only, and the scorer program begins with the encoder.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -62,10 +63,12 @@ def by_ids_of(
         return by_tensorflow(user_side, scorer, "TensorFlow runs the scorer or a part of it")
     graph = UserGraph(user_side.function)
     reason: str | None = None
+    first: Cut | None = None
     for _ in range(_MOST_ATTEMPTS):
         cut = graph.cut()
         if cut is None:
             break
+        first = first or cut
         try:
             found = _cut_at(cut, graph, user_side, scorer, options.max_constant_bytes)
             return replace(found, reason=found.reason or reason)
@@ -75,6 +78,10 @@ def by_ids_of(
             reason = str(error)
             if not graph.leave_to_tensorflow(_names_before(error.tensor)):
                 break
+    if first is not None:
+        # What TensorFlow cannot compute for a batch, it may for each user.
+        with contextlib.suppress(NotLowerableError):
+            return _cut_at(first, graph, user_side, scorer, options.max_constant_bytes, may_take_apart=True)
     return by_tensorflow(user_side, scorer, reason or "it only looks rows up")
 
 
@@ -84,10 +91,16 @@ def by_tensorflow(user_side: UserSide | None, scorer: Scorer, reason: str) -> By
 
 
 def _cut_at(
-    cut: Cut, graph: UserGraph, user_side: UserSide, scorer: Scorer, max_constant_bytes: int
+    cut: Cut,
+    graph: UserGraph,
+    user_side: UserSide,
+    scorer: Scorer,
+    max_constant_bytes: int,
+    *,
+    may_take_apart: bool = False,
 ) -> ByIds:
     encoder = freeze(graph.encoder(cut), what="embed_user", max_constant_bytes=max_constant_bytes)
-    encoded = with_encoder(scorer, encoder)
+    encoded = with_encoder(scorer, encoder, may_take_apart=may_take_apart)
     if len(encoded.program) > _MOST_PROGRAM_BYTES:
         return by_tensorflow(user_side, scorer, f"its program takes {len(encoded.program):,} bytes")
     lookups = graph.lookups(cut)

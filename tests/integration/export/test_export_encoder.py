@@ -167,10 +167,11 @@ def test_answers_of_the_program_that_differ_leave_the_encoder_to_tensorflow(
 ) -> None:
     right = _encoder.with_encoder
 
-    def wrong(scorer: Any, encoder: Any) -> Any:
+    def wrong(scorer: Any, encoder: Any, **options: Any) -> Any:
         inputs = [tf.TensorSpec(each.shape, each.dtype) for each in encoder.inputs]
         negative = tf.function(lambda *x: [-each for each in encoder(*x)], input_signature=inputs)
-        return right(scorer, _encoder.freeze(negative.get_concrete_function(), what="embed_user"))
+        frozen = _encoder.freeze(negative.get_concrete_function(), what="embed_user")
+        return right(scorer, frozen, **options)
 
     monkeypatch.setattr(_encoder, "with_encoder", wrong)
     encoder = _exported(shared_run, tmp_path / "1", Encoded())
