@@ -275,13 +275,20 @@ def _is_tensorflows(operation: Any, weights: frozenset[str]) -> bool:
     if operation.type == "Placeholder":
         return operation.name not in weights
     if operation.type == "ReadVariableOp":
-        return operation.inputs[0].op.name not in weights
-    reads_resource = any(x.dtype == tf.resource and x.op.name not in weights for x in operation.inputs)
+        return _origin(operation.inputs[0]) not in weights
+    reads_resource = any(x.dtype == tf.resource and _origin(x) not in weights for x in operation.inputs)
     has_text = any(x.dtype == tf.string for x in [*operation.inputs, *operation.outputs])
     is_stateful = operation.op_def.is_stateful and operation.type not in MAY_BE_STATELESS
     # A program has no errors: what fails for a user's numbers stays.
     is_check = operation.type.startswith(("Assert", "CheckNumerics"))
     return operation.type == "ResourceGather" or reads_resource or has_text or is_stateful or is_check
+
+
+def _origin(handle: Any) -> str:
+    """What a handle is of: calls that are written out hand it on by identities."""
+    while handle.op.type == "Identity":
+        handle = handle.op.inputs[0]
+    return str(handle.op.name)
 
 
 def _names(tensors: Iterable[Any]) -> list[str]:

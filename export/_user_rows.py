@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-_SHAPES = "_output_shapes"  # by which a graph brings its shapes when it is imported
+SHAPES = "_output_shapes"  # by which a graph brings its shapes when it is imported
 # Which operand has as many rows as the result.
 _ROWS_OF = {"DenseBincount": 0, "LookupTableFindV2": 1}
 
@@ -47,8 +47,8 @@ def bring_shapes(graph_def: Any, operations: Iterable[Any]) -> None:
 def _bring_shape(node: Any, operation: Any) -> Any:
     shapes = tf.compat.v1.AttrValue()
     shapes.list.shape.extend(each.shape.as_proto() for each in operation.outputs)
-    node.attr[_SHAPES].CopyFrom(shapes)
-    return node.attr[_SHAPES].list.shape
+    node.attr[SHAPES].CopyFrom(shapes)
+    return node.attr[SHAPES].list.shape
 
 
 def _with_as_many_rows(operation: Any) -> Any:

@@ -17,7 +17,7 @@ from nann.export._model_specs import plain_names
 from nann.export._operations import check_operations
 from nann.export._options import TABLE_BYTES
 from nann.export._raw_rows import RawRows, node_name, raw_rows
-from nann.export._user_rows import bring_shapes
+from nann.export._user_rows import SHAPES, bring_shapes
 from nann.export.constants import MAX_CONSTANT_BYTES, captured, check_constants
 from nann.ops import load_library
 from nann.run import RetrievalModel, guarded
@@ -61,6 +61,8 @@ def rewrite_user_side(
     sources = list(captured(traced))
     graph_def = inlined(traced)
     rows = _raw_rows(model, traced, graph_def, sources)
+    # Calls are written out: only an import tells how wide the rows are that are gathered in them.
+    bring_shapes(graph_def, _reimport(traced, graph_def).graph.get_operations())
     rewriter = _GatherRewriter(graph_def)
     tables = _map_tables(traced, sources, rewriter, table_bytes)
     # Without a table the function is left as it was traced: loops, asserts and nested functions too.
@@ -244,8 +246,9 @@ class _GatherRewriter:
         rows.attr["table"].s = table.encode()
         rows.attr["Trow"].type = node.attr["Tindices"].type
         self._new.append(rows)
-        name = node.name
+        name, shapes = node.name, node_def_pb2.NodeDef(attr={SHAPES: node.attr[SHAPES]})
         node.Clear()
+        node.MergeFrom(shapes)  # A table's file does not tell how wide its rows are.
         node.name, node.op = name, "Cast"
         node.input.append(rows.name)
         node.attr["SrcT"].type = tf.float32.as_datatype_enum
