@@ -8,7 +8,6 @@ only, and the scorer program begins with the encoder.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -108,12 +107,22 @@ def _cut_at(
     return ByIds(replace(user_side, function=lookups, resources=resources), encoded, "native")
 
 
-def _names_before(tensor: Any) -> Iterator[str]:
-    """The names of what a tensor of the scorer's graph is computed from, itself and the nearest first."""
-    pending, seen = [tensor.node], {tensor.node}
+def _names_before(tensor: Any) -> list[str]:
+    """The names of what a tensor of the scorer's graph is computed from, itself and the nearest first.
+
+    Of a tensor of open shape those before all others whose results are the first that are.
+    """
+    nodes, pending = {tensor.node: None}, [tensor.node]
     while pending:
-        node = pending.pop(0)
-        yield node.name
-        new = [each.node for each in node.inputs if each.node not in seen]
-        seen |= set(new)
+        new = {each.node: None for each in pending.pop(0).inputs if each.node not in nodes}
+        nodes |= new
         pending += new
+    if tensor.known_shape is None:
+        return [each.name for each in sorted(nodes, key=lambda each: not _opens(each))]
+    return [each.name for each in nodes]
+
+
+def _opens(node: Any) -> bool:
+    """Whether a result is of open shape, and no operand."""
+    is_open = any(each.shape is None for each in node.outputs)
+    return is_open and all(each.known_shape is not None for each in node.inputs)

@@ -97,7 +97,7 @@ class UserGraph:
         found = next((encoder[name] for name in names if name in encoder), None)
         if found is None or found.name in self._fixed:
             return False
-        self._leave([found])
+        self._leave([found, *self._alike(found)])
         return True
 
     def lookups(self, cut: Cut) -> Any:
@@ -143,6 +143,21 @@ class UserGraph:
             if operation.name not in self._tensorflows and operation.name not in self._fixed:
                 self._tensorflows.add(operation.name)
                 pending += _read_by(operation)
+
+    def _alike(self, operation: Any) -> list[Any]:
+        """Others of its kind that read integers: they would be left one by one, each by an attempt."""
+        dtypes = [each.dtype for each in operation.inputs]
+        if any(dtype.is_floating for dtype in dtypes):
+            return []
+        known, found = self._tensorflows | self._fixed, []
+        for each in self._operations:
+            if not all(x.op.name in known for x in each.inputs):
+                continue
+            if each.type == operation.type and [x.dtype for x in each.inputs] == dtypes:
+                found.append(each)
+            if each.type in _MOVES:
+                known.add(each.name)
+        return found
 
     def _looks_up(self, operation: Any) -> bool:
         """Whether it gathers rows of weights by what a user brings."""

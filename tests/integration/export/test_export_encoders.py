@@ -97,6 +97,18 @@ def _turned(events: tf.Tensor, features: Features, _: Any) -> tf.Tensor:
     return tf.reverse_sequence(events @ MATRIX, features["place"], seq_axis=1)
 
 
+def _buckets_and_crosses() -> Any:
+    return [(layers.Discretization([6.0, 12.0]), layers.HashedCrossing(16)) for _ in range(14)]
+
+
+def _crossed_buckets(events: tf.Tensor, features: Features, pairs: Any) -> tf.Tensor:
+    hour, columns = tf.cast(features["at"] % 24, tf.float32), []
+    for bucket, cross in pairs:
+        found = bucket(hour)
+        columns += [tf.cast(cross((features["query"], found)), tf.float32), tf.cast(found, tf.float32)]
+    return events @ MATRIX + _multiplied(tf.stack(columns, axis=1))
+
+
 def _shifted(events: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
     return events + tf.cast(by, tf.float32)[:, tf.newaxis, tf.newaxis]
 
@@ -119,6 +131,7 @@ ENCODERS: dict[str, tuple[Callable[[], Any] | None, Encode, str | None]] = {
         lambda x, f, layer: x @ MATRIX + _multiplied(layer((f["query"], f["at"] % 24))),
         None,
     ),
+    "crossed_buckets": (_buckets_and_crosses, _crossed_buckets, "Cast"),
     "float64": (None, lambda x, f, _: tf.cast(tf.cast(x, tf.float64) / 3, tf.float32), None),
     "gru": (
         lambda: layers.GRU(E, return_sequences=True),
