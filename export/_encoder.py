@@ -7,7 +7,7 @@ only, and the scorer program begins with the encoder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -62,10 +62,12 @@ def by_ids_of(
         return by_tensorflow(user_side, scorer, "TensorFlow runs the scorer or a part of it")
     graph = UserGraph(user_side.function)
     reason: str | None = None
+    first: Cut | None = None
     for _ in range(_MOST_ATTEMPTS):
         cut = graph.cut()
         if cut is None:
             break
+        first = first or cut
         try:
             found = _cut_at(cut, graph, user_side, scorer, options.max_constant_bytes)
             return replace(found, reason=found.reason or reason)
@@ -75,6 +77,10 @@ def by_ids_of(
             reason = str(error)
             if not graph.leave_to_tensorflow(_names_before(error.tensor)):
                 break
+    if first is not None:
+        # What TensorFlow cannot compute for a batch, it may for each user.
+        with contextlib.suppress(NotLowerableError):
+            return _cut_at(first, graph, user_side, scorer, options.max_constant_bytes, may_take_apart=True)
     return by_tensorflow(user_side, scorer, reason or "it only looks rows up")
 
 
@@ -84,10 +90,16 @@ def by_tensorflow(user_side: UserSide | None, scorer: Scorer, reason: str) -> By
 
 
 def _cut_at(
-    cut: Cut, graph: UserGraph, user_side: UserSide, scorer: Scorer, max_constant_bytes: int
+    cut: Cut,
+    graph: UserGraph,
+    user_side: UserSide,
+    scorer: Scorer,
+    max_constant_bytes: int,
+    *,
+    may_take_apart: bool = False,
 ) -> ByIds:
     encoder = freeze(graph.encoder(cut), what="embed_user", max_constant_bytes=max_constant_bytes)
-    encoded = with_encoder(scorer, encoder)
+    encoded = with_encoder(scorer, encoder, may_take_apart=may_take_apart)
     if len(encoded.program) > _MOST_PROGRAM_BYTES:
         return by_tensorflow(user_side, scorer, f"its program takes {len(encoded.program):,} bytes")
     lookups = graph.lookups(cut)
@@ -95,12 +107,22 @@ def _cut_at(
     return ByIds(replace(user_side, function=lookups, resources=resources), encoded, "native")
 
 
-def _names_before(tensor: Any) -> Iterator[str]:
-    """The names of what a tensor of the scorer's graph is computed from, itself and the nearest first."""
-    pending, seen = [tensor.node], {tensor.node}
+def _names_before(tensor: Any) -> list[str]:
+    """The names of what a tensor of the scorer's graph is computed from, itself and the nearest first.
+
+    Of a tensor of open shape those before all others whose results are the first that are.
+    """
+    nodes, pending = {tensor.node: None}, [tensor.node]
     while pending:
-        node = pending.pop(0)
-        yield node.name
-        new = [each.node for each in node.inputs if each.node not in seen]
-        seen |= set(new)
+        new = {each.node: None for each in pending.pop(0).inputs if each.node not in nodes}
+        nodes |= new
         pending += new
+    if tensor.known_shape is None:
+        return [each.name for each in sorted(nodes, key=lambda each: not _opens(each))]
+    return [each.name for each in nodes]
+
+
+def _opens(node: Any) -> bool:
+    """Whether a result is of open shape, and no operand."""
+    is_open = any(each.shape is None for each in node.outputs)
+    return is_open and all(each.known_shape is not None for each in node.inputs)

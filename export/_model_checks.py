@@ -29,6 +29,9 @@ _NARROW_TOLERANCE = 0.05
 _NARROW = (tf.float16, tf.bfloat16)
 # Items that are scored in a tile of their own.
 _ALONE = 4
+_OF_MADE_UP_USERS = (
+    "Users are made up where none are given (RUN/requests.npz, --requests): they ask at the time 0 or 1."
+)
 
 
 def check_user_side(
@@ -132,7 +135,13 @@ def check_scores(scorer: Scorer, sample: Sample, items: Items) -> None:
 
         def score(positions: npt.NDArray[Any], state: Any = state) -> npt.NDArray[np.float32]:
             tile = tf.constant(np.asarray(items.rows[positions], np.float32))
-            return np.asarray(scorer.function(*state, tile)).reshape(-1)
+            try:
+                return np.asarray(scorer.function(*state, tile)).reshape(-1)
+            except tf.errors.OpError as error:
+                raise InvalidInputError(
+                    f"score: expected scores for sample users, found {said(error)}. Correct the model's "
+                    f"code. {_OF_MADE_UP_USERS}"
+                ) from error
 
         scores = _checked_scores(score, among, order, _NARROW_TOLERANCE if _is_narrow(scorer) else _TOLERANCE)
         numbers += np.isfinite(scores).sum()
@@ -140,8 +149,7 @@ def check_scores(scorer: Scorer, sample: Sample, items: Items) -> None:
         raise InvalidInputError(
             f"score: expected numbers, found NaN or infinity for all of {scorer.tile_rows} items and "
             f"{sample.users} sample users. Look for a logarithm, a square root or a division that has none, "
-            f"and for NaN in the item state, if the model has one. Users are made up where none are given "
-            f"(RUN/requests.npz, --requests): they ask at the time 0 or 1."
+            f"and for NaN in the item state, if the model has one. {_OF_MADE_UP_USERS}"
         )
 
 

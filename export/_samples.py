@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nann.errors import InvalidInputError
 from nann.export._model_specs import length_of, open_features
 from nann.run import RetrievalModel
 
@@ -64,6 +66,19 @@ def sample_from_model(
     if not model.user_features:
         shapes = {name: (spec.shape.as_list(), spec.dtype.name) for name, spec in model.user_state.items()}
         return random_sample(shapes, users=users)
+    try:
+        return _embedded_sample(model, vocabularies, users, least=0)
+    except InvalidInputError as error:
+        # Of a length of 0 there may be no last event.
+        with contextlib.suppress(InvalidInputError):
+            return _embedded_sample(model, vocabularies, users, least=1)
+        raise error
+
+
+def _embedded_sample(
+    model: RetrievalModel, vocabularies: Mapping[str, npt.NDArray[np.int64]], users: int, *, least: int
+) -> Sample:
+    """least: the smallest integer of features without a vocabulary."""
     generator = np.random.default_rng(0)
     features: Arrays = {}
     rows: Arrays = {}
@@ -80,7 +95,7 @@ def sample_from_model(
             features[name] = np.where(absent, 0, vocabularies[name][drawn]).astype(dtype)
             rows[name] = np.where(absent, 0, drawn + 1).astype(dtype)
         else:
-            features[name] = rows[name] = _plain_values(generator, spec.dtype, shape)
+            features[name] = rows[name] = _plain_values(generator, spec.dtype, shape, least)
     # One user has all of the values that are sent, the next has fewer.
     lengths = {name: _OPEN_LENGTH - np.arange(users, dtype=np.int32) % 3 for name in open_features(model)}
     features.update({length_of(name): length for name, length in lengths.items()})
@@ -108,7 +123,9 @@ def vocabulary_ends(vocabularies: Mapping[str, npt.NDArray[np.int64]]) -> list[t
     return [(name, row) for name, ids in vocabularies.items() for row in (1, len(ids))]
 
 
-def _plain_values(generator: np.random.Generator, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def _plain_values(
+    generator: np.random.Generator, dtype: Any, shape: tuple[int, ...], least: int
+) -> npt.NDArray[Any]:
     """Values of a feature without a vocabulary, such as every model takes.
 
     0 and 1 are integers that every table has a row for. Prices, durations and counts are not negative, and
@@ -117,7 +134,7 @@ def _plain_values(generator: np.random.Generator, dtype: Any, shape: tuple[int, 
     if dtype.name == "string":
         return generator.choice(np.array(_WORDS, object), shape)
     if dtype.is_integer or dtype.is_bool:
-        return generator.integers(0, 2, shape).astype(dtype.as_numpy_dtype)
+        return generator.integers(0 if dtype.is_bool else least, 2, shape).astype(dtype.as_numpy_dtype)
     return np.abs(generator.normal(size=shape)).astype(dtype.as_numpy_dtype)
 
 

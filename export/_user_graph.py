@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
+from nann.export._user_rows import lacks_its_row, say_one_row
 from nann.export._user_side import imported, inlined, own_inputs
 from nann.export.constants import MAX_CONSTANT_BYTES, captured
 from nann.export.replaced import MAY_BE_STATELESS
@@ -54,7 +55,9 @@ class UserGraph:
         """`function`: ConcreteFunction (features [B, ...]..., handle of the index) -> state [B, ...]."""
         self._function = function
         self._graph_def = inlined(function)
-        self._one, self._any = self._traced(1), self._traced(None)
+        self._graph_of_one = graph_pb2.GraphDef()
+        self._graph_of_one.CopyFrom(self._graph_def)
+        self._one, self._any = self._traced_for_one(), self._traced(None)
         self._operations = _in_order(each.op for each in self._one.outputs)
         weights = _weights(self._one)
         seeds = {each.name for each in self._operations if _is_tensorflows(each, weights)}
@@ -94,7 +97,7 @@ class UserGraph:
         found = next((encoder[name] for name in names if name in encoder), None)
         if found is None or found.name in self._fixed:
             return False
-        self._leave([found])
+        self._leave([found, *self._alike(found)])
         return True
 
     def lookups(self, cut: Cut) -> Any:
@@ -141,6 +144,21 @@ class UserGraph:
                 self._tensorflows.add(operation.name)
                 pending += _read_by(operation)
 
+    def _alike(self, operation: Any) -> list[Any]:
+        """Others of its kind that read integers: they would be left one by one, each by an attempt."""
+        dtypes = [each.dtype for each in operation.inputs]
+        if any(dtype.is_floating for dtype in dtypes):
+            return []
+        known, found = self._tensorflows | self._fixed, []
+        for each in self._operations:
+            if not all(x.op.name in known for x in each.inputs):
+                continue
+            if each.type == operation.type and [x.dtype for x in each.inputs] == dtypes:
+                found.append(each)
+            if each.type in _MOVES:
+                known.add(each.name)
+        return found
+
     def _looks_up(self, operation: Any) -> bool:
         """Whether it gathers rows of weights by what a user brings."""
         if operation.type not in ("GatherNd", "GatherV2"):
@@ -173,6 +191,16 @@ class UserGraph:
         of_batch = self._any.graph.get_tensor_by_name(tensor.name)
         return bool(of_batch.shape.as_list() == [None, *tensor.shape[1:]]) if of_batch.shape.rank else False
 
+    def _traced_for_one(self) -> Any:
+        """The graph for a batch of one user."""
+        while True:
+            one = self._traced(1)
+            lacking = [each for each in one.graph.get_operations() if lacks_its_row(each)]
+            if not lacking:
+                return one
+            # What reads them may be next.
+            say_one_row(self._graph_of_one, lacking)
+
     def _traced(self, batch: int | None, outputs: Sequence[Any] = (), checks: Sequence[str] = ()) -> Any:
         """The graph for a batch of so many users: (features..., handle) -> `outputs`, or the state."""
         inputs = own_inputs(self._function)
@@ -184,7 +212,8 @@ class UserGraph:
 
         def run(*tensors: Any) -> list[tf.Tensor]:
             given = dict(zip(_names(inputs), tensors, strict=True))
-            return imported(self._function, self._graph_def, given, names, checks)
+            graph_def = self._graph_of_one if batch == 1 else self._graph_def
+            return imported(self._function, graph_def, given, names, checks)
 
         return tf.function(run, input_signature=specs, autograph=False).get_concrete_function()
 
@@ -192,7 +221,7 @@ class UserGraph:
         """The graph with shapes of one user as constants; nothing waits, for nothing has effects."""
         operations = {each.name: each for each in self._one.graph.get_operations()}
         of_one = graph_pb2.GraphDef()
-        of_one.CopyFrom(self._graph_def)
+        of_one.CopyFrom(self._graph_of_one)
         for node in of_one.node:
             kept = [each for each in node.input if not each.startswith("^")]
             node.ClearField("input")
@@ -270,8 +299,8 @@ def _is_tensorflows(operation: Any, weights: frozenset[str]) -> bool:
     if operation.type == "Placeholder":
         return operation.name not in weights
     if operation.type == "ReadVariableOp":
-        return _made_by(operation.inputs[0]) not in weights
-    reads_resource = any(x.dtype == tf.resource and _made_by(x) not in weights for x in operation.inputs)
+        return _origin(operation.inputs[0]) not in weights
+    reads_resource = any(x.dtype == tf.resource and _origin(x) not in weights for x in operation.inputs)
     has_text = any(x.dtype == tf.string for x in [*operation.inputs, *operation.outputs])
     is_stateful = operation.op_def.is_stateful and operation.type not in MAY_BE_STATELESS
     # A program has no errors: what fails for a user's numbers stays.
@@ -279,11 +308,11 @@ def _is_tensorflows(operation: Any, weights: frozenset[str]) -> bool:
     return operation.type == "ResourceGather" or reads_resource or has_text or is_stateful or is_check
 
 
-def _made_by(resource: Any) -> str:
-    """The name of the operation that a resource comes from: calls that were written out leave identities."""
-    while resource.op.type == "Identity":
-        resource = resource.op.inputs[0]
-    return str(resource.op.name)
+def _origin(handle: Any) -> str:
+    """What a handle is of: calls that are written out hand it on by identities."""
+    while handle.op.type == "Identity":
+        handle = handle.op.inputs[0]
+    return str(handle.op.name)
 
 
 def _names(tensors: Iterable[Any]) -> list[str]:

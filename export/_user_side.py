@@ -17,6 +17,7 @@ from nann.export._model_specs import plain_names
 from nann.export._operations import check_operations
 from nann.export._options import TABLE_BYTES
 from nann.export._raw_rows import RawRows, node_name, raw_rows
+from nann.export._user_rows import SHAPES, bring_shapes
 from nann.export.constants import MAX_CONSTANT_BYTES, captured, check_constants
 from nann.ops import load_library
 from nann.run import RetrievalModel, guarded
@@ -60,10 +61,14 @@ def rewrite_user_side(
     sources = list(captured(traced))
     graph_def = inlined(traced)
     rows = _raw_rows(model, traced, graph_def, sources)
+    # Calls are written out: only an import tells how wide the rows are that are gathered in them.
+    bring_shapes(graph_def, _reimport(traced, graph_def).graph.get_operations())
     rewriter = _GatherRewriter(graph_def)
     tables = _map_tables(traced, sources, rewriter, table_bytes)
     # Without a table the function is left as it was traced: loops, asserts and nested functions too.
-    function = _reimport(traced, rewriter.rewritten() if tables else traced.graph.as_graph_def())
+    whole = traced.graph.as_graph_def()
+    bring_shapes(whole, traced.graph.get_operations())
+    function = _reimport(traced, rewriter.rewritten() if tables else whole)
     check_constants(function, what="embed_user", max_constant_bytes=max_constant_bytes)
     return UserSide(function, tables, resources_of(function, what="embed_user"), rows)
 
@@ -158,6 +163,7 @@ def inlined(function: Any) -> Any:
     config.graph_options.rewrite_options.optimizers.append("function")
     inlined = tf_optimizer.OptimizeGraph(config, meta_graph)
     _mark_control_flow(inlined, lower=True)
+    bring_shapes(inlined, function.graph.get_operations())
     return inlined
 
 
@@ -240,8 +246,9 @@ class _GatherRewriter:
         rows.attr["table"].s = table.encode()
         rows.attr["Trow"].type = node.attr["Tindices"].type
         self._new.append(rows)
-        name = node.name
+        name, shapes = node.name, node_def_pb2.NodeDef(attr={SHAPES: node.attr[SHAPES]})
         node.Clear()
+        node.MergeFrom(shapes)  # A table's file does not tell how wide its rows are.
         node.name, node.op = name, "Cast"
         node.input.append(rows.name)
         node.attr["SrcT"].type = tf.float32.as_datatype_enum

@@ -18,7 +18,7 @@ from nann.export.scorer._import_moves import gathered
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._integer_parts import as_float, number_of, was_float
-from nann.export.scorer._ir import Spec, Tensor, constant, make
+from nann.export.scorer._ir import Spec, Tensor, constant, make, topological
 from nann.export.scorer._narrow import narrow_of, narrowed
 from nann.export.scorer._ops import (
     add,
@@ -120,7 +120,14 @@ def index_of(index: Tensor, table: Tensor, *, may_be_free: bool = False) -> Tens
     is_stored = index.is_item_only and table.value is not None and math.prod(table.shape[1:]) <= _MOST_STORED
     if index.is_free or is_stored:
         return None
+    if is_brought(index):
+        return index  # Large ones may be rounded: to none of the small numbers that are looked for.
     return number_of(index) or cast(index)  # Computed by TensorFlow, if by nothing else.
+
+
+def is_brought(index: Tensor) -> bool:
+    """Whether integers are those of an input, moved at most: a program reads them as floats."""
+    return all(node.op in ("source", "reshape", "slice", "transpose") for node in topological([index]))
 
 
 def is_chosen(index: Tensor, depth: int) -> Tensor:

@@ -111,7 +111,7 @@ def _computable(tensor: Tensor, output: Tensor, tile_rows: int) -> list[Tensor]:
 
     It is itself one where it has a row for each item; else those that read it.
     """
-    readers = _readers(output)
+    readers = readers_of(output)
     pending, found = [tensor], list[Tensor]()
     while pending:
         each = pending.pop()
@@ -125,7 +125,7 @@ def _computable(tensor: Tensor, output: Tensor, tile_rows: int) -> list[Tensor]:
     return found
 
 
-def _readers(output: Tensor) -> dict[Tensor, list[Tensor]]:
+def readers_of(output: Tensor) -> dict[Tensor, list[Tensor]]:
     """Who reads each tensor: all results of the operations that do."""
     readers: dict[Tensor, list[Tensor]] = {}
     for node in topological([output]):

@@ -108,8 +108,12 @@ def read_scorer(function: Any) -> ScorerGraph:
     )
 
 
-def read_encoder(function: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def read_encoder(
+    function: Any, *, integers_are_places: bool = False
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Read a frozen function of one user's tensors: its inputs and its outputs.
+
+    integers_are_places: read what follows from integers as a scorer does, which knows rows `hist[n]` at them.
 
     Raises NotSplittableError.
     """
@@ -118,7 +122,12 @@ def read_encoder(function: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
     _check_stateless(operations, function.graph.as_graph_def().library)
     reader = _Reader(widen=not any(map(_keeps_types, operations)), left=left_as_it_is(operations, ""))
     # As of items, of which more operations have forms: a scorer leaves those of its user to TensorFlow.
-    inputs = tuple(reader.source(each, Needs.USER | Needs.ITEM) for each in function.inputs)
+    inputs = tuple(
+        reader.source(
+            each, Needs.USER if integers_are_places and each.dtype.is_integer else Needs.USER | Needs.ITEM
+        )
+        for each in function.inputs
+    )
     for operation in operations:
         if operation.type != "Placeholder" and operation.outputs:
             reader.read(operation)

@@ -14,15 +14,13 @@ from nann.errors import InvalidInputError, NannError
 from nann.export._model_specs import plain_names
 from nann.export.constants import MAX_CONSTANT_BYTES, freeze
 from nann.export.item_state import STATE_SCOPE, state_from_columns, width_of
+from nann.export.scorer._encoded import lower_encoded
 from nann.export.scorer._lower import lower
 from nann.export.scorer._lowering import NotLowerableError, ScorerIr
-from nann.export.scorer._ops import cast as cast_to_float32
 from nann.export.scorer._partly import lower_partly
 from nann.export.scorer._parts import ITEM_EMBS, ITEM_ROWS
-from nann.export.scorer._read import NotSplittableError, read_encoder
+from nann.export.scorer._read import NotSplittableError
 from nann.export.scorer._report import SplitReport
-from nann.export.scorer._rewrite import substitute
-from nann.export.scorer._search import clean_encoder
 from nann.export.scorer.split import split_function, whole_scorer
 from nann.ops import Precision, ProxyWalk
 from nann.run import RetrievalModel, item_state_of, scores_batches
@@ -250,31 +248,17 @@ def choose_executor(
     return replace(scorer, program=program.to_bytes(), in_place=in_place)
 
 
-def with_encoder(scorer: Scorer, encoder: Any) -> Scorer:
+def with_encoder(scorer: Scorer, encoder: Any, *, may_take_apart: bool = False) -> Scorer:
     """The scorer of what a user's state is computed from.
 
-    encoder: ConcreteFunction without captures: (tensors of one user...) -> the user's state.
+    encoder:        ConcreteFunction without captures: (tensors of one user...) -> the user's state.
+    may_take_apart: whether TensorFlow may compute parts of it that follow from integers, user by user.
 
     Raises NotSplittableError, NotLowerableError: the native executor cannot run the encoder.
     """
     ir = scorer.ir or whole_scorer(scorer.function)
-    inputs, encoded = read_encoder(encoder)
-    # A state in float16 or bfloat16 is widened first, as the encoder's results are.
-    state = [
-        each if each.dtype == result.dtype else cast_to_float32(each)
-        for each, result in zip(ir.state, encoded, strict=True)
-    ]
-    output = substitute(ir.output, dict(zip(state, map(clean_encoder, encoded), strict=True)))
-    whole = ScorerIr(output, inputs, inputs, ir.tables)
-    program = lower(whole)
-    specs = [tf.TensorSpec(each.shape, each.dtype, each.op.name) for each in encoder.inputs]
-
-    def user_function(*tensors: tf.Tensor) -> list[tf.Tensor]:
-        state = tf.nest.flatten(encoder(*tensors))
-        return list(state if scorer.user_function is None else scorer.user_function(*state))
-
-    traced = tf.function(user_function, input_signature=specs, autograph=False)
-    return replace(scorer, ir=whole, program=program.to_bytes(), user_function=traced.get_concrete_function())
+    found = lower_encoded(ir, scorer.user_function, encoder, may_take_apart=may_take_apart)
+    return replace(scorer, ir=found.ir, program=found.program.to_bytes(), user_function=found.user_function)
 
 
 def runs_natively(scorer: Scorer) -> bool:

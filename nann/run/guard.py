@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -71,6 +72,9 @@ def said(error: BaseException) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
         del lines[0]
+    if lines and lines[0].startswith("Graph execution error"):
+        # Where the graph was made comes first, then what is wrong, then the node.
+        lines = [line for line, after in pairwise(lines) if after.startswith("[[{{node")] or lines
     first = lines[0] if lines else ""
     if len(first) > _LONGEST:
         sentence = first.find(". ")

@@ -92,6 +92,13 @@ class ScoreIsNaN(Tiny):
         return self.dot(user_state, item_embs) * tf.math.log(-1.0)
 
 
+@odd(refused(r"\bscore\b", "sample users", "is not in"))
+class ScoreHasNoRowForMadeUpUsers(Tiny):
+    def score(self, user_state: Tensors, item_embs: Any) -> Any:
+        row = tf.gather(tf.ones([E]), tf.cast(tf.reduce_sum(user_state["user"] ** 2), tf.int32) + E)
+        return self.dot(user_state, item_embs) * row
+
+
 @odd(ACCEPTED)
 class ScoreIsNaNForSomeItems(Tiny):
     def score(self, user_state: Tensors, item_embs: Any) -> Any:

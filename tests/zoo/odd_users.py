@@ -354,6 +354,18 @@ class UserTakesLogarithms(Tiny):
 
 
 @odd(ACCEPTED)
+class UserHasAnEvent(Tiny):
+    user_features: ClassVar[Any] = {
+        "item_ids": tf.TensorSpec([L], tf.int64),
+        "length": tf.TensorSpec([], tf.int32),
+    }
+
+    def embed_user(self, features: Tensors) -> Any:
+        events = tf.gather(self.table, features["item_ids"])
+        return {"user": tf.gather(events, features["length"] - 1, batch_dims=1)}
+
+
+@odd(ACCEPTED)
 class UserMayHaveNoNumber(Tiny):
     """NaN for some users, whatever their ids are."""
 

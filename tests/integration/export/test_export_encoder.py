@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
 
 from nann.errors import VerificationError
 from nann.export import ExportOptions, Tuning, _encoder, export_model
 from nann.export.loaded import loaded
-from support.tiny_model import E, L, TinyModel
+from support.tiny_model import ITEMS, E, L, TinyModel
 
 OPTIONS = ExportOptions(level_topn=[10, 30, 40, 40, 40, 25])
 NATIVE = {"executor": "native", "executor_reason": None}
@@ -83,6 +84,25 @@ class Recurrent(Encoded):
         return attended + state[:, tf.newaxis]
 
 
+class RecurrentOfRows(TinyModel):
+    """A GRU straight over the rows of a table, in a function of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = layers.Embedding(ITEMS + 1, E)
+        self.recurrent = layers.GRU(E, return_sequences=True)
+
+    def embed_user(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {"comm_seq": self.encode(features["item_ids"])}
+
+    def encode(self, ids: tf.Tensor) -> tf.Tensor:
+        return self.recurrent(self.rows(ids))
+
+
+class CalledRecurrentOfRows(RecurrentOfRows):
+    encode = tf.function(RecurrentOfRows.encode)
+
+
 def _exported(run: Path, out: Path, model: Any, options: ExportOptions = OPTIONS) -> Any:
     export_model(run, out, options, model=model, overwrite=True)
     return json.loads((out / "assets.extra/nann_manifest.json").read_text())["encoder"]
@@ -106,6 +126,16 @@ def test_the_program_encodes_the_user(shared_run: Path, tmp_path: Path, model: A
     # The export compares the answers with the model's own.
     assert _exported(shared_run, tmp_path / "1", model()) == NATIVE
     assert not _operations(tmp_path / "1") & _TRANSFORMER
+
+
+@pytest.mark.parametrize("model", [RecurrentOfRows, CalledRecurrentOfRows])
+@pytest.mark.parametrize("table_bytes", [0, 2**20])
+def test_the_program_encodes_rows_of_a_file(
+    shared_run: Path, tmp_path: Path, model: Any, table_bytes: int
+) -> None:
+    options = replace(OPTIONS, table_bytes=table_bytes)
+    assert _exported(shared_run, tmp_path / "1", model(), options) == NATIVE
+    assert not _operations(tmp_path / "1") & {"MatMul", "While", *_TRANSFORMER}
 
 
 @pytest.mark.parametrize(
@@ -167,10 +197,11 @@ def test_answers_of_the_program_that_differ_leave_the_encoder_to_tensorflow(
 ) -> None:
     right = _encoder.with_encoder
 
-    def wrong(scorer: Any, encoder: Any) -> Any:
+    def wrong(scorer: Any, encoder: Any, **options: Any) -> Any:
         inputs = [tf.TensorSpec(each.shape, each.dtype) for each in encoder.inputs]
         negative = tf.function(lambda *x: [-each for each in encoder(*x)], input_signature=inputs)
-        return right(scorer, _encoder.freeze(negative.get_concrete_function(), what="embed_user"))
+        frozen = _encoder.freeze(negative.get_concrete_function(), what="embed_user")
+        return right(scorer, frozen, **options)
 
     monkeypatch.setattr(_encoder, "with_encoder", wrong)
     encoder = _exported(shared_run, tmp_path / "1", Encoded())

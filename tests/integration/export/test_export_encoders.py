@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
 from nann.export import ExportOptions, export_model
 from nann.export.loaded import loaded
@@ -60,16 +60,78 @@ def _scan(events: tf.Tensor, _: Features, __: Any) -> tf.Tensor:
     return tf.transpose(states, [1, 0, 2])
 
 
+def _multiplied(columns: tf.Tensor) -> tf.Tensor:
+    """Of columns whose number is only said (`set_shape`): what a network makes of them."""
+    return (tf.cast(columns, tf.float32) @ tf.ones([columns.shape[1], E]))[:, tf.newaxis]
+
+
+def _words() -> Any:
+    return layers.TextVectorization(vocabulary=["red", "shoe"], output_sequence_length=3)
+
+
+def _table() -> Any:
+    values = tf.lookup.KeyValueTensorInitializer(tf.constant(["red", "a"]), tf.constant([0.5, -1.0]))
+    return tf.lookup.StaticHashTable(values, 0.25)
+
+
+def _at_place(events: tf.Tensor, features: Features, _: Any) -> tf.Tensor:
+    return events + tf.gather(events @ MATRIX, features["place"], batch_dims=1)[:, tf.newaxis]
+
+
+def _along(events: tf.Tensor, features: Features, _: Any) -> tf.Tensor:
+    places = ops.reshape(features["place"], (-1, 1, 1))
+    return events + ops.take_along_axis(events @ MATRIX, places, axis=1)
+
+
+def _sessions(events: tf.Tensor, features: Features, _: Any) -> tf.Tensor:
+    users = tf.shape(events)[0]
+    sessions = (
+        features["place"][:, tf.newaxis] * tf.constant([[0, 0, 0, 1, 1]]) + L * tf.range(users)[:, None]
+    )
+    rows = tf.reshape(events @ MATRIX, [-1, E])
+    sums = tf.math.unsorted_segment_sum(rows, tf.reshape(sessions, [-1]), L * users)
+    return events + tf.reshape(sums, [users, L, E])
+
+
+def _turned(events: tf.Tensor, features: Features, _: Any) -> tf.Tensor:
+    return tf.reverse_sequence(events @ MATRIX, features["place"], seq_axis=1)
+
+
+def _buckets_and_crosses() -> Any:
+    return [(layers.Discretization([6.0, 12.0]), layers.HashedCrossing(16)) for _ in range(14)]
+
+
+def _crossed_buckets(events: tf.Tensor, features: Features, pairs: Any) -> tf.Tensor:
+    hour, columns = tf.cast(features["at"] % 24, tf.float32), []
+    for bucket, cross in pairs:
+        found = bucket(hour)
+        columns += [tf.cast(cross((features["query"], found)), tf.float32), tf.cast(found, tf.float32)]
+    return events @ MATRIX + _multiplied(tf.stack(columns, axis=1))
+
+
 def _shifted(events: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
     return events + tf.cast(by, tf.float32)[:, tf.newaxis, tf.newaxis]
 
 
 # The layer that it calls, if any, and what it does; of that only what is named last may be TensorFlow's.
 ENCODERS: dict[str, tuple[Callable[[], Any] | None, Encode, str | None]] = {
+    "along_a_place": (None, _along, "SelectV2"),
+    "at_a_place": (None, _at_place, None),
     "attention": (None, _masked_attention, None),
     "batch_map": (None, lambda x, f, _: tf.map_fn(lambda one: tf.nn.softmax(one @ MATRIX), x), None),
     "best_events": (None, _best, None),
+    "category_counts": (
+        lambda: layers.CategoryEncoding(8, "count"),
+        lambda x, f, layer: x @ MATRIX + _multiplied(layer(f["cate_ids"])),
+        None,
+    ),
     "convolution": (lambda: layers.Conv1D(E, 3, padding="causal"), lambda x, f, layer: layer(x), None),
+    "crossed": (
+        lambda: layers.HashedCrossing(16, output_mode="one_hot"),
+        lambda x, f, layer: x @ MATRIX + _multiplied(layer((f["query"], f["at"] % 24))),
+        None,
+    ),
+    "crossed_buckets": (_buckets_and_crosses, _crossed_buckets, "Cast"),
     "float64": (None, lambda x, f, _: tf.cast(tf.cast(x, tf.float64) / 3, tf.float32), None),
     "gru": (
         lambda: layers.GRU(E, return_sequences=True),
@@ -97,8 +159,16 @@ ENCODERS: dict[str, tuple[Callable[[], Any] | None, Encode, str | None]] = {
     "ragged": (None, _ragged, "UnsortedSegmentSum"),
     "running_sum": (None, lambda x, f, _: tf.cumsum(x, axis=1, exclusive=True), None),
     "scan": (None, _scan, None),
+    "sessions": (None, _sessions, None),
+    "table_of_text": (
+        _table,
+        lambda x, f, table: x @ MATRIX + _multiplied(table.lookup(tf.stack([f["query"], f["query"]], 1))),
+        None,
+    ),
     "times_equal": (None, lambda x, f, _: _shifted(x, f["at"] == f["then"]), "Equal"),
     "times_apart": (None, lambda x, f, _: _shifted(x, (f["at"] - f["then"]) // 86400 % 7), None),
+    "turned": (None, _turned, None),
+    "words": (_words, lambda x, f, words: x @ MATRIX + _multiplied(words(f["query"])), None),
 }
 
 
@@ -107,6 +177,8 @@ class _Model(TinyModel):
         **TinyModel.user_features,
         "at": tf.TensorSpec([], tf.int64),
         "then": tf.TensorSpec([], tf.int64),
+        "place": tf.TensorSpec([], tf.int32),
+        "query": tf.TensorSpec([], tf.string),
     }
 
     def __init__(self, make_layer: Callable[[], Any] | None, encode: Encode) -> None:
@@ -127,8 +199,13 @@ def _users(vocabularies: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
     ids = {name: np.where(rows[name] > 0, known[rows[name] - 1], 0) for name, known in vocabularies.items()}
     # Floats do not tell most of these apart.
     at = np.array([1_700_000_000, 16_777_217, 5, 1_700_000_001, 2**40])
-    times = {"at": at, "then": at - np.array([1, 1, 0, 86_400, 0])}
-    return {**rows, **times}, {**ids, **times}
+    plain = {
+        "at": at,
+        "then": at - np.array([1, 1, 0, 86_400, 0]),
+        "place": np.array([0, 3, L - 1, 1, 2], np.int32),
+        "query": np.array([b"red shoe", b"", b"a red red shoe", b"red", b"a"], object),
+    }
+    return {**rows, **plain}, {**ids, **plain}
 
 
 @pytest.mark.parametrize("name", ENCODERS)
