@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-from zoo import odd_batches, odd_runs, odd_scores, odd_users  # noqa: F401  They register their cases.
+from zoo import odd_runs, odd_scores, odd_users, odd_users_together  # noqa: F401  They register their cases.
 from zoo.odd import ODD_CASES as ODD_CASES
