@@ -179,15 +179,16 @@ def _moves(output: Tensor) -> Iterator[Callable[[], Tensor]]:
         if node.op == "slice" and node.inputs[0] in read_whole:
             kept.add(_kind(tensor))
         elif not tensor.is_free and len(node.outputs) == 1:
-            moved = [(move, each) for move in MOVES if (each := move(tensor)) is not None]
-            found += [(move, tensor, name_new(each, node.name)) for move, each in moved]
+            for move in MOVES:
+                if (moved := move(tensor)) is not None:
+                    found.append((move, tensor, name_new(moved, node.name)))
     places = Counter((move, _kind(tensor)) for move, tensor, _ in found if _kind(tensor) not in kept)
     many = [each for each, count in places.items() if count > _MANY_PLACES]
     for move, kind in many:
         yield partial(apply_once, output, partial(_moved_if, move, kind))
-    for move, tensor, moved in found:
+    for move, tensor, result in found:
         if (move, _kind(tensor)) not in many:
-            yield partial(substitute, output, {tensor: moved})
+            yield partial(substitute, output, {tensor: result})
 
 
 def _kind(tensor: Tensor) -> tuple[Any, ...]:
