@@ -111,6 +111,12 @@ class DIENUnrolled(DIEN):
     unroll = True
 
 
+class DIENLong(DIEN):
+    """DIEN over 50 events."""
+
+    events = 50
+
+
 class TargetAttention(Ranker):
     """keras.layers.MultiHeadAttention, the candidate is the query; the mask of the events is a bool state."""
 

@@ -175,6 +175,12 @@ class GRU4Rec(Ranker):
         return ops.sum(user * item, axis=-1, keepdims=True) + layers.Dense(1)(item)
 
 
+class GRU4RecLong(GRU4Rec):
+    """GRU4Rec over 100 events."""
+
+    events = 100
+
+
 class LSTMUser(Ranker):
     """A masked bidirectional LSTM in the user's part, an MLP in the scorer."""
 
