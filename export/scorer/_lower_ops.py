@@ -13,6 +13,7 @@ from nann.export.scorer._lower_functions import FUNCTIONS, truncated
 from nann.export.scorer._lower_products import slope_of
 from nann.export.scorer._lowering import Lowering, Step, refuse
 from nann.export.scorer._program import BinaryOp, Opcode, UnaryOp
+from nann.export.scorer._unroll import LOOPS, MOST_ROUNDS
 from nann.export.scorer._whole_numbers import MOST_EXACT, fits, is_exact_arithmetic
 
 _Rule = Callable[[Lowering, Tensor], Step]
@@ -71,6 +72,7 @@ _OF_INTEGERS = frozenset(
     ["Cast", "EnsureShape", "Identity", "broadcast", "concat", "const", "reshape", "slice"]
 )
 _ROOT_OF_HALF = 0.5**0.5
+_OF_A_LOOP = f"a loop of more than {MOST_ROUNDS} rounds, or of rounds that only a request decides"
 _SWAPPED = {"Less": BinaryOp.GREATER, "LessEqual": BinaryOp.GREATER_EQUAL}
 
 
@@ -88,7 +90,9 @@ def operation(lowering: Lowering, tensor: Tensor) -> Step:
         return _binary(lowering, tensor, _SWAPPED[tensor.op], tensor.inputs[::-1])
     rule = _RULES.get(tensor.op) or FUNCTIONS.get(tensor.op)
     if rule is None:
-        refuse(_first_complex(tensor), "an operation that the native executor does not know")
+        first = _first_unknown(tensor)
+        is_loop = first.op in LOOPS
+        refuse(first, _OF_A_LOOP if is_loop else "an operation that the native executor does not know")
     return rule(lowering, tensor)
 
 
@@ -99,11 +103,14 @@ def is_known(tensor: Tensor) -> bool:
     return any(tensor.op in known for known in (_UNARY, _BINARY, _SWAPPED, _RULES, FUNCTIONS))
 
 
-def _first_complex(tensor: Tensor) -> Tensor:
-    """Complex numbers are there because of the first operation that is not known of their parts."""
+def _first_unknown(tensor: Tensor) -> Tensor:
+    """The operation because of which one is not known: complex numbers, lists, open shapes come from it."""
+    if tensor.op in LOOPS:
+        return tensor
     for x in tensor.inputs:
-        if x.dtype.is_complex and x.op not in ("Complex", "const"):
-            return _first_complex(x)
+        is_complex = x.dtype.is_complex and x.op not in ("Complex", "const")
+        if is_complex or x.dtype == tf.variant or x.known_shape is None:
+            return _first_unknown(x)
     return tensor
 
 

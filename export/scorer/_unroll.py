@@ -13,9 +13,9 @@ from tensorflow.core.framework import graph_pb2
 from nann.export.replaced import Call, body_of, library_of, only_computes, replaced
 from nann.export.scorer._ir import Array
 
-_LOOPS = frozenset(["StatelessWhile", "While"])
+LOOPS = frozenset(["StatelessWhile", "While"])
 # Of a loop that is written out: a network over so many events takes a minute to export.
-_MOST_ROUNDS = 512
+MOST_ROUNDS = 512
 _MOST_OPERATIONS = 32_768
 # A loop of more rounds may go over the items of a tile, if it has as many. TensorFlow runs that faster.
 _FEW_ROUNDS = 64
@@ -43,7 +43,7 @@ def without_loops(function: Any, *, tile_rows: int | None = None) -> Any:
 def _known_loops(function: Any, tile_rows: int | None) -> Iterator[_Loop]:
     library = library_of(function)
     for operation in function.graph.get_operations():
-        if operation.type in _LOOPS:
+        if operation.type in LOOPS:
             condition, body = (body_of(library, operation.get_attr(name)) for name in ("cond", "body"))
             rounds = _rounds(operation, condition, body) if only_computes(body) else None
             if rounds is None or rounds * len(body.get_operations()) > _MOST_OPERATIONS:
@@ -59,7 +59,7 @@ def _rounds(operation: Any, condition: Any, body: Any) -> int | None:
     if values is None:
         return None
     with _runs(condition.outputs[:1]) as decide, _runs([body.outputs[at] for at in deciding]) as step:
-        for rounds in range(_MOST_ROUNDS + 1):
+        for rounds in range(MOST_ROUNDS + 1):
             if not decide({condition.inputs[at].name: value for at, value in values.items()})[0]:
                 return rounds
             found = step({body.inputs[at].name: value for at, value in values.items()})
@@ -88,7 +88,7 @@ def _read(graph: Any, outputs: Sequence[Any]) -> set[int]:
 def constants_of(operation: Any, places: Sequence[int]) -> dict[int, Array] | None:
     """Some inputs of an operation, where they are computed of constants."""
     tensors = [operation.inputs[at] for at in places]
-    if any(each.type in ("Placeholder", *_LOOPS) for each in _operations(tensors)):
+    if any(each.type in ("Placeholder", *LOOPS) for each in _operations(tensors)):
         return None
     with _runs(tensors) as run:
         return dict(zip(places, run({}), strict=True))

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from nann.export.scorer import _search, split_function
 from nann.export.scorer._lower import lower
+from nann.export.scorer._lowering import NotLowerableError
 from nann.export.scorer._unroll import without_loops
 from support.splitting import frozen, largest_difference
 
@@ -165,3 +166,11 @@ def test_a_loop_over_the_items_of_a_tile_stays() -> None:
     result = split_function(function, max_table_width=4096)
     assert loops(result.function)
     assert largest_difference(function, result) <= 1e-5
+
+
+def test_a_loop_that_stays_is_the_reason() -> None:
+    function = frozen(many, taste=[D]).function
+    ir = split_function(function, max_table_width=4096).ir
+    assert ir is not None
+    with pytest.raises(NotLowerableError, match=r"While.*a loop of more than 512 rounds"):
+        lower(ir)

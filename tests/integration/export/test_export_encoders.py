@@ -156,7 +156,7 @@ ENCODERS: dict[str, tuple[Callable[[], Any] | None, Encode, str | None]] = {
         None,
     ),
     "mean": (None, _mean, None),
-    "ragged": (None, _ragged, "UnsortedSegmentSum"),
+    "ragged": (None, _ragged, "Where"),
     "running_sum": (None, lambda x, f, _: tf.cumsum(x, axis=1, exclusive=True), None),
     "scan": (None, _scan, None),
     "sessions": (None, _sessions, None),
