@@ -6,17 +6,17 @@ of one user, by which shapes are known, and for any batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
 from nann.export._user_rows import lacks_its_row, say_one_row
 from nann.export._user_side import imported, inlined, own_inputs
 from nann.export.constants import MAX_CONSTANT_BYTES, captured
+from nann.export.known_shapes import become_constant, is_of_known_shape
 from nann.export.replaced import MAY_BE_STATELESS
 from nann.export.scorer import PROGRAM_TYPES
 
@@ -28,12 +28,6 @@ _MOVES = frozenset(
 _PRODUCTS = frozenset(
     ["BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Conv2D", "Einsum", "MatMul", "While"]
 )
-# What follows from the shape of an operand.
-_OF_SHAPES: Mapping[str, Callable[[Sequence[int]], Any]] = {
-    "Rank": len,
-    "Shape": list,
-    "Size": lambda shape: int(np.prod(shape, dtype=np.int64)),
-}
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,7 @@ class UserGraph:
             encoder = [each for each in self._operations if self._is_encoders(each)]
             if not self._is_worth_it(encoder):
                 return None
-            reads = [each for each in encoder if not _is_of_known_shape(each)]
+            reads = [each for each in encoder if not is_of_known_shape(each)]
             read = [x for each in reads for x in each.inputs]
             leaves = [x for x in (*read, *self._one.outputs) if x.op.name in self._tensorflows]
             wrong = {x.name for x in leaves if not self._is_row(x)}
@@ -227,28 +221,14 @@ class UserGraph:
             node.ClearField("input")
             node.input.extend(kept)
             operation = operations.get(node.name)
-            if operation is not None and _is_of_known_shape(operation):
-                _become_constant(node, operation)
+            if operation is not None and is_of_known_shape(operation):
+                become_constant(node, operation)
         return of_one
-
-
-def _become_constant(node: Any, operation: Any) -> None:
-    """Turn the node of an operation of `_OF_SHAPES` into its result."""
-    dtype = operation.outputs[0].dtype
-    value = np.asarray(_OF_SHAPES[node.op](operation.inputs[0].shape.as_list()), dtype.as_numpy_dtype)
-    node.Clear()
-    node.name, node.op = operation.name, "Const"
-    node.attr["dtype"].type = dtype.as_datatype_enum
-    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
-
-
-def _is_of_known_shape(operation: Any) -> bool:
-    return operation.type in _OF_SHAPES and operation.inputs[0].shape.is_fully_defined()
 
 
 def _read_by(operation: Any) -> list[Any]:
     """The operations that an operation waits for."""
-    if _is_of_known_shape(operation):
+    if is_of_known_shape(operation):
         return []
     return [*operation.control_inputs, *(each.op for each in operation.inputs)]
 
@@ -258,7 +238,7 @@ def _computed_from(operation: Any) -> list[Any]:
 
     In a function that is called, constants wait for what the call waits for.
     """
-    if not operation.outputs or _is_of_known_shape(operation):
+    if not operation.outputs or is_of_known_shape(operation):
         return _read_by(operation)
     return [each.op for each in operation.inputs]
 

@@ -54,7 +54,7 @@ def without_tables(function: Any, tables: Mapping[str, Table]) -> Any:
     """A frozen function that searches constants in place of these tables; `function` where there are none."""
     for name, table in tables.items():
         while (operation := next(_readers(function, name), None)) is not None:
-            function = replaced(function, operation, functools.partial(_results, table))
+            function = replaced(function, (operation, functools.partial(_results, table)))
     if not tables:
         return function
     inputs = [each for each in function.inputs if each.name not in tables]

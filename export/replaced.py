@@ -1,8 +1,8 @@
-"""One operation of a frozen function replaced by what other functions do, such as the rounds of a loop."""
+"""Operations of a frozen function replaced by what other functions do, such as the rounds of a loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -15,6 +15,8 @@ MAY_BE_STATELESS = frozenset(
 
 # (a function's graph, its arguments) -> its results
 Call = Callable[[Any, Sequence[Any]], list[Any]]
+# (an operation's inputs, what calls functions) -> its results
+Compute = Callable[[Sequence[Any], Call], Sequence[Any]]
 
 
 def library_of(function: Any) -> dict[str, Any]:
@@ -33,33 +35,45 @@ def body_of(library: Mapping[str, Any], called: Any) -> Any:
     return function_def_to_graph(library[called.name], include_library_functions=True)
 
 
-def replaced(function: Any, operation: Any, compute: Callable[[Sequence[Any], Call], Sequence[Any]]) -> Any:
-    """The function with other results of one operation.
+def replaced(function: Any, *replacements: tuple[Any, Compute]) -> Any:
+    """The function with other results of some operations, made of their inputs.
 
-    compute: makes them of the operation's inputs, by calls of functions.
+    All are replaced at once, and each tensor before them is computed once: rounds of a loop that hang on one
+    another would double in number otherwise.
     """
     whole = function.graph.as_graph_def()
     names = [tensor.name for tensor in function.inputs]
 
-    def imported(graph_def: Any, given: Mapping[str, Any], wanted: Sequence[str]) -> list[Any]:
-        needed = _part(graph_def, wanted, given)
-        needed.library.CopyFrom(whole.library)
-        read = {_tensor(name) for node in needed.node for name in node.input}
+    def imported(part: Any, given: Mapping[str, Any], wanted: Sequence[str]) -> list[Any]:
+        part.library.CopyFrom(whole.library)
+        read = {_tensor(name) for node in part.node for name in node.input}
         known = {name: tensor for name, tensor in given.items() if name in read}
-        computed = list(dict.fromkeys(name for name in wanted if name not in given))
-        results = tf.graph_util.import_graph_def(needed, known, computed, name="")
-        found = {**given, **dict(zip(computed, results, strict=True))}
-        return [found[name] for name in wanted]
+        results: list[Any] = tf.graph_util.import_graph_def(part, known, wanted, name="")
+        return results
 
     def call(body: Any, values: Sequence[Any]) -> list[Any]:
-        fed = dict(zip((each.name for each in body.inputs), values, strict=True))
-        return imported(body.as_graph_def(), fed, [tensor.name for tensor in body.outputs])
+        found = dict(zip((each.name for each in body.inputs), values, strict=True))
+        wanted = [tensor.name for tensor in body.outputs]
+        computed = [name for name in dict.fromkeys(wanted) if name not in found]
+        part = _part(body.as_graph_def(), wanted, found)
+        found.update(zip(computed, imported(part, found, computed), strict=True))
+        return [found[name] for name in wanted]
 
     def with_results(*tensors: Any) -> list[Any]:
-        given = dict(zip(names, tensors, strict=True))
-        results = compute(imported(whole, given, [tensor.name for tensor in operation.inputs]), call)
-        after = {f"{operation.name}:{at}": value for at, value in enumerate(results)}
-        return imported(whole, {**given, **after}, [tensor.name for tensor in function.outputs])
+        known = dict(zip(names, tensors, strict=True))
+
+        def tensors_of(wanted: Iterable[Any]) -> list[Any]:
+            needed = [tensor.name for tensor in wanted]
+            part = _part(whole, needed, known)
+            made = [function.graph.get_operation_by_name(node.name) for node in part.node]
+            computed = [tensor.name for each in made for tensor in each.outputs]
+            known.update(zip(computed, imported(part, known, computed), strict=True))
+            return [known[name] for name in needed]
+
+        for operation, compute in replacements:
+            results = compute(tensors_of(operation.inputs), call)
+            known.update({f"{operation.name}:{at}": value for at, value in enumerate(results)})
+        return tensors_of(function.outputs)
 
     specs = _specs(function.inputs)
     return tf.function(with_results, input_signature=specs, autograph=False).get_concrete_function()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
-from nann.export.replaced import Call, body_of, library_of, only_computes, replaced
-from nann.export.scorer._unroll import constants_of
+from nann.export.replaced import Call, Compute, body_of, library_of, only_computes, replaced
+from nann.export.scorer._anyhow import replaced_if_it_runs
+from nann.export.scorer._known import constants_of, operations_of
 
 _BRANCHES = frozenset(["Case", "If", "StatelessCase", "StatelessIf"])
 
@@ -27,14 +29,28 @@ class _Fork:
 
 
 def without_branches(function: Any) -> Any:
-    """A frozen function without its `tf.cond` and `tf.switch_case`; `function` where it has none."""
-    while (fork := next(_forks(function), None)) is not None:
-        function = _joined(function, fork)
+    """A frozen function without its `tf.cond` and `tf.switch_case`; `function` where it has none.
+
+    Those of the user stay where one of their branches cannot run for each user.
+    """
+    while forks := _forks(function):
+        decided = [each for each in forks if each.decided is not None]
+        found = (
+            None if len(decided) == len(forks) else replaced_if_it_runs(function, *map(_written_out, forks))
+        )
+        if found is None and not decided:
+            return function
+        function = found or replaced(function, *map(_written_out, decided))
     return function
 
 
-def _forks(function: Any) -> Iterator[_Fork]:
-    library = library_of(function)
+def _written_out(fork: _Fork) -> tuple[Any, Compute]:
+    return fork.operation, partial(_results, fork)
+
+
+def _forks(function: Any) -> list[_Fork]:
+    """Those that no other one decides: that one's choice may make theirs a constant."""
+    library, found = library_of(function), list[_Fork]()
     for operation in function.graph.get_operations():
         if operation.type in _BRANCHES:
             if operation.type.endswith("Case"):
@@ -42,11 +58,15 @@ def _forks(function: Any) -> Iterator[_Fork]:
             else:
                 called = [operation.get_attr(name) for name in ("else_branch", "then_branch")]
             branches = [body_of(library, each) for each in called]
+            before = {each.name for each in operations_of(operation.inputs[:1])}
+            if any(fork.operation.name in before for fork in found):
+                continue
             decided = constants_of(operation, [0])
             # Of one branch the results may have any shape; of several they are joined.
             is_known = decided is not None or _has_known_results(operation)
             if is_known and all(map(only_computes, branches)):
-                yield _Fork(operation, branches, None if decided is None else int(decided[0]))
+                found.append(_Fork(operation, branches, None if decided is None else int(decided[0])))
+    return found
 
 
 def _has_known_results(operation: Any) -> bool:
@@ -56,19 +76,15 @@ def _has_known_results(operation: Any) -> bool:
     )
 
 
-def _joined(function: Any, fork: _Fork) -> Any:
+def _results(fork: _Fork, values: Sequence[Any], call: Call) -> Sequence[Any]:
+    """An index beyond the branches is that of the last one."""
     last = len(fork.branches) - 1
-
-    def results(values: Sequence[Any], call: Call) -> Sequence[Any]:
-        """An index beyond the branches is that of the last one."""
-        choice, *arguments = values
-        if fork.decided is not None:
-            return call(fork.branches[fork.decided if 0 <= fork.decided <= last else last], arguments)
-        found = [call(branch, arguments) for branch in fork.branches]
-        chosen = found[last]
-        for index in range(last):
-            is_other = tf.equal(tf.cast(choice, tf.int32), index)
-            chosen = [tf.where(is_other, *pair) for pair in zip(found[index], chosen, strict=True)]
-        return chosen
-
-    return replaced(function, fork.operation, results)
+    choice, *arguments = values
+    if fork.decided is not None:
+        return call(fork.branches[fork.decided if 0 <= fork.decided <= last else last], arguments)
+    found = [call(branch, arguments) for branch in fork.branches]
+    chosen = found[last]
+    for index in range(last):
+        is_other = tf.equal(tf.cast(choice, tf.int32), index)
+        chosen = [tf.where(is_other, *pair) for pair in zip(found[index], chosen, strict=True)]
+    return chosen

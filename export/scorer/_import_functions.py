@@ -22,17 +22,17 @@ def _cosh(x: Tensor) -> Tensor:
 
 
 def _asinh(x: Tensor) -> Tensor:
-    """log(a + sqrt(a^2 + 1)) of a = |x|, written so that nothing cancels near 0."""
-    a = unary("Abs", x)
-    square = unary("Square", a)
-    root = unary("Sqrt", _more(square, 1))
-    return mul(unary("Sign", x), unary("Log1p", add(a, divide(square, _more(root, 1)))))
+    """log(a + sqrt(a^2 + 1)) of a = |x|, so that nothing cancels near 0 and no square is too large."""
+    a, inverse = unary("Abs", x), unary("Abs", unary("Reciprocal", x))
+    root = unary("Sqrt", _more(unary("Square", inverse), 1))
+    return mul(unary("Sign", x), unary("Log1p", add(a, divide(a, add(inverse, root)))))
 
 
 def _acosh(x: Tensor) -> Tensor:
     """log(x + sqrt(x^2 - 1)) by what x is more than 1."""
     more = _more(x, -1)
-    return unary("Log1p", add(more, unary("Sqrt", mul(more, _more(more, 2)))))
+    root = mul(unary("Sqrt", more), unary("Sqrt", _more(more, 2)))
+    return unary("Log1p", add(more, root))
 
 
 def _atanh(x: Tensor) -> Tensor:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from nann.export.scorer._import_ops import Found, Reading
-from nann.export.scorer._ir import Tensor
+from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._ops import concat, reshape, slice_
+
+# What changes the list that is their first operand.
+_CHANGES = frozenset(["TensorListPushBack", "TensorListScatterIntoExistingList", "TensorListSetItem"])
 
 
 def element_of(r: Reading) -> Found:
@@ -15,36 +20,106 @@ def element_of(r: Reading) -> Found:
 
 def stacked(r: Reading) -> Found:
     """TensorListStack of a list whose elements are known; the trace may have left their number open."""
-    parts = [_element(r.inputs[0], index) for index in range(_length(r.inputs[0]))]
-    known = [each for each in parts if each is not None]
-    if len(known) < len(parts) or not parts:
+    return _stack(r.inputs[0], range(_length(r.inputs[0]) or 0))
+
+
+def gathered(r: Reading) -> Found:
+    """TensorListGather at constant indices."""
+    indices = r.inputs[1].value
+    return None if indices is None else _stack(r.inputs[0], indices.tolist())
+
+
+def joined(r: Reading) -> Found:
+    """TensorListConcatV2: the elements one behind the other, and how many rows each has."""
+    parts = _elements(r.inputs[0], range(_length(r.inputs[0]) or 0))
+    if not parts:
         return None
-    return concat([reshape(each, (1, *each.shape)) for each in known], 0)
+    return [concat(parts, 0), constant(np.array([each.shape[0] for each in parts], np.int64))]
 
 
-def _length(elements: Tensor) -> int:
-    """How many elements a list has; 0 where that is not known."""
-    while elements.op == "TensorListSetItem":
+def length_of(r: Reading) -> Found:
+    """TensorListLength."""
+    length = _length(r.inputs[0])
+    return None if length is None else constant(np.int32(length))
+
+
+def _stack(elements: Tensor, indices: range | list[int]) -> Tensor | None:
+    parts = _elements(elements, indices)
+    return concat([reshape(each, (1, *each.shape)) for each in parts], 0) if parts else None
+
+
+def _elements(elements: Tensor, indices: range | list[int]) -> list[Tensor]:
+    """None at all where one is not known."""
+    parts = [_element(elements, index) for index in indices]
+    known = [each for each in parts if each is not None]
+    return known if len(known) == len(parts) else []
+
+
+def _length(elements: Tensor) -> int | None:
+    """How many elements a list has; one that is set beyond its end lengthens it."""
+    pushed, least = 0, 0
+    while elements.op in _CHANGES:
+        if elements.op == "TensorListPushBack":
+            pushed += 1
+        elif elements.op == "TensorListSetItem" and (at := elements.inputs[1].value) is not None:
+            least = max(least, int(at) + 1)
         elements = elements.inputs[0]
+    made = _length_as_made(elements)
+    return None if made is None else max(made + pushed, least)
+
+
+def _length_as_made(elements: Tensor) -> int | None:
+    if elements.op == "EmptyTensorList":
+        return 0
     if elements.op == "TensorListFromTensor":
         return elements.inputs[0].shape[0]
+    if elements.op == "TensorListSplit":
+        return elements.inputs[2].shape[0]
     count = elements.inputs[1].value if elements.op == "TensorListReserve" else None
-    return 0 if count is None else int(count)
+    return None if count is None else int(count)
 
 
 def _element(elements: Tensor, index: int) -> Tensor | None:
-    while elements.op == "TensorListSetItem":
-        at = elements.inputs[1].value
-        if at is None:
-            return None
-        if int(at) == index:
-            return elements.inputs[2]
-        elements = elements.inputs[0]
-    if elements.op != "TensorListFromTensor":
+    """The value that was written last at an index; None where that is not known."""
+    length = _length(elements) or 0
+    while elements.op in _CHANGES:
+        before, *changed = elements.inputs
+        if elements.op == "TensorListPushBack":
+            length -= 1
+            if index == length:
+                return changed[0]
+        else:
+            is_one = elements.op == "TensorListSetItem"
+            values, places = reversed(changed) if is_one else changed
+            if places.value is None:
+                return None
+            if (found := np.flatnonzero(places.value == index)).size:
+                return values if is_one else _row(values, int(found[-1]))
+        elements = before
+    return _element_as_made(elements, index)
+
+
+def _element_as_made(elements: Tensor, index: int) -> Tensor | None:
+    if elements.op == "TensorListFromTensor":
+        return _row(elements.inputs[0], index)
+    lengths = elements.inputs[2].value if elements.op == "TensorListSplit" else None
+    if lengths is None:
         return None
-    whole = elements.inputs[0]
-    begin = [index, *[0] * (whole.rank - 1)]
-    return reshape(slice_(whole, begin, (1, *whole.shape[1:])), whole.shape[1:])
+    return _rows(elements.inputs[0], int(lengths[:index].sum()), int(lengths[index]))
 
 
-LISTS = {"TensorListGetItem": element_of, "TensorListStack": stacked}
+def _row(whole: Tensor, index: int) -> Tensor:
+    return reshape(_rows(whole, index, 1), whole.shape[1:])
+
+
+def _rows(whole: Tensor, begin: int, count: int) -> Tensor:
+    return slice_(whole, [begin, *[0] * (whole.rank - 1)], (count, *whole.shape[1:]))
+
+
+LISTS = {
+    "TensorListConcatV2": joined,
+    "TensorListGather": gathered,
+    "TensorListGetItem": element_of,
+    "TensorListLength": length_of,
+    "TensorListStack": stacked,
+}

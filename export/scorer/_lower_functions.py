@@ -42,14 +42,16 @@ def _cut(lowering: Lowering, shape: Shape, value: int) -> int:
 
 @_computes("Sign")
 def _sign(lowering: Lowering, tensor: Tensor) -> Step:
-    zero = constant(np.float32(0))
+    """So large a multiple of a number, cut to at most 1, is its sign; that of a NaN is one."""
 
     def emit(values: Sequence[int]) -> int:
-        above = lowering.elementwise(Opcode.BINARY, values, BinaryOp.GREATER)
-        below = lowering.elementwise(Opcode.BINARY, values[::-1], BinaryOp.GREATER)
-        return lowering.elementwise(Opcode.BINARY, [above, below], BinaryOp.SUB)
+        x, huge, low, high = values
+        value = lowering.elementwise(Opcode.BINARY, [x, huge], BinaryOp.MUL)
+        value = lowering.elementwise(Opcode.BINARY, [value, low], BinaryOp.MAX)
+        return lowering.elementwise(Opcode.BINARY, [value, high], BinaryOp.MIN)
 
-    return Step([tensor.inputs[0], zero], emit)
+    numbers = (np.finfo(np.float32).max, -1, 1)
+    return Step([tensor.inputs[0], *(constant(np.float32(each)) for each in numbers)], emit)
 
 
 @_computes("IsFinite")

@@ -1,0 +1,78 @@
+"""What constants alone decide in a graph, such as the rounds of a loop: computed by TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
+
+from nann.export.known_shapes import become_constant, is_of_known_shape
+from nann.export.scorer._ir import Array
+
+LOOPS = frozenset(["StatelessWhile", "While"])
+
+
+def constants_of(operation: Any, places: Sequence[int]) -> dict[int, Array] | None:
+    """Some inputs of an operation, where they are computed of constants."""
+    tensors = [operation.inputs[at] for at in places]
+    if any(each.type in ("Placeholder", *LOOPS) for each in operations_of(tensors)):
+        return None
+    with runs(tensors) as run:
+        return dict(zip(places, run({}), strict=True))
+
+
+def operations_of(tensors: Sequence[Any]) -> list[Any]:
+    """All that some tensors are computed by: not what only has a known shape, or what they only wait for."""
+    seen: dict[str, Any] = {}
+    pending = [tensor.op for tensor in tensors]
+    while pending:
+        operation = pending.pop()
+        if operation.name not in seen:
+            seen[operation.name] = operation
+            if not is_of_known_shape(operation):
+                pending += [tensor.op for tensor in operation.inputs]
+    return list(seen.values())
+
+
+def deciding_variables(condition: Any, body: Any) -> list[int]:
+    """A loop's variables that a tensor of its condition is computed from, in this round or a later one."""
+    pending = _read(condition.graph, [condition])
+    found: set[int] = set()
+    while pending:
+        at = pending.pop()
+        if at not in found:
+            found.add(at)
+            pending |= _read(body, [body.outputs[at]])
+    return sorted(found)
+
+
+def _read(graph: Any, outputs: Sequence[Any]) -> set[int]:
+    """The inputs of a function that some of its tensors are computed from."""
+    places = {tensor.name: at for at, tensor in enumerate(graph.inputs)}
+    return {places[each.outputs[0].name] for each in operations_of(outputs) if each.type == "Placeholder"}
+
+
+@contextlib.contextmanager
+def runs(tensors: Sequence[Any]) -> Iterator[Callable[[Mapping[str, Array]], list[Array]]]:
+    """Yield what computes some tensors of a graph, given placeholders by name."""
+    names, operations = [each.name for each in tensors], operations_of(tensors)
+    part = graph_pb2.GraphDef()
+    if tensors:
+        whole = tensors[0].graph.as_graph_def()
+        part = graph_pb2.GraphDef(versions=whole.versions, library=whole.library)
+        part.node.extend(each.node_def for each in operations)
+    for node, operation in zip(part.node, operations, strict=True):
+        if is_of_known_shape(operation):
+            become_constant(node, operation)
+        # In a function that is called, constants wait for what the call waits for.
+        inputs = [each for each in node.input if not each.startswith("^")]
+        del node.input[:]
+        node.input.extend(inputs)
+    read = {f"{node.name}:0" for node in part.node}
+    with tf.Graph().as_default() as graph:
+        tf.graph_util.import_graph_def(part, name="")
+    with tf.compat.v1.Session(graph=graph) as session:
+        yield lambda given: list(session.run(names, {each: given[each] for each in given.keys() & read}))
