@@ -83,13 +83,8 @@ def _checked(run_dir: Path, options: ExportOptions, given: RetrievalModel | None
         )
     vocabularies = _vocabularies(model, run_dir)
 
-    requests = requests_of_run(run_dir, options.requests)
-
-    def sample_users(users: int) -> Sample:
-        return known_users(model, vocabularies, requests, count=users)
-
-    check_user_side(model, vocabularies, sample_users)
-    sample = sample_users(2)
+    sample = known_users(model, vocabularies, requests_of_run(run_dir, options.requests), count=2)
+    check_user_side(model, vocabularies, sample)
     check_scores(frozen, sample, items)
     scorer = split_scorer(frozen, num_items=items.num_items, item_table_bytes=options.item_table_bytes)
     # Only the type of the embeddings counts here; the other tables do not exist yet.

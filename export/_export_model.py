@@ -220,8 +220,9 @@ def _parts_of_model(
     add_item_table(assets, inputs.items, scorer, partial(on_progress, "compute item table"))
     model, vocabularies = inputs.model.model, assets.open_vocabularies()
     parts = _Parts(model, original, scorer, user_side, assets, vocabularies, requests)
-    check_user_side(model, vocabularies, parts.known_users)
-    check_scores(original, parts.known_users(2), inputs.items)
+    sample = parts.known_users(2)
+    check_user_side(model, vocabularies, sample)
+    check_scores(original, sample, inputs.items)
     return parts
 
 

@@ -5,7 +5,7 @@ It has rows for all ids, states that depend on their own user, and scores that d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import InvalidInputError
-from nann.export._model_specs import open_features
+from nann.export._model_specs import length_of, open_features
 from nann.export._samples import Arrays, Sample, embedded, vocabulary_ends
 from nann.export._users import rows_of
 from nann.export.index.oracle import ScoreFn
@@ -35,27 +35,24 @@ _OF_MADE_UP_USERS = (
 
 
 def check_user_side(
-    model: RetrievalModel,
-    vocabularies: Mapping[str, npt.NDArray[np.int64]],
-    sample_users: Callable[[int], Sample],
+    model: RetrievalModel, vocabularies: Mapping[str, npt.NDArray[np.int64]], sample: Sample
 ) -> None:
     """Raise InvalidInputError when `embed_user` is random, mixes users, or has no row for an id.
 
-    The first and the last id of each vocabulary are tried. sample_users: draws the same users each time.
+    The first and the last id of each vocabulary are tried.
     """
-    sample = sample_users(2)
     if sample.features is None:
         return
-    again = sample_users(2)
-    for name, value in sample.state.items():
-        _check_same("embed_user", value, again.state[name])
     # Values of a feature with a vocabulary are ids; rows are what `embed_user` gets.
     rows = {
         name: rows_of(value, vocabularies[name]) if name in vocabularies else value
         for name, value in sample.features.items()
         if name in model.user_features  # the lengths of open features are the request's, not the model's
     }
-    if not open_features(model):  # Users of an open length are embedded one at a time.
+    lengths = {name: sample.features[length_of(name)] for name in open_features(model)}
+    for name, again in embedded(model, rows, lengths).items():
+        _check_same("embed_user", sample.state[name], again)
+    if not lengths:  # Users of an open length are embedded one at a time.
         for user in range(sample.users):
             one = slice(user, user + 1)
             _check_alone(model, {name: value[one] for name, value in rows.items()}, sample.part(one))
