@@ -17,7 +17,7 @@ from nann.serving.client._results import TensorSpec
 
 DEFAULT_SIGNATURE = "serving_default"
 _WHERE = "_where"  # The end of the names of signatures that take a filter.
-_EVENTS = ("item_ids", "cate_ids")  # What each event is; docs/models.md.
+_EVENTS = ("item_ids", "cate_ids")  # The positional arguments: one value of each for every event.
 _NO_ITEM = np.array([[-1]])  # An id that excludes nothing.
 
 # One row of ids for all users, or one row per user; rows may differ in length.
