@@ -16,6 +16,7 @@ from tensorflow.core.framework import graph_pb2
 from nann.export._user_rows import lacks_its_row, say_one_row
 from nann.export._user_side import imported, inlined, own_inputs
 from nann.export.constants import MAX_CONSTANT_BYTES, captured
+from nann.export.graph_defs import is_read, keep_inputs
 from nann.export.known_shapes import become_constant, is_of_known_shape
 from nann.export.replaced import MAY_BE_STATELESS
 from nann.export.scorer import PROGRAM_TYPES
@@ -217,9 +218,7 @@ class UserGraph:
         of_one = graph_pb2.GraphDef()
         of_one.CopyFrom(self._graph_of_one)
         for node in of_one.node:
-            kept = [each for each in node.input if not each.startswith("^")]
-            node.ClearField("input")
-            node.input.extend(kept)
+            keep_inputs(node, is_read)
             operation = operations.get(node.name)
             if operation is not None and is_of_known_shape(operation):
                 become_constant(node, operation)

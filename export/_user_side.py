@@ -9,8 +9,6 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2, node_def_pb2
-from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
-from tensorflow.python.grappler import tf_optimizer
 
 from nann.errors import InvalidInputError
 from nann.export._model_specs import plain_names
@@ -19,6 +17,7 @@ from nann.export._options import TABLE_BYTES
 from nann.export._raw_rows import RawRows, node_name, raw_rows
 from nann.export._user_rows import SHAPES, bring_shapes
 from nann.export.constants import MAX_CONSTANT_BYTES, captured, check_constants
+from nann.export.graph_defs import keep_inputs, with_calls_written_out
 from nann.ops import load_library
 from nann.run import RetrievalModel, guarded
 
@@ -154,14 +153,7 @@ def inlined(function: Any) -> Any:
         called.attr.pop("api_implements", None)  # else grappler keeps the call, to swap it by device
     # Grappler lowers a loop that is marked into frames, and frames cannot be imported into a function.
     _mark_control_flow(graph_def, lower=False)
-    meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph_def)
-    keep = meta_graph_pb2.CollectionDef()
-    keep.node_list.value.extend(_names([*function.inputs, *function.outputs]))
-    meta_graph.collection_def["train_op"].CopyFrom(keep)
-    config = config_pb2.ConfigProto()
-    config.graph_options.rewrite_options.min_graph_nodes = -1
-    config.graph_options.rewrite_options.optimizers.append("function")
-    inlined = tf_optimizer.OptimizeGraph(config, meta_graph)
+    inlined = with_calls_written_out(graph_def, [*function.inputs, *function.outputs])
     _mark_control_flow(inlined, lower=True)
     bring_shapes(inlined, function.graph.get_operations())
     return inlined
@@ -220,9 +212,7 @@ class _GatherRewriter:
         """The graph with what was rewritten, which reads the index's handle from outside."""
         gone = {f"^{name}" for name in self._dropped}
         for node in self._graph_def.node:
-            kept = [source for source in node.input if source not in gone]
-            node.ClearField("input")
-            node.input.extend(kept)
+            keep_inputs(node, lambda source: source not in gone)
         self._graph_def.node.extend(self._new)
         return self._graph_def
 

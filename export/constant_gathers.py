@@ -11,6 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from nann.export.graph_defs import keep_inputs
+
 
 def gather_constants(function: Any) -> Any:
     """The frozen function with gathers of constants in all that it calls; `function` where there are none."""
@@ -48,9 +50,7 @@ def _gather_constant(body: Any, node: Any) -> None:
 def _wait_no_longer(body: Any, name: str) -> None:
     """Nothing has to run after a node that reads no variable: not the counter of a loop either."""
     for node in body.node_def:
-        inputs = [each for each in node.input if each != f"^{name}"]
-        del node.input[:]
-        node.input.extend(inputs)
+        keep_inputs(node, lambda each: each != f"^{name}")
 
 
 def _rename(graph_def: Any) -> None:

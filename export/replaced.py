@@ -8,6 +8,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
+from nann.export.graph_defs import is_read, keep_inputs
+
 # TensorFlow calls these stateful, because what they run may be; that is looked at by itself.
 MAY_BE_STATELESS = frozenset(
     ["Case", "If", "PartitionedCall", "Placeholder", "StatefulPartitionedCall", "While"]
@@ -108,9 +110,7 @@ def _part(graph_def: Any, wanted: Sequence[str], given: Mapping[str, Any]) -> An
     part = type(graph_def)(versions=graph_def.versions)
     part.node.extend(node for node in graph_def.node if node.name in seen)
     for node in part.node:  # What is given has run.
-        inputs = [each for each in node.input if not each.startswith("^") or each[1:] in seen]
-        del node.input[:]
-        node.input.extend(inputs)
+        keep_inputs(node, lambda each: is_read(each) or each[1:] in seen)
     return part
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
-from tensorflow.python.grappler import tf_optimizer
-
+from nann.export.graph_defs import with_calls_written_out
 from nann.export.replaced import function_of
 
 _CALLS = frozenset(["PartitionedCall", "StatefulPartitionedCall"])
@@ -28,7 +25,7 @@ def without_calls(function: Any) -> Any:
     for each in [*graph_def.library.function, *graph_def.node]:
         for attr in _KEEPS_CALLS:
             each.attr.pop(attr, None)
-    inlined = _inlined(graph_def, function)
+    inlined = with_calls_written_out(graph_def, [*function.inputs, *function.outputs])
     if _calls(inlined) >= calls:
         return function
     return function_of(inlined, function.inputs, function.outputs)
@@ -36,14 +33,3 @@ def without_calls(function: Any) -> Any:
 
 def _calls(graph_def: Any) -> int:
     return sum(node.op in _CALLS for node in graph_def.node)
-
-
-def _inlined(graph_def: Any, function: Any) -> Any:
-    meta_graph = tf.compat.v1.train.export_meta_graph(graph_def=graph_def, graph=function.graph)
-    keep = meta_graph_pb2.CollectionDef()
-    keep.node_list.value.extend(tensor.name for tensor in [*function.inputs, *function.outputs])
-    meta_graph.collection_def["train_op"].CopyFrom(keep)
-    config = config_pb2.ConfigProto()
-    config.graph_options.rewrite_options.min_graph_nodes = -1
-    config.graph_options.rewrite_options.optimizers.append("function")
-    return tf_optimizer.OptimizeGraph(config, meta_graph)

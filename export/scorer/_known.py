@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
+from nann.export.graph_defs import is_read, keep_inputs
 from nann.export.known_shapes import become_constant, is_of_known_shape
 from nann.export.scorer._ir import Array
 
@@ -68,9 +69,7 @@ def runs(tensors: Sequence[Any]) -> Iterator[Callable[[Mapping[str, Array]], lis
         if is_of_known_shape(operation):
             become_constant(node, operation)
         # In a function that is called, constants wait for what the call waits for.
-        inputs = [each for each in node.input if not each.startswith("^")]
-        del node.input[:]
-        node.input.extend(inputs)
+        keep_inputs(node, is_read)
     read = {f"{node.name}:0" for node in part.node}
     with tf.Graph().as_default() as graph:
         tf.graph_util.import_graph_def(part, name="")
