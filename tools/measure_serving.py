@@ -6,7 +6,8 @@ Further flags are the server's. Prints one JSON object:
 
 overhead_ms: of a search by ids at one client: medians in process and by the client, over interleaved rounds,
              and the difference; by a bare call of gRPC with the same bytes, too.
-per_second:  searches of 4 callers, likewise, and the share of the client's in those in process.
+per_second:  searches of 4 callers, likewise, and by h2load where it is installed (Debian's nghttp2-client), a
+             load generator in C, which leaves the processors to the server; shares of those in process.
 start:       seconds and anonymous MB of a process that imports TensorFlow, and of `nann serve` when ready.
 overload:    a server with one thread, asked by 5 times as many callers as it takes: status codes, anonymous
              MB before and after, and latencies afterwards.
@@ -15,10 +16,13 @@ overload:    a server with one thread, asked by 5 times as many callers as it ta
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -34,6 +38,7 @@ from nann.serving.client import NannClient, NannClientError
 
 _ROUNDS, _CALLS = 5, 200
 _CALLERS, _SECONDS = 4, 4.0
+_METHOD = "/tensorflow.serving.PredictionService/Predict"
 _IMPORT = "import tensorflow, sys; print('ready', flush=True); sys.stdin.read()"
 
 
@@ -108,7 +113,36 @@ def bare_call(address: str, tensors: dict[str, Any]) -> tuple[Callable[[bytes], 
     for name, tensor in tensors.items():
         request.inputs[name].CopyFrom(tf.make_tensor_proto(tensor.numpy()))
     channel = grpc.insecure_channel(address)
-    return channel.unary_unary("/tensorflow.serving.PredictionService/Predict"), request.SerializeToString()
+    return channel.unary_unary(_METHOD), request.SerializeToString()
+
+
+def per_second_h2load(address: str, message: bytes, answer: bytes) -> float:
+    """Return the calls per second of h2load's connections.
+
+    Raises RuntimeError if an answer was not OK, or not as long as the one given.
+    """
+    with tempfile.NamedTemporaryFile() as body:
+        body.write(b"\0" + len(message).to_bytes(4, "big") + message)
+        body.flush()
+        command = ["h2load", f"--clients={_CALLERS}", "--max-concurrent-streams=1", "--threads=1"]
+        command += [f"--duration={_SECONDS:.0f}", f"--data={body.name}"]
+        command += ["--header=content-type: application/grpc", "--header=te: trailers"]
+        command.append(f"http://{address}{_METHOD}")
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = re.search(r"requests: .* (\d+) done, (\d+) succeeded,.*?\((\d+)\) data", run.stdout, re.DOTALL)
+    if found is None:
+        raise RuntimeError(f"h2load: expected counts, found {run.stdout}")
+    done, succeeded, size = map(int, found.groups())
+    # gRPC's errors are HTTP's 200 without data, and each answer has a head of 5 bytes.
+    if succeeded != done or abs(size - done * (len(answer) + 5)) > _CALLERS * (len(answer) + 5):
+        raise RuntimeError(f"h2load: expected {done} answers of {len(answer)} bytes, found {run.stdout}")
+    return done / _SECONDS
+
+
+def saturation(rates: list[dict[str, float]]) -> dict[str, Any]:
+    """Return the medians of calls per second, and their shares of those in process."""
+    medians = {name: statistics.median(each[name] for each in rates) for name in rates[0]}
+    return {**medians, "share": {name: rate / medians["in_process"] for name, rate in medians.items()}}
 
 
 def overload(base_path: Path, flags: list[str], ask: Callable[[NannClient], Any]) -> dict[str, Any]:
@@ -189,12 +223,16 @@ def main(base_path: Path, flags: list[str]) -> None:
         for each in calls.values():
             median_ms(each)
         rounds = [{name: median_ms(call) for name, call in calls.items()} for _ in range(_ROUNDS)]
-        rates = [{name: per_second(call) for name, call in calls.items()} for _ in range(3)]
+        answer = call(message)
+        rates = []
+        for _ in range(3):
+            rates.append({name: per_second(call) for name, call in calls.items()})
+            if shutil.which("h2load"):
+                rates[-1]["h2load"] = per_second_h2load(json.loads(line)["grpc"], message, answer)
     overhead = {name: statistics.median(each[name] for each in rounds) for name in calls}
-    saturation = {name: statistics.median(each[name] for each in rates) for name in calls}
     report = {
         "overhead_ms": {**overhead, "difference": overhead["grpc"] - overhead["in_process"]},
-        "per_second": {**saturation, "share": saturation["grpc"] / saturation["in_process"]},
+        "per_second": saturation(rates),
         "start": {
             "seconds": [import_seconds, seconds],
             "anonymous_mb": [import_mb, held_mb],

@@ -276,12 +276,14 @@ class ModelManager:
         with self._lock:
             version.is_retrying = not is_final
             if not isinstance(outcome, StatusError):
-                version.servable = outcome
-                self._set_state(version, State.AVAILABLE)
+                version.servable, version.state = outcome, State.AVAILABLE
             elif is_final:
                 version.error = outcome
                 self._set_state(version, State.END)
         if not isinstance(outcome, StatusError):
+            # The front first: whoever reads that a version is available is answered by it.
+            self._share()
+            self._monitor.publish(version)
             _log.info("%s: available", version)
         self._reconcile(version.model)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 
 from nann.serving.server import All, Specific, StatusError
 from nann.serving.server._manager import ModelManager
-from nann.serving.server._versions import State
+from nann.serving.server._versions import Route, State, Version
 from support.log_lines import LogLines
 from support.managed_models import SECONDS, Models, made_models, served, states, wait, wait_for_states
 
@@ -118,6 +118,29 @@ def test_a_version_that_comes_back_while_it_is_still_in_use_is_loaded_again(mode
         assert states(manager) == {1: State.UNLOADING, 2: State.AVAILABLE}
     wait_for_states(manager, {1: State.AVAILABLE, 2: State.END})
     assert models.attempts == [1, 2, 1]
+
+
+def test_a_version_is_called_available_once_the_front_answers_by_it(models: Models) -> None:
+    first_seen: dict[int, State] = {}
+    shared: set[Version] = set()
+
+    def front(routes: Mapping[Route, Version]) -> list[Version]:
+        for version in routes.values():
+            first_seen.setdefault(version.number, states(manager)[version.number])
+        unused = shared - set(routes.values())
+        shared.difference_update(unused)
+        shared.update(routes.values())
+        return list(unused)
+
+    models.add(1)
+    models.gates[1] = threading.Event()
+    manager = models.manage()
+    manager.share(front)
+    models.gates[1].set()
+    wait_for_states(manager, {1: State.AVAILABLE})
+    models.add(2)
+    wait_for_states(manager, {1: State.END, 2: State.AVAILABLE})
+    assert first_seen == {1: State.LOADING, 2: State.LOADING}
 
 
 def test_a_specific_version_that_does_not_exist_is_waited_for_aloud(models: Models) -> None:
