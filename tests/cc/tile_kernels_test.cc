@@ -55,7 +55,8 @@ std::vector<double> Expected(const Product& p, const std::vector<float>& a, cons
   return sums;
 }
 
-const Product kProducts[] = {{1, 1, 1}, {2, 3, 5}, {7, 64, 50}, {13, 33, 128}, {6, 7, 16}, {5, 2, 81}};
+const Product kProducts[] = {{1, 1, 1},     {2, 3, 5},  {7, 64, 50}, {9, 5, 40},
+                             {13, 33, 128}, {6, 7, 16}, {5, 2, 81}};
 
 TEST_P(TileKernelsTest, GemmWithAddendAndPrelu) {
   for (const Product& p : kProducts) {

@@ -99,7 +99,7 @@ constexpr ProductBlockFunction kProductBlocks[kStripVecs][kGemmRows] = {
 
 void RunProduct(const GroupedProduct& product) { CoverWithProducts(product, kProductBlocks); }
 
-void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks); }
+void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks, kBlocks); }
 
 constexpr TileKernels kKernels = {"avx2", RunGemm,    nullptr,    nullptr,    Copy,           CopySteps,
                                   Gather, Binary,     Select,     Unary,      Prelu,          Softmax,

@@ -92,6 +92,48 @@ NANN_SIMD Vec Inverse(Vec x) {
   {function<1, strips>, function<2, strips>, function<3, strips>, \
    function<4, strips>, function<5, strips>, function<6, strips>}
 
+// Half a vector, of which processors do two at a time.
+constexpr int64_t kNarrow = 8;
+
+// As GemmBlock, where the last strip has kNarrow columns at most.
+template <int kRows, int kStrips>
+NANN_KERNEL void NarrowBlock(const Gemm& gemm, int64_t row, int64_t strip) {
+  constexpr int kWhole = kStrips - 1;
+  Vec sums[kRows][kStrips];
+  __m256 last[kRows];
+  for (int m = 0; m < kRows; ++m) {
+    for (int v = 0; v < kWhole; ++v) sums[m][v] = Set(0.0f);
+    last[m] = _mm256_setzero_ps();
+  }
+  for (int t = 0; t < gemm.num_terms; ++t) {
+    const GemmTerm& term = gemm.terms[t];
+    const float* a = static_cast<const float*>(term.rows) + row * term.stride;
+    const float* b = static_cast<const float*>(term.packed) + strip * term.depth * kStrip;
+    const int64_t strip_size = term.depth * kStrip;
+    for (int64_t k = 0; k < term.depth; ++k) {
+      Vec column[kStrips];
+      for (int v = 0; v < kWhole; ++v) column[v] = Load(b + v * strip_size + k * kStrip);
+      const __m256 last_column = _mm256_loadu_ps(b + kWhole * strip_size + k * kStrip);
+      for (int m = 0; m < kRows; ++m) {
+        const __m512 value = _mm512_set1_ps(a[m * term.stride + k]);
+        for (int v = 0; v < kWhole; ++v) sums[m][v] = MultiplyAdd((Vec)value, column[v], sums[m][v]);
+        last[m] = _mm256_fmadd_ps(_mm512_castps512_ps256(value), last_column, last[m]);
+      }
+    }
+  }
+  AddendRow at[kMaxSummands];
+  StartAddends(gemm, row, at);
+#pragma GCC unroll 6
+  for (int m = 0; m < kRows; ++m) {
+    sums[m][kWhole] = (Vec)_mm512_zextps256_ps512(last[m]);
+    Finish<kStrips>(gemm, at, row + m, strip * kStrip, sums[m]);
+  }
+}
+
+constexpr BlockFunction kNarrowBlocks[kGemmStrips][kGemmRows] = {
+    NANN_BLOCKS(NarrowBlock, 1), NANN_BLOCKS(NarrowBlock, 2), NANN_BLOCKS(NarrowBlock, 3),
+    NANN_BLOCKS(NarrowBlock, 4)};
+
 constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
     NANN_BLOCKS(GemmBlock, 1), NANN_BLOCKS(GemmBlock, 2), NANN_BLOCKS(GemmBlock, 3),
     NANN_BLOCKS(GemmBlock, 4)};
@@ -99,9 +141,6 @@ constexpr BlockFunction kBlocks[kGemmStrips][kGemmRows] = {
 constexpr ProductBlockFunction kProductBlocks[kStripVecs][kGemmRows] = {
     {ProductBlock<1, 1>, ProductBlock<2, 1>, ProductBlock<3, 1>, ProductBlock<4, 1>, ProductBlock<5, 1>,
      ProductBlock<6, 1>}};
-
-// Half a vector, of which processors do two at a time.
-constexpr int64_t kNarrow = 8;
 
 NANN_KERNEL void RunProduct(const GroupedProduct& product) {
   if (product.width <= kNarrow) return Avx2TileKernels().grouped_product(product);
@@ -113,7 +152,16 @@ NANN_KERNEL void NarrowSoftmax(RowsView in, int64_t rows, int64_t width, float* 
   Softmax(in, rows, width, out, out_stride);
 }
 
-NANN_KERNEL void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks); }
+// Whether the last strip is multiplied by half vectors. Zen 4 runs two of them in place of a whole one: a
+// DIN of 80 and 40 columns takes 6 % less time. Intel's processors run no more halves than wholes.
+NANN_SIMD bool EndsNarrow(int64_t width) {
+  const int64_t columns = width % kStrip;
+  return columns > 0 && columns <= kNarrow && !__builtin_cpu_is("intel");
+}
+
+NANN_KERNEL void RunGemm(const Gemm& gemm) {
+  CoverWithBlocks(gemm, kBlocks, EndsNarrow(gemm.width) ? kNarrowBlocks : kBlocks);
+}
 
 #define NANN_BFLOAT16_KERNEL \
   static __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
@@ -158,7 +206,9 @@ constexpr BlockFunction kBfloat16Blocks[kGemmStrips][kGemmRows] = {
     NANN_BLOCKS(Bfloat16Block, 4)};
 #undef NANN_BLOCKS
 
-NANN_KERNEL void RunBfloat16Gemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBfloat16Blocks); }
+NANN_KERNEL void RunBfloat16Gemm(const Gemm& gemm) {
+  CoverWithBlocks(gemm, kBfloat16Blocks, kBfloat16Blocks);
+}
 
 NANN_BFLOAT16_KERNEL void ToBfloat16(RowsView in, int64_t rows, int64_t width, uint16_t* out,
                                      int64_t out_stride) {

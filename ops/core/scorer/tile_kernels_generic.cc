@@ -97,7 +97,7 @@ constexpr ProductBlockFunction kProductBlocks[kStripVecs][kGemmRows] = {NANN_PRO
 
 void RunProduct(const GroupedProduct& product) { CoverWithProducts(product, kProductBlocks); }
 
-void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks); }
+void RunGemm(const Gemm& gemm) { CoverWithBlocks(gemm, kBlocks, kBlocks); }
 
 constexpr TileKernels kKernels = {"generic", RunGemm,    nullptr,    nullptr,    Copy,           CopySteps,
                                   Gather,    Binary,     Select,     Unary,      Prelu,          Softmax,

@@ -82,14 +82,17 @@ NANN_KERNEL void GemmBlock(const Gemm& gemm, int64_t row, int64_t strip) {
 
 using BlockFunction = void (*)(const Gemm& gemm, int64_t row, int64_t strip);
 
-// Covers a product with blocks of up to kGemmRows x kGemmStrips; `blocks[strips - 1][rows - 1]`.
-NANN_KERNEL void CoverWithBlocks(const Gemm& gemm, const BlockFunction (*blocks)[kGemmRows]) {
+// Covers a product with blocks of up to kGemmRows x kGemmStrips; `blocks[strips - 1][rows - 1]`, and those
+// with the last strip by `last_blocks`.
+NANN_KERNEL void CoverWithBlocks(const Gemm& gemm, const BlockFunction (*blocks)[kGemmRows],
+                                 const BlockFunction (*last_blocks)[kGemmRows]) {
   const int64_t strips = PaddedWidth(gemm.width) / kStrip;
   for (int64_t strip = 0; strip < strips; strip += kGemmStrips) {
     const int64_t block_strips = strips - strip < kGemmStrips ? strips - strip : kGemmStrips;
+    const auto& chosen = (strip + block_strips == strips ? last_blocks : blocks)[block_strips - 1];
     for (int64_t row = 0; row < gemm.rows; row += kGemmRows) {
       const int64_t block_rows = gemm.rows - row < kGemmRows ? gemm.rows - row : kGemmRows;
-      blocks[block_strips - 1][block_rows - 1](gemm, row, strip);
+      chosen[block_rows - 1](gemm, row, strip);
     }
   }
 }
