@@ -23,6 +23,7 @@ from nann.serving.server._c_session import function_address
 from nann.serving.server._metrics import LATENCY_LIMITS, RequestCell
 from nann.serving.server._servable import Servable
 from nann.serving.server._status import Code, StatusError
+from nann.serving.server._tls import TlsConfig
 from nann.serving.server._versions import Route, Version
 
 _log = logging.getLogger("nann.serving")
@@ -66,9 +67,19 @@ class _Argument(ctypes.Structure):
     _fields_ = (("name", ctypes.c_char_p), ("text", ctypes.c_char_p), ("number", ctypes.c_int))
 
 
+class _Keys(ctypes.Structure):
+    _fields_ = (
+        ("key", ctypes.c_char_p),
+        ("certificate", ctypes.c_char_p),
+        ("client_roots", ctypes.c_char_p),
+        ("verifies_clients", ctypes.c_int),
+    )
+
+
 class _Options(ctypes.Structure):
     _fields_ = (
         ("address", ctypes.c_char_p),
+        ("keys", ctypes.POINTER(_Keys)),
         ("socket_address", ctypes.c_char_p),
         ("backend", ctypes.c_char_p),
         ("threads", ctypes.c_int),
@@ -157,6 +168,7 @@ class Front:
         self,
         *,
         address: str,
+        tls: TlsConfig | None,
         socket_path: str,
         backend: str,
         threads: int,
@@ -167,7 +179,8 @@ class Front:
 
         Args:
           address: "host:port"; port 0 takes any free port.
-          socket_path: a Unix socket to serve on as well; "" for none.
+          tls: the keys for `address`; None serves without TLS.
+          socket_path: a Unix socket to serve on as well, without TLS; "" for none.
           backend: the Python server, as gRPC names it.
           threads: how many requests run at once.
           waiting: how many may wait.
@@ -181,6 +194,7 @@ class Front:
         ]
         given = _Options(
             address=address.encode(),
+            keys=None if tls is None else ctypes.pointer(_keys(tls)),
             socket_address=f"unix:{socket_path}".encode() if socket_path else b"",
             backend=backend.encode(),
             threads=threads,
@@ -266,6 +280,15 @@ class Front:
     def close(self) -> None:
         """Release the front, after `stop` and after it has no version any more."""
         self._library.nann_front_delete(self._handle)
+
+
+def _keys(tls: TlsConfig) -> _Keys:
+    return _Keys(
+        key=tls.server_key.encode(),
+        certificate=tls.server_cert.encode(),
+        client_roots=tls.client_roots().encode(),
+        verifies_clients=tls.client_verify,
+    )
 
 
 def _text(text: str) -> bytes:

@@ -31,6 +31,7 @@ from nann.serving.server._manager import Lease, ModelManager
 from nann.serving.server._metrics import Metrics
 from nann.serving.server._predict import DEFAULT_SIGNATURE, predict_proto
 from nann.serving.server._status import Code, StatusError, invalid_argument
+from nann.serving.server._tls import TlsConfig
 
 _log = logging.getLogger("nann.serving")
 
@@ -61,15 +62,15 @@ class GrpcOptions:
 
     address: "host:port"; port 0 takes any free port. threads: how many requests run at once.
     max_message_bytes: limit of a request. arguments: gRPC channel arguments, which win over those set here.
-    credentials: None serves without TLS. socket_path: a Unix socket to serve on as well.
-    use_front: have the front in C++ run Predict requests where it is built and there is no TLS.
+    tls: None serves without TLS. socket_path: a Unix socket to serve on as well, without TLS.
+    use_front: have the front in C++ run Predict requests where it is built.
     """
 
     address: str
     threads: int
     max_message_bytes: int
     arguments: Sequence[tuple[str, Any]] = ()
-    credentials: grpc.ServerCredentials | None = None
+    tls: TlsConfig | None = None
     socket_path: str = ""
     use_front: bool = False
     enable_health: bool = False
@@ -128,14 +129,14 @@ class GrpcServer:
             ) from error
 
     def _has_front(self) -> bool:
-        return self._options.use_front and self._options.credentials is None and is_built()
+        return self._options.use_front and is_built()
 
     def _listen(self) -> int:
         options = self._options
-        if options.credentials is None:
+        if options.tls is None:
             port = self._server.add_insecure_port(options.address)
         else:
-            port = self._server.add_secure_port(options.address, options.credentials)
+            port = self._server.add_secure_port(options.address, options.tls.grpc_credentials())
         if options.socket_path:
             self._server.add_insecure_port(f"unix:{options.socket_path}")
         self._server.start()
@@ -154,6 +155,7 @@ class GrpcServer:
         front = Front(self._manager.give_back)
         port = front.start(
             address=options.address,
+            tls=options.tls,
             socket_path=options.socket_path,
             backend=backend,
             threads=options.threads,

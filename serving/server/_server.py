@@ -49,8 +49,8 @@ class ServerOptions:
 
     host: an IPv4 or IPv6 address or a host name; "::" takes both families.
     max_request_bytes: limit of a request's size.
-    enable_front: have the front in C++ run Predict requests of gRPC; where it is not built, with TLS and with
-        batching Python runs them.
+    enable_front: have the front in C++ run Predict requests of gRPC; where it is not built, and with
+        batching, Python runs them.
     prometheus_path: where REST shows the metrics, None if nowhere.
     model_config_file: the file to look at every `model_config_file_poll_wait_seconds`, 0 for never.
     tls: the keys for both ports; None serves without TLS.
@@ -181,7 +181,7 @@ class Server:
             threads=options.grpc_max_threads,
             max_message_bytes=min(options.max_request_bytes, _MAX_INT32),
             arguments=options.grpc_channel_arguments,
-            credentials=options.tls.grpc_credentials() if options.tls is not None else None,
+            tls=options.tls,
             socket_path=options.grpc_socket_path,
             use_front=options.enable_front and options.batching is None,
             enable_health=options.enable_grpc_healthcheck_service,

@@ -31,11 +31,33 @@ class TlsConfig:
     client_verify: bool = False
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
-        """Return the credentials for gRPC."""
+        """Return the credentials for gRPC in Python.
+
+        Raises:
+          InvalidFileError: as `client_roots`.
+        """
         return grpc.ssl_server_credentials(
             [(self.server_key.encode(), self.server_cert.encode())],
-            root_certificates=self.client_ca.encode() or None,
+            root_certificates=self.client_roots().encode() or None,
             require_client_auth=self.client_verify,
+        )
+
+    def client_roots(self) -> str:
+        """Return the certificates that sign the callers', PEM text; empty where callers need none.
+
+        Raises:
+          InvalidFileError: callers need one, no certificates were given, and the system has none.
+        """
+        if self.client_ca or not self.client_verify:
+            return self.client_ca
+        paths = ssl.get_default_verify_paths()
+        # Debian's OpenSSL names the folder only, in which all certificates are one file as well.
+        for path in (paths.cafile, f"{paths.capath}/ca-certificates.crt"):
+            if path is not None and Path(path).is_file():
+                return Path(path).read_text()
+        raise InvalidFileError(
+            "client_verify: expected custom_ca, or a file of the system's certificates, found neither. Set "
+            "custom_ca to the certificates that sign the callers'."
         )
 
     def ssl_context(self) -> ssl.SSLContext:
@@ -75,7 +97,7 @@ def read_ssl_config_file(path: Path) -> TlsConfig:
     ```
 
     Raises:
-      InvalidFileError: the file cannot be read or parsed, or has no key or certificate.
+      InvalidFileError: the file cannot be read or parsed, or lacks a key or certificates.
     """
     config = read_text_message(path, SSLConfig())
     if not config.server_key or not config.server_cert:
@@ -88,6 +110,7 @@ def read_ssl_config_file(path: Path) -> TlsConfig:
     )
     try:
         tls.ssl_context()
+        tls.client_roots()
     except InvalidFileError as error:
         raise InvalidFileError(f"{path}: {error}") from error
     return tls

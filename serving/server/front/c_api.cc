@@ -36,8 +36,17 @@ struct Argument {
   int number;
 };
 
+// Texts are PEM; see Tls.
+struct Keys {
+  const char* key;
+  const char* certificate;
+  const char* client_roots;
+  int verifies_clients;
+};
+
 struct Options {
   const char* address;
+  const Keys* keys;            // Null: no TLS.
   const char* socket_address;  // Empty: none.
   const char* backend;
   int threads;
@@ -63,6 +72,10 @@ using OnCell = void (*)(const char* model, const char* signature, int code, cons
 nann::front::ServerOptions ServerOptions(const Options& from) {
   nann::front::ServerOptions to;
   to.addresses = {from.address};
+  if (from.keys != nullptr) {
+    const Keys& keys = *from.keys;
+    to.tls = {keys.key, keys.certificate, keys.client_roots, keys.verifies_clients != 0};
+  }
   if (*from.socket_address != 0) to.addresses.emplace_back(from.socket_address);
   to.backend = from.backend;
   to.threads = from.threads;

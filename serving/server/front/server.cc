@@ -19,6 +19,15 @@ std::shared_ptr<grpc::Channel> BackendChannel(const std::string& target) {
   return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
 }
 
+std::shared_ptr<grpc::ServerCredentials> Credentials(const Tls& tls) {
+  grpc::SslServerCredentialsOptions options(tls.verifies_clients
+                                                ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
+                                                : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
+  options.pem_root_certs = tls.client_roots;
+  options.pem_key_cert_pairs.push_back({tls.key, tls.certificate});
+  return grpc::SslServerCredentials(options);
+}
+
 }  // namespace
 
 std::unique_ptr<Server> Server::Start(const ServerOptions& options, const Predictor* predictor) {
@@ -38,7 +47,10 @@ bool Server::Listen(const ServerOptions& options) {
   grpc::ServerBuilder builder;
   std::vector<int> ports(options.addresses.size());
   for (size_t i = 0; i < ports.size(); ++i) {
-    builder.AddListeningPort(options.addresses[i], grpc::InsecureServerCredentials(), &ports[i]);
+    const bool is_secure = i == 0 && options.tls.has_value();
+    builder.AddListeningPort(options.addresses[i],
+                             is_secure ? Credentials(*options.tls) : grpc::InsecureServerCredentials(),
+                             &ports[i]);
   }
   builder.RegisterAsyncGenericService(&service_);
   for (const auto& [name, value] : options.text_arguments) builder.AddChannelArgument(name, value);

@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -19,8 +20,16 @@
 
 namespace nann::front {
 
+// Texts are PEM.
+struct Tls {
+  std::string key, certificate;
+  std::string client_roots;  // Certificates that sign the callers'; empty for gRPC's own.
+  bool verifies_clients = false;
+};
+
 struct ServerOptions {
   std::vector<std::string> addresses;                               // The port of the first one is told.
+  std::optional<Tls> tls;                                           // Of the first address.
   std::string backend;                                              // gRPC's name of the Python server.
   int threads = 1;                                                  // Requests that run at once.
   int waiting = 0;                                                  // Requests that may wait.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from tensorflow_serving.apis import (
     get_model_status_pb2,
@@ -18,11 +19,12 @@ from tensorflow_serving.apis import (
     model_service_pb2_grpc,
 )
 
-from nann.serving.client import NannClient
+from nann.serving.client import NannClient, NannClientError, UnavailableError
 from nann.serving.server._messages import message
 
 _TLS = Path(__file__).resolve().parents[2] / "data" / "tls"
 _SECONDS = 30
+_USER = np.ones((1, 6), np.float32)
 
 
 @pytest.fixture
@@ -63,10 +65,13 @@ def _ssl_config(folder: Path, **fields: str) -> Path:
     return path
 
 
-def test_mutual_tls_on_both_ports(serve: Callable[..., Any], base_path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("front", ["true", "false"])
+def test_mutual_tls_on_both_ports(
+    serve: Callable[..., Any], base_path: Path, best: Callable[..., Any], tmp_path: Path, front: str
+) -> None:
     config = _ssl_config(tmp_path, client_verify="true")
     flags = ("--model_name=nann", f"--model_base_path={base_path}", f"--ssl_config_file={config}")
-    server = serve(*flags).wait_ready()
+    server = serve(*flags, f"--nann_front={front}").wait_ready()
     context = ssl.create_default_context(cafile=str(_TLS / "ca.pem"))
     with pytest.raises((urllib.error.URLError, OSError)):
         _states(server.rest, "nann", context)
@@ -79,6 +84,15 @@ def test_mutual_tls_on_both_ports(serve: Callable[..., Any], base_path: Path, tm
     ):
         with grpc.secure_channel(server.grpc, credentials) as channel:
             assert _is_served(channel) == works
+        with NannClient(server.grpc, credentials=credentials, timeout=_SECONDS, retries=0) as client:
+            if works:
+                ids = client.top_k(_USER, [3]).ids
+                np.testing.assert_array_equal(ids, best(_USER, 3)[0])
+            else:
+                with pytest.raises(UnavailableError):
+                    client.top_k(_USER, [3])
+    with NannClient(server.grpc, timeout=_SECONDS, retries=0) as plain, pytest.raises(NannClientError):
+        plain.metadata()
 
 
 def _is_served(channel: grpc.Channel) -> bool:
