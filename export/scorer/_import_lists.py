@@ -44,8 +44,22 @@ def length_of(r: Reading) -> Found:
 
 
 def _stack(elements: Tensor, indices: range | list[int]) -> Tensor | None:
+    whole = _whole(elements)
+    if whole is not None and list(indices) == list(range(whole.shape[0])):
+        return whole
     parts = _elements(elements, indices)
     return concat([reshape(each, (1, *each.shape)) for each in parts], 0) if parts else None
+
+
+def _whole(elements: Tensor) -> Tensor | None:
+    """All elements as one tensor, where the list was made of it or filled with it at once."""
+    if elements.op == "TensorListFromTensor":
+        return elements.inputs[0]
+    if elements.op != "TensorListScatterIntoExistingList":
+        return None
+    _, values, places = elements.inputs
+    count = _length(elements)
+    return values if places.value is not None and places.value.tolist() == list(range(count or 0)) else None
 
 
 def _elements(elements: Tensor, indices: range | list[int]) -> list[Tensor]:
