@@ -8,8 +8,10 @@ from nann.export.scorer._import_ops import Found, Reading
 from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._ops import concat, reshape, slice_
 
-# What changes the list that is their first operand.
-_CHANGES = frozenset(["TensorListPushBack", "TensorListScatterIntoExistingList", "TensorListSetItem"])
+# What sets elements of the list that is their first operand, and which operand says where.
+_PLACES = {"TensorListScatterIntoExistingList": 2, "TensorListSetItem": 1}
+# What changes that list.
+_CHANGES = frozenset(["TensorListPushBack", *_PLACES])
 
 
 def element_of(r: Reading) -> Found:
@@ -75,8 +77,8 @@ def _length(elements: Tensor) -> int | None:
     while elements.op in _CHANGES:
         if elements.op == "TensorListPushBack":
             pushed += 1
-        elif elements.op == "TensorListSetItem" and (at := elements.inputs[1].value) is not None:
-            least = max(least, int(at) + 1)
+        elif (at := elements.inputs[_PLACES[elements.op]].value) is not None:
+            least = max(least, int(np.max(at, initial=-1)) + 1)
         elements = elements.inputs[0]
     made = _length_as_made(elements)
     return None if made is None else max(made + pushed, least)

@@ -147,7 +147,9 @@ def _write(body: Any, variable: int, counters: Mapping[int, Array]) -> tuple[Arr
     is_own = _handed_on(elements) == body.inputs[variable].name
     if not is_own or not variables_read(body, [place]) <= counters.keys():
         return None
-    return np.asarray([found for (found,) in in_each_round([place], body, counters)]), made
+    places = np.asarray([found for (found,) in in_each_round([place], body, counters)])
+    # Of what is written twice the later would count.
+    return (places, made) if np.unique(places).size == places.size else None
 
 
 def _handed_on(tensor: Any) -> str:

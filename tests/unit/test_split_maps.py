@@ -103,6 +103,18 @@ def written(user: Any, item: tf.Tensor) -> tf.Tensor:
     return written_in_python(user["events"], item)
 
 
+@tf.function
+def grown_in_python(items: tf.Tensor, taste: tf.Tensor) -> tf.Tensor:
+    scores = tf.TensorArray(tf.float32, 0, dynamic_size=True)
+    for i in tf.range(tf.shape(items)[0]):
+        scores = scores.write(i, tf.tensordot(tf.tanh(items[i]), taste, 1))
+    return scores.stack()
+
+
+def grown(user: Any, item: tf.Tensor) -> tf.Tensor:
+    return grown_in_python(item, user["taste"])
+
+
 def scanned(user: Any, item: tf.Tensor) -> tf.Tensor:
     """A scan that does not look back."""
     return tf.scan(lambda _, each: tf.tensordot(tf.tanh(each), user["taste"], 1), item, initializer=0.0)
@@ -113,7 +125,7 @@ def of_the_user(user: Any, item: tf.Tensor) -> tf.Tensor:
     return tf.map_fn(lambda _: user["taste"][0], item) + tf.map_fn(lambda each: each[0], item)
 
 
-MAPS = [attention, pairs, recurrent, looked_up, branching, by_hand, written, scanned, of_the_user]
+MAPS = [attention, pairs, recurrent, looked_up, branching, by_hand, written, grown, scanned, of_the_user]
 
 
 @pytest.mark.parametrize("score", MAPS)
@@ -156,7 +168,17 @@ def reads_what_it_wrote(user: Any, item: tf.Tensor) -> tf.Tensor:
     return tf.while_loop(lambda i, _: i < L, step, (1, sums))[1].read(L - 1)
 
 
-@pytest.mark.parametrize("score", [looks_back, reads_what_it_wrote])
+def writes_twice(user: Any, item: tf.Tensor) -> tf.Tensor:
+    """What is written later counts."""
+    last = tf.TensorArray(tf.float32, 2)
+
+    def step(i: tf.Tensor, last: Any) -> tuple[Any, Any]:
+        return i + 1, last.write(i % 2, tf.linalg.matvec(item, user["events"][i]))
+
+    return tf.reduce_sum(tf.while_loop(lambda i, _: i < L, step, (0, last))[1].stack(), 0)
+
+
+@pytest.mark.parametrize("score", [looks_back, reads_what_it_wrote, writes_twice])
 def test_rounds_that_wait_for_one_another_are_no_map(score: Callable[..., tf.Tensor]) -> None:
     function = frozen(score, events=[L, D]).function
     assert without_maps(function, without_control_flow) is function
