@@ -86,7 +86,12 @@ def _checked(run_dir: Path, options: ExportOptions, given: RetrievalModel | None
     sample = known_users(model, vocabularies, requests_of_run(run_dir, options.requests), count=2)
     check_user_side(model, vocabularies, sample)
     check_scores(frozen, sample, items)
-    scorer = split_scorer(frozen, num_items=items.num_items, item_table_bytes=options.item_table_bytes)
+    scorer = split_scorer(
+        frozen,
+        num_items=items.num_items,
+        item_table_bytes=options.item_table_bytes,
+        keep_effects=options.tuning.executor == "tensorflow",
+    )
     # Only the type of the embeddings counts here; the other tables do not exist yet.
     chosen = choose_executor(
         scorer, options.tuning.executor, dict.fromkeys(scorer.item_tables, items.embs_path)
@@ -151,6 +156,7 @@ def _report(
         "split_reason": split.reason,
         "executor": scorer.executor,
         "executor_reason": scorer.executor_reason,
+        "left_out": list(scorer.left_out),
         "advice": None if native else _advice(scorer.executor_reason),
         "microseconds_per_item": microseconds_per_item(flops["after"], width["after"])
         if native and flops

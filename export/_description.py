@@ -53,6 +53,7 @@ def describe(
         "scorer": {
             "executor": scorer.executor,
             "executor_reason": scorer.executor_reason,
+            "left_out": list(scorer.left_out),
             "jit": scorer.jit,
             "precision": dataclasses.asdict(tuned.precision),
             "tolerance": scorer.tolerance,
@@ -117,6 +118,7 @@ def summarize(content: Mapping[str, Any]) -> dict[str, Any]:
                 "split",
                 "executor",
                 "executor_reason",
+                "left_out",
                 "jit",
                 "precision",
                 "tolerance",

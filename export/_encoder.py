@@ -17,7 +17,13 @@ from nann.export._options import ExportOptions
 from nann.export._user_graph import Cut, UserGraph
 from nann.export._user_side import UserSide, resources_of
 from nann.export.constants import freeze
-from nann.export.scorer import NotLowerableError, NotSplittableError, Scorer, with_encoder
+from nann.export.scorer import (
+    NotLowerableError,
+    NotSplittableError,
+    Scorer,
+    effects_of,
+    with_encoder,
+)
 from nann.run import RetrievalModel
 
 # Each attempt gives TensorFlow one more operation, and what that is computed from.
@@ -34,18 +40,24 @@ class ByIds:
     scorer:    takes the user's state, or the rows that it is encoded from.
     executor:  who encodes these.
     reason:    why TensorFlow runs the encoder, or a part of it; None: it does not, or there is none.
+    left_out:  the names of its assertions and prints that do not happen.
     """
 
     user_side: UserSide | None
     scorer: Scorer
     executor: Literal["native", "tensorflow"] = "tensorflow"
     reason: str | None = None
+    left_out: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any] | None:
         """Return who encodes users, as manifests have it; None where there is no search by ids."""
         if self.user_side is None:
             return None
-        return {"executor": self.executor, "executor_reason": self.reason}
+        return {
+            "executor": self.executor,
+            "executor_reason": self.reason,
+            "left_out": list(self.left_out),
+        }
 
 
 def by_ids_of(
@@ -104,7 +116,10 @@ def _cut_at(
         return by_tensorflow(user_side, scorer, f"its program takes {len(encoded.program):,} bytes")
     lookups = graph.lookups(cut)
     resources = resources_of(lookups, what="embed_user")
-    return ByIds(replace(user_side, function=lookups, resources=resources), encoded, "native")
+    left_out = tuple(dict.fromkeys((*graph.left_out, *effects_of(encoder))))
+    return ByIds(
+        replace(user_side, function=lookups, resources=resources), encoded, "native", left_out=left_out
+    )
 
 
 def _names_before(tensor: Any) -> list[str]:

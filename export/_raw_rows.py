@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nann.export.graph_defs import node_name
 from nann.run import VOCABULARY
 
 # Operations whose result has the values of their first input, or is as far from them as ids are from rows.
@@ -174,8 +175,3 @@ def _keeps_values(op: str, position: int) -> bool:
     if op in _OF_FIRST:
         return position == 0
     return op in _OF_ANY or (op in _OF_BRANCHES and position > 0)
-
-
-def node_name(source: str) -> str:
-    """The node that the input `source` ("node", "node:1" or "^node") comes from."""
-    return source.lstrip("^").split(":")[0]

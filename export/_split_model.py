@@ -35,7 +35,12 @@ def _freeze_and_split(inputs: Inputs, options: ExportOptions, tile_rows: int) ->
     )
     if not options.split:
         return frozen, frozen
-    split = split_scorer(frozen, num_items=inputs.items.num_items, item_table_bytes=options.item_table_bytes)
+    split = split_scorer(
+        frozen,
+        num_items=inputs.items.num_items,
+        item_table_bytes=options.item_table_bytes,
+        keep_effects=options.tuning.executor == "tensorflow",
+    )
     return frozen, split
 
 

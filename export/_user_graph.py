@@ -6,7 +6,7 @@ of one user, by which shapes are known, and for any batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,8 @@ from nann.export._user_side import imported, inlined, own_inputs
 from nann.export.constants import MAX_CONSTANT_BYTES, captured
 from nann.export.graph_defs import is_read, keep_inputs
 from nann.export.known_shapes import become_constant, is_of_known_shape
-from nann.export.replaced import MAY_BE_STATELESS
-from nann.export.scorer import PROGRAM_TYPES
+from nann.export.replaced import MAY_BE_STATELESS, library_of
+from nann.export.scorer import PROGRAM_TYPES, effects_of_operation
 
 # What computes nothing: TensorFlow may as well do it.
 _MOVES = frozenset(
@@ -44,7 +44,10 @@ class Cut:
 
 
 class UserGraph:
-    """The graph, and which of its operations are TensorFlow's. Those grow by `leave_to_tensorflow`."""
+    """The graph, and which of its operations are TensorFlow's. Those grow by `leave_to_tensorflow`.
+
+    left_out: the names of assertions and prints of what TensorFlow would have to encode a user for.
+    """
 
     def __init__(self, function: Any) -> None:
         """`function`: ConcreteFunction (features [B, ...]..., handle of the index) -> state [B, ...]."""
@@ -61,6 +64,12 @@ class UserGraph:
         for each in self._operations:
             if each.name not in seeds and all(read.name in self._fixed for read in _computed_from(each)):
                 self._fixed.add(each.name)
+        # A program has no errors: what fails for a user's numbers stays where that does not keep the encoder.
+        checks = self._checks()
+        self._late = frozenset(name for name in checks if self._is_encoded_before(name))
+        self.left_out = tuple(each for name in sorted(self._late) for each in checks[name])
+        seeds = (seeds | checks.keys()) - self._late
+        self._operations = _in_order((each.op for each in self._one.outputs), without=self._late)
         seeds |= {each.name for each in self._operations if self._looks_up(each)}
         seeds |= self._numbers_of_integers()
         self._tensorflows: set[str] = set()
@@ -137,7 +146,23 @@ class UserGraph:
             operation = pending.pop()
             if operation.name not in self._tensorflows and operation.name not in self._fixed:
                 self._tensorflows.add(operation.name)
-                pending += _read_by(operation)
+                pending += _read_by(operation, without=self._late)
+
+    def _checks(self) -> dict[str, tuple[str, ...]]:
+        """The operations that are there for their effects -> the names of these."""
+        library = library_of(self._one)
+        read = {x.op.name for each in self._operations for x in each.inputs}
+        found = {
+            each.name: tuple(effects_of_operation(each, library))
+            for each in self._operations
+            if each.name not in read or each.type not in MAY_BE_STATELESS
+        }
+        return {name: effects for name, effects in found.items() if effects}
+
+    def _is_encoded_before(self, name: str) -> bool:
+        """Whether an operation needs products of what a user brings."""
+        before = _in_order([self._one.graph.get_operation_by_name(name)])
+        return any(each.type in _PRODUCTS and each.name not in self._fixed for each in before)
 
     def _alike(self, operation: Any) -> list[Any]:
         """Others of its kind that read integers: they would be left one by one, each by an attempt."""
@@ -225,11 +250,15 @@ class UserGraph:
         return of_one
 
 
-def _read_by(operation: Any) -> list[Any]:
-    """The operations that an operation waits for."""
+def _read_by(operation: Any, *, without: Container[str] = ()) -> list[Any]:
+    """The operations that an operation waits for.
+
+    without: names of those that need not have run.
+    """
     if is_of_known_shape(operation):
         return []
-    return [*operation.control_inputs, *(each.op for each in operation.inputs)]
+    waits = [each for each in operation.control_inputs if each.name not in without]
+    return [*waits, *(each.op for each in operation.inputs)]
 
 
 def _computed_from(operation: Any) -> list[Any]:
@@ -242,8 +271,8 @@ def _computed_from(operation: Any) -> list[Any]:
     return [each.op for each in operation.inputs]
 
 
-def _in_order(operations: Iterable[Any]) -> list[Any]:
-    """Operations and those that they need, those first that others need."""
+def _in_order(operations: Iterable[Any], *, without: Container[str] = ()) -> list[Any]:
+    """Operations and those that they need, those first that others need. without: as of `_read_by`."""
     ordered, seen, pending = [], set[str](), [(each, False) for each in operations]
     while pending:
         operation, done = pending.pop()
@@ -252,7 +281,7 @@ def _in_order(operations: Iterable[Any]) -> list[Any]:
         elif operation.name not in seen:
             seen.add(operation.name)
             pending.append((operation, True))
-            pending += [(each, False) for each in _read_by(operation)]
+            pending += [(each, False) for each in _read_by(operation, without=without)]
     return ordered
 
 
@@ -282,9 +311,7 @@ def _is_tensorflows(operation: Any, weights: frozenset[str]) -> bool:
     reads_resource = any(x.dtype == tf.resource and _origin(x) not in weights for x in operation.inputs)
     has_text = any(x.dtype == tf.string for x in [*operation.inputs, *operation.outputs])
     is_stateful = operation.op_def.is_stateful and operation.type not in MAY_BE_STATELESS
-    # A program has no errors: what fails for a user's numbers stays.
-    is_check = operation.type.startswith(("Assert", "CheckNumerics"))
-    return operation.type == "ResourceGather" or reads_resource or has_text or is_stateful or is_check
+    return operation.type == "ResourceGather" or reads_resource or has_text or is_stateful
 
 
 def _origin(handle: Any) -> str:

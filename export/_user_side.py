@@ -14,10 +14,10 @@ from nann.errors import InvalidInputError
 from nann.export._model_specs import plain_names
 from nann.export._operations import check_operations
 from nann.export._options import TABLE_BYTES
-from nann.export._raw_rows import RawRows, node_name, raw_rows
+from nann.export._raw_rows import RawRows, raw_rows
 from nann.export._user_rows import SHAPES, bring_shapes
 from nann.export.constants import MAX_CONSTANT_BYTES, captured, check_constants
-from nann.export.graph_defs import keep_inputs, with_calls_written_out
+from nann.export.graph_defs import keep_inputs, node_name, with_calls_written_out
 from nann.ops import load_library
 from nann.run import RetrievalModel, guarded
 

@@ -21,6 +21,11 @@ def is_read(source: str) -> bool:
     return not source.startswith("^")
 
 
+def node_name(source: str) -> str:
+    """The node that an input ("node", "node:1" or "^node") comes from."""
+    return source.lstrip("^").split(":")[0]
+
+
 def with_calls_written_out(graph_def: Any, ends: Iterable[Any]) -> Any:
     """The graph with calls of functions replaced by their bodies, as far as grappler does so.
 

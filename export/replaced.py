@@ -87,8 +87,10 @@ def function_of(graph_def: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -
 
     def imported(*tensors: Any) -> list[Any]:
         known = dict(zip(given, tensors, strict=True))
-        found: list[Any] = tf.graph_util.import_graph_def(graph_def, known, wanted, name="")
-        return found
+        computed = [name for name in dict.fromkeys(wanted) if name not in known]
+        found = tf.graph_util.import_graph_def(graph_def, known, computed, name="")
+        known.update(zip(computed, found, strict=True))
+        return [known[name] for name in wanted]
 
     return tf.function(imported, input_signature=_specs(inputs), autograph=False).get_concrete_function()
 
@@ -111,6 +113,7 @@ def _part(graph_def: Any, wanted: Sequence[str], given: Mapping[str, Any]) -> An
     part.node.extend(node for node in graph_def.node if node.name in seen)
     for node in part.node:  # What is given has run.
         keep_inputs(node, lambda each: is_read(each) or each[1:] in seen)
+        node.attr.pop("_class", None)  # Colocation with what is given.
     return part
 
 

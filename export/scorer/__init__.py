@@ -1,5 +1,7 @@
 """The scorer: traced and frozen, taken apart by what its operations depend on, and given to an executor."""
 
+from nann.export.scorer._effects import effects_of as effects_of
+from nann.export.scorer._effects import effects_of_operation as effects_of_operation
 from nann.export.scorer._lowering import PROGRAM_TYPES as PROGRAM_TYPES
 from nann.export.scorer._lowering import NotLowerableError as NotLowerableError
 from nann.export.scorer._parts import ITEM_EMBS as ITEM_EMBS

@@ -19,7 +19,7 @@ def replaced_if_it_runs(function: Any, *replacements: tuple[Any, Compute]) -> An
         found = replaced(function, *replacements)
     except ValueError:  # TensorFlow sees it while it traces.
         return None
-    if not all(each.shape.is_fully_defined() for each in function.inputs):
+    if not all(each.shape.is_fully_defined() and each.dtype != tf.variant for each in function.inputs):
         return found
     zeros = [tf.zeros(each.shape, each.dtype) for each in function.inputs]
     return found if _runs(found, zeros) or not _runs(function, zeros) else None

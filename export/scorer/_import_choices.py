@@ -162,7 +162,7 @@ def place_in_order(r: Reading) -> Found:
 
 
 def largest_index(r: Reading) -> Found:
-    """ArgMax, ArgMin: the first where there are several."""
+    """ArgMax, ArgMin: the first where there are several, and of the numbers only, beside a NaN."""
     x, axes = r.inputs[0], integers(r.inputs[1])
     numbers = _as_float(x)
     if x.is_free or axes is None or numbers is None:
@@ -170,7 +170,8 @@ def largest_index(r: Reading) -> Found:
     x = negated(numbers) if r.operation.type == "ArgMin" else numbers
     axis = axes[0] % x.rank
     last = transpose(x, [*(each for each in range(x.rank) if each != axis), axis])
-    ((_, index),) = _largest(last, 1)
+    is_number = compare("Equal", last, last)
+    ((_, index),) = _largest(select(is_number, last, constant(np.float32(-np.inf))), 1)
     return cast(reshape(index, r.shape), r.specs[0].dtype)
 
 

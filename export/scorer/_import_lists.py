@@ -8,8 +8,10 @@ from nann.export.scorer._import_ops import Found, Reading
 from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._ops import concat, reshape, slice_
 
-# What changes the list that is their first operand.
-_CHANGES = frozenset(["TensorListPushBack", "TensorListScatterIntoExistingList", "TensorListSetItem"])
+# What sets elements of the list that is their first operand, and which operand says where.
+_PLACES = {"TensorListScatterIntoExistingList": 2, "TensorListSetItem": 1}
+# What changes that list.
+_CHANGES = frozenset(["TensorListPushBack", *_PLACES])
 
 
 def element_of(r: Reading) -> Found:
@@ -44,8 +46,22 @@ def length_of(r: Reading) -> Found:
 
 
 def _stack(elements: Tensor, indices: range | list[int]) -> Tensor | None:
+    whole = _whole(elements)
+    if whole is not None and list(indices) == list(range(whole.shape[0])):
+        return whole
     parts = _elements(elements, indices)
     return concat([reshape(each, (1, *each.shape)) for each in parts], 0) if parts else None
+
+
+def _whole(elements: Tensor) -> Tensor | None:
+    """All elements as one tensor, where the list was made of it or filled with it at once."""
+    if elements.op == "TensorListFromTensor":
+        return elements.inputs[0]
+    if elements.op != "TensorListScatterIntoExistingList":
+        return None
+    _, values, places = elements.inputs
+    count = _length(elements)
+    return values if places.value is not None and places.value.tolist() == list(range(count or 0)) else None
 
 
 def _elements(elements: Tensor, indices: range | list[int]) -> list[Tensor]:
@@ -61,8 +77,8 @@ def _length(elements: Tensor) -> int | None:
     while elements.op in _CHANGES:
         if elements.op == "TensorListPushBack":
             pushed += 1
-        elif elements.op == "TensorListSetItem" and (at := elements.inputs[1].value) is not None:
-            least = max(least, int(at) + 1)
+        elif (at := elements.inputs[_PLACES[elements.op]].value) is not None:
+            least = max(least, int(np.max(at, initial=-1)) + 1)
         elements = elements.inputs[0]
     made = _length_as_made(elements)
     return None if made is None else max(made + pushed, least)

@@ -90,6 +90,7 @@ def integers(tensor: Tensor) -> list[int] | None:
     "EnsureShape",
     "Identity",
     "PreventGradient",
+    "Print",
     "Snapshot",
     "StopGradient",
 )

@@ -14,6 +14,8 @@ from nann.export.known_shapes import become_constant, is_of_known_shape
 from nann.export.scorer._ir import Array
 
 LOOPS = frozenset(["StatelessWhile", "While"])
+# Of a loop that is written out: a network over so many events takes a minute to export.
+MOST_ROUNDS = 512
 
 
 def constants_of(operation: Any, places: Sequence[int]) -> dict[int, Array] | None:
@@ -40,17 +42,17 @@ def operations_of(tensors: Sequence[Any]) -> list[Any]:
 
 def deciding_variables(condition: Any, body: Any) -> list[int]:
     """A loop's variables that a tensor of its condition is computed from, in this round or a later one."""
-    pending = _read(condition.graph, [condition])
+    pending = variables_read(condition.graph, [condition])
     found: set[int] = set()
     while pending:
         at = pending.pop()
         if at not in found:
             found.add(at)
-            pending |= _read(body, [body.outputs[at]])
+            pending |= variables_read(body, [body.outputs[at]])
     return sorted(found)
 
 
-def _read(graph: Any, outputs: Sequence[Any]) -> set[int]:
+def variables_read(graph: Any, outputs: Sequence[Any]) -> set[int]:
     """The inputs of a function that some of its tensors are computed from."""
     places = {tensor.name: at for at, tensor in enumerate(graph.inputs)}
     return {places[each.outputs[0].name] for each in operations_of(outputs) if each.type == "Placeholder"}
@@ -75,3 +77,29 @@ def runs(tensors: Sequence[Any]) -> Iterator[Callable[[Mapping[str, Array]], lis
         tf.graph_util.import_graph_def(part, name="")
     with tf.compat.v1.Session(graph=graph) as session:
         yield lambda given: list(session.run(names, {each: given[each] for each in given.keys() & read}))
+
+
+def rounds_of(operation: Any, condition: Any, body: Any) -> int | None:
+    """How often a loop goes round, until a tensor of its condition is False; None: who knows."""
+    graph, deciding = condition.graph, deciding_variables(condition, body)
+    values = constants_of(operation, deciding)
+    if values is None:
+        return None
+    with runs([condition]) as decide, runs([body.outputs[at] for at in deciding]) as step:
+        for rounds in range(MOST_ROUNDS + 1):
+            if not decide({graph.inputs[at].name: value for at, value in values.items()})[0]:
+                return rounds
+            found = step({body.inputs[at].name: value for at, value in values.items()})
+            values = dict(zip(deciding, found, strict=True))
+    return None
+
+
+def in_each_round(tensors: Sequence[Any], body: Any, counters: Mapping[int, Array]) -> list[list[Array]]:
+    """The values of tensors of a loop's body in the rounds.
+
+    counters: variables that they follow from -> their values before each round and after the last.
+    """
+    names = {body.inputs[at].name: values[:-1] for at, values in counters.items()}
+    rounds = zip(*names.values(), strict=True)
+    with runs(tensors) as run:
+        return [run(dict(zip(names, values, strict=True))) for values in rounds]

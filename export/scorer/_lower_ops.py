@@ -9,12 +9,11 @@ import tensorflow as tf
 
 from nann.export.scorer import _ops
 from nann.export.scorer._ir import Spec, Tensor, constant, make
-from nann.export.scorer._known import LOOPS
+from nann.export.scorer._known import LOOPS, MOST_ROUNDS
 from nann.export.scorer._lower_functions import FUNCTIONS, truncated
 from nann.export.scorer._lower_products import slope_of
 from nann.export.scorer._lowering import Lowering, Step, refuse
 from nann.export.scorer._program import BinaryOp, Opcode, UnaryOp
-from nann.export.scorer._unroll import MOST_ROUNDS
 from nann.export.scorer._whole_numbers import MOST_EXACT, fits, is_exact_arithmetic
 
 _Rule = Callable[[Lowering, Tensor], Step]

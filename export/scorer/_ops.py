@@ -95,6 +95,8 @@ def transpose(x: Tensor, perm: Sequence[int]) -> Tensor:
     shape = tuple(x.shape[axis] for axis in perm)
     if [axis for axis in perm if x.shape[axis] != 1] == [a for a in range(x.rank) if x.shape[a] != 1]:
         return reshape(x, shape)
+    if x.op == "reshape" and _is_beforeback(x, perm):
+        return reshape(x.inputs[0].inputs[0], shape)
     folded = _fold([x], shape, lambda value: value.transpose(perm))
     return folded or Tensor(make("transpose", [x], [Spec(x.dtype, shape)], {"perm": perm}))
 
@@ -286,6 +288,20 @@ def rebuilt(tensor: Tensor, inputs: Sequence[Tensor]) -> Tensor | None:
 def _type_attr(dtype: tf.DType) -> bytes:
     serialized: bytes = tf.compat.v1.AttrValue(type=dtype.as_datatype_enum).SerializeToString()
     return serialized
+
+
+def _is_beforeback(x: Tensor, perm: Sequence[int]) -> bool:
+    """Whether transpose(x, perm) has the numbers of `a` in their order again: x = reshape(transpose(a)).
+
+    The reshape adds or drops axes of size 1 only.
+    """
+    before = x.inputs[0]
+    if before.op != "transpose" or [n for n in before.shape if n != 1] != [n for n in x.shape if n != 1]:
+        return False
+    sources = (a for a, n in zip(before.node.attrs["perm"], before.shape, strict=True) if n != 1)
+    source = dict(zip((axis for axis, n in enumerate(x.shape) if n != 1), sources, strict=True))
+    order = [source[axis] for axis in perm if axis in source]
+    return order == sorted(order)
 
 
 def _fold(inputs: Sequence[Tensor], shape: Shape, function: Callable[..., Any]) -> Tensor | None:

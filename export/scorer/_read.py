@@ -13,7 +13,8 @@ from tensorflow.python.framework import op_def_registry
 from nann.errors import NannError
 from nann.export.replaced import MAY_BE_STATELESS
 from nann.export.scorer import _ops
-from nann.export.scorer._branches import without_branches
+from nann.export.scorer._control_flow import without_control_flow
+from nann.export.scorer._effects import PASSED_ON, without_effects
 from nann.export.scorer._emit import evaluate
 from nann.export.scorer._import_choices import CHOICES
 from nann.export.scorer._import_complex import complex_form, is_complex
@@ -29,16 +30,12 @@ from nann.export.scorer._import_powers import POWERS
 from nann.export.scorer._import_scans import SCANS, SEGMENTS
 from nann.export.scorer._import_solve import SOLVED
 from nann.export.scorer._import_user_places import USER_PLACES
-from nann.export.scorer._inline import without_calls
 from nann.export.scorer._ir import Needs, Node, Shape, Spec, Tensor, constant, make, name_new, source
 from nann.export.scorer._ops import cast
 from nann.export.scorer._raw_features import left_as_it_is
 from nann.export.scorer._rewrite import substitute
 from nann.export.scorer._shapes import inferred_shapes
-from nann.export.scorer._unroll import without_loops
 
-# They are left out: an item whose score is a NaN is not found, whoever looks for NaNs before.
-_OF_NUMBERS = frozenset(["CheckNumerics", "CheckNumericsV2"])
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
 _FORMS = {
     **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **SOLVED, **LISTS, **CONVOLUTIONS,
@@ -85,7 +82,7 @@ class ScorerGraph:
 
 def read_scorer(function: Any) -> ScorerGraph:
     """Read a frozen scorer: (tensors of one user..., item tile) -> scores. Raises NotSplittableError."""
-    function = _without_control_flow(function, tile_rows=function.inputs[-1].shape[0])
+    function = without_control_flow(without_effects(function), tile_rows=function.inputs[-1].shape[0])
     graph = function.graph
     library = graph.as_graph_def().library
     operations = _needed([function.outputs[0].op])
@@ -117,7 +114,7 @@ def read_encoder(
 
     Raises NotSplittableError.
     """
-    function = _without_control_flow(function)
+    function = without_control_flow(without_effects(function))
     operations = _needed([each.op for each in function.outputs])
     _check_stateless(operations, function.graph.as_graph_def().library)
     reader = _Reader(widen=not any(map(_keeps_types, operations)), left=left_as_it_is(operations, ""))
@@ -134,17 +131,6 @@ def read_encoder(
     of_user = {each: source(each.node.name, each.node.outputs[0], Needs.USER) for each in inputs}
     outputs = (substitute(reader.tensors[each.name], of_user) for each in function.outputs)
     return tuple(of_user.values()), tuple(outputs)
-
-
-def _without_control_flow(function: Any, *, tile_rows: int | None = None) -> Any:
-    """Branches may hold loops, loops branches, and both calls."""
-
-    def simpler(each: Any) -> Any:
-        return without_branches(without_loops(without_calls(each), tile_rows=tile_rows))
-
-    while (found := simpler(function)) is not function:
-        function = found
-    return function
 
 
 def _needed(outputs: Iterable[Any]) -> list[Any]:
@@ -171,7 +157,7 @@ def _check_stateless(operations: Iterable[Any], library: Any) -> None:
     while pending:
         node = pending.pop()
         op_def = op_def_registry.get(node.op)
-        may_be_stateless = node.op in MAY_BE_STATELESS or node.op in _OF_NUMBERS
+        may_be_stateless = node.op in MAY_BE_STATELESS or node.op in PASSED_ON
         if op_def is not None and op_def.is_stateful and not may_be_stateless:
             raise NotSplittableError(f"it has state, randomness or side effects: {node.name} ({node.op})")
         for attr in node.attr.values():

@@ -10,10 +10,8 @@ from typing import Any
 from nann.export.replaced import Call, body_of, library_of, only_computes, replaced
 from nann.export.scorer._anyhow import replaced_if_it_runs
 from nann.export.scorer._early import EarlyEnd, may_end_early, parts_of_condition
-from nann.export.scorer._known import LOOPS, constants_of, deciding_variables, operations_of, runs
+from nann.export.scorer._known import LOOPS, deciding_variables, operations_of, rounds_of
 
-# Of a loop that is written out: a network over so many events takes a minute to export.
-MOST_ROUNDS = 512
 _MOST_OPERATIONS = 32_768
 # A loop of more rounds may go over the items of a tile, if it has as many. TensorFlow runs that faster.
 _FEW_ROUNDS = 64
@@ -64,7 +62,7 @@ def _without_one(function: Any, tile_rows: int | None) -> Iterator[Any]:
 
 def _known(operation: Any, condition: Any, body: Any) -> _Loop | None:
     """The loop, where only constants decide how often it goes round: those values alone are computed."""
-    rounds = _rounds(operation, condition.outputs[0], body)
+    rounds = rounds_of(operation, condition.outputs[0], body)
     return None if rounds is None else _Loop(operation, body, rounds)
 
 
@@ -76,26 +74,11 @@ def _bounded(
     if item in operations_of([operation.inputs[at] for at in deciding]) or not may_end_early(body):
         return None
     parts = parts_of_condition(condition.outputs[0], library)
-    bounds = [(rounds, part) for part in parts if (rounds := _rounds(operation, part, body)) is not None]
+    bounds = [(rounds, part) for part in parts if (rounds := rounds_of(operation, part, body)) is not None]
     if not bounds:
         return None
     rounds, part = min(bounds, key=lambda bound: bound[0])
     return _Loop(operation, body, rounds, EarlyEnd(condition, frozenset(deciding_variables(part, body))))
-
-
-def _rounds(operation: Any, condition: Any, body: Any) -> int | None:
-    """How often a loop goes round, until a tensor of its condition is False; None: who knows."""
-    graph, deciding = condition.graph, deciding_variables(condition, body)
-    values = constants_of(operation, deciding)
-    if values is None:
-        return None
-    with runs([condition]) as decide, runs([body.outputs[at] for at in deciding]) as step:
-        for rounds in range(MOST_ROUNDS + 1):
-            if not decide({graph.inputs[at].name: value for at, value in values.items()})[0]:
-                return rounds
-            found = step({body.inputs[at].name: value for at, value in values.items()})
-            values = dict(zip(deciding, found, strict=True))
-    return None
 
 
 def _written_out(function: Any, loop: _Loop) -> Any | None:

@@ -14,13 +14,14 @@ from nann.errors import InvalidInputError, NannError
 from nann.export._model_specs import plain_names
 from nann.export.constants import MAX_CONSTANT_BYTES, freeze
 from nann.export.item_state import STATE_SCOPE, state_from_columns, width_of
+from nann.export.scorer._effects import effects_of
 from nann.export.scorer._encoded import lower_encoded
 from nann.export.scorer._lower import lower
 from nann.export.scorer._lowering import NotLowerableError, ScorerIr
 from nann.export.scorer._partly import lower_partly
 from nann.export.scorer._parts import ITEM_EMBS, ITEM_ROWS
 from nann.export.scorer._read import NotSplittableError
-from nann.export.scorer._report import SplitReport
+from nann.export.scorer._report import SplitReport, not_split
 from nann.export.scorer.split import split_function, whole_scorer
 from nann.ops import Precision, ProxyWalk
 from nann.run import RetrievalModel, item_state_of, scores_batches
@@ -59,6 +60,7 @@ class Scorer:
                    [tile_rows, width] of each item table...) -> float32 [tile_rows, width]; None: nothing.
     executor_reason: why there is no program, or not for all; None: there is one, or none was asked for.
     in_place:      whether the native executor reads items where they lie: the walk then has no tiles.
+    effects:       names of the assertions and prints of the model's `score`.
     tolerance:     how far scores of two implementations may lie apart, relative to the largest: float32's, or
                    that of the narrow type that the model computes in.
     precision:     of the native executor's products while it walks.
@@ -82,6 +84,7 @@ class Scorer:
     unknown_function: Any | None = None
     executor_reason: str | None = None
     in_place: bool = False
+    effects: tuple[str, ...] = ()
     tolerance: float = RELATIVE_TOLERANCE
     precision: Precision = "float32"
     walk_tables: tuple[str, ...] = ()
@@ -95,6 +98,11 @@ class Scorer:
     def executor(self) -> Literal["tensorflow", "native"]:
         """Who computes scores; TensorFlow where it computes a part of them."""
         return "native" if self.program and self.unknown_function is None else "tensorflow"
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Those of `effects` that do not happen: in parts of a scorer there are none."""
+        return self.effects if self.program or self.ir is not None else ()
 
     @property
     def walk(self) -> Literal["fixed", "adaptive", "proxy", "all"]:
@@ -163,7 +171,9 @@ def freeze_scorer(
 
     traced = tf.function(score, input_signature=specs, autograph=False)
     frozen = freeze(traced.get_concrete_function(), what="score", max_constant_bytes=max_constant_bytes)
-    return Scorer(frozen, (base_table,), tile_rows, tolerance=tolerance_of(frozen))
+    return Scorer(
+        frozen, (base_table,), tile_rows, effects=effects_of(frozen), tolerance=tolerance_of(frozen)
+    )
 
 
 def tolerance_of(function: Any) -> float:
@@ -201,13 +211,20 @@ def scores_of(
     return tf.squeeze(scores, 1) if scores.shape.rank == 2 and scores.shape[1] == 1 else scores
 
 
-def split_scorer(scorer: Scorer, *, num_items: int, item_table_bytes: int) -> Scorer:
+def split_scorer(
+    scorer: Scorer, *, num_items: int, item_table_bytes: int, keep_effects: bool = False
+) -> Scorer:
     """The same scores, with the user's part run once per request and the items' part from an item table.
 
-    item_table_bytes: what the table over `num_items` may take. A scorer that cannot be split, or would not
-    gain, comes back as it is; its report says why.
+    item_table_bytes: what the table over `num_items` may take.
+    keep_effects:     leave a scorer with assertions or prints whole, so that they happen.
+
+    A scorer that cannot be split, or would not gain, comes back as it is; its report says why.
     """
     (base_table,) = scorer.item_tables
+    if keep_effects and scorer.effects:
+        reason = f"its assertions and prints are kept: {', '.join(scorer.effects)}"
+        return replace(scorer, report=not_split(reason, scorer.function.inputs[-1].shape[1]))
     split = split_function(
         scorer.function, max_table_width=item_table_bytes // (4 * num_items), base_table=base_table
     )
@@ -219,6 +236,7 @@ def split_scorer(scorer: Scorer, *, num_items: int, item_table_bytes: int) -> Sc
         item_function=split.item_function,
         report=split.report,
         ir=split.ir,
+        effects=scorer.effects,
         tolerance=scorer.tolerance,
     )
 

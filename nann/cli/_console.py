@@ -21,6 +21,9 @@ from nann.progress import OnProgress
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+# Of assertions and prints in one line.
+_MOST_NAMED = 3
+
 _stderr = Console(stderr=True)
 # Paths and titles are printed as they are: square brackets are no markup, colons enclose no emoji.
 console = Console(markup=False, emoji=False)
@@ -47,6 +50,32 @@ def encoder_text(encoder: Mapping[str, Any]) -> str:
         return f"encoded by TensorFlow: {reason}"
     part = "" if reason is None else f", after a part by TensorFlow: {reason}"
     return f"encoded by the native executor{part}"
+
+
+def left_out_text(result: Mapping[str, Any]) -> str:
+    """Lines on what `score` and `embed_user` do beside their results and an export leaves out, or nothing.
+
+    result: of an export or a check.
+
+    >>> print(left_out_text({"left_out": ["positive/Assert", "PrintV2"], "encoder": None}), end="")
+    Left out of score: its assertions and prints, positive/Assert, PrintV2.
+      nann export --executor tensorflow keeps them.
+    """
+    encoder = result["encoder"] or {}
+    return "".join(
+        f"Left out of {function}: its assertions and prints, {_some(names)}.\n"
+        f"  nann export {option} tensorflow keeps them.\n"
+        for function, names, option in (
+            ("score", result["left_out"], "--executor"),
+            ("embed_user", encoder.get("left_out"), "--encoder"),
+        )
+        if names
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def raw_integers_text(

@@ -12,6 +12,7 @@ from nann.cli._console import (
     encoder_text,
     import_tensorflow,
     json_option,
+    left_out_text,
     print_text,
     raw_integers_text,
     shell_command,
@@ -57,6 +58,7 @@ def _render(result: dict[str, Any]) -> None:
         lines.append(f"TensorFlow runs the scorer: {result['executor_reason']}. {result['advice']}")
     if result["encoder"] is not None:
         lines.append(f"Users of retrieve_by_ids are {encoder_text(result['encoder'])}.")
+    lines += left_out_text(result).splitlines()
     lines.append(f"About {result['microseconds_per_item']:.2f} microseconds an item on one core.")
     run_dir = result["run"]
     index = shell_command("nann", "index", "--run", run_dir)

@@ -13,6 +13,7 @@ from nann.cli._console import (
     encoder_text,
     import_tensorflow,
     json_option,
+    left_out_text,
     print_text,
     progress,
     raw_integers_text,
@@ -307,6 +308,7 @@ def _tuning_text(result: dict[str, Any]) -> str:
         text = f"Scorer run by TensorFlow{'' if reason is None else f': {reason}'}.\n"
     if result["encoder"] is not None:
         text += f"Users of retrieve_by_ids are {encoder_text(result['encoder'])}.\n"
+    text += left_out_text(result)
     for name, agreement in precision["agreements"].items():
         text += (
             f"  {name} finds {agreement:.1%} of float32's results ({precision['users']} sample users, "

@@ -109,3 +109,17 @@ def test_what_is_masked_by_an_infinity_is_not_met(name: str) -> None:
 
     mask = np.array([True, False, True, True, False, True])
     compare_with_traced(score, events=EVENTS[0], mask=mask)
+
+
+@pytest.mark.parametrize("function", [tf.argmax, tf.argmin])
+def test_the_place_of_an_extreme_is_never_that_of_a_nan(function: Callable[..., tf.Tensor]) -> None:
+    """As of the cosine with an event that is missing, a row of zeros."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        events = user["events"]
+        cosines = tf.matmul(item, events / tf.norm(events, axis=1, keepdims=True), transpose_b=True)
+        return tf.reduce_sum(tf.gather(events, function(cosines, axis=1)) * item, axis=1)
+
+    events = EVENTS[0].copy()
+    events[[0, 3]] = 0
+    compare_with_traced(score, events=events)

@@ -266,12 +266,13 @@ def test_a_branch_that_not_each_user_can_take_stays(read: Callable[..., tf.Tenso
 
 
 def test_a_loop_over_the_items_of_a_tile_stays() -> None:
-    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
-        def one(each: tf.Tensor) -> tf.Tensor:
-            row = tf.gather(TABLE, code_of(each))
-            return tf.tensordot(tf.tanh(each * row), user["taste"], 1)
+    """Its rounds wait for one another, so that not all can be computed at once."""
 
-        return tf.map_fn(one, item)
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        def one(before: tf.Tensor, each: tf.Tensor) -> tf.Tensor:
+            return before * 0.5 + tf.tensordot(tf.tanh(each), user["taste"], 1)
+
+        return tf.scan(one, item, initializer=0.0)
 
     function = frozen(score, tile_rows=128, taste=[D]).function
     result = split_function(function, max_table_width=4096)

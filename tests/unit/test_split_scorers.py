@@ -283,7 +283,6 @@ def test_a_constant_score() -> None:
     ("change", "name"),
     [
         (lambda x: x + tf.random.uniform(x.shape), "RandomUniform"),
-        (lambda x: tf.compat.v1.Print(x, [x]), "Print"),
         (
             lambda x: tf.cond(x[0, 0] > 0, lambda: x + tf.random.normal(x.shape), lambda: x),
             "RandomStandardNormal",
@@ -299,15 +298,6 @@ def test_state_and_randomness_are_left_alone(change: Callable[[tf.Tensor], tf.Te
     assert (result.user_function, result.item_function, result.item_tables) == (None, None, ("item_embs",))
     assert result.report.reason is not None
     assert name in result.report.reason
-
-
-def test_a_stateful_assertion_is_not_dropped() -> None:
-    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
-        with tf.control_dependencies([tf.debugging.assert_positive(tf.reduce_sum(user["taste"]) ** 2 + 1)]):
-            return tf.linalg.matvec(item, user["taste"])
-
-    result = split_function(frozen(score, taste=[D]).function, max_table_width=4096)
-    assert "Assert" in (result.report.reason or "")
 
 
 def test_a_scorer_in_half_precision_is_split_in_float32() -> None:

@@ -344,3 +344,19 @@ class ScoreHasLargeKernel(Tiny):
 
     def score(self, user_state: Tensors, item_embs: Any) -> Any:
         return self.dot(user_state, item_embs) + tf.reduce_sum(tf.tanh(item_embs @ self.kernel), axis=-1)
+
+
+@odd(ACCEPTED)
+class ScoreAssertsAndPrints(Tiny):
+    def score(self, user_state: Tensors, item_embs: Any) -> Any:
+        tf.debugging.assert_less(tf.abs(item_embs), 100.0)
+        scores = self.dot(user_state, item_embs)
+        tf.print("scores", tf.shape(scores), output_stream="file:///dev/null")
+        return scores
+
+
+@odd(refused("score", "assertion failed: .*no such item"))
+class ScoreFailsItsAssertion(Tiny):
+    def score(self, user_state: Tensors, item_embs: Any) -> Any:
+        tf.debugging.assert_less(item_embs[:, 0], 0.0, "no such item")
+        return self.dot(user_state, item_embs)

@@ -19,7 +19,7 @@ from nann.export.loaded import loaded
 from support.tiny_model import ITEMS, E, L, TinyModel
 
 OPTIONS = ExportOptions(level_topn=[10, 30, 40, 40, 40, 25])
-NATIVE = {"executor": "native", "executor_reason": None}
+NATIVE = {"executor": "native", "executor_reason": None, "left_out": []}
 # What reads rows, and what counts and moves them.
 _TRANSFORMER = {"BatchMatMulV2", "Einsum", "MatMul", "Softmax"}
 
@@ -32,6 +32,7 @@ class Encoded(TinyModel):
         generator = np.random.default_rng(5)
         self.keys = tf.Variable(generator.normal(size=(E, E)).astype(np.float32) * 0.3)
         self.values = tf.Variable(generator.normal(size=(E, E)).astype(np.float32) * 0.3)
+        self.numbers = tf.Variable(tf.range(ITEMS + 1, dtype=tf.float32))
 
     def embed_user(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         events = super().embed_user(features)["comm_seq"]
@@ -67,11 +68,34 @@ class Asserting(Encoded):
             return tf.identity(attended)
 
 
+class AssertingRows(Encoded):
+    """The same of what they are looked up as; what an assertion says is computed only when it fails."""
+
+    def encode(self, attended: tf.Tensor, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        rows = tf.gather(self.numbers, features["item_ids"][:, :2])
+        wrong = tf.constant([2.0, 3.0])
+        distances = tf.reduce_sum(tf.abs(rows - wrong), axis=1)
+        tf.debugging.assert_positive(distances, "two events that do not go together")
+        return attended
+
+
 class CheckingNumbers(Encoded):
     """Refuses users whose state has a NaN, which their features can cause."""
 
+    checks = "CheckNumerics"
+
     def encode(self, attended: tf.Tensor, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return tf.raw_ops.CheckNumerics(tensor=attended, message="no number")
+
+
+class CheckingStates(Encoded):
+    """Refuses users whose state has large numbers."""
+
+    checks = "Assert"
+
+    def encode(self, attended: tf.Tensor, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        tf.debugging.assert_less(tf.abs(attended), 1e6)
+        return attended
 
 
 class Recurrent(Encoded):
@@ -152,7 +176,7 @@ def test_tensorflow_encodes_the_user_where_it_is_to(
     shared_run: Path, tmp_path: Path, options: ExportOptions, reason: str
 ) -> None:
     encoder = _exported(shared_run, tmp_path / "1", Encoded(), options)
-    assert encoder == {"executor": "tensorflow", "executor_reason": reason}
+    assert encoder == {"executor": "tensorflow", "executor_reason": reason, "left_out": []}
     assert _operations(tmp_path / "1") & _TRANSFORMER
 
 
@@ -171,25 +195,34 @@ def test_tensorflow_encodes_a_user_whose_last_step_is_unknown(shared_run: Path, 
     assert "BesselI0e" in encoder["executor_reason"]
 
 
-def test_numbers_are_checked_by_tensorflow(shared_run: Path, tmp_path: Path) -> None:
-    assert _exported(shared_run, tmp_path / "1", CheckingNumbers())["executor"] == "tensorflow"
-    assert "CheckNumerics" in _operations(tmp_path / "1")
+@pytest.mark.parametrize("model", [CheckingNumbers, CheckingStates])
+def test_what_is_checked_of_a_state_is_left_out_and_named(
+    shared_run: Path, tmp_path: Path, model: Any
+) -> None:
+    encoder = _exported(shared_run, tmp_path / "1", model())
+    assert encoder["executor"] == "native"
+    (name,) = encoder["left_out"]
+    assert model.checks in name
+    assert not _operations(tmp_path / "1") & _TRANSFORMER
+    options = replace(OPTIONS, encoder="tensorflow")
+    assert _exported(shared_run, tmp_path / "1", model(), options)["left_out"] == []
 
 
-def test_assertions_are_checked(shared_run: Path, tmp_path: Path) -> None:
-    assert _exported(shared_run, tmp_path / "1", Asserting()) == NATIVE
+@pytest.mark.parametrize("model", [Asserting, AssertingRows])
+def test_assertions_are_checked(shared_run: Path, tmp_path: Path, model: Any) -> None:
+    assert _exported(shared_run, tmp_path / "1", model()) == NATIVE
     manifest = json.loads((tmp_path / "1/assets.extra/nann_manifest.json").read_text())
     vocabulary = {
         name: np.load(tmp_path / "1" / manifest["tables"]["user"][table]["file"])
         for name, table in manifest["model"]["vocabularies"].items()
     }
-    with loaded(tmp_path / "1") as model:
+    with loaded(tmp_path / "1") as export:
         inputs = {name: np.full((1, L), ids[2]) for name, ids in vocabulary.items()}
         search = {"level_topn": np.array([OPTIONS.level_topn], np.int32), "exclude_ids": np.full((1, 1), -1)}
-        assert (model.run("retrieve_by_ids", {**inputs, **search})["top_k"] >= 0).all()
+        assert (export.run("retrieve_by_ids", {**inputs, **search})["top_k"] >= 0).all()
         inputs["item_ids"][0, :2] = vocabulary["item_ids"][1:3]
         with pytest.raises(tf.errors.InvalidArgumentError, match="do not go together"):
-            model.run("retrieve_by_ids", {**inputs, **search})
+            export.run("retrieve_by_ids", {**inputs, **search})
 
 
 def test_answers_of_the_program_that_differ_leave_the_encoder_to_tensorflow(
@@ -206,7 +239,7 @@ def test_answers_of_the_program_that_differ_leave_the_encoder_to_tensorflow(
     monkeypatch.setattr(_encoder, "with_encoder", wrong)
     encoder = _exported(shared_run, tmp_path / "1", Encoded())
     reason = "its answers differed from the model's"
-    assert encoder == {"executor": "tensorflow", "executor_reason": reason}
+    assert encoder == {"executor": "tensorflow", "executor_reason": reason, "left_out": []}
     assert _operations(tmp_path / "1") & _TRANSFORMER
 
 

@@ -84,7 +84,7 @@ def test_a_search_by_ids_scores_as_the_model(shared_run: Path, tmp_path: Path, n
     model, out = Recurrent(SCORES[name]), tmp_path / "1"
     export_model(shared_run, out, ExportOptions(level_topn=BEAMS), model=model)
     manifest = json.loads((out / "assets.extra/nann_manifest.json").read_text())
-    assert manifest["encoder"] == {"executor": "native", "executor_reason": None}
+    assert manifest["encoder"] == {"executor": "native", "executor_reason": None, "left_out": []}
     files = manifest["tables"]["user"]
     vocabularies = {
         each: np.load(out / files[table]["file"]) for each, table in manifest["model"]["vocabularies"].items()
