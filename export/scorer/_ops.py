@@ -95,7 +95,7 @@ def transpose(x: Tensor, perm: Sequence[int]) -> Tensor:
     shape = tuple(x.shape[axis] for axis in perm)
     if [axis for axis in perm if x.shape[axis] != 1] == [a for a in range(x.rank) if x.shape[a] != 1]:
         return reshape(x, shape)
-    if x.op == "reshape" and _is_beforeback(x, perm):
+    if x.op == "reshape" and _undoes(x, perm):
         return reshape(x.inputs[0].inputs[0], shape)
     folded = _fold([x], shape, lambda value: value.transpose(perm))
     return folded or Tensor(make("transpose", [x], [Spec(x.dtype, shape)], {"perm": perm}))
@@ -290,7 +290,7 @@ def _type_attr(dtype: tf.DType) -> bytes:
     return serialized
 
 
-def _is_beforeback(x: Tensor, perm: Sequence[int]) -> bool:
+def _undoes(x: Tensor, perm: Sequence[int]) -> bool:
     """Whether transpose(x, perm) has the numbers of `a` in their order again: x = reshape(transpose(a)).
 
     The reshape adds or drops axes of size 1 only.
