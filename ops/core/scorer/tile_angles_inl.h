@@ -38,7 +38,7 @@ NANN_SIMD void TurnLarge(Vec x, Turned* turned) {
 // As Cody and Waite do it: pi / 2 in four parts, of which the first three have nine bits. Their multiples are
 // exact up to kMostQuickAngle, without a fused product too.
 NANN_SIMD Turned Turn(Vec x) {
-  const Vec rounder = Set(12582912.0f);  // As in BoundedExp.
+  const Vec rounder = Set(12582912.0f);  // As in RestOfExp.
   const Vec shifted = MultiplyAdd(x, Set(0.636619772f), rounder);
   const Vec n = shifted - rounder;
   Vec rest = MultiplyAdd(n, Set(-1.5703125f), x);

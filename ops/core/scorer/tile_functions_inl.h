@@ -16,8 +16,12 @@ NANN_SIMD Vec Relu(Vec x) { return x < Set(0.0f) ? Set(0.0f) : x; }  // A NaN st
 NANN_SIMD Vec Larger(Vec a, Vec b) { return a != a ? a : (b > a || b != b ? b : a); }
 NANN_SIMD Vec Smaller(Vec a, Vec b) { return a != a ? a : (b < a || b != b ? b : a); }
 
-// Cephes' expf: 2^n * p(r), relative error of about 1e-7; for -87.3 <= x <= 88.7.
-NANN_SIMD Vec BoundedExp(Vec x) {
+// From here on the largest power of two in exp(x) would be 2^128.
+constexpr float kLargestExp = 88.376f;
+
+// Of Cephes' expf: exp(x) = scale * (1 + rest), where scale is 2^n and rest about exp(r) - 1, both within a
+// relative error of 1e-7; for -87.3 <= x <= kLargestExp.
+NANN_SIMD Vec RestOfExp(Vec x, Vec* scale) {
   const Vec rounder = Set(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits.
   const Vec shifted = MultiplyAdd(x, Set(1.44269504f), rounder);
   const Vec n = shifted - rounder;
@@ -28,15 +32,27 @@ NANN_SIMD Vec BoundedExp(Vec x) {
   p = MultiplyAdd(p, r, Set(4.1665795894e-2f));
   p = MultiplyAdd(p, r, Set(1.6666665459e-1f));
   p = MultiplyAdd(p, r, Set(5.0000001201e-1f));
-  p = MultiplyAdd(p, r * r, r + Set(1.0f));
-  const Vec power = (Vec)(((IntVec)shifted << 23) + (IntVec)Set(1.0f));
-  return p * power;
+  *scale = (Vec)(((IntVec)shifted << 23) + (IntVec)Set(1.0f));
+  return MultiplyAdd(p, r * r, r);
+}
+
+NANN_SIMD Vec BoundedExp(Vec x) {
+  Vec scale;
+  const Vec rest = RestOfExp(x, &scale);
+  return MultiplyAdd(scale, rest, scale);
+}
+
+// exp(x) - 1, for the same x. Nothing cancels.
+NANN_SIMD Vec BoundedExpm1(Vec x) {
+  Vec scale;
+  const Vec rest = RestOfExp(x, &scale);
+  return MultiplyAdd(scale, rest, scale - Set(1.0f));
 }
 
 NANN_SIMD Vec Exp(Vec x) {
-  const Vec bounded = Bounded(x, -87.3f, 88.7f);
+  const Vec bounded = Bounded(x, -87.3f, kLargestExp);
   const Vec infinity = Set(__builtin_inff());
-  return x < Set(-87.3f) ? Set(0.0f) : (x > Set(88.7f) ? infinity : BoundedExp(bounded));
+  return x < Set(-87.3f) ? Set(0.0f) : (x > Set(kLargestExp) ? infinity : BoundedExp(bounded));
 }
 
 // Of what is at most 0, or NaN.
@@ -50,19 +66,10 @@ NANN_SIMD Vec Sigmoid(Vec x) {
   return x < Set(-87.3f) ? Set(0.0f) : Inverse(Set(1.0f) + BoundedExp(-bounded));
 }
 
-// Cephes' tanhf: a polynomial near 0, where the other form would cancel.
+// e / (e + 2) with e = exp(2x) - 1. It is 1 from 9.1 on.
 NANN_SIMD Vec Tanh(Vec x) {
-  const Vec z = x * x;
-  Vec p = Set(-5.70498872745e-3f);
-  p = MultiplyAdd(p, z, Set(2.06390887954e-2f));
-  p = MultiplyAdd(p, z, Set(-5.37397155531e-2f));
-  p = MultiplyAdd(p, z, Set(1.33314422036e-1f));
-  p = MultiplyAdd(p, z, Set(-3.33332819422e-1f));
-  const Vec near = MultiplyAdd(p * z, x, x);
-  const Vec twice = x + x;
-  const Vec bounded = Bounded(twice, -87.3f, 87.3f);
-  const Vec far = Set(1.0f) - Set(2.0f) * Inverse(BoundedExp(bounded) + Set(1.0f));
-  return z < Set(0.390625f) ? near : far;
+  const Vec e = BoundedExpm1(Bounded(x + x, -18.2f, 18.2f));
+  return e * Inverse(e + Set(2.0f));
 }
 
 // x * p(x^2) / q(x^2), as Eigen has it, with q(0) = 1: within 4e-7 of erf, which is 1 from 4 on.
@@ -130,19 +137,13 @@ NANN_SIMD Vec Log1p(Vec x) {
   return sum > Set(0.0f) && sum < Set(__builtin_inff()) ? MultiplyAdd(rounded, Inverse(sum), result) : result;
 }
 
-// exp(x) - 1: its Taylor series near 0, where the difference would cancel.
+// It is -1 from -18 on.
 NANN_SIMD Vec Expm1(Vec x) {
-  Vec p = Set(1.0f / 5040.0f);
-  p = MultiplyAdd(p, x, Set(1.0f / 720.0f));
-  p = MultiplyAdd(p, x, Set(1.0f / 120.0f));
-  p = MultiplyAdd(p, x, Set(1.0f / 24.0f));
-  p = MultiplyAdd(p, x, Set(1.0f / 6.0f));
-  p = MultiplyAdd(p, x, Set(0.5f));
-  const Vec near = MultiplyAdd(p * x, x, x);
-  return x * x < Set(0.25f) ? near : Exp(x) - Set(1.0f);
+  const Vec result = BoundedExpm1(Bounded(x, -18.0f, kLargestExp));
+  return x > Set(kLargestExp) ? Set(__builtin_inff()) : result;
 }
 
-NANN_SIMD Vec Elu(Vec x) { return x < Set(0.0f) ? Expm1(x) : x; }
+NANN_SIMD Vec Elu(Vec x) { return x < Set(0.0f) ? BoundedExpm1(Bounded(x, -18.0f, 0.0f)) : x; }
 
 // Relu(x) + log(1 + e) with e = exp(-|x|): 1 + e is between 1 and 2, so that its exponent is 0 or 1.
 NANN_SIMD Vec Softplus(Vec x) {
