@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tensorflow.python.framework import convert_to_constants
 
 from nann.errors import InvalidInputError
 from nann.export._operations import check_operations
 from nann.export.constant_gathers import gather_constants
 from nann.export.constant_tables import tables_of_integers, without_tables
+from nann.export.graph_defs import with_own_names
 
 # Four million floats: enough for the weights of a scorer. A bigger table belongs in a mapped file.
 MAX_CONSTANT_BYTES = 16 * 2**20
@@ -36,7 +37,7 @@ def freeze(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_B
     # It lists tables of other functions, which were made in the same process: TensorFlow would warn of them.
     function.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
     _keep_cases(function.graph)
-    frozen = gather_constants(convert_variables_to_constants_v2(function, lower_control_flow=False))
+    frozen = gather_constants(_with_constants(function))
     # Calls are written out now: a table that one of them reads is read by the function itself.
     tables = tables_of_integers(frozen, resources)
     for name, tensor in resources.items():
@@ -48,6 +49,19 @@ def freeze(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_B
         for each in tables[name]:
             _check_size(what, name, each, max_constant_bytes)
     return without_tables(frozen, tables)
+
+
+def _with_constants(function: Any) -> Any:
+    """What `convert_variables_to_constants_v2` does, without taking names from functions of other models.
+
+    TensorFlow writes calls out on the way, and calls what it makes `while_cond_function_0` in each model. Its
+    public function makes the result with these names; its steps are the same in TensorFlow 2.20 and 2.21.
+    """
+    data = convert_to_constants._FunctionConverterDataInEager(
+        func=function, lower_control_flow=False, aggressive_inlining=False
+    )
+    graph_def, indices = convert_to_constants._replace_variables_by_constants(data)
+    return convert_to_constants._construct_concrete_function(function, with_own_names(graph_def), indices)
 
 
 def _keep_cases(graph: Any) -> None:

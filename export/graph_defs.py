@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -38,4 +39,23 @@ def with_calls_written_out(graph_def: Any, ends: Iterable[Any]) -> Any:
     config = config_pb2.ConfigProto()
     config.graph_options.rewrite_options.min_graph_nodes = -1
     config.graph_options.rewrite_options.optimizers.append("function")
-    return tf_optimizer.OptimizeGraph(config, meta_graph)
+    return with_own_names(tf_optimizer.OptimizeGraph(config, meta_graph))
+
+
+def with_own_names(graph_def: Any) -> Any:
+    """The graph with names of its functions of no other model: a process knows one function by a name."""
+    library = graph_def.library
+    mark = hashlib.sha256(library.SerializeToString(deterministic=True)).hexdigest()[:12]
+    names = {each.signature.name: f"{each.signature.name}_{mark}" for each in library.function}
+    for body in library.function:
+        body.signature.name = names[body.signature.name]
+    for each in library.gradient:
+        each.function_name = names.get(each.function_name, each.function_name)
+        each.gradient_func = names.get(each.gradient_func, each.gradient_func)
+    for node in (*graph_def.node, *(node for body in library.function for node in body.node_def)):
+        node.op = names.get(node.op, node.op)
+        for attr in node.attr.values():
+            for called in (attr.func, *attr.list.func):
+                if called.name in names:
+                    called.name = names[called.name]
+    return graph_def

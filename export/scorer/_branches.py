@@ -9,8 +9,18 @@ from typing import Any
 
 import tensorflow as tf
 
-from nann.export.replaced import Call, Compute, body_of, library_of, only_computes, replaced
+from nann.export.replaced import (
+    Call,
+    Compute,
+    body_of,
+    function_of,
+    library_of,
+    only_computes,
+    replaced,
+)
 from nann.export.scorer._anyhow import replaced_if_it_runs
+from nann.export.scorer._guards import with_guards
+from nann.export.scorer._inline import without_calls
 from nann.export.scorer._known import constants_of, operations_of
 
 _BRANCHES = frozenset(["Case", "If", "StatelessCase", "StatelessIf"])
@@ -82,9 +92,23 @@ def _results(fork: _Fork, values: Sequence[Any], call: Call) -> Sequence[Any]:
     choice, *arguments = values
     if fork.decided is not None:
         return call(fork.branches[fork.decided if 0 <= fork.decided <= last else last], arguments)
-    found = [call(branch, arguments) for branch in fork.branches]
-    chosen = found[last]
+    is_chosen = [tf.equal(tf.cast(choice, tf.int32), index) for index in range(last)]
+    is_chosen.append(tf.logical_not(tf.reduce_any(is_chosen)))
+    found = [
+        call(_guarded(branch), [*arguments, chosen])
+        for branch, chosen in zip(fork.branches, is_chosen, strict=True)
+    ]
+    results = found[last]
     for index in range(last):
-        is_other = tf.equal(tf.cast(choice, tf.int32), index)
-        chosen = [tf.where(is_other, *pair) for pair in zip(found[index], chosen, strict=True)]
-    return chosen
+        results = [tf.where(is_chosen[index], *pair) for pair in zip(found[index], results, strict=True)]
+    return results
+
+
+def _guarded(branch: Any) -> Any:
+    """A branch that also reads whether it is chosen.
+
+    Branches in it are guarded before: each by both choices.
+    """
+    plain = without_branches(without_calls(function_of(branch.as_graph_def(), branch.inputs, branch.outputs)))
+    graph, is_chosen = with_guards(plain.graph)
+    return function_of(graph.as_graph_def(), [*plain.inputs, is_chosen], plain.outputs).graph

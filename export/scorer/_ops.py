@@ -32,6 +32,8 @@ _REDUCE: dict[str, Callable[..., Any]] = {
     "Sum": np.sum, "Mean": np.mean, "Max": np.max, "Min": np.min,
     "Prod": np.prod, "All": np.all, "Any": np.any,
 }  # fmt: skip
+# Of no numbers at all: NumPy has no answer, or warns.
+_OF_NOTHING = {"Max": -np.inf, "Min": np.inf, "Mean": np.nan}
 _UNARY: dict[str, Callable[[Array], Any]] = {
     "Neg": np.negative,
     "Reciprocal": np.reciprocal,
@@ -164,7 +166,9 @@ def reduce_(x: Tensor, function: str, axes: Sequence[int]) -> Tensor:
     if function in _REDUCE and all(x.shape[axis] == 1 for axis in axes):
         return reshape(x, shape)
     folded = None
-    if function in _REDUCE:
+    if not x.size and function in _OF_NOTHING and x.dtype.is_floating:
+        return constant(np.full(shape, _OF_NOTHING[function], x.dtype.as_numpy_dtype))
+    if function in _REDUCE and (x.size or function not in _OF_NOTHING):
         folded = _fold([x], shape, lambda value: _REDUCE[function](value, axis=axes))
     return folded or Tensor(make("reduce", [x], [Spec(x.dtype, shape)], {"function": function, "axes": axes}))
 

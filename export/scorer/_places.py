@@ -99,7 +99,24 @@ def _slice_of(operation: Any, body: Any, counters: Mapping[int, Array]) -> _Slic
     if changing.size != 1 or (strides != 1).any():
         return None
     index = int(changing[0])
-    is_dropped = node["shrink_axis_mask"].i >> index & 1
-    if not is_dropped and ((ends - begins)[:, index] != 1).any():
+    is_same = all(
+        (ends[:, at] == ends[0, at]).all()
+        for at in range(ends.shape[1])
+        if at != index and not (node["end_mask"].i | node["shrink_axis_mask"].i) >> at & 1
+    )
+    if not is_same or not _is_of_one_place(operation, index, begins[:, index], ends[:, index]):
         return None
     return _Slice(operation, index, begins[0], ends[0])
+
+
+def _is_of_one_place(operation: Any, index: int, begins: Array, ends: Array) -> bool:
+    """Whether a slice has one place along an axis in each round: `events[i - 1 : i]` has none at first."""
+    node = operation.node_def.attr
+    if node["shrink_axis_mask"].i >> index & 1:
+        return True
+    shape = operation.inputs[0].shape
+    is_masked = (node["begin_mask"].i | node["end_mask"].i) >> index & 1
+    if is_masked or shape.rank is None or shape[index] is None:
+        return False
+    size = range(shape[index])
+    return all(len(size[begin:end]) == 1 for begin, end in zip(begins, ends, strict=True))

@@ -203,9 +203,14 @@ class _Reader:
                 constant(value.astype(np.float32) if specs[0] != _spec(operation.outputs[0]) else value)
             ]
         else:
-            outputs = _in_our_form(reading, operation.name in self._left) or self._as_it_is(reading)
+            outputs = (
+                _without_elements(reading)
+                or _in_our_form(reading, operation.name in self._left)
+                or self._as_it_is(reading)
+            )
             if not _calls_functions(operation.node_def):
                 outputs = _folded(outputs)
+            outputs = [_empty(Spec(tensor.dtype, tensor.known_shape)) or tensor for tensor in outputs]
         outputs = [name_new(tensor, operation.name) for tensor in outputs]
         self.tensors.update(zip((each.name for each in operation.outputs), outputs, strict=True))
         return outputs
@@ -228,6 +233,24 @@ class _Reader:
 
     def _widened(self, dtype: tf.DType) -> tf.DType:
         return tf.float32 if self._widen and dtype in _NARROW else dtype
+
+
+def _without_elements(reading: Reading) -> list[Tensor] | None:
+    """The results, where none has elements; None where one does."""
+    found = [_empty(each) for each in reading.specs]
+    empty = [each for each in found if each is not None]
+    return empty if len(empty) == len(found) else None
+
+
+def _empty(spec: Spec) -> Tensor | None:
+    """A tensor without elements, as `events[i - 1 : i]` before the first event, is a constant."""
+    if spec.shape is None or 0 not in spec.shape or not _is_array(spec.dtype):
+        return None
+    return constant(np.zeros(spec.shape, spec.dtype.as_numpy_dtype))
+
+
+def _is_array(dtype: tf.DType) -> bool:
+    return dtype.is_floating or dtype.is_integer or dtype.is_bool
 
 
 def _in_our_form(reading: Reading, is_left: bool) -> list[Tensor] | None:
