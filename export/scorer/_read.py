@@ -250,7 +250,7 @@ def _empty(spec: Spec) -> Tensor | None:
 
 
 def _is_array(dtype: tf.DType) -> bool:
-    return dtype.is_floating or dtype.is_integer or dtype.is_bool
+    return bool(dtype.is_floating or dtype.is_integer or dtype.is_bool)
 
 
 def _in_our_form(reading: Reading, is_left: bool) -> list[Tensor] | None:
