@@ -6,12 +6,11 @@ That function cannot run, and cannot be read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
 
-from nann.export.graph_defs import keep_inputs
+from nann.export.graph_defs import keep_inputs, with_own_names
 
 
 def gather_constants(function: Any) -> Any:
@@ -23,7 +22,8 @@ def gather_constants(function: Any) -> Any:
     for body, node in found:
         _gather_constant(body, node)
         _wait_no_longer(body, node.name)
-    _rename(graph_def)
+    # By the old names, TensorFlow still finds what the functions were.
+    with_own_names(graph_def)
     # It makes the functions that are called known to TensorFlow, which `function_of` does not.
     wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
     ends = ([each.name for each in tensors] for tensors in (function.inputs, function.outputs))
@@ -51,21 +51,3 @@ def _wait_no_longer(body: Any, name: str) -> None:
     """Nothing has to run after a node that reads no variable: not the counter of a loop either."""
     for node in body.node_def:
         keep_inputs(node, lambda each: each != f"^{name}")
-
-
-def _rename(graph_def: Any) -> None:
-    """Give the functions new names: by the old ones, TensorFlow still finds what they were."""
-    names = {each.signature.name: f"{each.signature.name}_gathers" for each in graph_def.library.function}
-    for body in graph_def.library.function:
-        body.signature.name = names[body.signature.name]
-        _call(body.node_def, names)
-    _call(graph_def.node, names)
-
-
-def _call(nodes: Iterable[Any], names: dict[str, str]) -> None:
-    """Have nodes call functions by their new names."""
-    for node in nodes:
-        for attr in node.attr.values():
-            for called in [attr.func, *attr.list.func]:
-                if called.name in names:
-                    called.name = names[called.name]

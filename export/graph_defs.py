@@ -43,7 +43,7 @@ def with_calls_written_out(graph_def: Any, ends: Iterable[Any]) -> Any:
 
 
 def with_own_names(graph_def: Any) -> Any:
-    """The graph with names of its functions of no other model: a process knows one function by a name."""
+    """The same graph, its functions renamed by their contents: a process knows one function by a name."""
     library = graph_def.library
     mark = hashlib.sha256(library.SerializeToString(deterministic=True)).hexdigest()[:12]
     names = {each.signature.name: f"{each.signature.name}_{mark}" for each in library.function}

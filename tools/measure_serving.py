@@ -28,6 +28,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +57,13 @@ def started(command: list[str]) -> Iterator[tuple[str, float, int]]:
     process.wait()
 
 
-def serve(base_path: Path, *flags: str) -> list[str]:
-    """Return the command of a server on free ports."""
-    command = [
-        sys.executable,
-        "-m",
-        "nann",
-        "serve",
-        "--json",
-        "--host=localhost",
-        "--port=0",
-        "--rest_api_port=0",
-    ]
-    return [*command, "--model_name=nann", f"--model_base_path={base_path}", *flags]
+@contextmanager
+def served(base_path: Path, *flags: str) -> Iterator[tuple[str, float, int]]:
+    """Run a server on free ports; its address, seconds until it is ready, and its process id."""
+    command = [sys.executable, "-m", "nann", "serve", "--json", "--host=localhost", "--port=0"]
+    command += ["--rest_api_port=0", "--model_name=nann", f"--model_base_path={base_path}", *flags]
+    with started(command) as (line, seconds, process):
+        yield json.loads(line)["grpc"], seconds, process
 
 
 def anonymous_mb(process: int) -> int:
@@ -147,42 +142,43 @@ def saturation(rates: list[dict[str, float]]) -> dict[str, Any]:
 
 def overload(base_path: Path, flags: list[str], ask: Callable[[NannClient], Any]) -> dict[str, Any]:
     """Ask a server for 5 times as much as it takes."""
-    with started(serve(base_path, "--grpc_max_threads=1", *flags)) as (line, _, process):
-        address = json.loads(line)["grpc"]
-        with NannClient(address, model="nann", timeout=0.25) as client:
-            for _ in range(20):
-                ask(client)
-            before, codes = anonymous_mb(process), Counter[str]()
-
-            def once() -> None:
-                try:
-                    ask(client)
-                    codes["OK"] += 1
-                except NannClientError as error:
-                    codes[str(error.code)] += 1
-
-            end = time.monotonic() + _SECONDS
-
-            def run() -> None:
-                while time.monotonic() < end:
-                    once()
-
-            # One thread and 32 waiting requests are what the server takes.
-            threads = [threading.Thread(target=run) for _ in range(5 * 33)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            after = anonymous_mb(process)
-            began = time.perf_counter()
+    with (
+        served(base_path, "--grpc_max_threads=1", *flags) as (address, _, process),
+        NannClient(address, model="nann", timeout=0.25) as client,
+    ):
+        for _ in range(20):
             ask(client)
-            first = (time.perf_counter() - began) * 1000
-            return {
-                "codes": dict(codes),
-                "anonymous_mb": [before, after],
-                "first_search_afterwards_ms": round(first, 2),
-                "median_afterwards_ms": round(median_ms(lambda: ask(client)), 2),
-            }
+        before, codes = anonymous_mb(process), Counter[str]()
+
+        def once() -> None:
+            try:
+                ask(client)
+                codes["OK"] += 1
+            except NannClientError as error:
+                codes[str(error.code)] += 1
+
+        end = time.monotonic() + _SECONDS
+
+        def run() -> None:
+            while time.monotonic() < end:
+                once()
+
+        # One thread and 32 waiting requests are what the server takes.
+        threads = [threading.Thread(target=run) for _ in range(5 * 33)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        after = anonymous_mb(process)
+        began = time.perf_counter()
+        ask(client)
+        first = (time.perf_counter() - began) * 1000
+        return {
+            "codes": dict(codes),
+            "anonymous_mb": [before, after],
+            "first_search_afterwards_ms": round(first, 2),
+            "median_afterwards_ms": round(median_ms(lambda: ask(client)), 2),
+        }
 
 
 def main(base_path: Path, flags: list[str]) -> None:
@@ -200,8 +196,8 @@ def main(base_path: Path, flags: list[str]) -> None:
     loaded = tf.saved_model.load(str(version))
     signature = loaded.signatures["retrieve_by_ids"]
     with (
-        started(serve(base_path, *flags)) as (line, seconds, process),
-        NannClient(json.loads(line)["grpc"]) as client,
+        served(base_path, *flags) as (address, seconds, process),
+        NannClient(address) as client,
     ):
         held_mb = anonymous_mb(process)
         width = client.metadata().row_width("retrieve_by_ids", "item_ids")
@@ -214,7 +210,7 @@ def main(base_path: Path, flags: list[str]) -> None:
         def ask(client: NannClient) -> Any:
             return client.top_k_by_ids(inputs["item_ids"], inputs["cate_ids"], level_topn=beams)
 
-        call, message = bare_call(json.loads(line)["grpc"], tensors)
+        call, message = bare_call(address, tensors)
         calls = {
             "in_process": lambda: signature(**tensors)["top_k"].numpy(),
             "grpc": lambda: ask(client),
@@ -223,12 +219,10 @@ def main(base_path: Path, flags: list[str]) -> None:
         for each in calls.values():
             median_ms(each)
         rounds = [{name: median_ms(call) for name, call in calls.items()} for _ in range(_ROUNDS)]
-        answer = call(message)
-        rates = []
-        for _ in range(3):
-            rates.append({name: per_second(call) for name, call in calls.items()})
-            if shutil.which("h2load"):
-                rates[-1]["h2load"] = per_second_h2load(json.loads(line)["grpc"], message, answer)
+        loads = {name: partial(per_second, call) for name, call in calls.items()}
+        if shutil.which("h2load"):
+            loads["h2load"] = partial(per_second_h2load, address, message, call(message))
+        rates = [{name: load() for name, load in loads.items()} for _ in range(3)]
     overhead = {name: statistics.median(each[name] for each in rounds) for name in calls}
     report = {
         "overhead_ms": {**overhead, "difference": overhead["grpc"] - overhead["in_process"]},

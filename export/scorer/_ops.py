@@ -166,9 +166,10 @@ def reduce_(x: Tensor, function: str, axes: Sequence[int]) -> Tensor:
     if function in _REDUCE and all(x.shape[axis] == 1 for axis in axes):
         return reshape(x, shape)
     folded = None
-    if not x.size and function in _OF_NOTHING and x.dtype.is_floating:
-        return constant(np.full(shape, _OF_NOTHING[function], x.dtype.as_numpy_dtype))
-    if function in _REDUCE and (x.size or function not in _OF_NOTHING):
+    if function in _OF_NOTHING and not x.size:
+        if x.dtype.is_floating:
+            folded = constant(np.full(shape, _OF_NOTHING[function], x.dtype.as_numpy_dtype))
+    elif function in _REDUCE:
         folded = _fold([x], shape, lambda value: _REDUCE[function](value, axis=axes))
     return folded or Tensor(make("reduce", [x], [Spec(x.dtype, shape)], {"function": function, "axes": axes}))
 

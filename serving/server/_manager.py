@@ -231,24 +231,31 @@ class ModelManager:
             self.give_back(version)
 
     def _routes(self) -> dict[Route, Version]:
-        """Return the available versions by what a request may ask for. The lock is held."""
+        """Return the versions that may answer by what a request may ask for. The lock is held."""
         routes = {}
         for name in self._versions:
-            available = self._available(name)
-            for number, version in available.items():
+            answering = self._answering(name)
+            for number, version in answering.items():
                 routes[Route(name, Choice.VERSION, version=number)] = version
-            if available:
-                routes[Route(name)] = available[max(available)]
+            if answering:
+                routes[Route(name)] = answering[max(answering)]
             labels = self._models[name].labels if name in self._models else {}
             for label, number in labels.items():
-                if number in available:
-                    routes[Route(name, Choice.LABEL, label=label)] = available[number]
+                if number in answering:
+                    routes[Route(name, Choice.LABEL, label=label)] = answering[number]
         return routes
 
-    def _available(self, name: str) -> dict[int, Version]:
-        """Return the available versions of a model by their numbers. The lock is held."""
-        versions = self._versions.get(name, {})
-        return {number: version for number, version in versions.items() if version.state is State.AVAILABLE}
+    def _answering(self, name: str) -> dict[int, Version]:
+        """Return the versions of a model that may answer, by their numbers. The lock is held.
+
+        A version that has just been loaded answers a moment before it is called available.
+        """
+        versions = self._versions.get(name, {}).items()
+        return {
+            number: version
+            for number, version in versions
+            if version.servable is not None and version.state is not State.UNLOADING
+        }
 
     def _acquire(self, name: str, number: int | None, label: str | None) -> Version:
         with self._lock:
@@ -257,8 +264,8 @@ class ModelManager:
                 if label not in labels:
                     raise invalid_argument(f"Unrecognized servable version label: {label}")
                 number = labels[label]
-            available = self._available(name)
-            found = available.get(max(available, default=0) if number is None else number)
+            answering = self._answering(name)
+            found = answering.get(max(answering, default=0) if number is None else number)
             if found is None:
                 request = f"Latest({name})" if number is None else f"Specific({name}, {number})"
                 raise not_found(f"Servable not found for request: {request}")
@@ -276,14 +283,15 @@ class ModelManager:
         with self._lock:
             version.is_retrying = not is_final
             if not isinstance(outcome, StatusError):
-                version.servable, version.state = outcome, State.AVAILABLE
+                version.servable = outcome
             elif is_final:
                 version.error = outcome
                 self._set_state(version, State.END)
         if not isinstance(outcome, StatusError):
             # The front first: whoever reads that a version is available is answered by it.
             self._share()
-            self._monitor.publish(version)
+            with self._lock:
+                self._set_state(version, State.AVAILABLE)
             _log.info("%s: available", version)
         self._reconcile(version.model)
 

@@ -23,7 +23,7 @@ namespace nann::front {
 // Texts are PEM.
 struct Tls {
   std::string key, certificate;
-  std::string client_roots;  // Certificates that sign the callers'; empty for gRPC's own.
+  std::string client_roots;  // Certificates that sign the callers'; empty where callers need none.
   bool verifies_clients = false;
 };
 
