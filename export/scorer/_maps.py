@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow.python.ops.parallel_for.control_flow_ops import pfor
 
 from nann.export.replaced import Call, body_of, function_of, library_of, only_computes, replaced
+from nann.export.scorer._anyhow import has_same_results
 from nann.export.scorer._ir import Array
 from nann.export.scorer._known import (
     LOOPS,
@@ -82,7 +83,8 @@ def _without_one(function: Any, simpler: Simpler) -> Iterator[Any]:
                 without = replaced(function, (operation, found.results))
             except (NotImplementedError, TypeError, ValueError):  # It knows no form of an operation.
                 continue
-            yield without
+            if has_same_results(function, without):  # Not each of its rules is right, as for axes below 0.
+                yield without
 
 
 def _map_of(operation: Any, library: Mapping[str, Any], simpler: Simpler) -> _Map | None:

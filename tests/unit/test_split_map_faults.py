@@ -14,6 +14,18 @@ from support.splitting import frozen, largest_difference
 L, D = 5, 8
 
 
+def rolls_the_last_axis(user: Any, item: tf.Tensor) -> tf.Tensor:
+    """TensorFlow's rule for all rounds at once takes axis -1 for the one of the rounds."""
+    return tf.map_fn(lambda each: tf.tensordot(tf.roll(each, 1, -1), user["events"][0], 1), item)
+
+
+def rolls_further_each_round(user: Any, item: tf.Tensor) -> tf.Tensor:
+    rolled = tf.map_fn(
+        lambda i: tf.roll(item * user["events"][i], i, -1), tf.range(L), fn_output_signature=tf.float32
+    )
+    return tf.reduce_sum(tf.tanh(rolled) * tf.range(1.0, D + 1), [0, 2])
+
+
 def begins_before_the_first(user: Any, item: tf.Tensor) -> tf.Tensor:
     """Both rounds read event 0: `events[-7:1]` and `events[-6:1]`."""
     return tf.reduce_sum(
@@ -28,7 +40,7 @@ def begins_before_the_first(user: Any, item: tf.Tensor) -> tf.Tensor:
 
 @pytest.mark.parametrize(
     "score",
-    [begins_before_the_first],
+    [rolls_the_last_axis, rolls_further_each_round, begins_before_the_first],
 )
 def test_scores_are_those_of_the_rounds(score: Callable[..., tf.Tensor]) -> None:
     function = frozen(score, events=[L, D]).function
