@@ -17,6 +17,7 @@ from nann.export.replaced import Call, body_of, function_of, library_of, only_co
 from nann.export.scorer._anyhow import has_same_results
 from nann.export.scorer._ir import Array
 from nann.export.scorer._known import (
+    HANDLES,
     LOOPS,
     constants_of,
     in_each_round,
@@ -30,7 +31,6 @@ from nann.export.scorer._places import with_known_elements, with_places_gathered
 # What writes calls, loops and branches of a function out.
 Simpler = Callable[[Any], Any]
 _CONTROL_FLOW = frozenset(["Case", "If", "StatelessCase", "StatelessIf", *LOOPS])
-_LISTS = (tf.resource, tf.variant)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _map_of(operation: Any, library: Mapping[str, Any], simpler: Simpler) -> _Ma
             continue
         places[at] = None
         made.append(body.outputs[at])
-        if variable.dtype in _LISTS:
+        if variable.dtype in HANDLES:
             if (written := _write(body, at, counters)) is None:
                 return None
             places[at], made[-1] = written
@@ -122,7 +122,7 @@ def _counters(operation: Any, body: Any, rounds: int) -> dict[int, Array]:
     """The variables that follow from constants alone: their values before each round and after the last."""
     known = dict[int, Array]()
     for at, each in enumerate(operation.inputs):
-        if each.shape.rank == 0 and each.dtype not in _LISTS:
+        if each.shape.rank == 0:
             known |= constants_of(operation, [at]) or {}
     while True:
         other = {at for at in known if not variables_read(body, [body.outputs[at]]) <= known.keys()}

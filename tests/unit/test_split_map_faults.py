@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from nann.export.scorer import split_function
-from support.splitting import frozen, largest_difference
+from support.splitting import TILE, frozen, largest_difference, scores_of
 
 L, D = 5, 8
+
+
+def branches_with_its_list(user: Any, item: tf.Tensor) -> tf.Tensor:
+    """The branch that counts the rounds writes the list too, as an `if` of AutoGraph does."""
+
+    def step(i: tf.Tensor, weights: Any) -> list[Any]:
+        return tf.cond(
+            i % 2 == 0,
+            lambda: [i + 1, weights.write(i, 1.0)],
+            lambda: [i + 1, weights.write(i, tf.cast(i, tf.float32) * 0.5)],
+        )
+
+    weights = tf.while_loop(lambda i, _: i < L, step, [0, tf.TensorArray(tf.float32, L)])[1].stack()
+    return tf.linalg.matvec(tf.matmul(item, user["events"], transpose_b=True), weights)
 
 
 def rolls_the_last_axis(user: Any, item: tf.Tensor) -> tf.Tensor:
@@ -40,8 +55,22 @@ def begins_before_the_first(user: Any, item: tf.Tensor) -> tf.Tensor:
 
 @pytest.mark.parametrize(
     "score",
-    [rolls_the_last_axis, rolls_further_each_round, begins_before_the_first],
+    [branches_with_its_list, rolls_the_last_axis, rolls_further_each_round, begins_before_the_first],
 )
 def test_scores_are_those_of_the_rounds(score: Callable[..., tf.Tensor]) -> None:
     function = frozen(score, events=[L, D]).function
     assert largest_difference(function, split_function(function, max_table_width=4096)) <= 1e-5
+
+
+def test_elements_that_do_not_stack_are_left() -> None:
+    """TensorFlow stacks no slices of several lengths, and says so where it runs."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        parts = tf.TensorArray(tf.float32, 2, infer_shape=False, element_shape=[None, D])
+        parts = parts.write(0, user["events"][:1]).write(1, user["events"][:2])
+        return tf.linalg.matvec(item, tf.reduce_sum(parts.stack(), [0, 1]))
+
+    function = frozen(score, events=[L, D]).function
+    result = split_function(function, max_table_width=4096)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="shape"):
+        scores_of(result, [tf.zeros([L, D])], np.zeros([TILE, D], np.float32))
