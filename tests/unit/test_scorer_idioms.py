@@ -295,12 +295,20 @@ def test_pairs_of_events_and_item(name: str) -> None:
     compare(score, events=EVENTS)
 
 
+def _place_among(x: tf.Tensor, side: str) -> tf.Tensor:
+    found = tf.searchsorted(tf.constant([-1.5, 0.5, 1.5, 3.0]), tf.reshape(x, [-1]), side=side)
+    return tf.cast(tf.reshape(found, x.shape), tf.float32)
+
+
 # Of one number, at numbers that few users have: a square of 1e20 is none of float32.
 UNUSUAL = np.array([[0, -0.0, 1e-20, -1e-3, 1.0001, 1e20, -1e25, 1e38], [np.nan, np.inf, -np.inf, 2] * 2])
 OF_UNUSUAL: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "sign": tf.sign,
     "asinh": tf.asinh,
     "acosh": lambda x: tf.acosh(1 + tf.abs(x)),
+    "bucket": lambda x: tf.cast(tf.raw_ops.Bucketize(input=x, boundaries=[-1.5, 0.5, 3.0]), tf.float32),
+    "place from the left": lambda x: _place_among(x, "left"),
+    "place from the right": lambda x: _place_among(x, "right"),
 }
 
 
