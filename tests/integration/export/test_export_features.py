@@ -218,6 +218,20 @@ def test_a_vocabulary_belongs_to_the_feature_of_its_name(tmp_path: Path) -> None
         np.testing.assert_allclose(scores, _scores(exported, model, rows, ids), rtol=1e-5)
 
 
+def test_an_assertion_that_fails_for_a_row_is_named(tmp_path: Path) -> None:
+    """The table has all rows; the model's author wants smaller ones."""
+    run = write_run(tmp_path / "run")
+    np.save(run / "vocabulary/item.npy", np.arange(1, N))
+
+    def embed(self: _Model, features: Any) -> tf.Tensor:
+        row = features["item"]
+        with tf.control_dependencies([tf.debugging.assert_less(row, np.int64(N - 1), "no such item")]):
+            return tf.gather(self.table, row)
+
+    with pytest.raises(InvalidInputError, match=rf"found for row {N - 1} .*no such item.*Correct the model"):
+        _exported(run, tmp_path, _Model({"item": tf.TensorSpec([], tf.int64)}, embed))
+
+
 @pytest.mark.parametrize(
     ("features", "message"),
     [
