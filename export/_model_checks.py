@@ -5,6 +5,7 @@ It has rows for all ids, states that depend on their own user, and scores that d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,8 @@ _NARROW_TOLERANCE = 0.05
 _NARROW = (tf.float16, tf.bfloat16)
 # Items that are scored in a tile of their own.
 _ALONE = 4
+# What TensorFlow says where a table has no such row.
+_NO_SUCH_ROW = re.compile(r"is not in \[0|does not index into|out of bounds")
 _OF_MADE_UP_USERS = (
     "Users are made up where none are given (RUN/requests.npz, --requests): they ask at the time 0 or 1."
 )
@@ -89,10 +92,16 @@ def _check_rows(
         try:
             are_numbers = _numbers_of(model, {**features, name: np.full_like(features[name], row)})
         except InvalidInputError as error:
+            cause = error.__cause__ or error
+            if _NO_SUCH_ROW.search(str(cause)):
+                found = f"none for row {row} ({said(cause)})"
+                next_step = f"Make the table {last + 1} rows long."
+            else:  # Such as an assertion of the model's author.
+                found = f"for row {row} {said(cause)}"
+                next_step = "Correct the model's code."
             raise InvalidInputError(
                 f"embed_user: expected a vector for each row of vocabulary/{name}.npy, 0 (missing) to {last} "
-                f"(the last id), found none for row {row} ({said(error.__cause__ or error)}). Make the table "
-                f"{last + 1} rows long."
+                f"(the last id), found {found}. {next_step}"
             ) from error
         _check_numbers(are_numbers, without_ids, f"row {row} of vocabulary/{name}.npy")
 

@@ -19,6 +19,7 @@ from nann.export._model_specs import (
     open_features,
     plain_names,
 )
+from nann.export._open_lengths import equal_lengths
 from nann.export.scorer import Scorer
 from nann.ops import (
     DEFAULT_MAX_WORK,
@@ -69,6 +70,7 @@ class SignatureBuilder:
             name: (spec.shape.as_list(), spec.dtype) for name, spec in model.user_features.items()
         }
         self._open = open_features(model)
+        self._equal_lengths = equal_lengths(model)
         self._plain = input_names(model)
         self._scorer = scorer
         self._by_ids = by_ids
@@ -121,7 +123,7 @@ class SignatureBuilder:
         if not self._open:
             user = self._embed(*rows)
             return self._search_rows(user, inputs, level_topn, exclude_ids, scorer=self._by_ids.scorer)
-        lengths, are_valid = _checked_lengths(self._open, inputs)
+        lengths, are_valid = _checked_lengths(self._open, self._equal_lengths, inputs)
         # The search refuses a row with beams of 0. `Select`, unlike `tf.where`, broadcasts no rows.
         beams = tf.raw_ops.Select(condition=are_valid, x=level_topn, y=tf.zeros_like(level_topn))
         return self._search_rows(self._embed_each(rows, lengths), inputs, beams, exclude_ids)
@@ -255,15 +257,39 @@ def _search_inputs(inputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tenso
     return level_topn, tf.ensure_shape(inputs[EXCLUDE_IDS], [None, None])
 
 
-def _checked_lengths(features: Sequence[str], inputs: Tensors) -> tuple[Tensors, tf.Tensor]:
+def _checked_lengths(
+    features: Sequence[str], equal: Sequence[tuple[str, str]], inputs: Tensors
+) -> tuple[Tensors, tf.Tensor]:
     """The lengths of each feature, int32 [B], and which rows have valid ones, bool [B].
 
-    Lengths that are not valid, 0 to the width of the feature, count as 0. A request without a valid row is
+    Rows without valid lengths, 0 to the width of each feature, count as rows without values, and so do those
+    that have not as many values of both features of a pair in `equal`. A request without a valid row is
     refused.
     """
     checked = {feature: _checked_length(feature, inputs) for feature in features}
     lengths = {feature: length for feature, (length, _) in checked.items()}
-    return lengths, tf.reduce_all(tf.stack([is_valid for _, is_valid in checked.values()]), axis=0)
+    are_valid = [is_valid for _, is_valid in checked.values()]
+    are_valid += [_are_equal(first, other, lengths) for first, other in equal]
+    is_valid = tf.reduce_all(tf.stack(are_valid), axis=0)
+    return {name: tf.where(is_valid, length, 0) for name, length in lengths.items()}, is_valid
+
+
+def _are_equal(first: str, other: str, lengths: Tensors) -> tf.Tensor:
+    """Which rows have as many values of two features; one missing value stands for none."""
+    x, y = (tf.maximum(lengths[name], 1) for name in (first, other))
+    names = f"{length_of(first)}, {length_of(other)}"
+    are_equal = tf.equal(x, y)
+    any_equal = tf.debugging.Assert(
+        (tf.size(x) == 0) | tf.reduce_any(are_equal),
+        [
+            f"{names}: expected as many values of {first} as of {other}, found",
+            lengths[first],
+            "and",
+            lengths[other],
+        ],
+    )
+    with tf.control_dependencies([any_equal]):
+        return tf.identity(are_equal)
 
 
 def _checked_length(feature: str, inputs: Tensors) -> tuple[tf.Tensor, tf.Tensor]:

@@ -58,9 +58,12 @@ def to_function(
     return tf.function(body, input_signature=specs, autograph=False).get_concrete_function()
 
 
-def evaluate(tensors: Sequence[Tensor]) -> list[Array]:
-    """What TensorFlow computes for tensors that need neither user nor item."""
-    emitter = _Emitter({}, graph_pb2.GraphDef().library)
+def evaluate(tensors: Sequence[Tensor], library: Any) -> list[Array]:
+    """What TensorFlow computes for tensors that need neither user nor item.
+
+    library: FunctionDefLibrary of the functions that control flow calls.
+    """
+    emitter = _Emitter({}, library)
     names = emitter.emit(tensors)
     with tf.Graph().as_default() as graph:
         fetches = tf.graph_util.import_graph_def(emitter.graph_def, return_elements=names, name="")

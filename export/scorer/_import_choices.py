@@ -137,13 +137,12 @@ def is_chosen(index: Tensor, depth: int) -> Tensor:
 
 
 def bucket(r: Reading) -> Found:
-    """How many boundaries are not above it."""
+    """How many boundaries are not above it; all of them for a NaN."""
     (x,) = r.inputs
     boundaries = constant(np.asarray(r.attr("boundaries")), np.float32)
     if x.is_free or x.dtype != tf.float32 or boundaries.size == 0:
         return None
-    passed = compare("GreaterEqual", reshape(x, (*x.shape, 1)), boundaries)
-    return cast(reduce_(cast(passed), "Sum", [-1]), r.specs[0].dtype)
+    return cast(_not_above(reshape(x, (*x.shape, 1)), boundaries), r.specs[0].dtype)
 
 
 def place_in_order(r: Reading) -> Found:
@@ -156,9 +155,17 @@ def place_in_order(r: Reading) -> Found:
     else:
         values = reshape(values, (*values.shape, 1))
         ordered = reshape(ordered, (ordered.shape[0], 1, ordered.shape[1]))
-    stands_before = "Greater" if r.operation.type == "LowerBound" else "GreaterEqual"
-    count = reduce_(cast(compare(stands_before, values, ordered)), "Sum", [-1])
+    if r.operation.type == "LowerBound":
+        count = reduce_(cast(compare("Greater", values, ordered)), "Sum", [-1])
+    else:
+        count = _not_above(values, ordered)
     return reshape(cast(count, r.specs[0].dtype), r.shape)
+
+
+def _not_above(values: Tensor, ordered: Tensor) -> Tensor:
+    """How many of the last axis of `ordered` are not above: as in TensorFlow, no number is above a NaN."""
+    are_above = reduce_(cast(compare("Less", values, ordered)), "Sum", [-1])
+    return add(constant(np.float32(ordered.shape[-1])), negated(are_above))
 
 
 def largest_index(r: Reading) -> Found:

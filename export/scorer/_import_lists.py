@@ -34,7 +34,7 @@ def gathered(r: Reading) -> Found:
 def joined(r: Reading) -> Found:
     """TensorListConcatV2: the elements one behind the other, and how many rows each has."""
     parts = _elements(r.inputs[0], range(_length(r.inputs[0]) or 0))
-    if not parts:
+    if len({each.shape[1:] for each in parts}) != 1:
         return None
     return [concat(parts, 0), constant(np.array([each.shape[0] for each in parts], np.int64))]
 
@@ -50,7 +50,9 @@ def _stack(elements: Tensor, indices: range | list[int]) -> Tensor | None:
     if whole is not None and list(indices) == list(range(whole.shape[0])):
         return whole
     parts = _elements(elements, indices)
-    return concat([reshape(each, (1, *each.shape)) for each in parts], 0) if parts else None
+    if len({each.shape for each in parts}) != 1:  # Of none, or of several that TensorFlow does not stack.
+        return None
+    return concat([reshape(each, (1, *each.shape)) for each in parts], 0)
 
 
 def _whole(elements: Tensor) -> Tensor | None:

@@ -14,6 +14,8 @@ from nann.export.known_shapes import become_constant, is_of_known_shape
 from nann.export.scorer._ir import Array
 
 LOOPS = frozenset(["StatelessWhile", "While"])
+# Of these types there are no arrays.
+HANDLES = (tf.resource, tf.variant)
 # Of a loop that is written out: a network over so many events takes a minute to export.
 MOST_ROUNDS = 512
 
@@ -21,6 +23,8 @@ MOST_ROUNDS = 512
 def constants_of(operation: Any, places: Sequence[int]) -> dict[int, Array] | None:
     """Some inputs of an operation, where they are computed of constants."""
     tensors = [operation.inputs[at] for at in places]
+    if any(each.dtype in HANDLES for each in tensors):
+        return None
     if any(each.type in ("Placeholder", *LOOPS) for each in operations_of(tensors)):
         return None
     with runs(tensors) as run:

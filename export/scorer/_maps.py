@@ -14,8 +14,10 @@ import tensorflow as tf
 from tensorflow.python.ops.parallel_for.control_flow_ops import pfor
 
 from nann.export.replaced import Call, body_of, function_of, library_of, only_computes, replaced
+from nann.export.scorer._anyhow import has_same_results
 from nann.export.scorer._ir import Array
 from nann.export.scorer._known import (
+    HANDLES,
     LOOPS,
     constants_of,
     in_each_round,
@@ -29,7 +31,6 @@ from nann.export.scorer._places import with_known_elements, with_places_gathered
 # What writes calls, loops and branches of a function out.
 Simpler = Callable[[Any], Any]
 _CONTROL_FLOW = frozenset(["Case", "If", "StatelessCase", "StatelessIf", *LOOPS])
-_LISTS = (tf.resource, tf.variant)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def _without_one(function: Any, simpler: Simpler) -> Iterator[Any]:
                 without = replaced(function, (operation, found.results))
             except (NotImplementedError, TypeError, ValueError):  # It knows no form of an operation.
                 continue
-            yield without
+            if has_same_results(function, without):  # Not each of its rules is right, as for axes below 0.
+                yield without
 
 
 def _map_of(operation: Any, library: Mapping[str, Any], simpler: Simpler) -> _Map | None:
@@ -101,7 +103,7 @@ def _map_of(operation: Any, library: Mapping[str, Any], simpler: Simpler) -> _Ma
             continue
         places[at] = None
         made.append(body.outputs[at])
-        if variable.dtype in _LISTS:
+        if variable.dtype in HANDLES:
             if (written := _write(body, at, counters)) is None:
                 return None
             places[at], made[-1] = written
@@ -120,7 +122,7 @@ def _counters(operation: Any, body: Any, rounds: int) -> dict[int, Array]:
     """The variables that follow from constants alone: their values before each round and after the last."""
     known = dict[int, Array]()
     for at, each in enumerate(operation.inputs):
-        if each.shape.rank == 0 and each.dtype not in _LISTS:
+        if each.shape.rank == 0:
             known |= constants_of(operation, [at]) or {}
     while True:
         other = {at for at in known if not variables_read(body, [body.outputs[at]]) <= known.keys()}

@@ -46,7 +46,8 @@ class _Slice:
             **{f"{name}_mask": value for name, value in masks.items()},
         )
         axis = sum(not masks["shrink_axis"] >> before & 1 for before in range(self.index))
-        place = tf.math.floormod(begin[self.index], tf.cast(tf.shape(whole)[axis], begin.dtype))
+        size = tf.cast(tf.shape(whole)[axis], begin.dtype)
+        place = tf.math.floormod(tf.maximum(begin[self.index], -size), size)
         return [tf.gather(whole, place if is_dropped else place[tf.newaxis], axis=axis)]
 
 

@@ -90,6 +90,7 @@ def read_scorer(function: Any) -> ScorerGraph:
     reader = _Reader(
         widen=not any(map(_keeps_types, operations)),
         left=left_as_it_is(operations, function.inputs[-1].op.name),
+        library=library,
     )
     user = tuple(reader.source(each, Needs.USER) for each in function.inputs[:-1])
     item = reader.source(function.inputs[-1], Needs.ITEM)
@@ -115,9 +116,12 @@ def read_encoder(
     Raises NotSplittableError.
     """
     function = without_control_flow(without_effects(function))
+    library = function.graph.as_graph_def().library
     operations = _needed([each.op for each in function.outputs])
-    _check_stateless(operations, function.graph.as_graph_def().library)
-    reader = _Reader(widen=not any(map(_keeps_types, operations)), left=left_as_it_is(operations, ""))
+    _check_stateless(operations, library)
+    reader = _Reader(
+        widen=not any(map(_keeps_types, operations)), left=left_as_it_is(operations, ""), library=library
+    )
     # As of items, of which more operations have forms: a scorer leaves those of its user to TensorFlow.
     inputs = tuple(
         reader.source(
@@ -170,14 +174,16 @@ def _check_stateless(operations: Iterable[Any], library: Any) -> None:
 class _Reader:
     """Reads operations in an order in which they can run.
 
-    widen: whether what is computed in float16 or bfloat16 is read as float32, nearer to what is meant.
-    left:  names of arithmetic operations that are not taken apart.
+    widen:   whether what is computed in float16 or bfloat16 is read as float32, nearer to what is meant.
+    left:    names of arithmetic operations that are not taken apart.
+    library: FunctionDefLibrary of the functions that operations call.
     """
 
-    def __init__(self, *, widen: bool, left: frozenset[str]) -> None:
+    def __init__(self, *, widen: bool, left: frozenset[str], library: Any) -> None:
         self.tensors: dict[str, Tensor] = {}
         self._widen = widen
         self._left = left
+        self._library = library
 
     def source(self, placeholder: Any, needs: Needs) -> Tensor:
         found = source(placeholder.op.name, _spec(placeholder), needs)
@@ -208,8 +214,7 @@ class _Reader:
                 or _in_our_form(reading, operation.name in self._left)
                 or self._as_it_is(reading)
             )
-            if not _calls_functions(operation.node_def):
-                outputs = _folded(outputs)
+            outputs = _folded(outputs, self._library)
             outputs = [_empty(Spec(tensor.dtype, tensor.known_shape)) or tensor for tensor in outputs]
         outputs = [name_new(tensor, operation.name) for tensor in outputs]
         self.tensors.update(zip((each.name for each in operation.outputs), outputs, strict=True))
@@ -295,12 +300,12 @@ def _keeps_types(operation: Any) -> bool:
     return operation.type == "Bitcast" or _calls_functions(operation.node_def)
 
 
-def _folded(outputs: list[Tensor]) -> list[Tensor]:
+def _folded(outputs: list[Tensor], library: Any) -> list[Tensor]:
     """Constants as such, where a form of ours computes one by TensorFlow's operations."""
     computed = all(each.needs == Needs.NOTHING and each.op[0].isupper() for each in outputs)
     if not computed or not all(_may_be_folded(each.node) for each in outputs):
         return outputs
-    return [constant(value) for value in evaluate(outputs)]
+    return [constant(value) for value in evaluate(outputs, library)]
 
 
 def _may_be_folded(node: Node) -> bool:

@@ -13,7 +13,7 @@ from keras import ops
 
 from nann.export.scorer import freeze_scorer, split_function
 from support.native_scores import TILE_ROWS
-from support.programs import Score, compare, compare_with_traced, weighted
+from support.programs import Score, compare, weighted
 from support.splitting import FunctionModel
 
 L, D = 6, 8
@@ -293,26 +293,6 @@ def test_pairs_of_events_and_item(name: str) -> None:
         return weighted(found)
 
     compare(score, events=EVENTS)
-
-
-# Of one number, at numbers that few users have: a square of 1e20 is none of float32.
-UNUSUAL = np.array([[0, -0.0, 1e-20, -1e-3, 1.0001, 1e20, -1e25, 1e38], [np.nan, np.inf, -np.inf, 2] * 2])
-OF_UNUSUAL: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
-    "sign": tf.sign,
-    "asinh": tf.asinh,
-    "acosh": lambda x: tf.acosh(1 + tf.abs(x)),
-}
-
-
-@pytest.mark.parametrize("name", OF_UNUSUAL)
-def test_functions_of_unusual_numbers(name: str) -> None:
-    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
-        found = OF_UNUSUAL[name](user["x"] + 0 * item)
-        return weighted(tf.where(found == found, tf.clip_by_value(found, -200.0, 200.0), 300.0))
-
-    compare(score, x=UNUSUAL.astype(np.float32))
-    for row in UNUSUAL.astype(np.float32):
-        compare_with_traced(score, x=row)
 
 
 def associative(x: tf.Tensor) -> tf.Tensor:

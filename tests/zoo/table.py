@@ -42,6 +42,12 @@ PYTHONPATH=tests .venv/bin/python -m zoo.table build/{{models,odd,speed}}.jsonl 
   bfloat16 have a tolerance of four roundings of that type.
 - Runs by: what TensorFlow runs, the scorer or a part of it, has the same scores and is slower.
   `nann check --run RUN` says why, and what to change in the model.
+- Numbers that are no numbers: an infinity or a NaN that the scorer computes is what TensorFlow makes of it
+  in sums, products, comparisons, `tf.where`, softmax and casts. Undefined, in TensorFlow too, is what
+  `tf.sort`, `tf.argsort`, `tf.math.top_k`, `tf.math.cumprod` after an overflow and the largest or least of
+  a segment give of a NaN; and what an index beyond a table or a division of integers by zero gives, which
+  TensorFlow refuses and the native executor answers. Numbers beyond 1e37 or below 1e-37 may become
+  infinities or zeros on the way. An item whose score is a NaN is not found.
 """
 _OTHERS = """
 ## Models of another collection

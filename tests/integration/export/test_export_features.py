@@ -175,6 +175,35 @@ def test_a_wrong_length_is_that_row_s_alone(run: Path, tmp_path: Path) -> None:
             exported.run("retrieve_by_ids", {**inputs, "level_topn": np.array([BEAMS], np.int32)})
 
 
+def _weighted(self: _Model, features: Any) -> tf.Tensor:
+    """A weight for each click; the words are as many as they are."""
+    rows = tf.gather(self.table, features["clicks"]) * features["weights"][..., tf.newaxis]
+    words = tf.cast(tf.shape(features["words"])[1], tf.float32)
+    return tf.reduce_sum(rows, axis=1) + words
+
+
+def test_features_that_belong_together_have_as_many_values(run: Path, tmp_path: Path) -> None:
+    model = _Model({**OPEN, "weights": tf.TensorSpec([None], tf.float32)}, _weighted)
+    inputs = {
+        "clicks": np.array([[1, 2], [3, 4], [5, 6]]),
+        "clicks_length": np.array([2, 2, 3], np.int32),
+        "weights": np.ones([3, 2], np.float32),
+        "weights_length": np.array([2, 1, 2], np.int32),
+        "words": np.full([3, 1], b"a", object),
+        "words_length": np.array([1, 1, 0], np.int32),
+        "level_topn": np.array([BEAMS] * 3, np.int32),
+        "exclude_ids": np.full((3, 1), -1, np.int64),
+    }
+    with LoadedModel(_exported(run, tmp_path, model)) as exported:
+        found = exported.run("retrieve_by_ids", inputs)
+        assert found["row_status"].tolist() == [0, 3, 3]
+        assert (found["top_k"][0] >= 0).all()
+        one = {name: value[1:2] for name, value in inputs.items()}
+        message = r"clicks_length, weights_length: expected as many values of clicks as of weights.*2.*and.*1"
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            exported.run("retrieve_by_ids", one)
+
+
 NAMES = ["two words", "a-b", "a:b", "a.b", "1st", "_a", "class", "点击", "A", "a"]
 # Python's own call of a signature takes these, `self` as `self_`, but none that differ in punctuation alone.
 IN_PYTHON = ["two words", "a-b", "1st", "class", "点击"]
@@ -216,6 +245,20 @@ def test_a_vocabulary_belongs_to_the_feature_of_its_name(tmp_path: Path) -> None
         ids, scores = _found(exported, {"a b": np.array([20, 20]), "a-b": np.array([31, 30])})
         rows = {"a b": np.array([2, 2]), "a-b": np.array([3, 0])}
         np.testing.assert_allclose(scores, _scores(exported, model, rows, ids), rtol=1e-5)
+
+
+def test_an_assertion_that_fails_for_a_row_is_named(tmp_path: Path) -> None:
+    """The table has all rows; the model's author wants smaller ones."""
+    run = write_run(tmp_path / "run")
+    np.save(run / "vocabulary/item.npy", np.arange(1, N))
+
+    def embed(self: _Model, features: Any) -> tf.Tensor:
+        row = features["item"]
+        with tf.control_dependencies([tf.debugging.assert_less(row, np.int64(N - 1), "no such item")]):
+            return tf.gather(self.table, row)
+
+    with pytest.raises(InvalidInputError, match=rf"found for row {N - 1} .*no such item.*Correct the model"):
+        _exported(run, tmp_path, _Model({"item": tf.TensorSpec([], tf.int64)}, embed))
 
 
 @pytest.mark.parametrize(
