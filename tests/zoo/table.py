@@ -42,12 +42,12 @@ PYTHONPATH=tests .venv/bin/python -m zoo.table build/{{models,odd,speed}}.jsonl 
   bfloat16 have a tolerance of four roundings of that type.
 - Runs by: what TensorFlow runs, the scorer or a part of it, has the same scores and is slower.
   `nann check --run RUN` says why, and what to change in the model.
-- Numbers that are no numbers: an infinity or a NaN that the scorer computes is what TensorFlow makes of it
-  in sums, products, comparisons, `tf.where`, softmax and casts. Undefined, in TensorFlow too, is what
-  `tf.sort`, `tf.argsort`, `tf.math.top_k`, `tf.math.cumprod` after an overflow and the largest or least of
-  a segment give of a NaN; and what an index beyond a table or a division of integers by zero gives, which
-  TensorFlow refuses and the native executor answers. Numbers beyond 1e37 or below 1e-37 may become
-  infinities or zeros on the way. An item whose score is a NaN is not found.
+- NaN and infinity: sums, products, comparisons, `tf.where`, softmax and casts give what TensorFlow gives.
+  TensorFlow does not define the order of a NaN in `tf.sort`, `tf.argsort` and `tf.math.top_k`, nor the
+  largest and smallest value of a segment with a NaN: the native executor may differ there, and in
+  `tf.math.cumprod` after an overflow. Magnitudes above 1e37 may become infinities and those below 1e-37
+  zeros. TensorFlow refuses an index beyond a table and an integer division by zero; the native executor
+  answers such a request. A search never returns an item whose score is a NaN.
 """
 _OTHERS = """
 ## Models of another collection
