@@ -17,9 +17,10 @@ CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
 CTEST := PATH="$(CURDIR)/$(BIN):$$PATH" ctest
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
 # A test waits for one core most of the time; four processes with TensorFlow fit into 8 GB. A file's tests share fixtures.
+# The integration tests come first, as they lie: a long file that begins last would leave the other processes idle.
 # A process that crashes ends the run: with files kept together, its replacement would wait for ever. A test that hangs in
 # TensorFlow ignores the signal by which it is given up after 300 seconds: its process says where, and ends.
-IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --max-worker-restart 0 \
+IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
   -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 CC_TESTS := -G Ninja -DCMAKE_BUILD_TYPE=Debug -DNANN_BUILD_OPS=OFF -DNANN_BUILD_TESTS=ON
 
