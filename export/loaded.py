@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from nann.errors import VerificationError
 from nann.export._samples import Arrays
+from nann.export.quiet import quiet_tensorflow
 from nann.files import without_patterns
 from nann.ops import load_library
 
@@ -35,7 +35,8 @@ class LoadedModel:
         self.session: Any = tf.compat.v1.Session(graph=tf.Graph())
         with without_patterns(model_dir) as folder:
             try:
-                with _without_deprecation_notice(), _without_segments(), self.session.graph.as_default():
+                # It says that this loader, which servers use, is deprecated.
+                with quiet_tensorflow(), _without_segments(), self.session.graph.as_default():
                     meta_graph = tf.compat.v1.saved_model.loader.load(self.session, ["serve"], str(folder))
             except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
                 self.session.close()
@@ -96,15 +97,3 @@ def _without_segments() -> Iterator[None]:
         del os.environ[_UPDATES_POLL]
         if before is not None:
             os.environ[_UPDATES_POLL] = before
-
-
-@contextlib.contextmanager
-def _without_deprecation_notice() -> Iterator[None]:
-    """Silence TensorFlow's notice that this loader is deprecated: it is the one that servers use."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

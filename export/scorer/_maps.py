@@ -5,6 +5,7 @@ A score that is written for one item, and mapped over the items of a tile, is th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops.parallel_for.control_flow_ops import pfor
 
+from nann.export.quiet import quiet_tensorflow
 from nann.export.replaced import Call, body_of, function_of, library_of, only_computes, replaced
 from nann.export.scorer._anyhow import has_same_results
 from nann.export.scorer._ir import Array
@@ -80,7 +82,9 @@ def _without_one(function: Any, simpler: Simpler) -> Iterator[Any]:
     for operation in function.graph.get_operations():
         if operation.type in LOOPS and (found := _map_of(operation, library, simpler)) is not None:
             try:
-                without = replaced(function, (operation, found.results))
+                # It logs a form that it does not know as an error, with the trace of the stack.
+                with quiet_tensorflow(logging.CRITICAL):
+                    without = replaced(function, (operation, found.results))
             except (NotImplementedError, TypeError, ValueError):  # It knows no form of an operation.
                 continue
             if has_same_results(function, without):  # Not each of its rules is right, as for axes below 0.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -74,3 +75,26 @@ def test_elements_that_do_not_stack_are_left() -> None:
     result = split_function(function, max_table_width=4096)
     with pytest.raises(tf.errors.InvalidArgumentError, match="shape"):
         scores_of(result, [tf.zeros([L, D])], np.zeros([TILE, D], np.float32))
+
+
+def test_forms_that_are_not_known_are_not_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow logs the trace of a stack for each slice whose length changes from round to round."""
+    logged: list[str] = []
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", lambda record: logged.append(record.getMessage()))
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        sums = tf.map_fn(
+            lambda i: tf.reduce_sum(user["events"][: i % 3 + 1], 0),
+            tf.range(L),
+            fn_output_signature=tf.float32,
+        )
+        return tf.linalg.matvec(item, tf.reduce_sum(sums, 0))
+
+    function = frozen(score, events=[L, D]).function
+    tf.get_logger().addHandler(handler)
+    try:
+        split_function(function, max_table_width=4096)
+    finally:
+        tf.get_logger().removeHandler(handler)
+    assert logged == []
