@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import itertools
 import sys
 import threading
 from collections.abc import Iterator
@@ -107,28 +108,39 @@ class _RunModules:
     def importable(self) -> Iterator[None]:
         """Within the block, imports look in the run folder first, as they do in the folder of a script."""
         with _lock:
-            tops = self._top_level_names()
-            others = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in tops}
+            others = self._others()
             for name in others:
                 del sys.modules[name]
-            known = set(sys.modules)
+            last_known = next(reversed(sys.modules))
             sys.modules.update(self.found)
             sys.path.insert(0, str(self._folder))
-            importlib.invalidate_caches()  # The folder may have changed since Python read it last.
+            self._forget_listings()
             try:
                 yield
             finally:
                 sys.path.remove(str(self._folder))
-                new = {name: sys.modules[name] for name in set(sys.modules) - known}
-                self.found = {name: module for name, module in new.items() if self._is_ours(module)}
+                # New modules stand at the end. To look at all, thousands, takes longer than many a model.
+                new = itertools.takewhile(lambda name: name != last_known, reversed(list(sys.modules)))
+                self.found = {name: sys.modules[name] for name in new if self._is_ours(sys.modules[name])}
                 for name in self.found:
                     del sys.modules[name]
                 sys.modules.update(others)
 
-    def _top_level_names(self) -> set[str]:
-        """Names of the modules and packages that the run folder itself has."""
+    def _others(self) -> dict[str, ModuleType]:
+        """Imported modules whose names the run folder has too, and those within them."""
         packages = {file.parent.name for file in self._folder.glob("*/__init__.py")}
-        return packages | {file.stem for file in self._folder.glob("*.py")}
+        tops = packages | {file.stem for file in self._folder.glob("*.py")}
+        imported = {top for top in tops if top in sys.modules}
+        if not imported:
+            return {}
+        modules = list(sys.modules.items())  # Other threads import meanwhile.
+        return {name: module for name, module in modules if name.partition(".")[0] in imported}
+
+    def _forget_listings(self) -> None:
+        """Have Python list the run folder anew: it may have changed since Python did so last."""
+        for path, finder in list(sys.path_importer_cache.items()):
+            if path.startswith(str(self._folder)) and hasattr(finder, "invalidate_caches"):
+                finder.invalidate_caches()
 
     def _is_ours(self, module: ModuleType) -> bool:
         file = getattr(module, "__file__", None)
