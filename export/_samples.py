@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,10 @@ from nann.export._model_specs import length_of, open_features
 from nann.run import RetrievalModel
 
 Arrays = dict[str, npt.NDArray[Any]]
+EmbedUser = Callable[[Mapping[str, Any]], Any]
 _OPEN_LENGTH = 5  # values that are sent of a feature of any length
 _WORDS = (b"", b"a", b"some words", b"7", "\u00fc".encode())
+_FEW_USERS = 16  # that take less time than a trace of the model
 _MISSING = 0.2  # share of missing events, so that masks are tried too
 
 
@@ -145,19 +147,48 @@ def embedded(model: RetrievalModel, rows: Arrays, lengths: Arrays) -> Arrays:
     """
     import tensorflow as tf
 
-    def embed(users: Arrays) -> Arrays:
-        state = model.embed_user({name: tf.constant(value) for name, value in users.items()})
+    def embed(embed_user: EmbedUser, users: Arrays) -> Arrays:
+        state = embed_user({name: tf.constant(value) for name, value in users.items()})
         return {name: tf.cast(state[name], spec.dtype).numpy() for name, spec in model.user_state.items()}
 
     if not lengths:
-        return embed(rows)
+        return embed(model.embed_user, rows)
 
     def of_user(user: int) -> Arrays:
         one = {name: value[user : user + 1] for name, value in rows.items()}
         return {**one, **{name: one[name][:, : length[user]] for name, length in lengths.items()}}
 
-    each = [embed(of_user(user)) for user in range(len(next(iter(lengths.values()))))]
+    users = [of_user(user) for user in range(len(next(iter(lengths.values()))))]
+    embed_user = _traced(model) if len(users) > _FEW_USERS else model.embed_user
+    each = [embed(embed_user, user) for user in users]
     return {name: np.concatenate([state[name] for state in each]) for name in model.user_state}
+
+
+def _traced(model: RetrievalModel) -> EmbedUser:
+    """`embed_user` of one user as a graph, which runs 20 times as fast as Keras' operations one by one.
+
+    What the graph does not take, the model itself is asked: it says what is wrong, or answers.
+    """
+    import tensorflow as tf
+
+    names = list(model.user_features)
+    specs = [tf.TensorSpec([1, *spec.shape.as_list()], spec.dtype) for spec in model.user_features.values()]
+
+    def graph(*tensors: tf.Tensor) -> Any:
+        return model.embed_user(dict(zip(names, tensors, strict=True)))
+
+    try:
+        traced = tf.function(graph, input_signature=specs, autograph=False).get_concrete_function()
+    except InvalidInputError:
+        return model.embed_user
+
+    def embed_user(features: Mapping[str, Any]) -> Any:
+        try:
+            return traced(*(features[name] for name in names))
+        except tf.errors.OpError:
+            return model.embed_user(features)
+
+    return embed_user
 
 
 def random_sample(user_state: Mapping[str, tuple[list[int], str]], *, users: int = 2) -> Sample:

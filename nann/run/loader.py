@@ -9,6 +9,7 @@ import itertools
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.machinery import FileFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -139,7 +140,7 @@ class _RunModules:
     def _forget_listings(self) -> None:
         """Have Python list the run folder anew: it may have changed since Python did so last."""
         for path, finder in list(sys.path_importer_cache.items()):
-            if path.startswith(str(self._folder)) and hasattr(finder, "invalidate_caches"):
+            if path.startswith(str(self._folder)) and isinstance(finder, FileFinder):
                 finder.invalidate_caches()
 
     def _is_ours(self, module: ModuleType) -> bool:
