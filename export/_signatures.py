@@ -118,7 +118,11 @@ class SignatureBuilder:
         return self._search_rows(self._state_of(inputs), inputs, *_search_inputs(inputs))
 
     def _retrieve_by_ids(self, inputs: Tensors) -> Tensors:
-        rows = [self._rows(name, inputs[name]) for name in self._features]
+        shapes = {name: shape for name, (shape, _) in self._features.items()}
+        features = _same_rows(
+            {name: tf.ensure_shape(inputs[name], [None, *shape]) for name, shape in shapes.items()}
+        )
+        rows = [self._rows(name, values) for name, values in zip(shapes, features, strict=True)]
         level_topn, exclude_ids = _search_inputs(inputs)
         if not self._open:
             user = self._embed(*rows)
@@ -128,9 +132,8 @@ class SignatureBuilder:
         beams = tf.raw_ops.Select(condition=are_valid, x=level_topn, y=tf.zeros_like(level_topn))
         return self._search_rows(self._embed_each(rows, lengths), inputs, beams, exclude_ids)
 
-    def _rows(self, name: str, values: tf.Tensor) -> tf.Tensor:
+    def _rows(self, name: str, feature: tf.Tensor) -> tf.Tensor:
         """A feature as the model takes it: ids as rows of their vocabulary where there is one."""
-        feature = tf.ensure_shape(values, [None, *self._features[name][0]])
         if name not in self._vocabularies:
             return feature
         rows = lookup_rows(self._index, tf.cast(feature, tf.int64), table=self._vocabularies[name])
@@ -156,27 +159,16 @@ class SignatureBuilder:
         return list(tf.map_fn(embed_one, (rows, lengths), fn_output_signature=specs))
 
     def _score(self, inputs: Tensors) -> Tensors:
-        state = self._state_of(inputs)
         item_ids = tf.ensure_shape(inputs[ITEM_IDS], [None, None])
-        same_batch = tf.debugging.assert_equal(
-            tf.shape(item_ids)[0],
-            tf.shape(state[0])[0],
-            message=f"{ITEM_IDS}: expected a row for each row of {next(iter(self._state))}",
-        )
-        with tf.control_dependencies([same_batch]):
-            if self._is_live:
-                # One op, because positions of one state of the index need not be those of the next.
-                options = self._scorer.scoring_options()
-                scores, applied_segment = score_ids(self._index, state, tf.identity(item_ids), **options)
-                return {"scores": scores, APPLIED_SEGMENT: applied_segment}
-            positions = ids_to_positions(self._index, item_ids)
-        scores = score_items(
-            self._index,
-            state,
-            positions,
-            **self._scorer.scoring_options(),
-        )
-        return {"scores": scores}
+        *flat, item_ids = _same_rows({**self._flat_state(inputs), ITEM_IDS: item_ids})
+        state = self._shaped(flat)
+        options = self._scorer.scoring_options()
+        if self._is_live:
+            # One op, because positions of one state of the index need not be those of the next.
+            scores, applied_segment = score_ids(self._index, state, item_ids, **options)
+            return {"scores": scores, APPLIED_SEGMENT: applied_segment}
+        positions = ids_to_positions(self._index, item_ids)
+        return {"scores": score_items(self._index, state, positions, **options)}
 
     def _trace(self, function: Callable[[Tensors], Tensors], specs: Mapping[str, tf.TensorSpec]) -> Any:
         def traced(**inputs: tf.Tensor) -> Tensors:
@@ -242,13 +234,36 @@ class SignatureBuilder:
             for name, (_, dtype) in self._state.items()
         }
 
-    def _state_of(self, inputs: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
-        """The state tensors [B, ...] from the flat inputs [B, values of one user]."""
-        state = []
-        for name, (shape, dtype) in self._state.items():
-            flat = tf.ensure_shape(inputs[name], [None, self._widths[name]])
-            state.append(tf.reshape(tf.cast(flat, dtype), [-1, *shape]))
-        return state
+    def _state_of(self, inputs: Tensors) -> list[tf.Tensor]:
+        """The state tensors [B, ...] from the flat inputs."""
+        return self._shaped(_same_rows(self._flat_state(inputs)))
+
+    def _flat_state(self, inputs: Tensors) -> Tensors:
+        """The inputs for the state, [B, values of one user] each."""
+        return {name: tf.ensure_shape(inputs[name], [None, width]) for name, width in self._widths.items()}
+
+    def _shaped(self, flat: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        return [
+            tf.reshape(tf.cast(values, dtype), [-1, *shape])
+            for values, (shape, dtype) in zip(flat, self._state.values(), strict=True)
+        ]
+
+
+def _same_rows(inputs: Tensors) -> list[tf.Tensor]:
+    """Return the inputs. A request is refused unless all have as many rows.
+
+    The model would spread a single row over all users, or ignore users that another input lacks.
+    """
+    if len(inputs) < 2:
+        return list(inputs.values())
+    counts = tf.stack([tf.shape(values)[0] for values in inputs.values()])
+    are_same = tf.debugging.Assert(
+        tf.reduce_all(counts == counts[0]),
+        [f"{', '.join(inputs)}: expected as many rows in each, found", counts],
+        summarize=len(inputs),
+    )
+    with tf.control_dependencies([are_same]):
+        return [tf.identity(values) for values in inputs.values()]
 
 
 def _search_inputs(inputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

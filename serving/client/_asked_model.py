@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
+from nann.errors import InvalidInputError
 from nann.serving.client._connection import Deadline, Version
 from nann.serving.client._errors import RequestRejectedError
+from nann.serving.client._fit import check_fit
+from nann.serving.client._query import Query, SpecOf
 from nann.serving.client._results import ModelMetadata
 
 
@@ -25,6 +29,22 @@ class AskedModel:
         """Return the version to ask for and the deadline of a call."""
         deadline = Deadline(self._timeout if timeout is None else timeout)
         return self._version if version is None else version, deadline
+
+    def _built_as_known(self, build: Callable[[SpecOf], Query], version: Version) -> Query | None:
+        """Return the query that `build` makes with the signatures that are known; None if none are.
+
+        Where they refuse the inputs they are forgotten: another model may have come with other shapes.
+        """
+        known = self._known_metadata.get(version)
+        if known is None:
+            return None
+        try:
+            query = build(known.input)
+            check_fit(query, known)
+        except InvalidInputError:
+            self._known_metadata.pop(version, None)
+            return None
+        return query
 
 
 class _ForgettingWhenRejected:

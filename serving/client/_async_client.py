@@ -18,7 +18,9 @@ from nann.serving.client._channel import MAX_MESSAGE_BYTES
 from nann.serving.client._connection import Deadline, OnCall, Version, connect
 from nann.serving.client._encoding import encode_inputs
 from nann.serving.client._errors import DeadlineExceededError
+from nann.serving.client._fit import check_fit
 from nann.serving.client._freshness import RETRY_SECONDS, Freshness, signature_for
+from nann.serving.client._inputs import as_array
 from nann.serving.client._query import Features, Ids, Query, SpecOf, State, Where
 from nann.serving.client._results import ModelMetadata, TensorSpec, TopK, VersionStatus
 from nann.serving.client._rows import checked_rows
@@ -229,7 +231,7 @@ class AsyncNannClient(AskedModel):
           ['scores', 'top_k']
         """
         version, deadline = self._options(version, timeout)
-        arrays = {name: np.asarray(value) for name, value in inputs.items()}
+        arrays = {name: as_array(value, name=name) for name, value in inputs.items()}
         with self._forgetting_when_rejected:
             call = self._connection.predict(signature, encode_inputs(arrays, outputs), version)
             return (await call.result_async(deadline)).outputs
@@ -278,17 +280,24 @@ class AsyncNannClient(AskedModel):
         """Return the query; fetch the signatures only if building it asks for them."""
 
         def spec_of(signature: str, name: str) -> TensorSpec | None:
-            metadata = self._known_metadata.get(version)
-            if metadata is None:
-                raise _SignaturesNeededError
-            return metadata.input(signature, name)
+            raise _SignaturesNeededError
 
+        was_known = version in self._known_metadata
+        query = self._built_as_known(build, version)
+        if query is not None:
+            return query
+        # Another task may meanwhile drop what is known, so this one keeps its own.
+        metadata = None
         try:
-            return build(spec_of)
+            query = build(spec_of)
         except _SignaturesNeededError:
             metadata = await self._fetch_metadata(version, deadline)
-        # Another task may meanwhile have dropped what is known, so this one keeps its own.
-        return build(metadata.input)
+            query = build(metadata.input)
+        if metadata is None and was_known:
+            metadata = await self._fetch_metadata(version, deadline)
+        if metadata is not None:
+            check_fit(query, metadata)
+        return query
 
     async def _fetch_metadata(self, version: Version, deadline: Deadline) -> ModelMetadata:
         metadata = await self._connection.metadata(version).result_async(deadline)

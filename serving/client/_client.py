@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nann.serving.client import _query
@@ -14,6 +13,7 @@ from nann.serving.client._answer import Answer
 from nann.serving.client._channel import MAX_MESSAGE_BYTES
 from nann.serving.client._connection import Deadline, OnCall, Version, connect
 from nann.serving.client._encoding import encode_inputs
+from nann.serving.client._inputs import as_array
 from nann.serving.client._query import Query
 from nann.serving.client._results import MissingShard, ModelMetadata, TopK, VersionStatus
 from nann.serving.client._rows import checked_rows
@@ -133,7 +133,7 @@ class NannClient(SearchClient[TopK]):
           (1, 10)
         """
         version, deadline = self._options(version, timeout)
-        arrays = {name: np.asarray(value) for name, value in inputs.items()}
+        arrays = {name: as_array(value, name=name) for name, value in inputs.items()}
         with self._forgetting_when_rejected:
             call = self._connection.predict(signature, encode_inputs(arrays, outputs), version)
             return call.result(deadline).outputs

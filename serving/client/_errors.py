@@ -159,7 +159,8 @@ NEXT_STEPS = (
     (
         "UNAVAILABLE",
         "",
-        "check that the server runs and that this is its gRPC port; `wait_ready` waits for it",
+        "check that the server runs, that this is its gRPC port, and that `credentials` are what it asks "
+        "for, none without TLS; `wait_ready` waits for it",
     ),
     (
         "NOT_FOUND",
@@ -207,11 +208,28 @@ NEXT_STEPS = (
     ("CANCELLED", "", "the call was cancelled, here or by the server's shutdown; ask again"),
 )
 
+# (part of what gRPC says when no connection comes about, next step), for UNAVAILABLE.
+_TLS_STEPS = (
+    ("certificate has expired", "the server's certificate has expired: the server needs a new one"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "no authority in `credentials` signed the server's certificate: pass the one that did as "
+        "`root_certificates` of grpc.ssl_channel_credentials",
+    ),
+    (
+        "Hostname Verification Check failed",
+        "the server's certificate is for another host name: ask the server by a name that is in it",
+    ),
+    ("WRONG_VERSION_NUMBER", "the server answers without TLS: check the port, or pass no `credentials`"),
+    ("missing selected ALPN", "this port has TLS and no gRPC, such as that of REST: check the port"),
+)
+
 
 def from_status(code: str, details: str, *, action: str, target: str, model: str) -> NannClientError:
     """Return the error for a gRPC status. `action` names the call, such as "Predict"."""
     fitting = (step for row, beginning, step in NEXT_STEPS if row == code and details.startswith(beginning))
-    step = next(fitting, "see the server's log")
+    of_tls = (step for part, step in _TLS_STEPS if code == "UNAVAILABLE" and part in details)
+    step = next(of_tls, None) or next(fitting, "see the server's log")
     variable = proxy_variable(target) if _is_unreachable(code, details) else None
     if variable is not None:
         step += f"; calls go through the proxy in ${variable}, so add the server's host to $no_proxy"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from nann.errors import InvalidInputError
 from nann.serving.client._results import TensorSpec
+
+
+def as_array(values: ArrayLike, *, name: str) -> NDArray[Any]:
+    """Return the array of values that may be nested lists."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InvalidInputError(f"{name}: expected rows of equal length, got {error}") from error
 
 
 def as_floats(values: ArrayLike, dtype: type[np.floating[Any]], *, name: str) -> NDArray[Any]:
@@ -222,7 +230,7 @@ def _id_rows(rows: Any, *, name: str) -> list[NDArray[np.int64]]:
 
 def as_level_topn(values: ArrayLike) -> NDArray[np.int32]:
     """Return beams as int32 [n] or [B, n]."""
-    array = np.asarray(values)
+    array = as_array(values, name="level_topn")
     if array.dtype.kind not in "iu" or array.ndim not in (1, 2) or array.size == 0:
         raise InvalidInputError(
             "level_topn: expected integers of shape [n] or [B, n] with n >= 1, "
@@ -236,12 +244,17 @@ def as_level_topn(values: ArrayLike) -> NDArray[np.int32]:
 
 def as_filters(where: str | Sequence[str], users: int) -> NDArray[Any]:
     """Return filters as strings [users], given one for all users or one for each."""
-    texts = [where] if isinstance(where, str) else list(where)
-    if not all(isinstance(text, str) for text in texts) or len(texts) not in (1, users):
+    texts = [where] if isinstance(where, str) or not isinstance(where, Iterable) else list(where)
+    if not all(map(_is_text, texts)) or len(texts) not in (1, users):
         raise InvalidInputError(
             f"where: expected a filter such as 'price <= 20', or one for each of {users} users, got {where!r}"
         )
     return np.array(texts * (users // len(texts)), object)
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is a string that UTF-8 can write: half of a surrogate pair is none."""
+    return isinstance(value, str) and not any("\ud800" <= each <= "\udfff" for each in value)
 
 
 def repeat_rows(array: NDArray[Any], rows: int, *, name: str) -> NDArray[Any]:

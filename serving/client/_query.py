@@ -149,7 +149,7 @@ def score_of_items(comm_seq: State, item_ids: ArrayLike, *, signature: str, spec
 
 def _named(comm_seq: State) -> Arrays:
     state = comm_seq if isinstance(comm_seq, Mapping) else {"comm_seq": comm_seq}
-    return {name: np.asarray(array) for name, array in state.items()}
+    return {name: _inputs.as_array(array, name=name) for name, array in state.items()}
 
 
 def _flat(state: Arrays, signature: str, spec_of: SpecOf, *, is_named: bool) -> Arrays:

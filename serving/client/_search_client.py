@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -15,6 +15,7 @@ from nann.serving.client import _query
 from nann.serving.client._answer import Answer
 from nann.serving.client._asked_model import AskedModel
 from nann.serving.client._connection import Deadline, Version
+from nann.serving.client._fit import check_fit
 from nann.serving.client._freshness import RETRY_SECONDS, Freshness, signature_for
 from nann.serving.client._query import Features, Ids, Query, State, Where
 from nann.serving.client._results import MissingShard, ModelMetadata, TopK
@@ -91,13 +92,17 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
           ((1, 10), (1, 10))
         """
         version, deadline = self._options(version, timeout)
-        query = _query.search_by_state(
-            comm_seq,
-            level_topn,
-            exclude_ids=exclude_ids,
-            where=where,
-            signature=signature_for(signature, min_segment, where),
-            spec_of=self._spec_of(version, deadline),
+        query = self._built(
+            lambda spec_of: _query.search_by_state(
+                comm_seq,
+                level_topn,
+                exclude_ids=exclude_ids,
+                where=where,
+                signature=signature_for(signature, min_segment, where),
+                spec_of=spec_of,
+            ),
+            version,
+            deadline,
         )
         return self._search(query, version, deadline, allow_partial, min_segment)
 
@@ -137,13 +142,17 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
           ((1, 10), (1,))
         """
         version, deadline = self._options(version, timeout)
-        query = _query.search_by_ids(
-            _query.named_features(item_ids, cate_ids, features),
-            level_topn,
-            exclude_ids=exclude_ids,
-            where=where,
-            signature=signature,
-            spec_of=self._spec_of(version, deadline),
+        query = self._built(
+            lambda spec_of: _query.search_by_ids(
+                _query.named_features(item_ids, cate_ids, features),
+                level_topn,
+                exclude_ids=exclude_ids,
+                where=where,
+                signature=signature,
+                spec_of=spec_of,
+            ),
+            version,
+            deadline,
         )
         return self._search(query, version, deadline, allow_partial, min_segment)
 
@@ -172,8 +181,10 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
           (1, 3)
         """
         version, deadline = self._options(version, timeout)
-        query = _query.score_of_items(
-            comm_seq, item_ids, signature=signature, spec_of=self._spec_of(version, deadline)
+        query = self._built(
+            lambda spec_of: _query.score_of_items(comm_seq, item_ids, signature=signature, spec_of=spec_of),
+            version,
+            deadline,
         )
         answers, _ = self._ask_fresh(query, version, deadline, allow_partial=False, min_segment=min_segment)
         # A shard answers -inf for the items of the others.
@@ -225,9 +236,17 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
                 return answers, missing
             time.sleep(RETRY_SECONDS)
 
-    def _spec_of(self, version: Version, deadline: Deadline) -> _query.SpecOf:
-        """Return a function that looks inputs up in the signatures, which it fetches when it is called."""
-        return lambda signature, name: self._metadata_for(version, deadline).input(signature, name)
+    def _built(self, build: Callable[[_query.SpecOf], Query], version: Version, deadline: Deadline) -> Query:
+        """Return the query that `build` makes; fetch the signatures only if building it asks for them."""
+        was_known = version in self._known_metadata
+        query = self._built_as_known(build, version)
+        if query is None:
+            query = build(
+                lambda signature, name: self._metadata_for(version, deadline).input(signature, name)
+            )
+            if was_known or version in self._known_metadata:
+                check_fit(query, self._metadata_for(version, deadline))
+        return query
 
     def _metadata_for(self, version: Version, deadline: Deadline) -> ModelMetadata:
         return self._known_metadata.get(version) or self._metadata(version, deadline)

@@ -227,7 +227,11 @@ def _tensor(array: NDArray[Any]) -> int:
     kind = int(tf.as_dtype(array.dtype).as_datatype_enum)
     dims = (ctypes.c_int64 * array.ndim)(*array.shape)
     tensor = library.TF_AllocateTensor(kind, dims, array.ndim, values.nbytes)
-    ctypes.memmove(library.TF_TensorData(tensor), values.ctypes.data, values.nbytes)
+    data = library.TF_TensorData(tensor)
+    if data is None and values.nbytes:  # TensorFlow's allocator has no memory.
+        library.TF_DeleteTensor(tensor)
+        raise MemoryError(f"no memory for a tensor of {values.nbytes} bytes: send fewer rows at once")
+    ctypes.memmove(data, values.ctypes.data, values.nbytes)
     return int(tensor)
 
 

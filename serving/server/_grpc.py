@@ -30,7 +30,7 @@ from nann.serving.server._inference import Run, classify, multi_inference, regre
 from nann.serving.server._manager import Lease, ModelManager
 from nann.serving.server._metrics import Metrics
 from nann.serving.server._predict import DEFAULT_SIGNATURE, predict_proto
-from nann.serving.server._status import Code, StatusError, invalid_argument
+from nann.serving.server._status import Code, StatusError, as_status, invalid_argument
 from nann.serving.server._tls import TlsConfig
 
 _log = logging.getLogger("nann.serving")
@@ -318,6 +318,8 @@ def _answer(context: grpc.ServicerContext, work: Callable[[], Any]) -> Any:
         return work()
     except StatusError as error:
         status = error
+    except MemoryError as error:
+        status = as_status(error)
     except Exception as error:
         _log.exception("gRPC request failed")
         status = StatusError(Code.INTERNAL, f"{type(error).__name__}: {error}")

@@ -12,6 +12,9 @@ import grpc
 from nann.errors import InvalidFileError
 from nann.serving.server._messages import SSLConfig, read_text_message
 
+# OpenSSL's reasons for a certificate that its security level refuses.
+_WEAK = ("EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TlsConfig:
@@ -68,24 +71,63 @@ class TlsConfig:
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            # Python's module reads keys from files only. The folder is readable by this user alone.
-            with tempfile.TemporaryDirectory() as folder:
-                key, cert = Path(folder, "key.pem"), Path(folder, "cert.pem")
-                key.write_text(self.server_key)
-                cert.write_text(self.server_cert)
-                context.load_cert_chain(cert, key)
+        # Python's module reads keys from files only. The folder is readable by this user alone.
+        with tempfile.TemporaryDirectory() as folder:
+            key, cert, roots = (Path(folder, name) for name in ("key.pem", "cert.pem", "roots.pem"))
+            for path, text in ((key, self.server_key), (cert, self.server_cert), (roots, self.client_ca)):
+                path.write_text(text, encoding="utf-8")
+            _load_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert, "server_cert")
+            _load_key(context, cert, key)
             if self.client_ca:
-                context.load_verify_locations(cadata=self.client_ca)
-        except ssl.SSLError as error:
-            raise InvalidFileError(
-                f"server_key, server_cert or custom_ca cannot be used for TLS: {error}"
-            ) from error
+                _load_certificates(context, roots, "custom_ca")
         if self.client_verify:
             if not self.client_ca:
                 context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
             context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+
+def _load_certificates(context: ssl.SSLContext, path: Path, name: str) -> None:
+    try:
+        context.load_verify_locations(path)
+    except ssl.SSLError as error:
+        raise InvalidFileError(
+            f"{name}: expected certificates in PEM text, found text that cannot be read as such "
+            f"({_reason(error)}). Set {name} to the content of a certificate file, not to its path"
+        ) from error
+
+
+def _load_key(context: ssl.SSLContext, cert: Path, key: Path) -> None:
+    try:
+        context.load_cert_chain(cert, key, password=_refuse_pass_phrase)
+    except ssl.SSLError as error:
+        reason = _reason(error)
+        if reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+            raise InvalidFileError(
+                "server_key: expected the private key of the first certificate in server_cert, found another "
+                "one. Set server_key to that key, and put the server's own certificate first in server_cert"
+            ) from error
+        if reason in _WEAK:
+            raise InvalidFileError(
+                f"server_cert: expected a certificate that OpenSSL deems secure, found a weak one "
+                f"({reason}). Make a new one, such as with an RSA key of 2048 bits"
+            ) from error
+        raise InvalidFileError(
+            "server_key: expected a private key in PEM text, found text that cannot be read as such "
+            f"({reason}). Set server_key to the content of the key's file, not to its path"
+        ) from error
+
+
+def _refuse_pass_phrase() -> str:
+    """Stand for the terminal, at which OpenSSL would wait for a pass phrase."""
+    raise InvalidFileError(
+        "server_key: expected a private key without a pass phrase, found an encrypted one. Write it without: "
+        "`openssl pkey -in KEY -out PLAIN`"
+    )
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return error.reason or "no PEM"
 
 
 def read_ssl_config_file(path: Path) -> TlsConfig:
@@ -100,8 +142,12 @@ def read_ssl_config_file(path: Path) -> TlsConfig:
       InvalidFileError: the file cannot be read or parsed, or lacks a key or certificates.
     """
     config = read_text_message(path, SSLConfig())
-    if not config.server_key or not config.server_cert:
-        raise InvalidFileError(f"{path}: expected server_key and server_cert, both PEM text")
+    missing = [name for name in ("server_key", "server_cert") if not getattr(config, name)]
+    if missing:
+        raise InvalidFileError(
+            f"{path}: expected server_key and server_cert, both PEM text, found no "
+            f"{' and no '.join(missing)}; add the content of the file"
+        )
     tls = TlsConfig(
         server_key=config.server_key,
         server_cert=config.server_cert,

@@ -50,11 +50,17 @@ def predict_answer(*, version: int | None = None, **outputs: Any) -> bytes:
     return bytes(response.SerializeToString())
 
 
+# The inputs that the signatures of an export have beside those of the model.
+_ROWS_OF_IDS = (messages.DataType.INT64, (-1, -1))
+_SEARCH = {"level_topn": (messages.DataType.INT32, (-1, -1)), "exclude_ids": _ROWS_OF_IDS}
+
+
 def metadata_answer(signatures: Mapping[str, Mapping[str, tuple[int, Sequence[int]]]]) -> bytes:
-    """A serialized GetModelMetadataResponse: signature -> input -> (type, shape)."""
+    """A serialized GetModelMetadataResponse: signature -> input that follows the model -> (type, shape)."""
     found = messages.SignatureDefMap()
     for signature, inputs in signatures.items():
-        for name, (dtype, shape) in inputs.items():
+        others = _SEARCH if signature.startswith("retrieve") else {"item_ids": _ROWS_OF_IDS}
+        for name, (dtype, shape) in {**others, **inputs}.items():
             info = found.signature_def[signature].inputs[name]
             info.dtype = dtype
             for size in shape:

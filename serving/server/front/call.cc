@@ -1,8 +1,11 @@
 #include "serving/server/front/call.h"
 
 #include <map>
+#include <new>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace nann::front {
 namespace {
@@ -20,11 +23,22 @@ void CopyMetadata(const std::multimap<grpc::string_ref, grpc::string_ref>& metad
   }
 }
 
-grpc::Slice Joined(const grpc::ByteBuffer& buffer) {
-  grpc::Slice slice;
-  if (buffer.TrySingleSlice(&slice).ok()) return slice;
-  buffer.DumpToSingleSlice(&slice);
-  return slice;
+// Appends the bytes of a buffer. Unlike gRPC's own function for it, it does not end the process without
+// memory.
+void AppendBytes(const grpc::ByteBuffer& buffer, std::string* out) {
+  std::vector<grpc::Slice> slices;
+  if (!buffer.Dump(&slices).ok()) return;
+  out->reserve(buffer.Length());
+  for (const grpc::Slice& slice : slices) {
+    out->append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+}
+
+// A slice with a text, which is not copied.
+grpc::Slice Holding(std::string text) {
+  auto* held = new std::string(std::move(text));
+  return grpc::Slice(
+      held->data(), held->size(), [](void* user) { delete static_cast<std::string*>(user); }, held);
 }
 
 }  // namespace
@@ -97,23 +111,39 @@ void Call::Predict() {
              "The caller cancelled the request before it was run"});
     return;
   }
-  const grpc::Slice message = Joined(request_);
-  const std::string_view bytes(reinterpret_cast<const char*>(message.begin()), message.size());
-  const std::optional<Answer> answer = server_->predictor_->Predict(bytes, context_.deadline());
+  std::optional<Answer> answer;
+  try {
+    answer = PredictOnce();
+  } catch (const std::bad_alloc&) {  // A large request must not end the server, and with it all others.
+    answer = Answer{static_cast<int>(grpc::StatusCode::RESOURCE_EXHAUSTED),
+                    "The server has too little memory for a request of " + std::to_string(request_.Length()) +
+                        " bytes: send fewer rows at once"};
+  }
   if (answer.has_value()) {
-    Respond(*answer);
+    Respond(std::move(*answer));
   } else {
     PassOn(Relay::Sent::kMessage);
   }
 }
 
-void Call::Respond(const Answer& answer) {
+std::optional<Answer> Call::PredictOnce() {
+  grpc::Slice slice;
+  if (request_.TrySingleSlice(&slice).ok()) {
+    const std::string_view bytes(reinterpret_cast<const char*>(slice.begin()), slice.size());
+    return server_->predictor_->Predict(bytes, context_.deadline());
+  }
+  std::string bytes;
+  AppendBytes(request_, &bytes);
+  return server_->predictor_->Predict(bytes, context_.deadline());
+}
+
+void Call::Respond(Answer answer) {
   Ref();
   if (answer.code != 0) {
     stream_.Finish({static_cast<grpc::StatusCode>(answer.code), answer.content}, &finished_);
     return;
   }
-  const grpc::Slice content(answer.content);
+  const grpc::Slice content = Holding(std::move(answer.content));
   stream_.WriteAndFinish(grpc::ByteBuffer(&content, 1), grpc::WriteOptions(), grpc::Status::OK, &finished_);
 }
 

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "serving/server/front/relay.h"
 #include "serving/server/front/server.h"
@@ -50,7 +51,8 @@ class Call final : public RelayClient {
 
   // Answers a Predict call, or passes it on. The caller has a turn to run it.
   void Predict();
-  void Respond(const Answer& answer);
+  std::optional<Answer> PredictOnce();
+  void Respond(Answer answer);
   // Passes the call on; with Sent::kMessage, request_ is the first message.
   void PassOn(Relay::Sent sent);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <new>
 
 #include "serving/server/front/wire.h"
 
@@ -95,9 +96,13 @@ TF_Tensor* NewTensor(const TensorFlow& tensorflow, const TensorValues& values) {
   if (values.type != kString) {
     const std::string_view bytes = values.Bytes();
     TF_Tensor* tensor = tensorflow.allocate_tensor(values.type, values.dims.data(), rank, bytes.size());
-    if (tensor != nullptr && !bytes.empty()) {
-      std::memcpy(tensorflow.tensor_data(tensor), bytes.data(), bytes.size());
+    if (tensor == nullptr || bytes.empty()) return tensor;
+    void* data = tensorflow.tensor_data(tensor);
+    if (data == nullptr) {  // TensorFlow's allocator has no memory, and does not throw.
+      tensorflow.delete_tensor(tensor);
+      throw std::bad_alloc();
     }
+    std::memcpy(data, bytes.data(), bytes.size());
     return tensor;
   }
   // TensorFlow itself makes the strings, and so frees them with the tensor.

@@ -270,13 +270,20 @@ _BAD = [
     ("retrieve", _RETRIEVE, "exclude_ids", np.zeros(1, np.int64), r"exclude_ids.*\[1\].*\[\?,\?\]"),
     ("retrieve_by_ids", _BY_IDS, "item_ids", np.zeros((1, 4), np.int64), r"item_ids.*\[1,4\].*\[\?,5\]"),
     ("retrieve_by_ids", _BY_IDS, "cate_ids", np.zeros((1, 6), np.int64), r"cate_ids.*\[1,6\].*\[\?,5\]"),
+    (
+        "retrieve_by_ids",
+        _BY_IDS,
+        "cate_ids",
+        np.zeros((2, 5), np.int64),
+        r"item_ids, cate_ids: expected as many rows in each, found.*\[1 2\]",
+    ),
     ("score", _SCORE, "item_ids", np.zeros(3, np.int64), r"item_ids.*\[3\].*\[\?,\?\]"),
     (
         "score",
         _SCORE,
         "item_ids",
         np.zeros((2, 3), np.int64),
-        "item_ids: expected a row for each row of comm_seq",
+        r"comm_seq, item_ids: expected as many rows in each, found.*\[1 2\]",
     ),
 ]
 

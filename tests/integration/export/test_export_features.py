@@ -204,6 +204,64 @@ def test_features_that_belong_together_have_as_many_values(run: Path, tmp_path: 
             exported.run("retrieve_by_ids", one)
 
 
+def _sum(self: _Model, features: Any) -> tf.Tensor:
+    return tf.gather(self.table, features["first"]) + tf.gather(self.table, features["second"])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_features_have_a_row_for_each_user(run: Path, tmp_path: Path, rows: int) -> None:
+    model = _Model({"first": tf.TensorSpec([], tf.int64), "second": tf.TensorSpec([], tf.int64)}, _sum)
+    with LoadedModel(_exported(run, tmp_path, model)) as exported:
+        message = rf"first, second: expected as many rows in each, found.*\[2 {rows}\]"
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            _found(exported, {"first": np.array([3, 4]), "second": np.zeros(rows, np.int64)})
+
+
+def _beside(self: _Model, features: Any) -> tf.Tensor:
+    return tf.reduce_mean(tf.gather(self.table, features["clicks"]), axis=1) + tf.gather(
+        self.table, features["first"]
+    )
+
+
+def test_no_user_beside_a_feature_of_any_length_is_ignored(run: Path, tmp_path: Path) -> None:
+    model = _Model({"clicks": OPEN["clicks"], "first": tf.TensorSpec([], tf.int64)}, _beside)
+    features = {
+        "clicks": np.array([[5], [6]]),
+        "clicks_length": np.array([1, 1], np.int32),
+        "first": np.array([3, 4, 5]),
+    }
+    with LoadedModel(_exported(run, tmp_path, model)) as exported:
+        message = r"clicks, first: expected as many rows in each, found.*\[2 3\]"
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            _found(exported, features)
+
+
+class _TwoStates(_Model):
+    """A state of two tensors."""
+
+    def __init__(self) -> None:
+        super().__init__({"first": tf.TensorSpec([], tf.int64)}, None)
+        self.user_state = {name: tf.TensorSpec([D], tf.float32) for name in ("left", "right")}
+
+    def embed_user(self, features: Any) -> dict[str, tf.Tensor]:
+        return dict.fromkeys(self.user_state, tf.gather(self.table, features["first"]))
+
+    def score(self, user_state: Any, item_embs: tf.Tensor) -> tf.Tensor:
+        return tf.linalg.matvec(item_embs, user_state["left"] + user_state["right"])
+
+
+def test_states_have_a_row_for_each_user(run: Path, tmp_path: Path) -> None:
+    states = {"left": np.zeros((2, D), np.float32), "right": np.zeros((1, D), np.float32)}
+    beams = {"level_topn": np.array([BEAMS] * 2, np.int32), "exclude_ids": np.zeros((2, 0), np.int64)}
+    with LoadedModel(_exported(run, tmp_path, _TwoStates())) as exported:
+        for signature, others, found in (
+            ("retrieve", beams, r"left, right: expected as many rows in each, found.*\[2 1\]"),
+            ("score", {"item_ids": np.zeros((2, 1), np.int64)}, r"left, right, item_ids: .*\[2 1 2\]"),
+        ):
+            with pytest.raises(tf.errors.InvalidArgumentError, match=found):
+                exported.run(signature, {**states, **others})
+
+
 NAMES = ["two words", "a-b", "a:b", "a.b", "1st", "_a", "class", "点击", "A", "a"]
 # Python's own call of a signature takes these, `self` as `self_`, but none that differ in punctuation alone.
 IN_PYTHON = ["two words", "a-b", "1st", "class", "点击"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 _WATCH = "/grpc.health.v1.Health/Watch"
 _SECONDS = 60
+_MEGABYTE = 2**20
 _DTYPES = ("float32", "float64", "int32", "uint8", "int16", "int8", "int64", "bool", "uint16", "float16")
 _DTYPES = (*_DTYPES, "uint32", "uint64", "bfloat16", "complex64", "string")
 
@@ -320,3 +322,27 @@ def test_odd_names_of_models_are_served_and_counted(
         page = response.read().decode()
     for name in ("é ü", 'q\\"uote'):
         assert f':tensorflow:serving:request_count{{model_name="{name}",status="OK"}} 1\n' in page
+
+
+def test_a_request_that_memory_does_not_suffice_for_ends_alone(
+    serve: Callable[..., Any], echo_model: Path
+) -> None:
+    server = serve("--model_name=echo", f"--model_base_path={echo_model}").wait_ready()
+    small, large = predict_pb2.PredictRequest(), predict_pb2.PredictRequest()
+    for request, values in ((small, [1, 2, 3]), (large, [1] * (8 * _MEGABYTE))):
+        request.model_spec.name, request.model_spec.signature_name = "echo", "int64"
+        request.inputs["x"].dtype = int(tf.int64.as_datatype_enum)
+        request.inputs["x"].tensor_shape.dim.add(size=len(values))
+        # A byte on the wire is eight in memory.
+        request.inputs["x"].int64_val.extend(values)
+    with grpc.insecure_channel(server.grpc) as channel:
+        _, expected = _ask(channel, small.SerializeToString())
+        pages = int(Path(f"/proc/{server.pid}/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + 40 * _MEGABYTE
+        message = large.SerializeToString()
+        resource.prlimit(server.pid, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+        code, text = _ask(channel, message)
+        resource.prlimit(server.pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert f"too little memory for a request of {len(message)} bytes" in text
+        assert _ask(channel, small.SerializeToString())[1] == expected
