@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import resource
 import threading
 from importlib import metadata
 from pathlib import Path
@@ -43,6 +44,8 @@ _SAME_NAMES = (
 _log = logging.getLogger("nann.serving")
 # Addresses to listen on that callers cannot connect to by that name.
 _WILDCARDS = ("0.0.0.0", "[::]", "::")
+# Limit of open files where the system has none: as many as Linux lets a process have by default.
+_MOST_FILES = 2**20
 
 
 @click.command(context_settings={"show_default": True})
@@ -75,6 +78,7 @@ def command(
         )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    _allow_connections()
 
     try:
         import_tensorflow(without_keras=True)
@@ -114,6 +118,17 @@ def command(
     stop.wait()
     _log.info("stopping: waiting up to %g s for running requests", drain_seconds)
     server.stop(drain_seconds)
+
+
+def _allow_connections() -> None:
+    """Raise the limit of open files as far as it goes: each connection is one, and shells set it to 1,024.
+
+    gRPC's C++ library up to 1.51 accepts no connection any more once one failed at this limit.
+    """
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES)
+    if limit != resource.RLIM_INFINITY and limit < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _models(name: str, base_path: Path | None, config_file: Path | None) -> list[ModelConfig]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import ssl
 import urllib.error
 import urllib.request
@@ -105,6 +106,20 @@ def _is_served(channel: grpc.Channel) -> bool:
             raise
         return False
     return True
+
+
+def test_connections_are_not_limited_to_what_a_shell_allows(
+    serve: Callable[..., Any], base_path: Path
+) -> None:
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, most))
+    try:
+        server = serve("--model_name=nann", f"--model_base_path={base_path}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+    server.wait_ready()
+    expected = 2**20 if most == resource.RLIM_INFINITY else min(most, 2**20)
+    assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE)[0] == expected
 
 
 @pytest.mark.parametrize("text", ["nonsense", 'server_key: "x" server_cert: "y"', 'server_key: "x"'])
