@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import TracebackType
 
+import numpy as np
+
 from nann.errors import InvalidInputError
 from nann.serving.client._connection import Deadline, Version
 from nann.serving.client._errors import RequestRejectedError
@@ -28,7 +30,9 @@ class AskedModel:
     def _options(self, version: Version, timeout: float | None) -> tuple[Version, Deadline]:
         """Return the version to ask for and the deadline of a call."""
         deadline = Deadline(self._timeout if timeout is None else timeout)
-        return self._version if version is None else version, deadline
+        version = self._version if version is None else version
+        _check_version(version)
+        return version, deadline
 
     def _built_as_known(self, build: Callable[[SpecOf], Query], version: Version) -> Query | None:
         """Return the query that `build` makes with the signatures that are known; None if none are.
@@ -45,6 +49,17 @@ class AskedModel:
             self._known_metadata.pop(version, None)
             return None
         return query
+
+
+def _check_version(version: object) -> None:
+    """Raise InvalidInputError unless it is a number of the protocol, a label, or None for the newest."""
+    if version is None or isinstance(version, str):
+        return
+    is_number = isinstance(version, (int, np.integer)) and not isinstance(version, bool)
+    if not is_number or not 0 <= version < 2**63:
+        raise InvalidInputError(
+            f"version: expected a number from 0 to 2^63 - 1, a label, or None for the newest, got {version!r}"
+        )
 
 
 class _ForgettingWhenRejected:

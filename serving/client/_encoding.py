@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nann.errors import InvalidInputError
 from nann.serving.protocol import messages, tensors
 
 # Requests of one caller have few shapes: those of each signature, by the number of users.
@@ -19,8 +20,10 @@ def encode_inputs(inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] = (
     """Return the part of a `PredictRequest` that is the same for every server.
 
     Raises:
-      InvalidInputError: no tensor type corresponds to an array's dtype.
+      InvalidInputError: no tensor type corresponds to an array's dtype, or `outputs` is one string.
     """
+    if isinstance(outputs, str):
+        raise InvalidInputError(f"outputs: expected a list of names, got {outputs!r}; write [{outputs!r}]")
     # Serialized messages, one after the other, are one message with the fields of all.
     parts = [bytes(messages.PredictRequest(output_filter=outputs).SerializeToString())]
     for name, array in inputs.items():

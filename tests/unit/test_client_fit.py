@@ -112,3 +112,20 @@ def test_values_that_are_no_array_are_named(inputs: dict[str, Any], message: str
         if "comm_seq" in inputs:
             with pytest.raises(InvalidInputError, match=message):
                 client.predict(inputs)
+
+
+@pytest.mark.parametrize("version", [-1, 2**63, 1.5, True])
+def test_a_version_that_no_server_has_is_refused(version: Any) -> None:
+    with (
+        NannClient("localhost:1") as client,
+        pytest.raises(InvalidInputError, match="version: expected a number"),
+    ):
+        client.top_k(_WIDE, **_BEAMS, version=version)
+
+
+def test_outputs_are_a_list_of_names() -> None:
+    with (
+        NannClient("localhost:1") as client,
+        pytest.raises(InvalidInputError, match=r"write \['scores'\]"),
+    ):
+        client.predict({"comm_seq": _WIDE}, outputs="scores")
