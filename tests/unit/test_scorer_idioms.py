@@ -155,6 +155,9 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "largest of segments": lambda x: tf.transpose(
         tf.math.unsorted_segment_max(tf.transpose(x, [1, 0, 2]), [0, 2, 1, 1, 0, 2], 3), [1, 0, 2]
     ),
+    "means of each item's rows": lambda x: known(
+        tf.math.segment_mean(tf.reshape(x, [-1, D]), tf.repeat(tf.range(TILE_ROWS), L)), D
+    ),
     # Choices.
     "sort": lambda x: tf.sort(x, axis=1),
     "top k": lambda x: tf.math.top_k(x, 3)[0],
@@ -189,6 +192,16 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     ),
     "rows by scatter_nd": lambda x: tf.scatter_nd(
         numbered(tf.argsort(x[:, :, 0])[:, :3] // 2), x[:, :3], [TILE_ROWS, 3, D]
+    ),
+    "experts by scatter_nd of flat indices": lambda x: (
+        tf.scatter_nd(
+            tf.stack(
+                [tf.repeat(tf.range(tf.shape(x)[0]), 2), tf.reshape(tf.math.top_k(x[:, 0], 2)[1], [-1])], -1
+            ),
+            tf.reshape(tf.nn.softmax(tf.math.top_k(x[:, 0], 2)[0]), [-1]),
+            [TILE_ROWS, D],
+        )[:, None]
+        * x
     ),
     "rows added": lambda x: tf.tensor_scatter_nd_add(
         x, numbered(tf.argmax(x[:, :, 0], 1, tf.int32)), x[:, 0]
