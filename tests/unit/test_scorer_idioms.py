@@ -286,6 +286,10 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "whole powers of negative numbers": lambda x: tf.pow(x, [0.0, 1.0, 2.0, 3.0] * 2) + tf.pow(x, 0.0),
     "sparsemax": lambda x: keras.ops.sparsemax(x),
     "a mean with weights": lambda x: keras.ops.average(x, axis=1, weights=TABLE[0, :L])[:, tf.newaxis],
+    "powers that are chosen": lambda x: (
+        tf.pow(3.0 * x, tf.where(x > 0.3, 2.0, 3.0))
+        + tf.pow(tf.exp(x), -tf.where(x < 0, 1.5, tf.where(x[:, ::-1] < 0, -0.5, 0.0)))
+    ),
     "computed powers": lambda x: tf.pow(tf.nn.relu(x), tf.nn.relu(x[:, ::-1])) + tf.pow(tf.exp(x), x),
     "lengths": lambda x: tf.math.reduce_euclidean_norm(x, axis=[1], keepdims=True),
     "weights beside each column": lambda x: tf.exp(tf.einsum("nld,dk->nldk", 0.1 * x, TABLE[:8, :3])),
