@@ -93,5 +93,6 @@ def _results(table: Table, inputs: Any, _: Any) -> list[Any]:
     place = tf.minimum(tf.searchsorted(keys, tf.reshape(wanted, [-1])), len(keys) - 1)
     place = tf.reshape(place, tf.shape(wanted))
     is_key = tf.equal(tf.gather(keys, place), wanted)
-    is_key = is_key[(..., *[tf.newaxis] * (values.ndim - 1))]
+    for _ in values.shape[1:]:
+        is_key = is_key[..., tf.newaxis]
     return [tf.where(is_key, tf.gather(values, place), default)]

@@ -14,6 +14,7 @@ from nann.errors import NannError
 from nann.export.replaced import MAY_BE_STATELESS
 from nann.export.scorer import _ops
 from nann.export.scorer._control_flow import without_control_flow
+from nann.export.scorer._dispatch import without_dispatch
 from nann.export.scorer._effects import PASSED_ON, without_effects
 from nann.export.scorer._emit import evaluate
 from nann.export.scorer._import_choices import CHOICES
@@ -83,6 +84,7 @@ class ScorerGraph:
 def read_scorer(function: Any) -> ScorerGraph:
     """Read a frozen scorer: (tensors of one user..., item tile) -> scores. Raises NotSplittableError."""
     function = without_control_flow(without_effects(function), tile_rows=function.inputs[-1].shape[0])
+    function = without_dispatch(function)
     graph = function.graph
     library = graph.as_graph_def().library
     operations = _needed([function.outputs[0].op])
