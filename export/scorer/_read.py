@@ -22,6 +22,7 @@ from nann.export.scorer._import_complex import complex_form, is_complex
 from nann.export.scorer._import_conv import CONVOLUTIONS
 from nann.export.scorer._import_doubles import DOUBLES
 from nann.export.scorer._import_functions import FUNCTIONS
+from nann.export.scorer._import_images import IMAGES
 from nann.export.scorer._import_integers import INTEGERS
 from nann.export.scorer._import_lists import LISTS
 from nann.export.scorer._import_moves import MOVES
@@ -40,7 +41,7 @@ from nann.export.scorer._shapes import inferred_shapes
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
 _FORMS = {
     **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **SOLVED, **LISTS, **CONVOLUTIONS,
-    **ND, **DOUBLES, **POWERS, **USER_PLACES,
+    **ND, **DOUBLES, **POWERS, **USER_PLACES, **IMAGES,
 }  # fmt: skip
 # Their forms know the shape where TensorFlow's own rules do not.
 _FIND_THEIR_SHAPE = frozenset([*LISTS, *SEGMENTS, "DenseBincount"])

@@ -143,6 +143,11 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "convolution of patches": lambda x: tf.nn.conv2d(x[..., tf.newaxis], KERNEL[:, :2], (3, 2), "VALID")[
         ..., 0
     ],
+    "an image in another size": lambda x: (
+        tf.image.resize(x[..., tf.newaxis], [4, 11])[..., 0]
+        + tf.image.resize(x[..., tf.newaxis], [4, 11], "bicubic")[..., 0]
+        + tf.image.resize(x[..., tf.newaxis], [4, 11], "nearest")[..., 0]
+    ),
     "means of an image": lambda x: tf.reduce_mean(tf.reshape(x, [TILE_ROWS, 2, 3, D]), axis=2)[:, ::-1],
     "means, as one row": lambda x: tf.reshape(
         tf.reduce_max(tf.reshape(x, [TILE_ROWS, 2, 3, D]), axis=2), [TILE_ROWS, 1, 2 * D]
