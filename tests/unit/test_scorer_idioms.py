@@ -143,11 +143,6 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "convolution of patches": lambda x: tf.nn.conv2d(x[..., tf.newaxis], KERNEL[:, :2], (3, 2), "VALID")[
         ..., 0
     ],
-    "an image in another size": lambda x: (
-        tf.image.resize(x[..., tf.newaxis], [4, 11])[..., 0]
-        + tf.image.resize(x[..., tf.newaxis], [4, 11], "bicubic")[..., 0]
-        + tf.image.resize(x[..., tf.newaxis], [4, 11], "nearest")[..., 0]
-    ),
     "means of an image": lambda x: tf.reduce_mean(tf.reshape(x, [TILE_ROWS, 2, 3, D]), axis=2)[:, ::-1],
     "means, as one row": lambda x: tf.reshape(
         tf.reduce_max(tf.reshape(x, [TILE_ROWS, 2, 3, D]), axis=2), [TILE_ROWS, 1, 2 * D]
@@ -159,9 +154,6 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "segments": lambda x: tf.math.unsorted_segment_sum(tf.transpose(x), np.arange(D) % 3, 4)[2:],
     "largest of segments": lambda x: tf.transpose(
         tf.math.unsorted_segment_max(tf.transpose(x, [1, 0, 2]), [0, 2, 1, 1, 0, 2], 3), [1, 0, 2]
-    ),
-    "means of each item's rows": lambda x: known(
-        tf.math.segment_mean(tf.reshape(x, [-1, D]), tf.repeat(tf.range(TILE_ROWS), L)), D
     ),
     # Choices.
     "sort": lambda x: tf.sort(x, axis=1),
@@ -197,16 +189,6 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     ),
     "rows by scatter_nd": lambda x: tf.scatter_nd(
         numbered(tf.argsort(x[:, :, 0])[:, :3] // 2), x[:, :3], [TILE_ROWS, 3, D]
-    ),
-    "experts by scatter_nd of flat indices": lambda x: (
-        tf.scatter_nd(
-            tf.stack(
-                [tf.repeat(tf.range(tf.shape(x)[0]), 2), tf.reshape(tf.math.top_k(x[:, 0], 2)[1], [-1])], -1
-            ),
-            tf.reshape(tf.nn.softmax(tf.math.top_k(x[:, 0], 2)[0]), [-1]),
-            [TILE_ROWS, D],
-        )[:, None]
-        * x
     ),
     "rows added": lambda x: tf.tensor_scatter_nd_add(
         x, numbered(tf.argmax(x[:, :, 0], 1, tf.int32)), x[:, 0]
@@ -291,10 +273,6 @@ OF_PAIRS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "whole powers of negative numbers": lambda x: tf.pow(x, [0.0, 1.0, 2.0, 3.0] * 2) + tf.pow(x, 0.0),
     "sparsemax": lambda x: keras.ops.sparsemax(x),
     "a mean with weights": lambda x: keras.ops.average(x, axis=1, weights=TABLE[0, :L])[:, tf.newaxis],
-    "powers that are chosen": lambda x: (
-        tf.pow(3.0 * x, tf.where(x > 0.3, 2.0, 3.0))
-        + tf.pow(tf.exp(x), -tf.where(x < 0, 1.5, tf.where(x[:, ::-1] < 0, -0.5, 0.0)))
-    ),
     "computed powers": lambda x: tf.pow(tf.nn.relu(x), tf.nn.relu(x[:, ::-1])) + tf.pow(tf.exp(x), x),
     "lengths": lambda x: tf.math.reduce_euclidean_norm(x, axis=[1], keepdims=True),
     "weights beside each column": lambda x: tf.exp(tf.einsum("nld,dk->nldk", 0.1 * x, TABLE[:8, :3])),
