@@ -33,7 +33,9 @@ def tables_of_integers(function: Any, handles: Mapping[str, Any]) -> dict[str, T
         readers = list(_readers(function, name))
         finds = [each for each in readers if each.type == _FIND]
         if finds and all(each.type == _SIZE or _is_of_integers(each) for each in readers):
-            found[name] = _contents(handle, finds[0])
+            contents = _contents(handle, finds[0])
+            if contents is not None:
+                found[name] = contents
     return found
 
 
@@ -42,12 +44,17 @@ def _is_of_integers(reader: Any) -> bool:
     return is_find and reader.get_attr("Tin") in _KEYS and reader.get_attr("Tout") in _VALUES
 
 
-def _contents(handle: Any, find: Any) -> Table:
+def _contents(handle: Any, find: Any) -> Table | None:
+    """None where a key is a vector."""
     keys, values = tf.raw_ops.LookupTableExportV2(
         table_handle=handle, Tkeys=find.get_attr("Tin"), Tvalues=find.get_attr("Tout")
     )
-    order = np.argsort(keys.numpy(), kind="stable")
-    return tf.gather(keys, order), tf.gather(values, order)
+    if keys.shape[1:].num_elements() != 1:
+        return None
+    # A `DenseHashTable` lists its free places too: all with one key, which nothing may be looked up by.
+    found, first, times = np.unique(keys.numpy().reshape(-1), return_index=True, return_counts=True)
+    kept = tf.gather(values, first[times == 1])
+    return tf.constant(found[times == 1]), tf.reshape(kept, [-1, *find.inputs[2].shape])
 
 
 def without_tables(function: Any, tables: Mapping[str, Table]) -> Any:
@@ -73,13 +80,19 @@ def _readers(function: Any, name: str) -> Iterator[Any]:
 
 
 def _results(table: Table, inputs: Any, _: Any) -> list[Any]:
-    """inputs: those of a lookup, or of the question for the size, which has the table alone."""
+    """inputs: those of a lookup, or of the question for the size, which has the table alone.
+
+    A table of `tf.lookup.experimental` may have a vector for each key: the default has its shape.
+    """
     keys, values = (np.asarray(each) for each in table)  # Constants of the function: tensors are captured.
     if len(inputs) == 1:
         return [tf.constant(len(keys), tf.int64)]
     _, wanted, default = inputs
     if not len(keys):
-        return [tf.broadcast_to(default, tf.shape(wanted))]
+        return [tf.broadcast_to(default, tf.concat([tf.shape(wanted), tf.shape(default)], axis=0))]
     place = tf.minimum(tf.searchsorted(keys, tf.reshape(wanted, [-1])), len(keys) - 1)
     place = tf.reshape(place, tf.shape(wanted))
-    return [tf.where(tf.equal(tf.gather(keys, place), wanted), tf.gather(values, place), default)]
+    is_key = tf.equal(tf.gather(keys, place), wanted)
+    for _ in values.shape[1:]:
+        is_key = is_key[..., tf.newaxis]
+    return [tf.where(is_key, tf.gather(values, place), default)]

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from nann.export.scorer._contract import Labels, contraction
 from nann.export.scorer._ir import Shape, Tensor
-from nann.export.scorer._ops import arithmetic, matmul, mul, reduce_, reshape, transpose
+from nann.export.scorer._ops import arithmetic, concat, matmul, mul, reduce_, reshape, slice_, transpose
 
 
 def einsum(equation: str, operands: Sequence[Tensor]) -> Tensor | None:
-    """`einsum("ble,be->bl", [hist, query])`; None for diagonals and for axes that are broadcast."""
+    """`einsum("ble,be->bl", [hist, query])`; None for axes that are broadcast."""
+    equation, operands = _with_diagonals(equation, operands)
     parsed = _parsed(equation, [x.shape for x in operands])
     if parsed is None:
         return None
@@ -64,6 +65,31 @@ def _parsed(
         if any(sizes.setdefault(label, n) != n for label, n in zip(own, shape, strict=True)):
             return None
     return (labels, out, sizes) if set(out) <= set(sizes) else None
+
+
+def _with_diagonals(equation: str, operands: Sequence[Tensor]) -> tuple[str, list[Tensor]]:
+    """The same with the diagonals of operands that have a label twice, as "bll->b" has."""
+    inputs, arrow, output = equation.replace(" ", "").partition("->")
+    texts, found = inputs.split(","), list(operands)
+    for at, x in enumerate(found):
+        for label in {each for each in texts[at] if each.isalpha() and texts[at].count(each) == 2}:
+            labels = _labels(texts[at], x.rank)
+            axes = [axis for axis, each in enumerate(labels) if each == label]
+            if x.shape[axes[0]] != x.shape[axes[1]]:
+                continue
+            x = transpose(x, [*(axis for axis in range(x.rank) if axis not in axes), *axes])
+            found[at] = x = _diagonal(x)
+            texts[at] = texts[at].replace(label, "") + label
+    return f"{','.join(texts)}{arrow}{output}", found
+
+
+def _diagonal(x: Tensor) -> Tensor:
+    """Of matrices [..., n, n]: each (n + 1)-th number, of which the last stands alone."""
+    lead, n = x.shape[:-2], x.shape[-1]
+    flat, zeros = reshape(x, (*lead, n * n)), [0] * len(lead)
+    rows = reshape(slice_(flat, [*zeros, 0], (*lead, n * n - 1)), (*lead, n - 1, n + 1))
+    others = reshape(slice_(rows, [*zeros, 0, 0], (*lead, n - 1, 1)), (*lead, n - 1))
+    return concat([others, slice_(flat, [*zeros, n * n - 1], (*lead, 1))], len(lead))
 
 
 def _labels(text: str, rank: int) -> list[object]:

@@ -87,6 +87,36 @@ def counted_bits(r: Reading) -> Found:
     return cast(reduce_(cast(differ), "Sum", [-1]), r.specs[0].dtype)
 
 
+def shifted(r: Reading) -> Found:
+    """RightShift by a constant: of each side of a bitwise operation, or a quotient by a power of two."""
+    x, by = r.inputs
+    if by.value is None or by.size != 1 or not _is_of_both(x) or r.shape != x.shape:
+        return None
+    place = int(by.value.item())
+    if not 0 <= place < 8 * x.dtype.size - 1:
+        return None
+    pair = _apart(*x.inputs) if x.op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor") else None
+    if pair is None:
+        return arithmetic("FloorDiv", x, constant(2**place, x.dtype.as_numpy_dtype))
+    one, other = (arithmetic("RightShift", each, reshape(by, ())) for each in pair)
+    return _number(x.op, (one, other)) or arithmetic(x.op, one, other)
+
+
+def lowest_of_number(r: Reading) -> Found:
+    """x & 255: the remainder by 256."""
+    x, mask = r.inputs
+    if mask.value is None or mask.size != 1 or not _is_of_both(x) or r.shape != x.shape:
+        return None
+    ones = int(mask.value.item())
+    if not 0 < ones < MOST_EXACT or ones & (ones + 1) or ones + 1 > x.dtype.max:
+        return None
+    return arithmetic("FloorMod", x, constant(ones + 1, x.dtype.as_numpy_dtype))
+
+
+def _is_of_both(x: Tensor) -> bool:
+    return not x.is_free and not x.is_item_only
+
+
 def _chosen_bit(r: Reading) -> Found:
     """RightShift & 1: the bit whose place the other side says. Places beyond are those at the ends."""
     shifted = next((each for each in r.inputs if each.op == "RightShift"), None)
@@ -140,4 +170,5 @@ def _bits(x: Tensor, count: int) -> Tensor:
 BITS: dict[str, Callable[[Reading], Found]] = {
     **dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor"), bitwise),
     "PopulationCount": counted_bits,
+    "RightShift": shifted,
 }

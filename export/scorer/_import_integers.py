@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._import_bits import BITS, bitwise, common_bits
+from nann.export.scorer._import_bits import BITS, bitwise, common_bits, lowest_of_number
 from nann.export.scorer._import_functions import FUNCTIONS, sign_bit
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading, bias_of, integers
 from nann.export.scorer._import_scans import SCANS
@@ -238,7 +238,7 @@ INTEGERS: dict[str, Callable[[Reading], Found]] = {
     **BITS,
     **{op: _by_floats(IMPORTS[op]) for op in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "MatMul")},
     "BiasAdd": _sum_with_bias,
-    "BitwiseAnd": _first_of(lowest_bits, bitwise),
+    "BitwiseAnd": _first_of(lowest_bits, bitwise, lowest_of_number),
     "Cast": number,
     "ClipByValue": clipped,
     **{op: _by_floats(IMPORTS[op]) for op in ("AddV2", "Mul", "Sub")},

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nann.export.scorer._import_ops import Found, Reading, integers
-from nann.export.scorer._ir import Tensor, constant
+from nann.export.scorer._ir import Array, Tensor, constant
 from nann.export.scorer._ops import broadcast, concat, reshape, select, slice_
 
 # Slices that one operation becomes; a layer's window, a history or a row of an embedding has no more.
@@ -29,6 +29,13 @@ def taken(x: Tensor, axis: int, indices: Sequence[int]) -> Tensor | None:
         part = part_of(x, axis, first, count if step else 1)
         parts.append(broadcast(part, resized(x, axis, count)))
     return concat(parts, axis)
+
+
+def is_repeated_range(values: Array | None, count: int) -> bool:
+    """Whether the values are 0, 0, 1, 1 ... up to `count`, as `tf.repeat(tf.range(n), k)` makes them."""
+    if values is None or count == 0 or values.size == 0 or values.size % count:
+        return False
+    return bool((values.reshape(-1) == np.repeat(np.arange(count), values.size // count)).all())
 
 
 def part_of(x: Tensor, axis: int, begin: int, count: int) -> Tensor:

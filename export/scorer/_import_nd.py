@@ -21,7 +21,7 @@ from nann.export.scorer._import_choices import (
     rows_of_table,
     summed_where,
 )
-from nann.export.scorer._import_moves import part_of, taken
+from nann.export.scorer._import_moves import is_repeated_range, part_of, taken
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._ir import Array, Shape, Tensor, constant
@@ -72,7 +72,7 @@ class _Place:
 
 def _place(indices: Tensor, shape: Shape) -> _Place | None:
     """None where all indices are numbers of rows."""
-    depth, lengths = indices.shape[-1], indices.shape[:-1]
+    depth, lengths = indices.shape[-1], _lengths(indices, shape[0])
     parts = [reshape(part_of(indices, indices.rank - 1, each, 1), lengths) for each in range(depth)]
     count = 0
     while count < min(depth, len(lengths)) and _is_row_number(parts[count], count, shape[count]):
@@ -84,6 +84,14 @@ def _place(indices: Tensor, shape: Shape) -> _Place | None:
         index = _joined(index, shape[axis], part)
     index = reshape(index, (*lengths[:count], math.prod(lengths[count:])))
     return _Place(shape[:count], index, math.prod(shape[count:depth]), shape[depth:])
+
+
+def _lengths(indices: Tensor, count: int) -> Shape:
+    """Of the axes of indices: [n, k] of [n * k, m] where the number of each of n rows is repeated k times."""
+    lengths = indices.shape[:-1]
+    if len(lengths) == 1 and is_repeated_range(part_of(indices, 1, 0, 1).value, count):
+        return lengths if lengths[0] == count else (count, lengths[0] // count)
+    return lengths
 
 
 def _is_row_number(x: Tensor, axis: int, length: int) -> bool:
@@ -114,6 +122,8 @@ def gathered_nd(r: Reading) -> Found:
     """GatherNd: constant places, or rows by an index of the item or the user."""
     x = r.inputs[0]
     place = _place(r.inputs[1], x.shape)
+    if place is None and x.shape == r.shape:  # Each of its own.
+        return x
     if place is None or (x.is_free and r.inputs[1].value is not None):
         return None
     axis = len(place.leading)

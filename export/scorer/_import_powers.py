@@ -8,7 +8,7 @@ import numpy as np
 
 from nann.export.scorer._import_ops import Found, Reading
 from nann.export.scorer._ir import Array, Tensor, constant
-from nann.export.scorer._ops import arithmetic, broadcast, compare, mul, select, unary
+from nann.export.scorer._ops import arithmetic, broadcast, compare, is_negation, mul, negated, select, unary
 from nann.export.scorer._whole_numbers import bounds_of
 
 _ROOTS = {0.5: "Sqrt", -0.5: "Rsqrt", -1.0: "Reciprocal"}
@@ -22,7 +22,11 @@ def power(r: Reading) -> Found:
     if not r.is_exact_enough:
         return None
     if exponent.value is None:
-        return None if r.specs[0].dtype.size > 4 else _computed_power(x, exponent)
+        if r.specs[0].dtype.size > 4:
+            return None
+        is_chosen = not x.is_free and 0 < len(_choices(exponent)) <= _MOST_EXPONENTS
+        found = _chosen_power(x, exponent) if is_chosen else None
+        return found if found is not None and found.shape == r.shape else _computed_power(x, exponent)
     if exponent.size > 1:
         return _powers(x, exponent.value)
     if exponent.rank or x.shape != r.shape:
@@ -41,6 +45,28 @@ def _powers(x: Tensor, exponents: Array) -> Tensor | None:
         found = one if found is None else select(constant(exponents == each), one, found)
     assert found is not None
     return broadcast(found, np.broadcast_shapes(x.shape, exponents.shape))
+
+
+def _choices(exponent: Tensor) -> list[Tensor]:
+    """The constants of which `tf.where` chooses; none where it chooses others too."""
+    if is_negation(exponent):
+        return _choices(negated(exponent))
+    if exponent.op == "SelectV2":
+        found = [_choices(each) for each in exponent.inputs[1:]]
+        return [*found[0], *found[1]] if all(found) else []
+    return [exponent] if exponent.value is not None and exponent.size == 1 else []
+
+
+def _chosen_power(x: Tensor, exponent: Tensor, sign: int = 1) -> Tensor:
+    """By one of several constants: of a base of any sign."""
+    if is_negation(exponent):
+        return _chosen_power(x, negated(exponent), -sign)
+    if exponent.op == "SelectV2":
+        condition, *choices = exponent.inputs
+        return select(condition, *(_chosen_power(x, each, sign) for each in choices))
+    assert exponent.value is not None
+    power = sign * float(exponent.value.item())
+    return _constant_power(x, power) or arithmetic("Pow", x, constant(np.float32(power)))
 
 
 def _constant_power(x: Tensor, power: float) -> Tensor | None:

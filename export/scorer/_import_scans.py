@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nann.export.scorer._import_moves import part_of, resized, taken
+from nann.export.scorer._import_moves import is_repeated_range, part_of, resized, taken
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._ir import Tensor, constant
@@ -115,7 +115,12 @@ def segments(r: Reading) -> Found:
     if where is None or where.ndim != 1 or where.size == 0 or x.is_free or not r.is_exact_enough:
         return None
     counts = integers(r.inputs[2]) if len(r.inputs) == 3 else [int(where.max()) + 1]
-    if counts is None or counts[0] > _MOST_FACTORS:
+    if counts is None:
+        return None
+    if is_repeated_range(where, counts[0]):  # Rows of equally many events, as of items.
+        rows = reshape(x, (counts[0], where.size // counts[0], *x.shape[1:]))
+        return reduce_(rows, function, [1])
+    if counts[0] > _MOST_FACTORS:
         return None
     # Rows are mostly events that were brought to the front: they are taken from where they were.
     perm = x.node.attrs["perm"] if x.op == "transpose" else range(x.rank)

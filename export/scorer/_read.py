@@ -14,6 +14,7 @@ from nann.errors import NannError
 from nann.export.replaced import MAY_BE_STATELESS
 from nann.export.scorer import _ops
 from nann.export.scorer._control_flow import without_control_flow
+from nann.export.scorer._dispatch import without_dispatch
 from nann.export.scorer._effects import PASSED_ON, without_effects
 from nann.export.scorer._emit import evaluate
 from nann.export.scorer._import_choices import CHOICES
@@ -21,6 +22,7 @@ from nann.export.scorer._import_complex import complex_form, is_complex
 from nann.export.scorer._import_conv import CONVOLUTIONS
 from nann.export.scorer._import_doubles import DOUBLES
 from nann.export.scorer._import_functions import FUNCTIONS
+from nann.export.scorer._import_images import IMAGES
 from nann.export.scorer._import_integers import INTEGERS
 from nann.export.scorer._import_lists import LISTS
 from nann.export.scorer._import_moves import MOVES
@@ -39,7 +41,7 @@ from nann.export.scorer._shapes import inferred_shapes
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
 _FORMS = {
     **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **SOLVED, **LISTS, **CONVOLUTIONS,
-    **ND, **DOUBLES, **POWERS, **USER_PLACES,
+    **ND, **DOUBLES, **POWERS, **USER_PLACES, **IMAGES,
 }  # fmt: skip
 # Their forms know the shape where TensorFlow's own rules do not.
 _FIND_THEIR_SHAPE = frozenset([*LISTS, *SEGMENTS, "DenseBincount"])
@@ -83,6 +85,7 @@ class ScorerGraph:
 def read_scorer(function: Any) -> ScorerGraph:
     """Read a frozen scorer: (tensors of one user..., item tile) -> scores. Raises NotSplittableError."""
     function = without_control_flow(without_effects(function), tile_rows=function.inputs[-1].shape[0])
+    function = without_dispatch(function)
     graph = function.graph
     library = graph.as_graph_def().library
     operations = _needed([function.outputs[0].op])

@@ -15,18 +15,27 @@ import tensorflow as tf
 from nann.export.scorer._ir import Node, Shape, Tensor, topological
 
 _ELEMENTWISE = """
-    Abs Acos Acosh Add AddN AddV2 AsString Asin Asinh Atan Atan2 Atanh BitwiseAnd BitwiseOr BitwiseXor
-    Bucketize Cast Ceil CheckNumerics ClipByValue Cos Cosh Digamma Div DivNoNan Elu Equal Erf Erfc Erfinv
-    Exp Expm1 Floor FloorDiv FloorMod Greater GreaterEqual IsFinite IsInf IsNan LeakyRelu LeftShift Less
-    LessEqual Lgamma Log Log1p LogicalAnd LogicalNot LogicalOr Maximum Minimum Mod Mul MulNoNan Ndtri Neg
-    NotEqual Pow RealDiv Reciprocal Relu Relu6 RightShift Rint Round Rsqrt Select SelectV2 Selu Sigmoid
-    Sign Sin Sinh Softplus Softsign Sqrt Square SquaredDifference StringToHashBucket
-    StringToHashBucketFast StringToHashBucketStrong StringToNumber Sub Tan Tanh TruncateDiv TruncateMod
-    Xdivy Xlog1py Xlogy add mul prelu broadcast
+    Abs Acos Acosh Add AddN AddV2 AsString Asin Asinh Atan Atan2 Atanh BesselI0 BesselI0e BesselI1 BesselI1e
+    BitwiseAnd BitwiseOr BitwiseXor Bucketize Cast Ceil CheckNumerics ClipByValue Cos Cosh Dawsn Digamma Div
+    DivNoNan Elu Equal Erf Erfc Erfinv Exp Expint Expm1 Floor FloorDiv FloorMod Greater GreaterEqual Igamma
+    Igammac Invert IsFinite IsInf IsNan LeakyRelu LeftShift Less LessEqual Lgamma Log Log1p LogicalAnd
+    LogicalNot LogicalOr Maximum Minimum Mod Mul MulNoNan Ndtri Neg NotEqual Polygamma PopulationCount Pow
+    RealDiv Reciprocal Relu Relu6 RightShift Rint Round Rsqrt Select SelectV2 Selu Sigmoid Sign Sin Sinh
+    Softplus Softsign Spence Sqrt Square SquaredDifference StringToHashBucket StringToHashBucketFast
+    StringToHashBucketStrong StringToNumber Sub Tan Tanh TruncateDiv TruncateMod Xdivy Xlog1py Xlogy Zeta
+    add mul prelu broadcast
 """
 ELEMENTWISE = frozenset(_ELEMENTWISE.split())
 # Operations of one tensor that work on each row of its last axis.
 ON_ROWS = frozenset(["LogSoftmax", "Softmax"])
+# Elementwise operations whose operands have one shape, or none.
+_OF_ONE_SHAPE = frozenset(["Betainc", "StringJoin"])
+# Operations of one tensor that work within so many of its last axes.
+_WITHIN = {
+    "Cholesky": 2, "FFT": 1, "FFT2D": 2, "LRN": 1, "LogMatrixDeterminant": 2, "MatrixDeterminant": 2,
+    "MatrixInverse": 2, "RFFT": 1, "TopKV2": 1,
+}  # fmt: skip
+_SCANS = frozenset(["Cumprod", "Cumsum", "CumulativeLogsumexp"])
 _REDUCTIONS = frozenset(
     ["All", "Any", "ArgMax", "ArgMin", "EuclideanNorm", "Max", "Mean", "Min", "Prod", "Sum", "reduce"]
 )
@@ -77,11 +86,14 @@ class RowAnalysis:
 
     def _by_operation(self, output: Tensor) -> Rows | None:
         node = output.node
-        if node.op in ELEMENTWISE:
+        if node.op in ELEMENTWISE or node.op in _OF_ONE_SHAPE:
             return self._elementwise(output)
-        if node.op in ON_ROWS:
+        if node.op in ON_ROWS or node.op in _WITHIN:
             rows = self._first(node)
-            return rows if rows.axis != output.rank - 1 else None
+            return rows if rows.axis < node.inputs[0].rank - _WITHIN.get(node.op, 1) else None
+        if node.op in _SCANS:
+            rows, axis = self._first(node), node.inputs[1].value
+            return rows if axis is not None and int(axis) % output.rank != rows.axis else None
         if node.op in _REDUCTIONS:
             return self._reduced(output)
         if node.op in ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"):

@@ -54,6 +54,13 @@ OF_MASKS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "the lowest bits of a sum of 32": lambda x, y: _as(
         tf.int32, lambda a, b: _and(a * 31 - b * 17, 1023), x, y
     ),
+    "a bit of where they differ": lambda x, y: _and(
+        tf.bitwise.right_shift(tf.bitwise.bitwise_xor(x * 31, y * 17), 33), 1
+    ),
+    "a bit of where bytes differ": lambda x, y: _and(
+        tf.bitwise.right_shift(tf.bitwise.bitwise_xor(x % 256, y % 256), 2), 1
+    ),
+    "two bits of a sum": lambda x, y: _and(tf.bitwise.right_shift(x % 256 - y % 1024, 2), 3),
     "of one of them": lambda x, y: tf.bitwise.bitwise_xor(x % 1024, y % 256),
 }
 

@@ -182,6 +182,22 @@ def test_a_lookup_table_of_integers_becomes_constants(of: str) -> None:
     compare(score, max_table_width=64, numbers=NUMBERS, taste=TASTE)
 
 
+def test_tables_that_were_filled_by_hand_become_constants() -> None:
+    """A value may be a vector; a dense table lists its free places too."""
+    keys = tf.constant([4, 0, 2], tf.int64)
+    rows = tf.lookup.experimental.MutableHashTable(tf.int64, tf.float32, tf.zeros([8]))
+    rows.insert(keys, tf.constant(TABLE[:3]))
+    dense = tf.lookup.experimental.DenseHashTable(tf.int64, tf.int64, 5, -1, -2)
+    dense.insert(keys, tf.constant([3, 1, 2], tf.int64))
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        number = tf.abs(_stored(item)) % 5
+        row = rows.lookup(number) + tf.gather(TABLE, dense.lookup(number))
+        return tf.reduce_sum(row * item * user["taste"], -1)
+
+    compare(score, max_table_width=64, taste=TASTE)
+
+
 def test_other_arithmetic_of_large_integers_is_refused() -> None:
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.math.floormod(user["numbers"][0] * _stored(item), 7), tf.float32)

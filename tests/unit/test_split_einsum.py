@@ -44,6 +44,8 @@ def operand(labels: str, *, of_item: bool, name: str) -> Tensor:
         ("bd,de,em->bm", ["dot", "dot"]),
         ("b...d,bde->b...e", ["BatchMatMulV2"]),
         ("...d,de->...e", ["dot"]),
+        ("bll->bl", ["slice", "slice", "slice", "concat"]),  # a diagonal
+        ("bldl,bd->b", ["slice", "slice", "slice", "concat", "reduce", "BatchMatMulV2"]),
     ],
 )
 def test_an_equation(equation: str, ops: list[str]) -> None:
@@ -60,7 +62,7 @@ def test_an_equation(equation: str, ops: list[str]) -> None:
     np.testing.assert_allclose(value_of(found), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("equation", ["bll->bl", "bd,be->bbd", "ld,dl"])
+@pytest.mark.parametrize("equation", ["llb->llb", "bd,be->bbd", "ld,dl"])
 def test_what_has_no_form_of_ours(equation: str) -> None:
     labels = re.split(",", equation.split("->")[0])
     operands = [operand(each, of_item=False, name=f"operand_{at}") for at, each in enumerate(labels)]

@@ -56,6 +56,17 @@ OF_EACH_ITEM: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
         tf.transpose(tf.gather(TABLES, tf.transpose(_indices(x)), batch_dims=1), [1, 0, 2]), [TILE, -1]
     ),
     "numbers at several indices": lambda x: tf.gather_nd(TABLES, _indices(x)),
+    "sums so far": lambda x: tf.cast(tf.cumsum(tf.cast(x, tf.int32), axis=-1), tf.float32),
+    "special functions": lambda x: (
+        tf.math.betainc(tf.exp(x), 2 * tf.exp(x), tf.sigmoid(x))
+        + tf.math.bessel_i0e(x)
+        + tf.math.igamma(tf.exp(x), 1.5)
+    ),
+    "inverse": lambda x: tf.reshape(tf.linalg.inv(tf.reshape(x, [-1, 2, 2]) + 9 * tf.eye(2)), [TILE, -1]),
+    "strings": lambda x: tf.cast(
+        tf.strings.to_hash_bucket_fast(tf.strings.join([tf.as_string(x), "of", tf.as_string(2 * x)]), 9),
+        tf.float32,
+    ),
     "one hot": lambda x: tf.one_hot(tf.cast(tf.abs(x[:, 0]), tf.int32), 8) * x,
     "tile": lambda x: tf.reduce_sum(tf.tile(x[:, tf.newaxis], [1, 3, 1]), 1),
 }
@@ -83,6 +94,8 @@ MIXING: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
         tf.reduce_sum(tf.reshape(x, [2, TILE // 2, 8]), 0, keepdims=True)[0, :1] + tf.zeros([TILE, 8])
     ),
     "sorted": lambda x: tf.sort(x, 0),
+    "sums so far over the tile": lambda x: tf.cast(tf.cumsum(tf.cast(x, tf.int32), axis=0), tf.float32),
+    "inverse over the tile": lambda x: tf.linalg.inv(tf.matmul(x, x, transpose_b=True) + tf.eye(TILE)),
     "unknown operation": lambda x: tf.linalg.qr(tf.reshape(x, [TILE, 2, 4]))[1][:, 0],
     "control flow": lambda x: tf.cond(tf.reduce_sum(x) > 0, lambda: x, lambda: -x),
     "unique": lambda x: x * tf.cast(tf.size(tf.unique(x[:, 0])[0]), tf.float32),

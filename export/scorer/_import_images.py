@@ -1,0 +1,45 @@
+"""Images in another size in our form: a matrix of weights along their rows, and one along their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from nann.export.scorer._import_ops import Found, Reading, integers
+from nann.export.scorer._infinities import may_be_infinite
+from nann.export.scorer._ir import Array, constant
+from nann.export.scorer._ops import dot, transpose
+
+# Rows or columns before and after.
+_MOST_PLACES = 256
+
+
+def resized(r: Reading) -> Found:
+    """[n, rows, columns, channels], as a profile of events by time is made longer or shorter."""
+    x, sizes = r.inputs[0], integers(r.inputs[1])
+    if sizes is None or x.is_free or x.dtype != tf.float32 or may_be_infinite(x):
+        return None
+    if max(*x.shape[1:3], *sizes) > _MOST_PLACES:
+        return None
+    for axis in (1, 2):
+        last = [*(each for each in range(4) if each != axis), axis]
+        found = dot(transpose(x, last), constant(_weights(r, x.shape[axis], sizes[axis - 1]).T))
+        x = transpose(found, np.argsort(last).tolist())
+    return x
+
+
+def _weights(r: Reading, before: int, after: int) -> Array:
+    """[after, before]: the operation's own result of images of one column, each with a 1 in another row."""
+    attributes = {name: r.attr(name) for name in ("align_corners", "half_pixel_centers")}
+    resize = getattr(tf.raw_ops, r.operation.type)
+    images = np.eye(before, dtype=np.float32).reshape(1, before, 1, before)
+    with tf.init_scope():
+        found: Array = resize(images=images, size=[after, 1], **attributes).numpy()
+    return found.reshape(after, before)
+
+
+IMAGES: dict[str, Callable[[Reading], Found]] = dict.fromkeys(
+    ["ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor"], resized
+)
