@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class AskedModel:
         return query
 
 
-def _check_version(version: object) -> None:
+def _check_version(version: Any) -> None:
     """Raise InvalidInputError unless it is a number of the protocol, a label, or None for the newest."""
     if version is None or isinstance(version, str):
         return
