@@ -11,9 +11,9 @@ import numpy as np
 from nann.errors import InvalidInputError
 from nann.serving.client._connection import Deadline, Version
 from nann.serving.client._errors import RequestRejectedError
-from nann.serving.client._fit import check_fit
+from nann.serving.client._fit import fitting
 from nann.serving.client._query import Query, SpecOf
-from nann.serving.client._results import ModelMetadata
+from nann.serving.client._results import ModelMetadata, TensorSpec
 
 
 class AskedModel:
@@ -36,20 +36,30 @@ class AskedModel:
         return version, deadline
 
     def _built_as_known(self, build: Callable[[SpecOf], Query], version: Version) -> Query | None:
-        """Return the query that `build` makes with the signatures that are known; None if none are.
+        """Return the query that `build` makes by what is known; None if the signatures must be fetched.
 
-        Where they refuse the inputs they are forgotten: another model may have come with other shapes.
+        Where known signatures refuse the inputs they are forgotten: another model may have come with other
+        shapes. What no signatures would allow is refused at once.
         """
         known = self._known_metadata.get(version)
-        if known is None:
-            return None
+        if known is not None:
+            try:
+                return fitting(build, known)
+            except InvalidInputError:
+                self._known_metadata.pop(version, None)
         try:
-            query = build(known.input)
-            check_fit(query, known)
-        except InvalidInputError:
-            self._known_metadata.pop(version, None)
+            query = build(_needed)
+        except _SignaturesNeededError:
             return None
-        return query
+        return query if known is None else None
+
+
+class _SignaturesNeededError(Exception):
+    """A query cannot be built before the signatures of the model are fetched."""
+
+
+def _needed(signature: str, name: str) -> TensorSpec | None:
+    raise _SignaturesNeededError
 
 
 def _check_version(version: Any) -> None:

@@ -18,16 +18,12 @@ from nann.serving.client._channel import MAX_MESSAGE_BYTES
 from nann.serving.client._connection import Deadline, OnCall, Version, connect
 from nann.serving.client._encoding import encode_inputs
 from nann.serving.client._errors import DeadlineExceededError
-from nann.serving.client._fit import check_fit
+from nann.serving.client._fit import fitting
 from nann.serving.client._freshness import RETRY_SECONDS, Freshness, signature_for
 from nann.serving.client._inputs import as_array
 from nann.serving.client._query import Features, Ids, Query, SpecOf, State, Where
-from nann.serving.client._results import ModelMetadata, TensorSpec, TopK, VersionStatus
+from nann.serving.client._results import ModelMetadata, TopK, VersionStatus
 from nann.serving.client._rows import checked_rows
-
-
-class _SignaturesNeededError(Exception):
-    """A query cannot be built before the signatures of the model are fetched."""
 
 
 class AsyncNannClient(AskedModel):
@@ -278,25 +274,9 @@ class AsyncNannClient(AskedModel):
 
     async def _built(self, build: Callable[[SpecOf], Query], version: Version, deadline: Deadline) -> Query:
         """Return the query; fetch the signatures only if building it asks for them."""
-
-        def spec_of(signature: str, name: str) -> TensorSpec | None:
-            raise _SignaturesNeededError
-
-        was_known = version in self._known_metadata
         query = self._built_as_known(build, version)
-        if query is not None:
-            return query
-        # Another task may meanwhile drop what is known, so this one keeps its own.
-        metadata = None
-        try:
-            query = build(spec_of)
-        except _SignaturesNeededError:
-            metadata = await self._fetch_metadata(version, deadline)
-            query = build(metadata.input)
-        if metadata is None and was_known:
-            metadata = await self._fetch_metadata(version, deadline)
-        if metadata is not None:
-            check_fit(query, metadata)
+        if query is None:
+            query = fitting(build, await self._fetch_metadata(version, deadline))
         return query
 
     async def _fetch_metadata(self, version: Version, deadline: Deadline) -> ModelMetadata:

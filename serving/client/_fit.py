@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nann.errors import InvalidInputError
-from nann.serving.client._query import Query
+from nann.serving.client._query import Query, SpecOf
 from nann.serving.client._results import ModelMetadata, TensorSpec
 
 
-def check_fit(query: Query, metadata: ModelMetadata) -> None:
+def fitting(build: Callable[[SpecOf], Query], metadata: ModelMetadata) -> Query:
+    """Return the query that `build` makes for these signatures.
+
+    Raises:
+      InvalidInputError: as `build`, and if the query does not fit its signature.
+    """
+    query = build(metadata.input)
+    _check_fit(query, metadata)
+    return query
+
+
+def _check_fit(query: Query, metadata: ModelMetadata) -> None:
     """Check names and shapes of the inputs. A server that describes no signature at all is believed.
 
     Raises:

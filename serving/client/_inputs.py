@@ -12,12 +12,12 @@ from nann.errors import InvalidInputError
 from nann.serving.client._results import TensorSpec
 
 
-def as_array(values: ArrayLike, *, name: str) -> NDArray[Any]:
+def as_array(values: ArrayLike, *, name: str, expected: str = "rows of equal length") -> NDArray[Any]:
     """Return the array of values that may be nested lists."""
     try:
         return np.asarray(values)
     except ValueError as error:
-        raise InvalidInputError(f"{name}: expected rows of equal length, got {error}") from error
+        raise InvalidInputError(f"{name}: expected {expected}, got {error}") from error
 
 
 def as_floats(values: ArrayLike, dtype: type[np.floating[Any]], *, name: str) -> NDArray[Any]:
@@ -36,10 +36,7 @@ def as_floats(values: ArrayLike, dtype: type[np.floating[Any]], *, name: str) ->
 
 def as_ids(values: ArrayLike, *, name: str) -> NDArray[np.int64]:
     """Return the array as int64."""
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise InvalidInputError(f"{name}: expected rows of integers, got {error}") from error
+    array = as_array(values, name=name, expected="rows of integers")
     if array.size == 0:
         return array.astype(np.int64)
     if array.dtype.kind not in "iu":

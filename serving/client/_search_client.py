@@ -15,7 +15,7 @@ from nann.serving.client import _query
 from nann.serving.client._answer import Answer
 from nann.serving.client._asked_model import AskedModel
 from nann.serving.client._connection import Deadline, Version
-from nann.serving.client._fit import check_fit
+from nann.serving.client._fit import fitting
 from nann.serving.client._freshness import RETRY_SECONDS, Freshness, signature_for
 from nann.serving.client._query import Features, Ids, Query, State, Where
 from nann.serving.client._results import MissingShard, ModelMetadata, TopK
@@ -237,19 +237,11 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
             time.sleep(RETRY_SECONDS)
 
     def _built(self, build: Callable[[_query.SpecOf], Query], version: Version, deadline: Deadline) -> Query:
-        """Return the query that `build` makes; fetch the signatures only if building it asks for them."""
-        was_known = version in self._known_metadata
+        """Return the query; fetch the signatures only if building it asks for them."""
         query = self._built_as_known(build, version)
         if query is None:
-            query = build(
-                lambda signature, name: self._metadata_for(version, deadline).input(signature, name)
-            )
-            if was_known or version in self._known_metadata:
-                check_fit(query, self._metadata_for(version, deadline))
+            query = fitting(build, self._metadata(version, deadline))
         return query
-
-    def _metadata_for(self, version: Version, deadline: Deadline) -> ModelMetadata:
-        return self._known_metadata.get(version) or self._metadata(version, deadline)
 
     def _metadata(self, version: Version, deadline: Deadline) -> ModelMetadata:
         metadata = self._known_metadata[version] = self._fetch_metadata(version, deadline)
