@@ -23,10 +23,10 @@ def equal_lengths(model: RetrievalModel) -> list[tuple[str, str]]:
     names = open_features(model)
     if not 2 <= len(names) <= _MOST or not _is_taken(model, dict.fromkeys(names, _SOME)):
         return []
+    # Equal numbers of all features tell no two apart.
+    tried = (each for each in product((_SOME, _FEWER), repeat=len(names)) if len(set(each)) > 1)
     taken = [
-        lengths
-        for numbers in product((_SOME, _FEWER), repeat=len(names))
-        if _is_taken(model, lengths := dict(zip(names, numbers, strict=True)))
+        lengths for numbers in tried if _is_taken(model, lengths := dict(zip(names, numbers, strict=True)))
     ]
     return [
         (first, other)

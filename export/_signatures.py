@@ -293,18 +293,15 @@ def _are_equal(first: str, other: str, lengths: Tensors) -> tf.Tensor:
     """Which rows have as many values of two features; one missing value stands for none."""
     x, y = (tf.maximum(lengths[name], 1) for name in (first, other))
     names = f"{length_of(first)}, {length_of(other)}"
-    are_equal = tf.equal(x, y)
-    any_equal = tf.debugging.Assert(
-        (tf.size(x) == 0) | tf.reduce_any(are_equal),
-        [
-            f"{names}: expected as many values of {first} as of {other}, found",
-            lengths[first],
-            "and",
-            lengths[other],
-        ],
-    )
-    with tf.control_dependencies([any_equal]):
-        return tf.identity(are_equal)
+    what = f"{names}: expected as many values of {first} as of {other}, found"
+    return _with_any(tf.equal(x, y), [what, lengths[first], "and", lengths[other]])
+
+
+def _with_any(are_valid: tf.Tensor, message: Sequence[Any]) -> tf.Tensor:
+    """Return which rows are valid, bool [B]. A request that has rows, and no valid one, is refused."""
+    any_valid = tf.debugging.Assert((tf.size(are_valid) == 0) | tf.reduce_any(are_valid), message)
+    with tf.control_dependencies([any_valid]):
+        return tf.identity(are_valid)
 
 
 def _checked_length(feature: str, inputs: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
@@ -314,13 +311,12 @@ def _checked_length(feature: str, inputs: Tensors) -> tuple[tf.Tensor, tf.Tensor
     same_batch = tf.debugging.Assert(
         tf.shape(length)[0] == users, [f"{name}: expected a value for each row of {feature}, found", length]
     )
-    is_valid = (length >= 0) & (length <= width)
-    any_valid = tf.debugging.Assert(
-        (users == 0) | tf.reduce_any(is_valid),
-        [f"{name}: expected 0 to the width of {feature},", width, "found", length],
-    )
-    with tf.control_dependencies([same_batch, any_valid]):
-        return tf.where(is_valid, length, 0), tf.identity(is_valid)
+    with tf.control_dependencies([same_batch]):
+        is_valid = _with_any(
+            (length >= 0) & (length <= width),
+            [f"{name}: expected 0 to the width of {feature},", width, "found", length],
+        )
+    return tf.where(is_valid, length, 0), is_valid
 
 
 def _first(values: tf.Tensor, length: tf.Tensor) -> tf.Tensor:

@@ -316,9 +316,7 @@ def _answer(context: grpc.ServicerContext, work: Callable[[], Any]) -> Any:
     """Return the result of `work`, or end the request with the status of its error."""
     try:
         return work()
-    except StatusError as error:
-        status = error
-    except MemoryError as error:
+    except (StatusError, MemoryError) as error:
         status = as_status(error)
     except Exception as error:
         _log.exception("gRPC request failed")
