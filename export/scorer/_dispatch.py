@@ -16,15 +16,12 @@ import tensorflow as tf
 
 from nann.export.replaced import Call, Compute
 from nann.export.scorer._anyhow import has_same_results, replaced_if_it_runs
+from nann.export.scorer._guards import risks_of
 from nann.export.scorer._known import constants_of, operations_of
 
 _STITCHES = frozenset(["DynamicStitch", "ParallelDynamicStitch"])
 # What puts rows at their numbers, and which input these are.
 _SCATTERS = {"ScatterNd": 0, "TensorScatterAdd": 1, "TensorScatterUpdate": 1}
-# What may fail for its second input: a row that a table does not have, a division by 0.
-_MAY_FAIL = frozenset(
-    ["FloorDiv", "FloorMod", "Gather", "GatherNd", "GatherV2", "TruncateDiv", "TruncateMod"]
-)
 _PASS_ON = frozenset(["Cast", "ExpandDims", "Identity", "Reshape", "Squeeze"])
 
 # Bool [items] by the name of a tensor: which items it has rows of, or the numbers of.
@@ -62,12 +59,13 @@ def _deals(operation: Any, item: Any) -> bool:
 
 
 def _may_fail(operation: Any, deals: Container[str]) -> bool:
-    """Whether items that a network is not meant for may have no place in its table."""
-    if operation.type not in _MAY_FAIL or not operation.inputs[1].dtype.is_integer:
-        return False
-    place = operation.inputs[1]
-    is_of_part = any(before.name in deals for before in operations_of([place]))
-    return is_of_part and not _are_numbers(_origin(place), deals)
+    """Whether it may fail for items that a network is not meant for, which its table may have no row for."""
+    operands = [risky.inputs[at] for risky, at, _ in risks_of(operation)]
+    return any(
+        not _are_numbers(_origin(each), deals)
+        and any(before.name in deals for before in operations_of([each]))
+        for each in operands
+    )
 
 
 def _numbers_of(join: Any) -> Sequence[Any]:

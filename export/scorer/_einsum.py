@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from nann.export.scorer._contract import Labels, contraction
 from nann.export.scorer._ir import Shape, Tensor
-from nann.export.scorer._ops import arithmetic, concat, matmul, mul, reduce_, reshape, slice_, transpose
+from nann.export.scorer._ops import arithmetic, matmul, mul, reduce_, reshape, transpose
+from nann.export.scorer._slices import diagonal_of
 
 
 def einsum(equation: str, operands: Sequence[Tensor]) -> Tensor | None:
@@ -77,19 +78,13 @@ def _with_diagonals(equation: str, operands: Sequence[Tensor]) -> tuple[str, lis
             axes = [axis for axis, each in enumerate(labels) if each == label]
             if x.shape[axes[0]] != x.shape[axes[1]]:
                 continue
-            x = transpose(x, [*(axis for axis in range(x.rank) if axis not in axes), *axes])
-            found[at] = x = _diagonal(x)
+            others = [axis for axis in range(x.rank) if axis not in axes]
+            diagonal = diagonal_of(transpose(x, [*others, *axes]))
+            if diagonal is None:
+                continue
+            found[at] = x = diagonal
             texts[at] = texts[at].replace(label, "") + label
     return f"{','.join(texts)}{arrow}{output}", found
-
-
-def _diagonal(x: Tensor) -> Tensor:
-    """Of matrices [..., n, n]: each (n + 1)-th number, of which the last stands alone."""
-    lead, n = x.shape[:-2], x.shape[-1]
-    flat, zeros = reshape(x, (*lead, n * n)), [0] * len(lead)
-    rows = reshape(slice_(flat, [*zeros, 0], (*lead, n * n - 1)), (*lead, n - 1, n + 1))
-    others = reshape(slice_(rows, [*zeros, 0, 0], (*lead, n - 1, 1)), (*lead, n - 1))
-    return concat([others, slice_(flat, [*zeros, n * n - 1], (*lead, 1))], len(lead))
 
 
 def _labels(text: str, rank: int) -> list[object]:

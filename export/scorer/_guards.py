@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -22,7 +22,12 @@ def with_guards(branch: Any) -> tuple[Any, Any]:
 
     Where it is not, no operation of it fails for its values.
     """
-    found = [each for operation in branch.get_operations() for each in _risks(operation, branch)]
+    found = [
+        (operation, at, harmless)
+        for each in branch.get_operations()
+        for operation, at, harmless in risks_of(each)
+        if variables_read(branch, [operation.inputs[at]])
+    ]
     with branch.as_default():
         is_chosen = tf.compat.v1.placeholder(tf.bool, [], "is_chosen")
         for operation, at, harmless in found:
@@ -31,22 +36,18 @@ def with_guards(branch: Any) -> tuple[Any, Any]:
     return branch, is_chosen
 
 
-def _risks(operation: Any, branch: Any) -> Iterator[tuple[Any, int, Callable[[Any], Any]]]:
-    """Operations, each with an operand that it may fail for, and what makes a harmless one of it."""
+def risks_of(operation: Any) -> list[tuple[Any, int, Callable[[Any], Any]]]:
+    """Operations, each with an operand that `operation` may fail for, and what makes a harmless one of it."""
     if operation.type in _DIVISIONS and operation.inputs[1].dtype.is_integer:
-        risks = [(operation, 1, tf.ones_like)]
-    elif operation.type in _OF_PLACES:
-        risks = [(operation, 1, tf.zeros_like)]
-    elif operation.type in _OF_MATRICES:
-        risks = [(operation, 0, _identity_like)]
-    elif operation.type == "StridedSlice" and operation.inputs[1].op.type == "Pack":
+        return [(operation, 1, tf.ones_like)]
+    if operation.type in _OF_PLACES:
+        return [(operation, 1, tf.zeros_like)]
+    if operation.type in _OF_MATRICES:
+        return [(operation, 0, _identity_like)]
+    if operation.type == "StridedSlice" and operation.inputs[1].op.type == "Pack":
         places, dropped = operation.inputs[1].op, operation.get_attr("shrink_axis_mask")
-        risks = [(places, at, tf.zeros_like) for at in range(len(places.inputs)) if dropped >> at & 1]
-    else:
-        return
-    for each, at, harmless in risks:
-        if variables_read(branch, [each.inputs[at]]):
-            yield each, at, harmless
+        return [(places, at, tf.zeros_like) for at in range(len(places.inputs)) if dropped >> at & 1]
+    return []
 
 
 def _identity_like(matrices: Any) -> Any:

@@ -90,7 +90,7 @@ def counted_bits(r: Reading) -> Found:
 def shifted(r: Reading) -> Found:
     """RightShift by a constant: of each side of a bitwise operation, or a quotient by a power of two."""
     x, by = r.inputs
-    if by.value is None or by.size != 1 or not _is_of_both(x) or r.shape != x.shape:
+    if by.value is None or by.size != 1 or not x.is_of_both or r.shape != x.shape:
         return None
     place = int(by.value.item())
     if not 0 <= place < 8 * x.dtype.size - 1:
@@ -100,21 +100,6 @@ def shifted(r: Reading) -> Found:
         return arithmetic("FloorDiv", x, constant(2**place, x.dtype.as_numpy_dtype))
     one, other = (arithmetic("RightShift", each, reshape(by, ())) for each in pair)
     return _number(x.op, (one, other)) or arithmetic(x.op, one, other)
-
-
-def lowest_of_number(r: Reading) -> Found:
-    """x & 255: the remainder by 256."""
-    x, mask = r.inputs
-    if mask.value is None or mask.size != 1 or not _is_of_both(x) or r.shape != x.shape:
-        return None
-    ones = int(mask.value.item())
-    if not 0 < ones < MOST_EXACT or ones & (ones + 1) or ones + 1 > x.dtype.max:
-        return None
-    return arithmetic("FloorMod", x, constant(ones + 1, x.dtype.as_numpy_dtype))
-
-
-def _is_of_both(x: Tensor) -> bool:
-    return not x.is_free and not x.is_item_only
 
 
 def _chosen_bit(r: Reading) -> Found:

@@ -83,7 +83,7 @@ def _ones_and_zeros(r: Reading) -> Tensor | None:
         return None
     if not _is_known(index):
         # Large ones may be rounded: to none of the small numbers that are looked for.
-        number = None if index.is_free or index.is_item_only else number_of(index)
+        number = number_of(index) if index.is_of_both else None
         if number is None:
             return None
         index = number

@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._import_moves import padded, part_of
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._ir import Array, Spec, Tensor, constant
 from nann.export.scorer._ops import (
@@ -27,6 +26,7 @@ from nann.export.scorer._ops import (
     select,
     unary,
 )
+from nann.export.scorer._slices import padded, part_of
 
 Parts = tuple[Tensor, Tensor]
 # What an operation of real numbers is in our form.

@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from nann.export.scorer._contract import MAX_UNROLLED
-from nann.export.scorer._import_moves import padded, part_of, taken
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._ir import Array, Shape, Tensor, constant
 from nann.export.scorer._ops import add, broadcast, concat, dot, maximum, mul, reshape
+from nann.export.scorer._slices import padded, part_of, taken
 
 _Sides = tuple[int, int]
 

@@ -26,14 +26,14 @@ def narrowed(r: Reading) -> Found:
     """Cast of a float64 of user and item to float32."""
     (x,) = r.inputs
     is_narrowed = x.dtype == tf.float64 and r.specs[0].dtype == tf.float32
-    found = _as_float(x) if is_narrowed and not x.is_free and not x.is_item_only else None
+    found = _as_float(x) if is_narrowed and x.is_of_both else None
     return INTEGERS["Cast"](r) if found is None else broadcast(found, r.shape)
 
 
 def _as_float(x: Tensor) -> Tensor | None:
     if x.value is not None:
         return constant(x.value, np.float32)
-    if x.is_free or x.is_item_only:
+    if not x.is_of_both:
         return cast(x)
     if x.op == "Cast":
         (before,) = x.inputs

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._import_bits import BITS, bitwise, common_bits, lowest_of_number
+from nann.export.scorer._import_bits import BITS, bitwise, common_bits
 from nann.export.scorer._import_functions import FUNCTIONS, sign_bit
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading, bias_of, integers
 from nann.export.scorer._import_scans import SCANS
@@ -87,7 +87,7 @@ def number(r: Reading) -> Found:
     if whole is not None:
         return cast(whole, r.specs[0].dtype)
     x = r.inputs[0]
-    is_apart = x.dtype in TYPES and not x.is_free and not x.is_item_only and not is_exact(x)
+    is_apart = x.dtype in TYPES and x.is_of_both and not is_exact(x)
     total = number_of(x) if is_apart and r.specs[0].dtype == tf.float32 else None
     return IMPORTS["Cast"](r) if total is None else total
 
@@ -142,14 +142,22 @@ def remainder(r: Reading) -> Found:
     return cast(total, r.specs[0].dtype)
 
 
-def lowest_bits(r: Reading) -> Found:
-    """A sum or a difference & 255, as hashes are put into buckets: its remainder by 256."""
-    x, mask = r.inputs[0], integers(r.inputs[1])
-    if mask is None or len(mask) != 1 or not 0 < mask[0] < MOST_EXACT or r.shape != x.shape:
-        return None
-    if mask[0] & (mask[0] + 1):  # Not all of the lowest.
-        return None
-    return remainder(replace(r, inputs=(x, constant(mask[0] + 1, x.dtype.as_numpy_dtype))))
+def _of_lowest_bits(form: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
+    """x & 255, as hashes are put into buckets: the remainder by 256, in a form of FloorMod."""
+
+    def read(r: Reading) -> Found:
+        x, mask = r.inputs[0], integers(r.inputs[1])
+        if mask is None or len(mask) != 1 or not 0 < mask[0] < MOST_EXACT or r.shape != x.shape:
+            return None
+        if mask[0] & (mask[0] + 1) or mask[0] >= x.dtype.max:  # Not all of the lowest, or all that it has.
+            return None
+        return form(replace(r, inputs=(x, constant(mask[0] + 1, x.dtype.as_numpy_dtype))))
+
+    return read
+
+
+def _remainder_as_it_stands(r: Reading) -> Found:
+    return arithmetic("FloorMod", *r.inputs) if r.inputs[0].is_of_both else None
 
 
 _Pair = tuple[Tensor, Tensor]
@@ -164,7 +172,7 @@ def _both_divided(r: Reading) -> tuple[str, _Pair, _Pair, int] | None:
     if x.dtype not in TYPES or x.op not in ("AddV2", "Sub") or by is None or len(by) != 1 or is_exact(x):
         return None
     # Two remainders are added: the sum must be a float too.
-    if x.is_free or x.is_item_only or not 0 < by[0] <= MOST_EXACT // 2:
+    if not x.is_of_both or not 0 < by[0] <= MOST_EXACT // 2:
         return None
     x = in_two(x)
     if not all(each.is_free or each.is_item_only for each in x.inputs):
@@ -181,7 +189,7 @@ def clipped(r: Reading) -> Found:
     if len(limits) != len(r.inputs) - 1 or not r.inputs[0].dtype.is_integer or not all(map(is_exact, limits)):
         return None
     (x,) = (each for each in r.inputs if each.value is None)
-    if x.is_free or x.is_item_only or is_exact(x):
+    if not x.is_of_both or is_exact(x):
         return None
     is_cut = was_float(x) and x.inputs[0].dtype == tf.float32
     number = x.inputs[0] if is_cut else number_of(x)
@@ -222,7 +230,7 @@ def _by_floats(form: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
 def sign(r: Reading) -> Found:
     """Of a difference: that of its float, which is 0 for none but 0."""
     (x,) = r.inputs
-    number = number_of(x) if x.dtype in TYPES and not x.is_free and not x.is_item_only else None
+    number = number_of(x) if x.dtype in TYPES and x.is_of_both else None
     return None if number is None else cast(unary("Sign", number), x.dtype)
 
 
@@ -238,7 +246,7 @@ INTEGERS: dict[str, Callable[[Reading], Found]] = {
     **BITS,
     **{op: _by_floats(IMPORTS[op]) for op in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "MatMul")},
     "BiasAdd": _sum_with_bias,
-    "BitwiseAnd": _first_of(lowest_bits, bitwise, lowest_of_number),
+    "BitwiseAnd": _first_of(_of_lowest_bits(remainder), bitwise, _of_lowest_bits(_remainder_as_it_stands)),
     "Cast": number,
     "ClipByValue": clipped,
     **{op: _by_floats(IMPORTS[op]) for op in ("AddV2", "Mul", "Sub")},

@@ -21,7 +21,7 @@ from nann.export.scorer._import_choices import (
     rows_of_table,
     summed_where,
 )
-from nann.export.scorer._import_moves import is_repeated_range, part_of, taken
+from nann.export.scorer._import_moves import is_repeated_range
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._ir import Array, Shape, Tensor, constant
@@ -39,6 +39,7 @@ from nann.export.scorer._ops import (
     transpose,
     turned,
 )
+from nann.export.scorer._slices import part_of, taken
 from nann.export.scorer._whole_numbers import bounds_of
 
 # Updates that are made one after the other: of equal indices the last stays.

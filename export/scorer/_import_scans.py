@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nann.export.scorer._import_moves import is_repeated_range, part_of, resized, taken
+from nann.export.scorer._import_moves import is_repeated_range
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._ir import Tensor, constant
@@ -25,6 +25,7 @@ from nann.export.scorer._ops import (
     transpose,
     unary,
 )
+from nann.export.scorer._slices import part_of, resized, taken
 
 # Along the axis; what is the user's alone is left to TensorFlow, as histories of any length are.
 _MOST_SUMS, _MOST_FACTORS = 256, 64

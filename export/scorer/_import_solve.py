@@ -12,7 +12,6 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._import_moves import part_of, taken
 from nann.export.scorer._import_ops import Found, Reading
 from nann.export.scorer._ir import Spec, Tensor, constant, make
 from nann.export.scorer._ops import (
@@ -28,6 +27,7 @@ from nann.export.scorer._ops import (
     turned,
     unary,
 )
+from nann.export.scorer._slices import part_of, taken
 
 # A product with the inverse loses as many roundings as its condition says.
 _WORST_CONDITION = 100.0

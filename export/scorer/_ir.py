@@ -115,6 +115,11 @@ class Tensor:
     def is_item_only(self) -> bool:
         return self.needs == Needs.ITEM
 
+    @property
+    def is_of_both(self) -> bool:
+        """Whether user and item make it together."""
+        return self.needs == Needs.USER | Needs.ITEM
+
 
 Uses = Counter[Tensor]
 _nodes: weakref.WeakValueDictionary[Any, Node] = weakref.WeakValueDictionary()
