@@ -25,7 +25,7 @@ from nann.serving.server._metrics import Metrics, Observation
 from nann.serving.server._predict import DEFAULT_SIGNATURE, predict_arrays
 from nann.serving.server._rest_examples import format_classes, format_regressions, parse_examples
 from nann.serving.server._rest_json import format_predict, parse_predict
-from nann.serving.server._status import Code, StatusError, invalid_argument
+from nann.serving.server._status import Code, StatusError, as_status, invalid_argument
 from nann.serving.server._versions import MAX_VERSION
 
 _log = logging.getLogger("nann.serving")
@@ -129,9 +129,10 @@ class RestApi:
         """
         try:
             return 200, self._answer(method, path, body)
-        except StatusError as error:
-            text = error_body(error.message).encode("utf-8", "surrogateescape")
-            return _HTTP_STATUSES.get(error.code, _ERROR_STATUS), text
+        except (StatusError, MemoryError) as error:
+            status = as_status(error)
+            text = error_body(status.message).encode("utf-8", "surrogateescape")
+            return _HTTP_STATUSES.get(status.code, _ERROR_STATUS), text
         except _BadPathError:
             return 400, b""
         except Exception as error:

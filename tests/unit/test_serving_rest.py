@@ -12,8 +12,20 @@ from nann.serving.server._rest import RestApi, RestOptions
 
 
 class _BrokenManager:
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error or RuntimeError("a bug in m")
+
     def lease(self, name: str, **_: Any) -> Any:
-        raise RuntimeError(f"a bug in {name}")
+        raise self._error
+
+
+def test_a_request_that_memory_does_not_suffice_for_has_the_code_of_grpc(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    manager: Any = _BrokenManager(MemoryError("no memory for 1 TB"))
+    answer = RestApi(manager, RestOptions(), Metrics()).answer("POST", "/v1/models/m:predict", b"{}")
+    assert answer == (429, b'{\n    "error": "MemoryError: no memory for 1 TB"\n}')
+    assert not caplog.text
 
 
 def test_an_unexpected_exception_is_logged_and_answered(caplog: pytest.LogCaptureFixture) -> None:
