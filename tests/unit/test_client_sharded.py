@@ -72,6 +72,17 @@ def test_scores_come_from_the_shard_that_has_the_item(serve: Callable[..., Serve
             client.score(USER, [1, 2])
 
 
+def test_what_no_shard_takes_is_not_sent(pair: tuple[Server, Server]) -> None:
+    narrow = np.ones((1, 4), np.float32)  # May be one user of another length: the signatures are fetched.
+    with client_of(*pair) as client:
+        for _ in range(2):
+            with pytest.raises(InvalidInputError, match=r"comm_seq: expected .*6, got shape \[1, 4\]"):
+                client.top_k(narrow, BEAMS)
+        with pytest.raises(InvalidInputError, match="mood: expected an input of the signature"):
+            client.top_k({"comm_seq": USER, "mood": [[1.0]]}, BEAMS)
+    assert not any(server.requests for server in pair)
+
+
 def test_the_same_shard_twice_is_noticed(pair: tuple[Server, Server]) -> None:
     with (
         client_of(pair[0], pair[0]) as client,
