@@ -1,5 +1,6 @@
 # The sources of the ops, listed once for CMake; ops/BUILD lists the same and a test compares the two.
 set(NANN_CORE_SOURCES
+  core/base/cancellable_runs.cc
   core/filter/attribute_columns.cc
   core/filter/attribute_comparison.cc
   core/filter/attribute_rows.cc

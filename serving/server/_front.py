@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import nann.ops
 from nann.serving.server._c_session import function_address
 from nann.serving.server._metrics import LATENCY_LIMITS, RequestCell
 from nann.serving.server._servable import Servable
@@ -53,6 +54,8 @@ _TENSORFLOW_FUNCTIONS = (
     "TF_StringGetDataPointer",
     "TF_StringGetSize",
 )
+# Of the op library, in the order of the members of `RunFunctions` in front/cancellation.h.
+_RUN_FUNCTIONS = ("nann_run_begin", "nann_run_cancel", "nann_run_end")
 
 _OnUnused = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 _Counts = ctypes.POINTER(ctypes.c_int64)
@@ -84,6 +87,7 @@ class _Options(ctypes.Structure):
         ("backend", ctypes.c_char_p),
         ("threads", ctypes.c_int),
         ("waiting", ctypes.c_int),
+        ("runs", _Pointer),
         ("arguments", ctypes.POINTER(_Argument)),
         ("argument_count", ctypes.c_int),
         ("limits", ctypes.POINTER(ctypes.c_double)),
@@ -159,6 +163,7 @@ class Front:
         self._tensorflow = (_Pointer * len(_TENSORFLOW_FUNCTIONS))(
             *map(function_address, _TENSORFLOW_FUNCTIONS)
         )
+        self._runs = (_Pointer * len(_RUN_FUNCTIONS))(*map(_op_address, _RUN_FUNCTIONS))
         self._ids: dict[Version, int] = {}
         # Also those that were given up and still answer a request. Threads of the front take their versions
         # out; a single `pop` needs no lock.
@@ -199,6 +204,7 @@ class Front:
             backend=backend.encode(),
             threads=threads,
             waiting=waiting,
+            runs=ctypes.cast(self._runs, _Pointer),
             arguments=(_Argument * len(channel))(*channel),
             argument_count=len(channel),
             limits=(ctypes.c_double * len(LATENCY_LIMITS))(*LATENCY_LIMITS),
@@ -280,6 +286,11 @@ class Front:
     def close(self) -> None:
         """Release the front, after `stop` and after it has no version any more."""
         self._library.nann_front_delete(self._handle)
+
+
+def _op_address(name: str) -> int | None:
+    library = ctypes.CDLL(str(nann.ops.library_path()))  # The one that TensorFlow has loaded.
+    return ctypes.cast(getattr(library, name), _Pointer).value
 
 
 def _keys(tls: TlsConfig) -> _Keys:

@@ -4,9 +4,17 @@
 #include <atomic>
 #include <thread>
 
+#include "ops/core/base/cancellable_runs.h"
+#include "serving/server/front/cancellation.h"
 #include "serving/server/front/model_table.h"
 #include "serving/server/front/request_counts.h"
 #include "serving/server/front/run_queue.h"
+
+extern "C" {
+void* nann_run_begin(const void* const* buffers, int count);
+void nann_run_cancel(void* run);
+void nann_run_end(void* run);
+}
 
 namespace nann::front {
 namespace {
@@ -105,6 +113,40 @@ TEST(RunQueue, RequestsBeyondTheTurnsWaitInOrder) {
   EXPECT_EQ(next, 3);
   EXPECT_FALSE(queue.Next(&next));
   EXPECT_EQ(queue.Enter(5), RunQueue<int>::Turn::kRun);
+}
+
+constexpr RunFunctions kRunFunctions = {nann_run_begin, nann_run_cancel, nann_run_end};
+
+TEST(Cancellation, EndsTheRunThatIsUnderWayAndThoseToCome) {
+  const int first = 0, second = 0;
+  const CancellableRuns& runs = CancellableRuns::OfProcess();
+  Cancellation cancellation(kRunFunctions);
+  {
+    const Cancellation::Run run(&cancellation, {&first});
+    const CancellableRuns::Flag flag = runs.Find(&first);
+    ASSERT_NE(flag, nullptr);
+    EXPECT_FALSE(flag->load());
+    cancellation.Cancel();
+    EXPECT_TRUE(flag->load());
+  }
+  EXPECT_TRUE(cancellation.IsCancelled());
+  const Cancellation::Run run(&cancellation, {&second});
+  EXPECT_EQ(runs.Find(&first), nullptr);
+  EXPECT_TRUE(runs.Find(&second)->load());
+}
+
+// A caller gives up at any moment: before, in and after the run.
+TEST(Cancellation, ComesFromAnyThreadAtAnyMoment) {
+  for (int i = 0; i < 1000; ++i) {
+    Cancellation cancellation(kRunFunctions);
+    std::thread caller([&cancellation] { cancellation.Cancel(); });
+    for (int run = 0; run < 3; ++run) {
+      const Cancellation::Run under_way(&cancellation, {&run});
+    }
+    caller.join();
+    EXPECT_TRUE(cancellation.IsCancelled());
+  }
+  EXPECT_TRUE(CancellableRuns::OfProcess().IsEmpty());
 }
 
 TEST(RequestCounts, AreTakenOnce) {

@@ -24,7 +24,7 @@ class ScoreRun : public std::enable_shared_from_this<ScoreRun> {
   // The input `items` has positions, or, where it is int64, item ids.
   ScoreRun(OpKernelContext* ctx, std::shared_ptr<const Index> index, const char* items,
            tensorflow::AsyncOpKernel::DoneCallback done)
-      : ctx_(ctx), index_(std::move(index)), items_name_(items), done_(std::move(done)) {}
+      : ctx_(ctx), cancellation_(ctx), index_(std::move(index)), items_name_(items), done_(std::move(done)) {}
 
   absl::Status Prepare(const TileScorer& scorer) {
     absl::Status status = ctx_->input_list("user_state", &user_state_);
@@ -68,7 +68,7 @@ class ScoreRun : public std::enable_shared_from_this<ScoreRun> {
   }
 
   void ScoreRow(std::function<void()> next) {
-    ScoreTiles(ctx_, scorer_, user_, known_, absl::MakeSpan(known_scores_),
+    ScoreTiles(ctx_, cancellation_, scorer_, user_, known_, absl::MakeSpan(known_scores_),
                [self = shared_from_this(), next = std::move(next)](const absl::Status& status) {
                  self->status_ = status;
                  if (status.ok()) self->EndRow();
@@ -127,6 +127,7 @@ class ScoreRun : public std::enable_shared_from_this<ScoreRun> {
   }
 
   OpKernelContext* const ctx_;
+  const StepCancellation cancellation_;
   const std::shared_ptr<const Index> index_;
   const char* const items_name_;
   const tensorflow::AsyncOpKernel::DoneCallback done_;

@@ -11,7 +11,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "scorer_function.h"
-#include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/device_base.h"
 #include "tile_scorer.h"
 
@@ -37,9 +36,11 @@ std::atomic<int64_t>& BusyLanes() {
 // before the other lanes start.
 class TileRun : public std::enable_shared_from_this<TileRun> {
  public:
-  TileRun(OpKernelContext* ctx, const TileScorer::Ready& scorer, const ScorerUser& user,
-          absl::Span<const int32_t> positions, absl::Span<float> scores, TileScorer::Done done)
+  TileRun(OpKernelContext* ctx, const StepCancellation& cancellation, const TileScorer::Ready& scorer,
+          const ScorerUser& user, absl::Span<const int32_t> positions, absl::Span<float> scores,
+          TileScorer::Done done)
       : ctx_(ctx),
+        cancellation_(cancellation),
         scorer_(scorer),
         user_(user),
         positions_(positions),
@@ -114,10 +115,7 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
 
   // Returns false when no tile is left or the run has failed.
   bool ClaimTile(int64_t* begin, int64_t* rows) {
-    tensorflow::CancellationManager* cancellation = ctx_->cancellation_manager();
-    if (cancellation != nullptr && cancellation->IsCancelled()) {
-      Fail(absl::CancelledError("the request was cancelled or its deadline passed"));
-    }
+    if (cancellation_.IsCancelled()) Fail(cancellation_.status());
     if (failed_.load()) return false;
     const int64_t size = static_cast<int64_t>(positions_.size());
     *begin = next_position_.load();
@@ -216,6 +214,7 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
   }
 
   OpKernelContext* const ctx_;
+  const StepCancellation& cancellation_;
   const TileScorer::Ready& scorer_;
   const ScorerUser& user_;
   const absl::Span<const int32_t> positions_;
@@ -233,9 +232,10 @@ class TileRun : public std::enable_shared_from_this<TileRun> {
 
 }  // namespace
 
-void ScoreTiles(OpKernelContext* ctx, const TileScorer::Ready& scorer, const ScorerUser& user,
-                absl::Span<const int32_t> positions, absl::Span<float> scores, TileScorer::Done done) {
-  std::make_shared<TileRun>(ctx, scorer, user, positions, scores, std::move(done))->Start();
+void ScoreTiles(OpKernelContext* ctx, const StepCancellation& cancellation, const TileScorer::Ready& scorer,
+                const ScorerUser& user, absl::Span<const int32_t> positions, absl::Span<float> scores,
+                TileScorer::Done done) {
+  std::make_shared<TileRun>(ctx, cancellation, scorer, user, positions, scores, std::move(done))->Start();
 }
 
 }  // namespace nann

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "../base/step_cancellation.h"
 #include "../index/index_resource.h"
 #include "absl/types/span.h"
 #include "native_scorer.h"
@@ -77,10 +78,11 @@ void BindUser(tensorflow::OpKernelContext* ctx, const TileScorer::Ready& scorer,
 
 // Scores `positions` for one user and calls `done` once, from any thread. The tiles are spread over as many
 // lanes as the device has intra-op threads that no other search of this process uses; no thread is ever
-// blocked. Cancellation is looked at before every tile. All arguments must live until `done`; `scores` holds
-// one a position.
-void ScoreTiles(tensorflow::OpKernelContext* ctx, const TileScorer::Ready& scorer, const ScorerUser& user,
-                absl::Span<const int32_t> positions, absl::Span<float> scores, TileScorer::Done done);
+// blocked. `cancellation` is looked at before every tile. All arguments must live until `done`; `scores`
+// holds one a position.
+void ScoreTiles(tensorflow::OpKernelContext* ctx, const StepCancellation& cancellation,
+                const TileScorer::Ready& scorer, const ScorerUser& user, absl::Span<const int32_t> positions,
+                absl::Span<float> scores, TileScorer::Done done);
 
 // Row `row` of every [batch, ...] tensor in `batch`, aligned as TensorFlow's kernels expect.
 std::vector<tensorflow::Tensor> UserOfRow(const tensorflow::OpInputList& batch, int64_t row);

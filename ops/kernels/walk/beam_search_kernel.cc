@@ -18,7 +18,6 @@
 #include "filter_input.h"
 #include "level_topn.h"
 #include "proxy_attributes.h"
-#include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/device_base.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
@@ -38,7 +37,7 @@ class SearchRun {
  public:
   SearchRun(OpKernelContext* ctx, std::shared_ptr<const Index> index,
             tensorflow::AsyncOpKernel::DoneCallback done)
-      : ctx_(ctx), index_(std::move(index)), done_(std::move(done)) {}
+      : ctx_(ctx), cancellation_(ctx), index_(std::move(index)), done_(std::move(done)) {}
 
   // Checks the inputs, makes the scorer ready and allocates the outputs.
   absl::Status Prepare(const TileScorer& scorer, const WalkOptions& walk, const ProxyAttributes& proxy,
@@ -55,7 +54,7 @@ class SearchRun {
       return absl::InvalidArgumentError(absl::StrCat("exclude_ids: expected shape [batch = ", batch_,
                                                      ", ids], found ", exclude_ids_->shape().DebugString()));
     }
-    NANN_ASSIGN_OR_RETURN(filters_, FilterInput::Create(ctx_, *index_, batch_));
+    NANN_ASSIGN_OR_RETURN(filters_, FilterInput::Create(ctx_, cancellation_, *index_, batch_));
     keeps_valid_rows_ = keeps_valid_rows;
     walk_ = walk;
     if (!proxy.features.empty()) {
@@ -70,6 +69,7 @@ class SearchRun {
   }
 
   OpKernelContext* ctx() const { return ctx_; }
+  const StepCancellation& cancellation() const { return cancellation_; }
   const Index& index() const { return *index_; }
   const TileScorer::Ready& scorer() const { return scorer_; }
   const TileScorer::Ready& rescorer() const { return rescorer_; }
@@ -198,6 +198,7 @@ class SearchRun {
   }
 
   OpKernelContext* const ctx_;
+  const StepCancellation cancellation_;
   std::shared_ptr<const Index> index_;
   const tensorflow::AsyncOpKernel::DoneCallback done_;
 
@@ -268,7 +269,7 @@ class Walker : public std::enable_shared_from_this<Walker> {
   bool Score(const TileScorer::Ready& scorer, absl::Span<const int32_t> positions,
              void (BeamSearch::*use)(absl::Span<const float>), std::function<void()> next) {
     scores_.resize(positions.size());
-    ScoreTiles(run_->ctx(), scorer, user_, positions, absl::MakeSpan(scores_),
+    ScoreTiles(run_->ctx(), run_->cancellation(), scorer, user_, positions, absl::MakeSpan(scores_),
                [self = shared_from_this(), use, next = std::move(next)](const absl::Status& status) {
                  if (status.ok()) {
                    PartTimes().Spend(Part::kWalk, [&] { (self->search_.get()->*use)(self->scores_); });
@@ -282,13 +283,10 @@ class Walker : public std::enable_shared_from_this<Walker> {
 
   // Walks all hops on this thread: a hop of distances costs less than to hand its tiles to other threads.
   void WalkDirect() {
-    tensorflow::CancellationManager* cancellation = run_->ctx()->cancellation_manager();
     const NativeExecutor& executor = run_->scorer().native->executor();
     PartTimes times;
     while (!search_->done()) {
-      if (cancellation != nullptr && cancellation->IsCancelled()) {
-        return GiveUp(absl::CancelledError("the request was cancelled or its deadline passed"));
-      }
+      if (run_->cancellation().IsCancelled()) return GiveUp(run_->cancellation().status());
       scores_.resize(search_->frontier().size());
       times.Spend(Part::kScorer, [&] {
         executor.ScoreInPlace(*user_.native, run_->scorer().tables, search_->frontier(), scores_.data());

@@ -8,31 +8,32 @@
 #include "../../core/base/status_macros.h"
 #include "../../core/filter/filter_parser.h"
 #include "../../core/filter/row_filter.h"
+#include "../base/step_cancellation.h"
 #include "../index/index_resource.h"
 #include "../metrics/metrics.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
 namespace nann {
 
-// The input `filter`: nothing, or one text per row. A view of the input tensor and of the index, which must
-// outlive it and the filters. Thread-safe: it never changes.
+// The input `filter`: nothing, or one text per row. A view of the input tensor, of the index and of the
+// cancellation, which must outlive it and the filters. Thread-safe: it never changes.
 class FilterInput {
  public:
   FilterInput() = default;
 
   // InvalidArgument when the input does not have one text for each of `batch` rows.
-  static absl::StatusOr<FilterInput> Create(tensorflow::OpKernelContext* ctx, const Index& index,
+  static absl::StatusOr<FilterInput> Create(tensorflow::OpKernelContext* ctx,
+                                            const StepCancellation& cancellation, const Index& index,
                                             int64_t batch) {
     tensorflow::OpInputList inputs;
     NANN_RETURN_IF_ERROR(ctx->input_list("filter", &inputs));
     FilterInput filters;
     if (inputs.size() == 0) return filters;
     filters.cache_ = index.filters();
-    filters.cancellation_ = ctx->cancellation_manager();
+    filters.cancellation_ = &cancellation;
     filters.texts_ = &inputs[0];
     const tensorflow::TensorShape& shape = inputs[0].shape();
     if (inputs.size() == 1 && shape.dims() == 1 && shape.dim_size(0) == batch) return filters;
@@ -53,16 +54,16 @@ class FilterInput {
           "RUN/attributes.parquet and export again");
     }
     bool cached = false;
-    absl::StatusOr<std::shared_ptr<const RowFilter>> filter = cache_->Get(
-        text, &cached, [this] { return cancellation_ != nullptr && cancellation_->IsCancelled(); });
+    absl::StatusOr<std::shared_ptr<const RowFilter>> filter =
+        cache_->Get(text, &cached, [this] { return cancellation_->IsCancelled(); });
     if (filter.ok()) CountFilter((*filter)->share(), cached);
     return filter;
   }
 
  private:
-  const tensorflow::Tensor* texts_ = nullptr;                // Null: the request has no filters.
-  FilterCache* cache_ = nullptr;                             // Null: the index has no attributes.
-  tensorflow::CancellationManager* cancellation_ = nullptr;  // Null: the request cannot be cancelled.
+  const tensorflow::Tensor* texts_ = nullptr;       // Null: the request has no filters.
+  FilterCache* cache_ = nullptr;                    // Null: the index has no attributes.
+  const StepCancellation* cancellation_ = nullptr;  // Set where texts_ is.
 };
 
 }  // namespace nann

@@ -51,6 +51,7 @@ struct Options {
   const char* backend;
   int threads;
   int waiting;
+  const nann::front::RunFunctions* runs;
   const Argument* arguments;
   int argument_count;
   const double* limits;  // Upper limits of the buckets of latencies, in microseconds.
@@ -80,6 +81,7 @@ nann::front::ServerOptions ServerOptions(const Options& from) {
   to.backend = from.backend;
   to.threads = from.threads;
   to.waiting = from.waiting;
+  to.runs = *from.runs;
   for (int i = 0; i < from.argument_count; ++i) {
     const Argument& argument = from.arguments[i];
     if (argument.text != nullptr) {

@@ -51,7 +51,7 @@ void Call::Accept(Server* server) {
                                &call->arrived_);
 }
 
-Call::Call(Server* server) : server_(server) {
+Call::Call(Server* server) : server_(server), cancellation_(server->runs_) {
   server_->Began();
   context_.AsyncNotifyWhenDone(&done_);
 }
@@ -106,7 +106,7 @@ void Call::OnRequest(bool ok) {
 }
 
 void Call::Predict() {
-  if (is_cancelled_) {
+  if (cancellation_.IsCancelled()) {
     Respond({static_cast<int>(grpc::StatusCode::CANCELLED),
              "The caller cancelled the request before it was run"});
     return;
@@ -130,11 +130,11 @@ std::optional<Answer> Call::PredictOnce() {
   grpc::Slice slice;
   if (request_.TrySingleSlice(&slice).ok()) {
     const std::string_view bytes(reinterpret_cast<const char*>(slice.begin()), slice.size());
-    return server_->predictor_->Predict(bytes, context_.deadline());
+    return server_->predictor_->Predict(bytes, context_.deadline(), &cancellation_);
   }
   std::string bytes;
   AppendBytes(request_, &bytes);
-  return server_->predictor_->Predict(bytes, context_.deadline());
+  return server_->predictor_->Predict(bytes, context_.deadline(), &cancellation_);
 }
 
 void Call::Respond(Answer answer) {
@@ -159,7 +159,7 @@ void Call::PassOn(Relay::Sent sent) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     relay_ = std::move(relay);
-    if (is_cancelled_) relay_->Cancel();
+    if (cancellation_.IsCancelled()) relay_->Cancel();
   }
   started->Start(&server_->backend_, context_.method(), sent);
 }
@@ -170,8 +170,8 @@ void Call::OnRelayWritten(bool ok) { relay_->OnWritten(ok); }
 
 void Call::OnDone(bool) {
   if (!context_.IsCancelled()) return;
+  cancellation_.Cancel();
   const std::lock_guard<std::mutex> lock(mutex_);
-  is_cancelled_ = true;
   if (relay_ != nullptr) relay_->Cancel();
 }
 

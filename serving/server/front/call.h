@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 
+#include "serving/server/front/cancellation.h"
 #include "serving/server/front/relay.h"
 #include "serving/server/front/server.h"
 
@@ -58,7 +59,7 @@ class Call final : public RelayClient {
 
   Server* server_;
   std::atomic<int> references_{0};
-  std::atomic<bool> is_cancelled_{false};
+  Cancellation cancellation_;
   grpc::GenericServerContext context_;
   grpc::GenericServerAsyncReaderWriter stream_{&context_};
   grpc::ByteBuffer request_;

@@ -155,13 +155,14 @@ const Signature* LoadedModel::FindSignature(std::string_view name) const {
 }
 
 std::optional<Answer> LoadedModel::Run(const PredictRequest& request, const Signature& signature,
-                                       int64_t timeout_ms) const {
+                                       int64_t timeout_ms, Cancellation* cancellation) const {
   if (request.inputs.size() != signature.inputs.size()) return std::nullopt;
   const std::vector<const Endpoint*> asked = AskedOutputs(signature, request.output_filter);
   if (asked.empty()) return std::nullopt;
   const std::vector<const Endpoint*> fetches = fetches_all_ ? AllOutputs(signature) : asked;
 
   std::vector<TF_Output> inputs, outputs;
+  std::vector<const void*> buffers;
   Tensors feeds(tensorflow_), results(tensorflow_, fetches.size());
   for (const auto& [alias, values] : request.inputs) {
     const Endpoint* input = Find(signature.inputs, alias);
@@ -169,14 +170,20 @@ std::optional<Answer> LoadedModel::Run(const PredictRequest& request, const Sign
     if (tensor == nullptr) return std::nullopt;
     inputs.push_back(input->tensor);
     feeds.Add(tensor);
+    // An empty tensor has no buffer, and strings have one each.
+    if (!values.Bytes().empty()) buffers.push_back(tensorflow_.tensor_data(tensor));
   }
   for (const Endpoint* output : fetches) outputs.push_back(output->tensor);
 
   const Buffer options(timeout_ms == 0 ? Buffer(nullptr, tensorflow_.delete_buffer)
                                        : NewBuffer(tensorflow_, RunOptions(timeout_ms)));
   const Status status = NewStatus(tensorflow_);
-  tensorflow_.session_run(session_, options.get(), inputs.data(), feeds.data(), feeds.size(), outputs.data(),
-                          results.data(), results.size(), nullptr, 0, nullptr, status.get());
+  {
+    const Cancellation::Run run(cancellation, buffers);
+    tensorflow_.session_run(session_, options.get(), inputs.data(), feeds.data(), feeds.size(),
+                            outputs.data(), results.data(), results.size(), nullptr, 0, nullptr,
+                            status.get());
+  }
   if (const int code = tensorflow_.get_code(status.get()); code != 0) {
     return Answer{code, Truncated(tensorflow_.message(status.get()))};
   }

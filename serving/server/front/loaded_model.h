@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "serving/server/front/cancellation.h"
 #include "serving/server/front/predict_messages.h"
 #include "serving/server/front/tensorflow.h"
 
@@ -46,10 +47,11 @@ class LoadedModel {
   // Null if there is no such signature.
   const Signature* FindSignature(std::string_view name) const;
 
-  // Runs a request with one of the model's signatures, up to `timeout_ms` if that is not 0. None if the
-  // request is not one that this signature answers: Python knows what to say of it.
-  std::optional<Answer> Run(const PredictRequest& request, const Signature& signature,
-                            int64_t timeout_ms) const;
+  // Runs a request with one of the model's signatures, up to `timeout_ms` if that is not 0, and until its
+  // caller gives up. None if the request is not one that this signature answers: Python knows what to say of
+  // it.
+  std::optional<Answer> Run(const PredictRequest& request, const Signature& signature, int64_t timeout_ms,
+                            Cancellation* cancellation) const;
 
  private:
   TensorFlow tensorflow_;

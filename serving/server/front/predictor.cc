@@ -32,7 +32,8 @@ double MicrosSince(steady_clock::time_point start) {
 
 }  // namespace
 
-std::optional<Answer> Predictor::Predict(std::string_view message, Deadline deadline) const {
+std::optional<Answer> Predictor::Predict(std::string_view message, Deadline deadline,
+                                         Cancellation* cancellation) const {
   const auto started = steady_clock::now();
   PredictRequest request;
   if (!ReadPredictRequest(message, &request)) return std::nullopt;
@@ -48,7 +49,7 @@ std::optional<Answer> Predictor::Predict(std::string_view message, Deadline dead
     return Answer{kDeadlineExceeded, "Timed out waiting for notification"};
   }
   const auto run_started = steady_clock::now();
-  std::optional<Answer> answer = lease.get()->Run(request, *signature, timeout_ms);
+  std::optional<Answer> answer = lease.get()->Run(request, *signature, timeout_ms, cancellation);
   if (answer.has_value()) {
     counts_->Add(request.model, signature->name, answer->code, MicrosSince(started),
                  MicrosSince(run_started));

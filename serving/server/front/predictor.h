@@ -20,7 +20,8 @@ class Predictor {
 
   // Runs a serialized `PredictRequest` and counts it. None where Python has to answer: the request asks for a
   // model that is not loaded, does not fit its signature, or has something that the front does not read.
-  std::optional<Answer> Predict(std::string_view message, Deadline deadline) const;
+  std::optional<Answer> Predict(std::string_view message, Deadline deadline,
+                                Cancellation* cancellation) const;
 
  private:
   ModelTable* models_;

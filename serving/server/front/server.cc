@@ -40,6 +40,7 @@ std::unique_ptr<Server> Server::Start(const ServerOptions& options, const Predic
 
 Server::Server(const ServerOptions& options, const Predictor* predictor)
     : predictor_(predictor),
+      runs_(options.runs),
       run_queue_(static_cast<size_t>(options.threads), static_cast<size_t>(options.waiting)),
       backend_(BackendChannel(options.backend)) {}
 

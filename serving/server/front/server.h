@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "serving/server/front/cancellation.h"
 #include "serving/server/front/predictor.h"
 #include "serving/server/front/run_queue.h"
 
@@ -28,11 +29,12 @@ struct Tls {
 };
 
 struct ServerOptions {
-  std::vector<std::string> addresses;                               // The port of the first one is told.
-  std::optional<Tls> tls;                                           // Of the first address.
-  std::string backend;                                              // gRPC's name of the Python server.
-  int threads = 1;                                                  // Requests that run at once.
-  int waiting = 0;                                                  // Requests that may wait.
+  std::vector<std::string> addresses;  // The port of the first one is told.
+  std::optional<Tls> tls;              // Of the first address.
+  std::string backend;                 // gRPC's name of the Python server.
+  int threads = 1;                     // Requests that run at once.
+  int waiting = 0;                     // Requests that may wait.
+  RunFunctions runs = {};
   std::vector<std::pair<std::string, std::string>> text_arguments;  // gRPC channel arguments.
   std::vector<std::pair<std::string, int>> number_arguments;
 };
@@ -64,6 +66,7 @@ class Server {
   void Ended();
 
   const Predictor* predictor_;
+  const RunFunctions runs_;
   RunQueue<Call*> run_queue_;
   grpc::GenericStub backend_;
   grpc::AsyncGenericService service_;

@@ -1,5 +1,6 @@
 # The files of the front. tests/cc compiles those that need no gRPC.
 set(NANN_FRONT_SOURCES
+  cancellation.cc
   loaded_model.cc
   model_table.cc
   predict_messages.cc
