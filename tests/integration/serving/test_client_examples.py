@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import doctest
 import inspect
+import json
 import re
+import subprocess
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
+from google.protobuf import json_format
+from tensorflow_serving.apis import get_model_status_pb2
 
 import nann.serving.client as package
 from support.tiny_model import E, L
@@ -43,8 +49,13 @@ def _examples() -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def addresses(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Iterator[list[str]]:
+def addresses(servers: list[Any]) -> list[str]:
     """Addresses of a server with the tiny model, and of one server for each of its two shards."""
+    return [server.grpc for server in servers]
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Iterator[list[Any]]:
     from nann.export import export_model, export_shards
 
     folder = tmp_path_factory.mktemp("examples")
@@ -53,7 +64,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any
     export_shards(run, folder / "nann/1", shards=2)
     paths = [folder / "whole", folder / "nann-0-of-2", folder / "nann-1-of-2"]
     servers = [serve("--model_name", "nann", "--model_base_path", str(path)) for path in paths]
-    yield [server.wait_ready().grpc for server in servers]
+    yield [server.wait_ready() for server in servers]
     for server in servers:
         server.close()
 
@@ -99,3 +110,32 @@ def test_documents(document: str, addresses: list[str], capsys: pytest.CaptureFi
         example = re.sub(r"timeout=[\d.]+", "timeout=60", example).replace("50, 64", f"{L}, {E}")
         exec(compile(example, document, "exec"), {})
     assert capsys.readouterr().out
+
+
+# Print what they were called with, instead of calling.
+_COMMANDS = """
+curl() { printf '%s\\0' curl "${@: -1}" "$2"; }
+grpcurl() { printf '%s\\0' grpcurl "${@: -1}" "$3"; }
+"""
+
+
+def test_commands_of_the_readme(servers: list[Any]) -> None:
+    """What `curl` and `grpcurl` would send, the first without the padding of the demo's model."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = [block for block in text.split("```")[1::2] if "grpcurl" in block]
+    block = re.sub(r"^zeros=.*$", "zeros=", block, flags=re.MULTILINE)
+    done = subprocess.run(["bash", "-c", _COMMANDS + block], capture_output=True, text=True, check=True)
+    curl, url, body, grpcurl, method, message, _ = done.stdout.split("\0")
+    assert (curl, grpcurl) == ("curl", "grpcurl")
+
+    url = url.replace("localhost:8501", servers[0].rest)
+    with urllib.request.urlopen(urllib.request.Request(url, body.encode()), timeout=60) as response:
+        (found,) = json.load(response)["predictions"]
+    assert len(found["top_k"]) == json.loads(body)["instances"][0]["level_topn"][-1]
+
+    assert method == "tensorflow.serving.ModelService/GetModelStatus"
+    request = json_format.Parse(message, get_model_status_pb2.GetModelStatusRequest())
+    with grpc.insecure_channel(servers[0].grpc) as channel:
+        status = channel.unary_unary(f"/{method}")(request.SerializeToString(), timeout=60)
+    (version,) = get_model_status_pb2.GetModelStatusResponse.FromString(status).model_version_status
+    assert version.version == 1
