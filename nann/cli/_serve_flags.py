@@ -106,7 +106,10 @@ _IMPLEMENTED: list[_Decorator] = [
     ),
     _flag("ssl_config_file", type=_PATH, help="Text SSLConfig: serve both ports with TLS."),
     _flag("monitoring_config_file", type=_PATH, help="Text MonitoringConfig: show metrics for Prometheus."),
-    _switch("enable_signature_method_name_check", "Classify and regress only by signatures made for it."),
+    _switch(
+        "enable_signature_method_name_check",
+        "Classify and regress only by signatures made for it, predict only by those of any API.",
+    ),
     _switch("enable_grpc_healthcheck_service", "Answer gRPC health checks."),
     # These change nothing that a caller sees.
     _switch("flush_filesystem_caches", "No effect: nothing is cached.", default=True),

@@ -15,12 +15,29 @@ from nann.serving.server._servable import Servable
 from nann.serving.server._status import Code, StatusError, invalid_argument
 
 DEFAULT_SIGNATURE = "serving_default"
+PREDICT = "tensorflow/serving/predict"
+CLASSIFY = "tensorflow/serving/classify"
+REGRESS = "tensorflow/serving/regress"
+_METHOD_NAMES = (PREDICT, CLASSIFY, REGRESS)
 
 
-def predict_proto(servable: Servable, request: Any, *, version: int, timeout_ms: int | None) -> Any:
+def is_for_predict(signature: Any) -> bool:
+    """Return whether Predict accepts a signature's `method_name` where method names are checked."""
+    return signature.method_name in _METHOD_NAMES
+
+
+def predict_proto(
+    servable: Servable,
+    request: Any,
+    *,
+    version: int,
+    timeout_ms: int | None,
+    check_method_names: bool = False,
+) -> Any:
     """Return the `PredictResponse` for a `PredictRequest`.
 
-    `version` is what the response names as the version of the model.
+    `version` is what the response names as the version of the model. With `check_method_names`, signatures of
+    no API are refused.
 
     Raises:
       StatusError: the signature is unknown, the inputs do not fit it, or the run failed.
@@ -29,6 +46,8 @@ def predict_proto(servable: Servable, request: Any, *, version: int, timeout_ms:
     signature = servable.signatures.get(name)
     if signature is None:
         raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+    if check_method_names:
+        _check_method_name(signature)
     feeds = _feeds(signature, request.inputs, _array)
     aliases = _output_aliases(signature, request.output_filter)
     outputs = _run(servable, signature, feeds, aliases, timeout_ms)
@@ -42,15 +61,32 @@ def predict_proto(servable: Servable, request: Any, *, version: int, timeout_ms:
 
 
 def predict_arrays(
-    servable: Servable, signature: Any, inputs: Mapping[str, NDArray[Any]], *, timeout_ms: int | None
+    servable: Servable,
+    signature: Any,
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    timeout_ms: int | None,
+    check_method_names: bool = False,
 ) -> dict[str, NDArray[Any]]:
     """Return all outputs of a signature by name, given its inputs by name.
 
     Raises:
-      StatusError: an input is missing, or the run failed.
+      StatusError: an input is missing, or the run failed; with `check_method_names`, also that the signature
+        is of no API.
     """
+    if check_method_names:
+        _check_method_name(signature)
     feeds = _feeds(signature, inputs, lambda _, array: array)
     return _run(servable, signature, feeds, sorted(signature.outputs), timeout_ms)
+
+
+def _check_method_name(signature: Any) -> None:
+    if not is_for_predict(signature):
+        raise StatusError(
+            Code.INTERNAL,
+            f"Expected prediction signature method_name to be one of {{{', '.join(_METHOD_NAMES)}}}. "
+            f"Was: {signature.method_name}",
+        )
 
 
 def _run(

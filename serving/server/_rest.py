@@ -78,7 +78,8 @@ class RestOptions:
     """How to answer.
 
     timeout_ms: time limit of a run. enable_cors: answer with the headers that let pages of other sites call.
-    check_method_names: refuse classify and regress for signatures of other methods.
+    check_method_names: refuse classify and regress for signatures of other methods, and predict for those of
+        no API.
     metrics_path: where the metrics are; None if they are nowhere.
     """
 
@@ -175,7 +176,11 @@ class RestApi:
             observation.signature = request.signature_name
             with observation.running():
                 outputs = predict_arrays(
-                    leases[0].servable, request.signature, request.inputs, timeout_ms=self._options.timeout_ms
+                    leases[0].servable,
+                    request.signature,
+                    request.inputs,
+                    timeout_ms=self._options.timeout_ms,
+                    check_method_names=self._options.check_method_names,
                 )
             return format_predict(outputs, request.format)
 

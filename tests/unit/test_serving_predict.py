@@ -13,8 +13,9 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from nann.serving.protocol import tensors
-from nann.serving.server._predict import predict_proto
+from nann.serving.server._predict import predict_arrays, predict_proto
 from nann.serving.server._servable import MANIFEST, Servable, SessionOptions
+from nann.serving.server._status import Code, StatusError
 
 
 class _Servable:
@@ -50,6 +51,30 @@ def test_a_filtered_search_fetches_all_outputs_and_returns_those_asked_for(
         "scores": [1],
         "top_k": [2],
     }
+
+
+@pytest.mark.parametrize("method", ["", "foo/bar"])
+def test_method_names_are_checked_where_that_is_asked_for(method: str) -> None:
+    servable: Any = _Servable(fetches_all=False)
+    signature = servable.signatures["retrieve"]
+    signature.method_name = method
+    request = predict_pb2.PredictRequest(output_filter=["top_k"])
+    request.model_spec.signature_name = "retrieve"
+    for predict in (
+        lambda check: predict_proto(servable, request, version=1, timeout_ms=None, check_method_names=check),
+        lambda check: predict_arrays(servable, signature, {}, timeout_ms=None, check_method_names=check),
+    ):
+        with pytest.raises(StatusError) as error:
+            predict(True)
+        assert error.value.code is Code.INTERNAL
+        assert error.value.message == (
+            "Expected prediction signature method_name to be one of {tensorflow/serving/predict, "
+            f"tensorflow/serving/classify, tensorflow/serving/regress}}. Was: {method}"
+        )
+        predict(False)
+        signature.method_name = "tensorflow/serving/regress"
+        predict(True)
+        signature.method_name = method
 
 
 def test_only_an_export_fetches_all_outputs(tmp_path: Path) -> None:
