@@ -33,7 +33,9 @@ _IMPLEMENTED: list[_Decorator] = [
     _flag("model_name", default="default", help="Name that callers use for the model."),
     _flag("model_base_path", type=_PATH, help="Folder that contains the version folders, named by numbers."),
     _flag(
-        "model_config_file", type=_PATH, help="Text-format ModelServerConfig file with one or more models."
+        "model_config_file",
+        type=_PATH,
+        help="Text-format ModelServerConfig file; with it, --model_name and --model_base_path do nothing.",
     ),
     _flag(
         "model_config_file_poll_wait_seconds",

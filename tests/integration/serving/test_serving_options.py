@@ -249,6 +249,18 @@ def test_reload_requests(serve: Callable[..., Any], base_path: Path, tmp_path: P
         assert not call.result().status.error_code
 
 
+def test_a_server_without_models_gets_them_by_a_reload(
+    serve: Callable[..., Any], base_path: Path, tmp_path: Path
+) -> None:
+    """As with TensorFlow Serving, a config file wins over --model_base_path, and may list nothing."""
+    file = tmp_path / "models.config"
+    file.write_text("model_config_list {}")
+    server = serve(f"--model_config_file={file}", "--model_base_path=/nowhere").wait_ready()
+    with grpc.insecure_channel(server.grpc) as channel:
+        _reload(channel, _config(nann=base_path))
+    assert _states(server.rest, "nann") == ["AVAILABLE"]
+
+
 def test_a_config_file_that_changes(serve: Callable[..., Any], base_path: Path, tmp_path: Path) -> None:
     file = tmp_path / "models.config"
     file.write_text(_config(nann=base_path))
