@@ -11,7 +11,7 @@ from nann.serving.server._servable import Servable
 from nann.serving.server._status import StatusError
 
 # Versions are int64 in TensorFlow Serving's protocol.
-MAX_VERSION = 2**63 - 1
+MIN_VERSION, MAX_VERSION = -(2**63), 2**63 - 1
 
 
 class State(IntEnum):

@@ -143,8 +143,21 @@ def test_policies_choose_the_highest_first() -> None:
 
 
 def test_version_folders_are_those_whose_names_are_numbers(tmp_path: Path) -> None:
-    for name in ("abc", "1a", "-30", "30.5", "0x21", "v40", ".5.tmp", "00000041", "7", "9223372036854775808"):
+    none = (
+        "abc",
+        "1a",
+        "--3",
+        "- 3",
+        "30.5",
+        "0x21",
+        "v40",
+        ".5.tmp",
+        "9223372036854775808",
+        "\u00a08",
+        "\u0664",
+    )
+    for name in (*none, "00000041", "7", " +9 ", "-30", "-9223372036854775808", "-9223372036854775809"):
         (tmp_path / name).mkdir()
-    assert sorted(find_versions(tmp_path)) == [7, 41]
+    assert sorted(find_versions(tmp_path)) == [-(2**63), -30, 7, 9, 41]
     with pytest.raises(OSError, match="missing"):
         find_versions(tmp_path / "missing")
