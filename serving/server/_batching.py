@@ -102,7 +102,8 @@ class BatchedServable(Servable):
         }
 
     def run(self, feeds: Arrays, fetches: Sequence[str], *, timeout_ms: int | None) -> list[NDArray[Any]]:
-        if (frozenset(feeds), frozenset(fetches)) not in self._declared:
+        are_arrays = all(isinstance(feed, np.ndarray) for feed in feeds.values())
+        if not are_arrays or (frozenset(feeds), frozenset(fetches)) not in self._declared:
             return Servable.run(self, feeds, fetches, timeout_ms=timeout_ms)
         return self._batcher.run(feeds, fetches, timeout_ms)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.core.framework import resource_handle_pb2, types_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from nann.errors import InvalidInputError
 from nann.serving.protocol import tensors
+from nann.serving.server._c_session import can_read
 from nann.serving.server._servable import Servable
 from nann.serving.server._status import Code, StatusError, invalid_argument
 
@@ -19,6 +22,7 @@ PREDICT = "tensorflow/serving/predict"
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
 _METHOD_NAMES = (PREDICT, CLASSIFY, REGRESS)
+_MAX_UNREAD_ELEMENTS = 2**20
 
 
 def is_for_predict(signature: Any) -> bool:
@@ -132,11 +136,33 @@ def _feeds(
     return feeds
 
 
-def _array(alias: str, proto: Any) -> NDArray[Any]:
+def _array(alias: str, proto: Any) -> Any:
+    """Return the array of an input, or the message itself if its element type has no arrays."""
     try:
         return tensors.decode(proto, ignore_surplus=True, bfloat16=tf.bfloat16.as_numpy_dtype)
     except InvalidInputError as error:
+        if not tensors.has_array(proto.dtype) and _is_small(proto) and can_read(proto):
+            if proto.dtype == types_pb2.DT_RESOURCE:
+                raise _resource_error(proto) from error
+            return proto
         raise invalid_argument(f"tensor parsing error: {alias}") from error
+
+
+def _is_small(proto: Any) -> bool:
+    """Return whether TensorFlow may read a message: it fills any size that a short message claims."""
+    count = math.prod(dim.size for dim in proto.tensor_shape.dim)
+    # TensorFlow reads resources of any number, and then ends the process.
+    return count == 1 if proto.dtype == types_pb2.DT_RESOURCE else count <= _MAX_UNREAD_ELEMENTS
+
+
+def _resource_error(proto: Any) -> StatusError:
+    handle = (list(proto.resource_handle_val) or [resource_handle_pb2.ResourceHandleProto()])[0]
+    return invalid_argument(
+        f"Invalid resource type hash code: {handle.hash_code}(name: {handle.name} type: "
+        f"{handle.maybe_type_name}). Perhaps a resource tensor was being provided as a feed? That is not "
+        "currently allowed. Please file an issue at https://github.com/tensorflow/tensorflow/issues/new, "
+        "ideally with a short code snippet that leads to this error message."
+    )
 
 
 def _check_input_count(signature: Any, inputs: Mapping[str, Any]) -> None:

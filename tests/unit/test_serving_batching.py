@@ -181,7 +181,7 @@ def test_only_runs_of_whole_signatures_are_joined(tmp_path: Path) -> None:
     tf.saved_model.save(module, str(tmp_path), signatures=module.f)
     servable = BatchedServable(tmp_path, SessionOptions(), BatchingOptions())
     signature = servable.signatures["serving_default"]
-    feeds = {signature.inputs["x"].name: np.float32(1)}
+    feeds = {signature.inputs["x"].name: np.array(1, np.float32)}
     both = [signature.outputs[alias].name for alias in ("y", "z")]
     with pytest.raises(StatusError, match="at least one dimension"):
         servable.run(feeds, both, timeout_ms=None)
