@@ -141,18 +141,20 @@ def _array(alias: str, proto: Any) -> Any:
     try:
         return tensors.decode(proto, ignore_surplus=True, bfloat16=tf.bfloat16.as_numpy_dtype)
     except InvalidInputError as error:
-        if not tensors.has_array(proto.dtype) and _is_small(proto) and can_read(proto):
+        if not tensors.has_array(proto.dtype) and _may_read(proto) and can_read(proto):
             if proto.dtype == types_pb2.DT_RESOURCE:
                 raise _resource_error(proto) from error
             return proto
         raise invalid_argument(f"tensor parsing error: {alias}") from error
 
 
-def _is_small(proto: Any) -> bool:
+def _may_read(proto: Any) -> bool:
     """Return whether TensorFlow may read a message: it fills any size that a short message claims."""
     count = math.prod(dim.size for dim in proto.tensor_shape.dim)
     # TensorFlow reads resources of any number, and then ends the process.
-    return count == 1 if proto.dtype == types_pb2.DT_RESOURCE else count <= _MAX_UNREAD_ELEMENTS
+    most = 1 if proto.dtype == types_pb2.DT_RESOURCE else _MAX_UNREAD_ELEMENTS
+    # The objects of variants are of any kind that TensorFlow knows, and none is worth the code that runs.
+    return count <= most and not proto.variant_val
 
 
 def _resource_error(proto: Any) -> StatusError:

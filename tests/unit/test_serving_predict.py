@@ -104,6 +104,7 @@ def test_element_types_without_arrays_do_not_fit_but_are_read(tmp_path: Path) ->
     assert "code: 7(name: n type: t)" in error(types_pb2.DT_RESOURCE, resource_handle_val=handle)
     unread = "tensor parsing error: x"
     assert error(types_pb2.DT_RESOURCE, 2) == unread
+    assert error(types_pb2.DT_VARIANT, 1, variant_val=[{"type_name": "tensorflow::TensorList"}]) == unread
     assert error(types_pb2.DT_QINT8, 2, tensor_content=b"abc") == unread
     assert error(types_pb2.DT_QINT8, 2**21) == unread
     # Where it is freed with what it happens to hold, some of many end the process.
