@@ -59,7 +59,9 @@ _IMPLEMENTED: list[_Decorator] = [
         show_default=_SERVING_DEFAULT_THREADS,
         help="Concurrent REST requests.",
     ),
-    _flag("rest_api_timeout_in_ms", type=_POSITIVE, default=30_000, help="Time limit of a REST request."),
+    _flag(
+        "rest_api_timeout_in_ms", type=_COUNT, default=30_000, help="Time limit of a REST request. 0: none."
+    ),
     _switch("rest_api_enable_cors_support", "Let pages of other sites call the REST API."),
     _flag(
         "file_system_poll_wait_seconds",

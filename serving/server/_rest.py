@@ -77,13 +77,14 @@ class _BadPathError(Exception):
 class RestOptions:
     """How to answer.
 
-    timeout_ms: time limit of a run. enable_cors: answer with the headers that let pages of other sites call.
+    timeout_ms: time limit of a run, None for no limit.
+    enable_cors: answer with the headers that let pages of other sites call.
     check_method_names: refuse classify and regress for signatures of other methods, and predict for those of
         no API.
     metrics_path: where the metrics are; None if they are nowhere.
     """
 
-    timeout_ms: int = 30_000
+    timeout_ms: int | None = 30_000
     enable_cors: bool = False
     check_method_names: bool = False
     metrics_path: str | None = None

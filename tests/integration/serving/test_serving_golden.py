@@ -104,7 +104,8 @@ def test_predict_checks_method_names_if_told_to(serve: Callable[..., Any], front
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
     flags = ("--model_name=multi", f"--model_base_path={_GOLDEN / 'models' / 'multi'}")
-    server = serve(*flags, "--enable_signature_method_name_check", f"--nann_front={front}").wait_ready()
+    flags += ("--enable_signature_method_name_check", "--rest_api_timeout_in_ms=0", f"--nann_front={front}")
+    server = serve(*flags).wait_ready()
     request = predict_pb2.PredictRequest(model_spec={"name": "multi", "signature_name": "badmethod"})
     request.inputs["x"].dtype = 1
     with grpc.insecure_channel(server.grpc) as channel:
@@ -122,6 +123,9 @@ def test_predict_checks_method_names_if_told_to(serve: Callable[..., Any], front
     )
     response = connection.getresponse()
     assert (response.status, json.loads(response.read())["error"]) == (500, error.value.details())
+    # A time limit of 0 is none.
+    connection.request("POST", "/v1/models/multi:predict", '{"signature_name": "single", "instances": [1]}')
+    assert connection.getresponse().status == 200
     connection.close()
 
 
