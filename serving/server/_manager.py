@@ -187,6 +187,10 @@ class ModelManager:
         """Return the names of the models that should be served."""
         return set(self._models)
 
+    def serves(self, models: Sequence[ModelConfig]) -> bool:
+        """Return whether these are the models that should be served, with the same versions and labels."""
+        return self._models == {model.name: model for model in models}
+
     def check_labels(self, models: Sequence[ModelConfig]) -> None:
         """Check that the labels of models that replace the current ones name versions that are available.
 

@@ -271,6 +271,10 @@ def test_a_config_file_that_changes(serve: Callable[..., Any], base_path: Path, 
     file.write_text(_config(nann=base_path, second=base_path))
     server.wait_for_log("model second version 1: available")
     assert _states(server.rest, "second") == ["AVAILABLE"]
+    # The file wins over requests.
+    with grpc.insecure_channel(server.grpc) as channel:
+        _reload(channel, _config(nann=base_path, second=base_path, third=base_path))
+    server.wait_for_log("model third version 1: unloaded")
     file.write_text(_config(second=base_path))
     server.wait_for_log("model nann version 1: unloaded")
 
