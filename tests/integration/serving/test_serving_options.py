@@ -198,9 +198,16 @@ def test_reload_requests(serve: Callable[..., Any], base_path: Path, tmp_path: P
     (tmp_path / "bad" / "1").mkdir(parents=True)
     (tmp_path / "bad" / "1" / "saved_model.pb").write_bytes(b"\xff")
     with grpc.insecure_channel(server.grpc) as channel:
-        answer = _reload(channel, _config(nann=base_path, other=base_path), "/nope")
+        loads = "/tensorflow/cc/saved_model/load_attempt_count"
+        names = ("/nope", loads, loads.replace("/", ":"))
+        answer = _reload(channel, _config(nann=base_path, other=base_path), *names)
         assert not answer.status.error_code
-        assert [(metric.name, metric.int64_value_increase) for metric in answer.metric] == [("/nope", 0)]
+        # `other` has the path of `nann`, and so the same sample.
+        assert [(m.name, m.int64_value_increase) for m in answer.metric] == [
+            ("/nope", 0),
+            (loads, 1),
+            (names[2], 0),
+        ]
         assert _states(server.rest, "other") == ["AVAILABLE"]
         for text, code, details in (
             ("", "INVALID_ARGUMENT", "type not supported by HandleReloadConfigRequest"),
