@@ -196,7 +196,7 @@ def test_reload_requests(serve: Callable[..., Any], base_path: Path, tmp_path: P
     server = serve("--model_name=nann", f"--model_base_path={base_path}", "--max_num_load_retries=0")
     server.wait_ready()
     (tmp_path / "bad" / "1").mkdir(parents=True)
-    (tmp_path / "bad" / "1" / "saved_model.pb").write_bytes(b"\xff")
+    (tmp_path / "bad" / "1" / "saved_model.pb").write_bytes(b"\xff" * 50)
     with grpc.insecure_channel(server.grpc) as channel:
         loads = "/tensorflow/cc/saved_model/load_attempt_count"
         names = ("/nope", loads, loads.replace("/", ":"))
