@@ -33,7 +33,9 @@ _IMPLEMENTED: list[_Decorator] = [
     _flag("model_name", default="default", help="Name that callers use for the model."),
     _flag("model_base_path", type=_PATH, help="Folder that contains the version folders, named by numbers."),
     _flag(
-        "model_config_file", type=_PATH, help="Text-format ModelServerConfig file with one or more models."
+        "model_config_file",
+        type=_PATH,
+        help="Text-format ModelServerConfig file; with it, --model_name and --model_base_path do nothing.",
     ),
     _flag(
         "model_config_file_poll_wait_seconds",
@@ -57,7 +59,9 @@ _IMPLEMENTED: list[_Decorator] = [
         show_default=_SERVING_DEFAULT_THREADS,
         help="Concurrent REST requests.",
     ),
-    _flag("rest_api_timeout_in_ms", type=_POSITIVE, default=30_000, help="Time limit of a REST request."),
+    _flag(
+        "rest_api_timeout_in_ms", type=_COUNT, default=30_000, help="Time limit of a REST request. 0: none."
+    ),
     _switch("rest_api_enable_cors_support", "Let pages of other sites call the REST API."),
     _flag(
         "file_system_poll_wait_seconds",
@@ -106,7 +110,10 @@ _IMPLEMENTED: list[_Decorator] = [
     ),
     _flag("ssl_config_file", type=_PATH, help="Text SSLConfig: serve both ports with TLS."),
     _flag("monitoring_config_file", type=_PATH, help="Text MonitoringConfig: show metrics for Prometheus."),
-    _switch("enable_signature_method_name_check", "Classify and regress only by signatures made for it."),
+    _switch(
+        "enable_signature_method_name_check",
+        "Classify and regress only by signatures made for it, predict only by those of any API.",
+    ),
     _switch("enable_grpc_healthcheck_service", "Answer gRPC health checks."),
     # These change nothing that a caller sees.
     _switch("flush_filesystem_caches", "No effect: nothing is cached.", default=True),

@@ -71,10 +71,10 @@ def command(
         click.echo(f"NANN ModelServer: {__version__}\nTensorFlow Library: {metadata.version('tensorflow')}")
         return
     check_refused(flags)
-    if (model_base_path is None) == (model_config_file is None):
+    if model_base_path is None and model_config_file is None:
         raise InvalidInputError(
             "expected either --model_base_path DIR, the folder that contains the version folders, "
-            f"or --model_config_file FILE; got {'neither' if model_base_path is None else 'both'}"
+            "or --model_config_file FILE; got neither"
         )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -110,11 +110,9 @@ def command(
         ready = {"grpc": grpc_address, "rest": rest_address, "models": [model.name for model in models]}
         click.echo(json.dumps(ready))
     else:
-        for model in models:
-            click.echo(
-                f"Serving {model.name} (versions from {model.base_path}): "
-                f"gRPC on {grpc_address}, REST on {rest_address}"
-            )
+        served = [f"{model.name} (versions from {model.base_path})" for model in models]
+        for model in served or ["no model yet"]:
+            click.echo(f"Serving {model}: gRPC on {grpc_address}, REST on {rest_address}")
     stop.wait()
     _log.info("stopping: waiting up to %g s for running requests", drain_seconds)
     server.stop(drain_seconds)

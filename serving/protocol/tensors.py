@@ -119,6 +119,11 @@ def _as_bytes(value: object, name: str) -> bytes:
     )
 
 
+def has_array(element_type: int) -> bool:
+    """Return whether tensors of an element type, a `DataType`, have arrays here."""
+    return element_type in _TYPES
+
+
 def decode(proto: Any, *, ignore_surplus: bool = False, bfloat16: Any = None) -> NDArray[Any]:
     """Return the array of a `TensorProto`, whichever of its fields holds the values.
 

@@ -84,7 +84,11 @@ def read_batching_parameters_file(path: Path) -> BatchingOptions:
 
 
 class BatchedServable(Servable):
-    """A loaded SavedModel whose runs are joined."""
+    """A loaded SavedModel whose runs are joined.
+
+    As in TensorFlow Serving, these are runs with all inputs and outputs of a signature. Others, such as those
+    of a request with an output filter, are run alone and unchecked.
+    """
 
     def __init__(self, path: Path, options: SessionOptions, batching: BatchingOptions) -> None:
         super().__init__(path, options)
@@ -92,9 +96,20 @@ class BatchedServable(Servable):
             lambda feeds, fetches, timeout_ms: Servable.run(self, feeds, fetches, timeout_ms=timeout_ms),
             batching,
         )
+        self._declared = {
+            (_tensors(signature.inputs), _tensors(signature.outputs))
+            for signature in self.signatures.values()
+        }
 
     def run(self, feeds: Arrays, fetches: Sequence[str], *, timeout_ms: int | None) -> list[NDArray[Any]]:
+        are_arrays = all(isinstance(feed, np.ndarray) for feed in feeds.values())
+        if not are_arrays or (frozenset(feeds), frozenset(fetches)) not in self._declared:
+            return Servable.run(self, feeds, fetches, timeout_ms=timeout_ms)
         return self._batcher.run(feeds, fetches, timeout_ms)
+
+
+def _tensors(infos: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(info.name for info in infos.values())
 
 
 class _Task:
@@ -107,6 +122,9 @@ class _Task:
         self.done = threading.Event()
         self.outputs: list[NDArray[Any]] = []
         self.error: StatusError | None = None
+
+    def is_over(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
     def remaining(self) -> float | None:
         return None if self.deadline is None else max(self.deadline - time.monotonic(), 0.001)
@@ -213,6 +231,10 @@ class Batcher:
                     task.done.set()
 
     def _run_batch(self, batch: _Batch, fetches: Sequence[str]) -> None:
+        if all(task.is_over() for task in batch.tasks):
+            raise StatusError(
+                Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue"
+            )
         feeds = {name: self._joined(name, batch) for name in batch.tasks[0].feeds}
         remaining = [task.remaining() for task in batch.tasks]
         limits = [seconds for seconds in remaining if seconds is not None]

@@ -24,6 +24,7 @@ from nann.serving.server._status import Code, StatusError, not_found
 
 _LIBRARY = "libtensorflow_cc.so.2"
 _STRING = int(tf.string.as_datatype_enum)
+_FLOAT = int(tf.float32.as_datatype_enum)
 
 _Pointer = ctypes.c_void_p
 _Size = ctypes.c_size_t
@@ -74,8 +75,8 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "TF_StringGetDataPointer": (_Pointer, (_Pointer,)),
     "TF_StringGetSize": (_Size, (_Pointer,)),
 }
-# sizeof(TF_TString).
-_STRING_BYTES = 24
+# sizeof(TF_TString), and of a float.
+_STRING_BYTES, _FLOAT_BYTES = 24, 4
 
 
 @cache
@@ -134,6 +135,8 @@ class CSession:
         self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str], *, timeout_ms: int | None
     ) -> list[NDArray[Any]]:
         """Return the values of the tensors named in `fetches`, given those of the tensors in `feeds`.
+
+        A feed may be a `TensorProto`, for element types that NumPy lacks.
 
         Raises:
           StatusError: the run failed, with TensorFlow's code and text; DEADLINE_EXCEEDED after `timeout_ms`.
@@ -218,9 +221,21 @@ def _checked() -> Iterator[Any]:
         library.TF_DeleteStatus(status)
 
 
+def can_read(proto: Any) -> bool:
+    """Return whether TensorFlow can read a `TensorProto`."""
+    try:
+        tensor = _from_proto(proto)
+    except StatusError:
+        return False
+    _library().TF_DeleteTensor(tensor)
+    return True
+
+
 def _tensor(array: NDArray[Any]) -> int:
-    """Return a new `TF_Tensor` with a copy of the values."""
+    """Return a new `TF_Tensor` with a copy of the values of an array, or of a `TensorProto`."""
     library = _library()
+    if isinstance(array, tensor_pb2.TensorProto):
+        return _from_proto(array)
     if array.dtype.kind in "OSU":
         return _string_tensor(array)
     values = np.ascontiguousarray(array)
@@ -237,12 +252,22 @@ def _tensor(array: NDArray[Any]) -> int:
 
 def _string_tensor(array: NDArray[Any]) -> int:
     """Return a new `TF_Tensor`; TensorFlow itself makes the strings, and so frees them with the tensor."""
-    library = _library()
     proto = tensor_pb2.TensorProto()
     tensors.encode(array, proto)
+    return _from_proto(proto)
+
+
+def _from_proto(proto: Any) -> int:
+    """Return a new `TF_Tensor`.
+
+    Raises:
+      StatusError: TensorFlow cannot read the message.
+    """
+    library = _library()
     serialized = proto.SerializeToString()
     buffer = library.TF_NewBufferFromString(serialized, len(serialized))
-    tensor = library.TF_AllocateTensor(_STRING, None, 0, _STRING_BYTES)
+    # Of a type without objects: where TensorFlow reads nothing into it, it is freed as it is.
+    tensor = library.TF_AllocateTensor(_FLOAT, None, 0, _FLOAT_BYTES)
     try:
         with _checked() as status:
             library.TF_TensorFromProto(buffer, tensor, status)

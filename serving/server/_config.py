@@ -10,11 +10,12 @@ from typing import Any
 from google.protobuf import text_format
 
 from nann.errors import InvalidFileError, InvalidInputError
-from nann.serving.server._status import invalid_argument
+from nann.serving.server._status import StatusError, invalid_argument
 
 _PLATFORM = "tensorflow"
 # The deprecated field's number for the same platform.
 _MODEL_TYPE_TENSORFLOW = 1
+_NO_LOGGER = "No request-logger-creator provided."
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class ModelConfig:
 def read_model_config_file(path: Path) -> list[ModelConfig]:
     """Return the models of a model config file, in the text format of TensorFlow Serving.
 
-    A file with one model:
+    An empty `model_config_list` is a list of no models; reloads may add some. A file with one model:
 
     ```
     model_config_list {
@@ -102,9 +103,9 @@ def read_model_config_file(path: Path) -> list[ModelConfig]:
     ```
 
     Raises:
-      InvalidFileError: the file cannot be read or parsed, lists no model, lists a model without name or
-        base path, or lists a name twice.
-      InvalidInputError: a model asks for a platform other than "tensorflow".
+      InvalidFileError: the file cannot be read or parsed, has no list of models, lists a model without name
+        or base path, or lists a name twice.
+      InvalidInputError: a model asks for a platform other than "tensorflow", or for logs of its requests.
     """
     try:
         config = parse_model_config_file(path)
@@ -114,8 +115,8 @@ def read_model_config_file(path: Path) -> list[ModelConfig]:
             f'`model_config_list {{ config {{ name: "nann" base_path: "/models/nann" model_platform: '
             f'"tensorflow" }} }}`: {error}'
         ) from error
-    if config.WhichOneof("config") != "model_config_list" or not config.model_config_list.config:
-        raise InvalidFileError(f"{path}: expected a model_config_list with at least one config")
+    if config.WhichOneof("config") != "model_config_list":
+        raise InvalidFileError(f"{path}: expected a model_config_list")
     models = [_model(path, item) for item in config.model_config_list.config]
     names = [model.name for model in models]
     if len(set(names)) != len(names):
@@ -172,7 +173,7 @@ def models_to_reload(
         if (platform := _platform(item)) != _PLATFORM:
             raise invalid_argument(f"Model {item.name} requests unsupported platform {platform}")
     if any(item.HasField("logging_config") for item in items):
-        raise invalid_argument("No request-logger-creator provided.")
+        raise invalid_argument(_NO_LOGGER)
     return models
 
 
@@ -207,11 +208,16 @@ def _model(path: Path, item: Any) -> ModelConfig:
         raise InvalidFileError(
             f"{path}: every config needs name and base_path, got {text_format.MessageToString(item)!r}"
         )
-    if item.model_platform != _PLATFORM:
+    try:
+        platform = _platform(item)
+    except StatusError as error:
+        raise InvalidInputError(f'{error.message}; set model_platform: "{_PLATFORM}"') from error
+    if platform != _PLATFORM:
         raise InvalidInputError(
-            f"Model {item.name} requests unsupported platform {item.model_platform or '(none)'}; "
-            f'set model_platform: "{_PLATFORM}"'
+            f'Model {item.name} requests unsupported platform {platform}; set model_platform: "{_PLATFORM}"'
         )
+    if item.HasField("logging_config"):
+        raise InvalidInputError(f"Model {item.name} has a logging_config: {_NO_LOGGER} Remove it.")
     return _model_config(item)
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import nann.ops
 from nann.serving.server._c_session import function_address
 from nann.serving.server._metrics import LATENCY_LIMITS, RequestCell
+from nann.serving.server._predict import is_for_predict
 from nann.serving.server._servable import Servable
 from nann.serving.server._status import Code, StatusError
 from nann.serving.server._tls import TlsConfig
@@ -152,12 +153,16 @@ class Front:
     Threads: its own, of C++. One thread at a time calls `update`; any may call `take_counts`.
     """
 
-    def __init__(self, give_back: Callable[[Version], None]) -> None:
-        """`give_back` is called from a thread of the front for a version that it has no more use for."""
+    def __init__(self, give_back: Callable[[Version], None], *, check_method_names: bool) -> None:
+        """`give_back` is called from a thread of the front for a version that it has no more use for.
+
+        With `check_method_names`, signatures that Predict refuses are left to Python.
+        """
         library = _library()
         assert library is not None
         self._library = library
         self._give_back = give_back
+        self._check_method_names = check_method_names
         self._on_unused = _OnUnused(self._unused)
         self._handle: int | None = None
         self._tensorflow = (_Pointer * len(_TENSORFLOW_FUNCTIONS))(
@@ -238,12 +243,31 @@ class Front:
         model = self._library.nann_front_new_model(
             self._tensorflow, session.session, number, servable.fetches_all
         )
-        for signature, alias, tensor, is_output in _endpoints(servable):
+        for signature, alias, tensor, is_output in self._endpoints(servable):
             self._library.nann_front_add_endpoint(
                 *(model, _text(signature), _text(alias)),
                 *(tensor.operation, tensor.index, is_output),
             )
         return int(self._library.nann_front_add_model(self._handle, model))
+
+    def _endpoints(self, servable: Servable) -> Iterator[tuple[str, str, Any, bool]]:
+        """Yield signature, alias, tensor, and whether it is an output, of the signatures that it answers.
+
+        Those whose tensors are not all in the graph are Python's, which says so to each request.
+        """
+        for name, signature in servable.signatures.items():
+            if _NUL in "".join((name, *signature.inputs, *signature.outputs)):
+                continue
+            if self._check_method_names and not is_for_predict(signature):
+                continue
+            found = []
+            try:
+                for infos, is_output in ((signature.inputs, False), (signature.outputs, True)):
+                    for alias in sorted(infos):
+                        found.append((name, alias, servable.session.output(infos[alias].name), is_output))
+            except StatusError:
+                continue
+            yield from found
 
     def _remove(self, version: Version) -> bool:
         """Give a version up; return whether no request uses it."""
@@ -304,21 +328,3 @@ def _keys(tls: TlsConfig) -> _Keys:
 
 def _text(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
-
-
-def _endpoints(servable: Servable) -> Iterator[tuple[str, str, Any, bool]]:
-    """Yield signature, alias, tensor, and whether it is an output, of the signatures that the front answers.
-
-    Those whose tensors are not all in the graph are Python's, which says so to each request.
-    """
-    for name, signature in servable.signatures.items():
-        if _NUL in "".join((name, *signature.inputs, *signature.outputs)):
-            continue
-        found = []
-        try:
-            for infos, is_output in ((signature.inputs, False), (signature.outputs, True)):
-                for alias in sorted(infos):
-                    found.append((name, alias, servable.session.output(infos[alias].name), is_output))
-        except StatusError:
-            continue
-        yield from found

@@ -152,7 +152,7 @@ class GrpcServer:
         backend = f"unix:{self._backend_folder.name}/grpc"
         self._server.add_insecure_port(backend)
         self._server.start()
-        front = Front(self._manager.give_back)
+        front = Front(self._manager.give_back, check_method_names=options.check_method_names)
         port = front.start(
             address=options.address,
             tls=options.tls,
@@ -205,7 +205,13 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def run(lease: Lease, timeout_ms: int | None) -> Any:
-            return predict_proto(lease.servable, request, version=lease.version, timeout_ms=timeout_ms)
+            return predict_proto(
+                lease.servable,
+                request,
+                version=lease.version,
+                timeout_ms=timeout_ms,
+                check_method_names=self._check_method_names,
+            )
 
         return self._run("Predict", request, context, run)
 

@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import classification_pb2, inference_pb2, regression_pb2
 
-from nann.serving.server._predict import DEFAULT_SIGNATURE
+from nann.serving.server._predict import CLASSIFY, DEFAULT_SIGNATURE, REGRESS
 from nann.serving.server._servable import Servable
 from nann.serving.server._status import Code, StatusError, invalid_argument
 
-CLASSIFY = "tensorflow/serving/classify"
-REGRESS = "tensorflow/serving/regress"
 _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
 
 

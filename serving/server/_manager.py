@@ -128,8 +128,8 @@ class ModelManager:
     def wait_until_available(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
         """Wait until every model serves all versions that it should; False if told to stop before.
 
-        `should_stop` is called again after each `wake`. A missing or empty base path is waited for, as in
-        TensorFlow Serving.
+        `should_stop` is called again after each `wake`. A missing or empty base path is waited for, and a
+        version that is tried again is not while another one serves, as in TensorFlow Serving.
 
         Raises:
           StatusError: a version was given up, or a label names a version that is not available.
@@ -150,7 +150,7 @@ class ModelManager:
 
         Raises:
           StatusError: FAILED_PRECONDITION if a label names a version that is not available, and nothing
-            changes; UNKNOWN if a version of a new model cannot be loaded.
+            changes; UNKNOWN if the newest version of a new model cannot be loaded.
         """
         with self._replacing:
             self.check_labels(models)
@@ -162,7 +162,7 @@ class ModelManager:
             return should_stop() or all(map(self._monitor.is_settled, waited_for))
 
         self._monitor.wait_until(is_done)
-        self._monitor.check_loaded(new & self._models.keys(), what="model(s)")
+        self._monitor.check_newest_loaded(new & self._models.keys())
 
     def wake(self) -> None:
         """Make `wait_until_available` call its `should_stop` again."""
@@ -186,6 +186,10 @@ class ModelManager:
     def names(self) -> set[str]:
         """Return the names of the models that should be served."""
         return set(self._models)
+
+    def serves(self, models: Sequence[ModelConfig]) -> bool:
+        """Return whether these are the models that should be served, with the same versions and labels."""
+        return self._models == {model.name: model for model in models}
 
     def check_labels(self, models: Sequence[ModelConfig]) -> None:
         """Check that the labels of models that replace the current ones name versions that are available.
@@ -282,6 +286,7 @@ class ModelManager:
         """Take over what came of a try to load a version."""
         with self._lock:
             version.is_retrying = not is_final
+            self._monitor.publish(version)
             if not isinstance(outcome, StatusError):
                 version.servable = outcome
             elif is_final:

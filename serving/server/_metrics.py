@@ -145,10 +145,15 @@ class Metrics:
                 self._count(_NANN_COUNT, labels, 0)
 
     def value(self, name: str) -> int:
-        """Return the sum of the samples of a counter, by its name in TensorFlow; 0 if there is none."""
+        """Return a counter's first sample in the order of labels, by its name in TensorFlow; 0 if none.
+
+        That is what TensorFlow Serving tells of a metric in the answer to a reload.
+        """
         with self._lock:
             self._collect()
-            return sum(self._counters.get(_as_tensorflow(name), {}).values())
+            cells = self._counters.get(name, {})
+            first = min(cells, key=lambda labels: [value for _, value in labels], default=None)
+            return cells[first] if first is not None else 0
 
     def requests(self) -> list[dict[str, object]]:
         """Return the requests by model, signature and status.

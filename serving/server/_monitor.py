@@ -60,10 +60,14 @@ class StateMonitor:
             return {status.number for status in known if status.state is State.AVAILABLE}
 
     def is_settled(self, model: str) -> bool:
-        """Return whether the model has aspired versions, each of which is available or given up."""
+        """Return whether the model has aspired versions, each of which is available or given up.
+
+        While one is available, those that wait for their next try are not waited for.
+        """
         with self._changed:
             aspired = [status for status in self._statuses.get(model, {}).values() if status.is_aspired]
-        return bool(aspired) and all(status.state in (State.AVAILABLE, State.END) for status in aspired)
+        serves = any(status.state is State.AVAILABLE for status in aspired)
+        return bool(aspired) and all(s.is_settled or (serves and s.is_retrying) for s in aspired)
 
     def has_ended(self) -> bool:
         """Return whether no version of any model is loaded or will be."""
@@ -71,19 +75,39 @@ class StateMonitor:
             models = self._statuses.values()
             return all(status.state is State.END for model in models for status in model.values())
 
-    def check_loaded(self, models: Iterable[str], *, what: str = "servable(s)") -> None:
-        """Report the aspired versions of these models that could not be loaded; the text counts `what`.
+    def check_loaded(self, models: Iterable[str]) -> None:
+        """Report the aspired versions of these models that could not be loaded.
 
         Raises:
           StatusError: UNKNOWN, with the error of each.
         """
+        self._check((model, self._settled(model)) for model in models)
+
+    def check_newest_loaded(self, models: Iterable[str]) -> None:
+        """Report the models whose newest aspired version that has settled could not be loaded.
+
+        That is what TensorFlow Serving asks of a reload, which loads the newest version first.
+
+        Raises:
+          StatusError: UNKNOWN, with the error of each.
+        """
+        self._check(((model, self._settled(model)[:1]) for model in models), what="model(s)")
+
+    def _settled(self, model: str) -> list[VersionStatus]:
+        """Return the aspired versions that are available or given up, the newest first."""
         with self._changed:
-            failed = [
-                f"{{{{name: {model} version: {number}}} due to error: {status.error}}}, "
-                for model in models
-                for number, status in self._statuses.get(model, {}).items()
-                if status.error is not None and status.is_aspired
-            ]
+            known = sorted(self._statuses.get(model, {}).items(), reverse=True)
+        return [status for _, status in known if status.is_aspired and status.is_settled]
+
+    def _check(
+        self, settled: Iterable[tuple[str, list[VersionStatus]]], *, what: str = "servable(s)"
+    ) -> None:
+        failed = [
+            f"{{{{name: {model} version: {status.number}}} due to error: {status.error}}}, "
+            for model, statuses in settled
+            for status in statuses
+            if status.error is not None
+        ]
         if failed:
             raise StatusError(
                 Code.UNKNOWN, f"{len(failed)} {what} did not become available: {{{''.join(failed)}}}"

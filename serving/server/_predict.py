@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.core.framework import resource_handle_pb2, types_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from nann.errors import InvalidInputError
 from nann.serving.protocol import tensors
+from nann.serving.server._c_session import can_read
 from nann.serving.server._servable import Servable
 from nann.serving.server._status import Code, StatusError, invalid_argument
 
 DEFAULT_SIGNATURE = "serving_default"
+PREDICT = "tensorflow/serving/predict"
+CLASSIFY = "tensorflow/serving/classify"
+REGRESS = "tensorflow/serving/regress"
+_METHOD_NAMES = (PREDICT, CLASSIFY, REGRESS)
+_MAX_UNREAD_ELEMENTS = 2**20
 
 
-def predict_proto(servable: Servable, request: Any, *, version: int, timeout_ms: int | None) -> Any:
+def is_for_predict(signature: Any) -> bool:
+    """Return whether Predict accepts a signature's `method_name` where method names are checked."""
+    return signature.method_name in _METHOD_NAMES
+
+
+def predict_proto(
+    servable: Servable,
+    request: Any,
+    *,
+    version: int,
+    timeout_ms: int | None,
+    check_method_names: bool = False,
+) -> Any:
     """Return the `PredictResponse` for a `PredictRequest`.
 
-    `version` is what the response names as the version of the model.
+    `version` is what the response names as the version of the model. With `check_method_names`, signatures of
+    no API are refused.
 
     Raises:
       StatusError: the signature is unknown, the inputs do not fit it, or the run failed.
@@ -29,6 +50,8 @@ def predict_proto(servable: Servable, request: Any, *, version: int, timeout_ms:
     signature = servable.signatures.get(name)
     if signature is None:
         raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+    if check_method_names:
+        _check_method_name(signature)
     feeds = _feeds(signature, request.inputs, _array)
     aliases = _output_aliases(signature, request.output_filter)
     outputs = _run(servable, signature, feeds, aliases, timeout_ms)
@@ -42,15 +65,32 @@ def predict_proto(servable: Servable, request: Any, *, version: int, timeout_ms:
 
 
 def predict_arrays(
-    servable: Servable, signature: Any, inputs: Mapping[str, NDArray[Any]], *, timeout_ms: int | None
+    servable: Servable,
+    signature: Any,
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    timeout_ms: int | None,
+    check_method_names: bool = False,
 ) -> dict[str, NDArray[Any]]:
     """Return all outputs of a signature by name, given its inputs by name.
 
     Raises:
-      StatusError: an input is missing, or the run failed.
+      StatusError: an input is missing, or the run failed; with `check_method_names`, also that the signature
+        is of no API.
     """
+    if check_method_names:
+        _check_method_name(signature)
     feeds = _feeds(signature, inputs, lambda _, array: array)
     return _run(servable, signature, feeds, sorted(signature.outputs), timeout_ms)
+
+
+def _check_method_name(signature: Any) -> None:
+    if not is_for_predict(signature):
+        raise StatusError(
+            Code.INTERNAL,
+            f"Expected prediction signature method_name to be one of {{{', '.join(_METHOD_NAMES)}}}. "
+            f"Was: {signature.method_name}",
+        )
 
 
 def _run(
@@ -96,11 +136,35 @@ def _feeds(
     return feeds
 
 
-def _array(alias: str, proto: Any) -> NDArray[Any]:
+def _array(alias: str, proto: Any) -> Any:
+    """Return the array of an input, or the message itself if its element type has no arrays."""
     try:
         return tensors.decode(proto, ignore_surplus=True, bfloat16=tf.bfloat16.as_numpy_dtype)
     except InvalidInputError as error:
+        if not tensors.has_array(proto.dtype) and _may_read(proto) and can_read(proto):
+            if proto.dtype == types_pb2.DT_RESOURCE:
+                raise _resource_error(proto) from error
+            return proto
         raise invalid_argument(f"tensor parsing error: {alias}") from error
+
+
+def _may_read(proto: Any) -> bool:
+    """Return whether TensorFlow may read a message: it fills any size that a short message claims."""
+    count = math.prod(dim.size for dim in proto.tensor_shape.dim)
+    # TensorFlow reads resources of any number, and then ends the process.
+    most = 1 if proto.dtype == types_pb2.DT_RESOURCE else _MAX_UNREAD_ELEMENTS
+    # The objects of variants are of any kind that TensorFlow knows, and none is worth the code that runs.
+    return count <= most and not proto.variant_val
+
+
+def _resource_error(proto: Any) -> StatusError:
+    handle = (list(proto.resource_handle_val) or [resource_handle_pb2.ResourceHandleProto()])[0]
+    return invalid_argument(
+        f"Invalid resource type hash code: {handle.hash_code}(name: {handle.name} type: "
+        f"{handle.maybe_type_name}). Perhaps a resource tensor was being provided as a feed? That is not "
+        "currently allowed. Please file an issue at https://github.com/tensorflow/tensorflow/issues/new, "
+        "ideally with a short code snippet that leads to this error message."
+    )
 
 
 def _check_input_count(signature: Any, inputs: Mapping[str, Any]) -> None:

@@ -35,9 +35,10 @@ def reload_config(manager: ModelManager, config: Any, should_stop: Callable[[], 
 
 
 class ConfigFilePoller:
-    """Takes over a config file whenever it changed, from a thread of its own.
+    """Has the models of a config file served, from a thread of its own.
 
-    A file that is missing, empty or has an error changes nothing.
+    As in TensorFlow Serving, the file also wins over a reload request that came since the last look. A file
+    that is missing, empty or has an error changes nothing.
     """
 
     def __init__(self, manager: ModelManager, path: Path, *, poll_seconds: float) -> None:
@@ -45,8 +46,7 @@ class ConfigFilePoller:
         self._path = path
         self._poll_seconds = min(poll_seconds, threading.TIMEOUT_MAX)
         self._stopping = threading.Event()
-        # The config that was taken over last, and what was last logged.
-        self._current: Any = None
+        # What was last logged.
         self._problem = ""
         self._thread = threading.Thread(target=self._run, name="nann-config-poller", daemon=True)
 
@@ -75,8 +75,9 @@ class ConfigFilePoller:
 
     def _look(self) -> None:
         config = parse_model_config_file(self._path)
-        if config.WhichOneof("config") == "model_config_list" and config != self._current:
-            models = models_to_reload(config, served=self._manager.names(), allow_relative=True)
+        if config.WhichOneof("config") != "model_config_list":
+            return
+        models = models_to_reload(config, served=self._manager.names(), allow_relative=True)
+        if not self._manager.serves(models):
             # What is new loads while the file is looked at again.
             self._manager.replace_models(models, should_stop=lambda: True)
-            self._current = config

@@ -77,12 +77,14 @@ class _BadPathError(Exception):
 class RestOptions:
     """How to answer.
 
-    timeout_ms: time limit of a run. enable_cors: answer with the headers that let pages of other sites call.
-    check_method_names: refuse classify and regress for signatures of other methods.
+    timeout_ms: time limit of a run, None for no limit.
+    enable_cors: answer with the headers that let pages of other sites call.
+    check_method_names: refuse classify and regress for signatures of other methods, and predict for those of
+        no API.
     metrics_path: where the metrics are; None if they are nowhere.
     """
 
-    timeout_ms: int = 30_000
+    timeout_ms: int | None = 30_000
     enable_cors: bool = False
     check_method_names: bool = False
     metrics_path: str | None = None
@@ -175,7 +177,11 @@ class RestApi:
             observation.signature = request.signature_name
             with observation.running():
                 outputs = predict_arrays(
-                    leases[0].servable, request.signature, request.inputs, timeout_ms=self._options.timeout_ms
+                    leases[0].servable,
+                    request.signature,
+                    request.inputs,
+                    timeout_ms=self._options.timeout_ms,
+                    check_method_names=self._options.check_method_names,
                 )
             return format_predict(outputs, request.format)
 

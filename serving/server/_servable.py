@@ -86,7 +86,10 @@ class Servable:
           StatusError: the SavedModel cannot be read or initialised, with TensorFlow's code and text.
           OSError: the folder cannot be opened.
         """
-        meta_graph = _read_meta_graph(path, options.tags)
+        try:
+            meta_graph = _read_meta_graph(path, options.tags)
+        except DecodeError as error:
+            raise _unreadable(path, options) from error
         _check_variables(path, meta_graph)
         self.path = path
         self.fetches_all = (path / MANIFEST).is_file()
@@ -118,6 +121,10 @@ def _read_meta_graph(path: Path, tags: Sequence[str]) -> Any:
     """Return the meta graph of a SavedModel with these tags.
 
     TensorFlow's C++ loader reads a text file where this one is missing, and has other codes for the rest.
+
+    Raises:
+      StatusError: there is no file, or no meta graph with these tags in it.
+      DecodeError: the file cannot be parsed.
     """
     file = path / _SAVED_MODEL_FILE
     try:
@@ -127,8 +134,6 @@ def _read_meta_graph(path: Path, tags: Sequence[str]) -> Any:
             "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
             f"`{_SAVED_MODEL_FILE}`)\nSpecified file path: {path}"
         ) from error
-    except DecodeError as error:
-        raise StatusError(Code.DATA_LOSS, f"Can't parse {file} as binary proto") from error
     for meta_graph in saved_model.meta_graphs:
         if set(meta_graph.meta_info_def.tags) == set(tags):
             return meta_graph
@@ -136,6 +141,16 @@ def _read_meta_graph(path: Path, tags: Sequence[str]) -> Any:
         f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To inspect "
         "available tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
     )
+
+
+def _unreadable(path: Path, options: SessionOptions) -> StatusError:
+    """Return TensorFlow's own error for a file that cannot be parsed: a file that ends early has another."""
+    try:
+        with without_patterns(path) as folder:
+            CSession(folder, options.tags, options.config()).close()
+    except StatusError as error:
+        return StatusError(error.code, error.message.replace(str(folder), str(path)))
+    return StatusError(Code.DATA_LOSS, f"Can't parse {path / _SAVED_MODEL_FILE} as binary proto")
 
 
 def _check_variables(path: Path, meta_graph: Any) -> None:

@@ -48,6 +48,7 @@ class ServerOptions:
     """How to serve. A port of 0 takes any free port. The fields are named as TensorFlow Serving's flags.
 
     host: an IPv4 or IPv6 address or a host name; "::" takes both families.
+    rest_api_timeout_in_ms: time limit of a REST request's run; 0 sets none.
     max_request_bytes: limit of a request's size.
     enable_front: have the front in C++ run Predict requests of gRPC; where it is not built, and with
         batching, Python runs them.
@@ -162,7 +163,7 @@ class Server:
         self._grpc = GrpcServer(self._manager, self._reload, self._metrics, self._grpc_options())
         grpc_port = self._grpc.start()
         rest_options = RestOptions(
-            timeout_ms=options.rest_api_timeout_in_ms,
+            timeout_ms=options.rest_api_timeout_in_ms or None,
             enable_cors=options.rest_api_enable_cors_support,
             check_method_names=options.enable_signature_method_name_check,
             metrics_path=options.prometheus_path,

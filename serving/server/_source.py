@@ -11,11 +11,11 @@ from pathlib import Path
 
 from nann.serving.server._config import ModelConfig, Specific
 from nann.serving.server._status import as_status
-from nann.serving.server._versions import MAX_VERSION
+from nann.serving.server._versions import MAX_VERSION, MIN_VERSION
 
 _log = logging.getLogger("nann.serving")
 
-_NUMBER = re.compile(r"\s*\+?[0-9]+\s*")
+_NUMBER = re.compile(r"[ \t-\r]*[+-]?[0-9]+[ \t-\r]*")
 # What a model waits for is logged again after this time: often enough for somebody who has just begun to
 # read the log, seldom enough not to fill it.
 _REPEAT_SECONDS = 60.0
@@ -99,14 +99,16 @@ class FileSystemSource:
 
 
 def find_versions(base_path: Path) -> dict[int, Path]:
-    """Return the versions in a base path: entries whose whole name is a number. "00041" is version 41.
+    """Return the versions in a base path: entries whose whole name is a number.
+
+    "00041" is version 41. "-3" is version -3, as in TensorFlow Serving.
 
     Raises:
       OSError: the folder is missing or cannot be read.
     """
     found: dict[int, Path] = {}
     for path in sorted(base_path.iterdir()):
-        if _NUMBER.fullmatch(path.name) and (number := int(path.name)) <= MAX_VERSION:
+        if _NUMBER.fullmatch(path.name) and MIN_VERSION <= (number := int(path.name)) <= MAX_VERSION:
             found[number] = path
     return found
 

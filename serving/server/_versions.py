@@ -11,7 +11,7 @@ from nann.serving.server._servable import Servable
 from nann.serving.server._status import StatusError
 
 # Versions are int64 in TensorFlow Serving's protocol.
-MAX_VERSION = 2**63 - 1
+MIN_VERSION, MAX_VERSION = -(2**63), 2**63 - 1
 
 
 class State(IntEnum):
@@ -26,12 +26,18 @@ class State(IntEnum):
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """What the server tells about a version."""
+    """What the server tells about a version; `is_retrying` is that of a `Version`."""
 
     number: int
     state: State
     error: StatusError | None
     is_aspired: bool
+    is_retrying: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is available or given up."""
+        return self.state in (State.AVAILABLE, State.END)
 
 
 class Choice(IntEnum):
@@ -85,4 +91,4 @@ class Version:
 
     @property
     def status(self) -> VersionStatus:
-        return VersionStatus(self.number, self.state, self.error, self.is_aspired)
+        return VersionStatus(self.number, self.state, self.error, self.is_aspired, self.is_retrying)

@@ -20,6 +20,7 @@ from nann.serving.server import StatusError
 from nann.serving.server._metrics import Metrics
 from nann.serving.server._predict import predict_proto
 from nann.serving.server._rest import RestApi, RestOptions
+from nann.serving.server._status import invalid_argument
 
 _RECORDINGS = Path(__file__).parents[1] / "data" / "serving_recordings"
 _VERBS = ("predict", "classify", "regress")
@@ -50,6 +51,8 @@ class FakeServable:
     fetches_all = False
 
     def run(self, feeds: Any, fetches: Sequence[str], *, timeout_ms: int | None) -> list[Any]:
+        if not all(isinstance(feed, np.ndarray) for feed in feeds.values()):
+            raise invalid_argument("A TensorProto of this type does not fit")
         first = next(iter(feeds.values()), np.zeros(1))
         rows = len(first) if first.ndim else 1
         shapes = {"scores:0": (rows, 2)}

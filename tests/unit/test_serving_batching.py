@@ -10,10 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from nann.errors import InvalidFileError
-from nann.serving.server import BatchingOptions, Code, StatusError, read_batching_parameters_file
-from nann.serving.server._batching import Batcher
+from nann.serving.server import (
+    BatchingOptions,
+    Code,
+    SessionOptions,
+    StatusError,
+    read_batching_parameters_file,
+)
+from nann.serving.server._batching import BatchedServable, Batcher
 
 _SECONDS = 60
 
@@ -150,6 +157,36 @@ def test_a_request_whose_time_is_over_does_not_wait_for_its_batch() -> None:
             batcher.run({"x": np.zeros((1, 1))}, ["y"], 20)
         session.go.set()
         assert first.result(_SECONDS)[0].tolist() == leader.result(_SECONDS)[0].tolist() == [[1]]
+
+
+def test_a_batch_that_nobody_has_time_for_is_not_run() -> None:
+    batcher, session = _batcher()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(batcher.run, {"x": np.zeros((1, 1))}, ["y"], None)
+        assert session.started.wait(_SECONDS)
+        late = pool.submit(batcher.run, {"x": np.zeros((1, 1))}, ["y"], 1)
+        _wait(lambda: bool(batcher._open) and all(b.tasks[0].is_over() for b in batcher._open.values()))
+        session.go.set()
+        with pytest.raises(StatusError, match=r"RESOURCE_EXHAUSTED: Run.. timeout exceeded while waiting in"):
+            late.result(_SECONDS)
+        assert first.result(_SECONDS)[0].tolist() == [[1]]
+    assert len(session.runs) == 1
+
+
+def test_only_runs_of_whole_signatures_are_joined(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.f = tf.function(
+        lambda x: {"y": x + 1, "z": x}, input_signature=[tf.TensorSpec(None, tf.float32, "x")]
+    )
+    tf.saved_model.save(module, str(tmp_path), signatures=module.f)
+    servable = BatchedServable(tmp_path, SessionOptions(), BatchingOptions())
+    signature = servable.signatures["serving_default"]
+    feeds = {signature.inputs["x"].name: np.array(1, np.float32)}
+    both = [signature.outputs[alias].name for alias in ("y", "z")]
+    with pytest.raises(StatusError, match="at least one dimension"):
+        servable.run(feeds, both, timeout_ms=None)
+    assert servable.run(feeds, both[:1], timeout_ms=None) == [2]
+    servable.close()
 
 
 @pytest.mark.parametrize(

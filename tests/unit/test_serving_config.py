@@ -36,16 +36,38 @@ def test_model_config_file(tmp_path: Path) -> None:
     assert (models[1].name, models[1].base_path, models[1].labels) == ("b", Path("/b"), {"canary": 2})
 
 
+def test_a_config_file_may_list_no_model_and_name_the_platform_as_it_was_once_done(tmp_path: Path) -> None:
+    assert _read(tmp_path, "model_config_list {}") == []
+    old = 'model_config_list { config { name: "a" base_path: "/a" model_type: TENSORFLOW } }'
+    assert _read(tmp_path, old) == [ModelConfig(name="a", base_path=Path("/a"))]
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "message"),
     [
         ("model_config_list {", InvalidFileError, "expected a text ModelServerConfig"),
-        ("", InvalidFileError, "at least one config"),
+        ("", InvalidFileError, "expected a model_config_list"),
         ('model_config_list { config { name: "a" } }', InvalidFileError, "needs name and base_path"),
         (
             'model_config_list { config { name: "a" base_path: "/a" model_platform: "foo" } }',
             InvalidInputError,
             "Model a requests unsupported platform foo",
+        ),
+        (
+            'model_config_list { config { name: "a" base_path: "/a" } }',
+            InvalidInputError,
+            "Illegal setting neither .* model name is a; set model_platform",
+        ),
+        (
+            'model_config_list { config { name: "a" base_path: "/a" model_type: OTHER } }',
+            InvalidInputError,
+            "choice 2 not supported",
+        ),
+        (
+            'model_config_list { config { name: "a" base_path: "/a" model_platform: "tensorflow" '
+            "logging_config {} } }",
+            InvalidInputError,
+            "No request-logger-creator provided",
         ),
         (
             "model_config_list { "
@@ -121,8 +143,21 @@ def test_policies_choose_the_highest_first() -> None:
 
 
 def test_version_folders_are_those_whose_names_are_numbers(tmp_path: Path) -> None:
-    for name in ("abc", "1a", "-30", "30.5", "0x21", "v40", ".5.tmp", "00000041", "7", "9223372036854775808"):
+    none = (
+        "abc",
+        "1a",
+        "--3",
+        "- 3",
+        "30.5",
+        "0x21",
+        "v40",
+        ".5.tmp",
+        "9223372036854775808",
+        "\u00a08",
+        "\u0664",
+    )
+    for name in (*none, "00000041", "7", " +9 ", "-30", "-9223372036854775808", "-9223372036854775809"):
         (tmp_path / name).mkdir()
-    assert sorted(find_versions(tmp_path)) == [7, 41]
+    assert sorted(find_versions(tmp_path)) == [-(2**63), -30, 7, 9, 41]
     with pytest.raises(OSError, match="missing"):
         find_versions(tmp_path / "missing")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nann.serving.server import Latest, Specific, StatusError
+from nann.serving.server import All, Latest, Specific, StatusError
 from nann.serving.server._status import Code
 from nann.serving.server._versions import State
 from support.log_lines import LogLines
@@ -86,6 +86,34 @@ def test_start_fails_when_a_version_cannot_be_loaded(models: Models) -> None:
         "version 1 is damaged}, }"
     )
     assert models.attempts == [1, 1]
+
+
+def test_a_start_does_not_wait_for_the_retries_of_a_version_while_another_serves(models: Models) -> None:
+    for number in (1, 2):
+        models.add(number)
+    models.failures[2] = 5
+    manager = models.manage(policy=All(), retries=5, retry_seconds=3600)
+    assert manager.wait_until_available()
+    assert states(manager) == {1: State.AVAILABLE, 2: State.LOADING}
+
+
+def test_a_reload_tells_of_the_newest_version_only(models: Models) -> None:
+    manager = models.manage()
+    for name, bad in (("old_is_bad", 1), ("new_is_bad", 2)):
+        for number in (1, 2):
+            models.add(number, name)
+        models.failures[bad] = 5
+        config = models.config(name, policy=All())
+        if bad == 1:
+            manager.replace_models([config], lambda: False)
+        else:
+            with pytest.raises(StatusError) as error:
+                manager.replace_models([config], lambda: False)
+            assert error.value.message == (
+                "1 model(s) did not become available: {{{name: new_is_bad version: 2} due to error: "
+                "DATA_LOSS: version 2 is damaged}, }"
+            )
+        models.failures.clear()
 
 
 def test_missing_and_empty_base_paths_are_waited_for(models: Models) -> None:

@@ -110,7 +110,8 @@ TF_Tensor* NewTensor(const TensorFlow& tensorflow, const TensorValues& values) {
   AppendTensor(kString, values.dims, {}, values.strings, &proto);
   const Buffer buffer = NewBuffer(tensorflow, proto);
   const Status status = NewStatus(tensorflow);
-  TF_Tensor* tensor = tensorflow.allocate_tensor(kString, nullptr, 0, sizeof(TF_TString));
+  // Of a type without objects: where TensorFlow reads nothing into it, it is freed as it is.
+  TF_Tensor* tensor = tensorflow.allocate_tensor(kFloat, nullptr, 0, sizeof(float));
   tensorflow.tensor_from_proto(buffer.get(), tensor, status.get());
   if (tensorflow.get_code(status.get()) == 0) return tensor;
   tensorflow.delete_tensor(tensor);

@@ -96,6 +96,39 @@ def test_neighbours_of_the_recorded_cases(golden_server: Any) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize("front", ["true", "false"])
+def test_predict_checks_method_names_if_told_to(serve: Callable[..., Any], front: str) -> None:
+    import http.client
+
+    import grpc
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    flags = ("--model_name=multi", f"--model_base_path={_GOLDEN / 'models' / 'multi'}")
+    flags += ("--enable_signature_method_name_check", "--rest_api_timeout_in_ms=0", f"--nann_front={front}")
+    server = serve(*flags).wait_ready()
+    request = predict_pb2.PredictRequest(model_spec={"name": "multi", "signature_name": "badmethod"})
+    request.inputs["x"].dtype = 1
+    with grpc.insecure_channel(server.grpc) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as error:
+            stub.Predict(request, timeout=30)
+        request.model_spec.signature_name = "single"
+        stub.Predict(request, timeout=30)
+    text = "Expected prediction signature method_name to be one of {tensorflow/serving/predict, "
+    assert error.value.code() is grpc.StatusCode.INTERNAL
+    assert error.value.details().startswith(text)
+    connection = http.client.HTTPConnection(server.rest, timeout=30)
+    connection.request(
+        "POST", "/v1/models/multi:predict", '{"signature_name": "badmethod", "instances": [1]}'
+    )
+    response = connection.getresponse()
+    assert (response.status, json.loads(response.read())["error"]) == (500, error.value.details())
+    # A time limit of 0 is none.
+    connection.request("POST", "/v1/models/multi:predict", '{"signature_name": "single", "instances": [1]}')
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
 def test_rest_bodies_have_the_recorded_bytes(replay: ModuleType, golden_server: Any) -> None:
     """Layout and number formats too, where there is one output (the order of several varies)."""
     import http.client

@@ -44,6 +44,15 @@ def _model_loops(folder: Path) -> None:
     _loop(folder / "saved_model.pb")
 
 
+def _model_ends_early(folder: Path) -> None:
+    whole = (folder / "saved_model.pb").read_bytes()
+    (folder / "saved_model.pb").write_bytes(whole[: len(whole) // 2])
+
+
+def _model_is_garbage(folder: Path) -> None:
+    (folder / "saved_model.pb").write_bytes(b"\xff" * 50)
+
+
 def _no_variables(folder: Path) -> None:
     shutil.rmtree(folder / "variables")
     (folder / "variables").write_text("")
@@ -75,6 +84,8 @@ _ODD: dict[Callable[[Path], None], tuple[str, str]] = {
     _folder_is_a_file: ("FAILED_PRECONDITION", "Not a directory"),
     _model_is_a_folder: ("FAILED_PRECONDITION", "Is a directory"),
     _model_loops: ("UNKNOWN", "Too many levels of symbolic links"),
+    _model_ends_early: ("OUT_OF_RANGE", "Read less bytes than requested"),
+    _model_is_garbage: ("DATA_LOSS", "a [b] c\\d/8/saved_model.pb as binary proto"),
     _no_variables: ("NOT_FOUND", "not a valid checkpoint"),
     _extra_loops: ("UNKNOWN", "Too many levels of symbolic links"),
     _warmup_is_a_folder: ("FAILED_PRECONDITION", "Is a directory"),

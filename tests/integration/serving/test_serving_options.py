@@ -196,11 +196,18 @@ def test_reload_requests(serve: Callable[..., Any], base_path: Path, tmp_path: P
     server = serve("--model_name=nann", f"--model_base_path={base_path}", "--max_num_load_retries=0")
     server.wait_ready()
     (tmp_path / "bad" / "1").mkdir(parents=True)
-    (tmp_path / "bad" / "1" / "saved_model.pb").write_bytes(b"\xff")
+    (tmp_path / "bad" / "1" / "saved_model.pb").write_bytes(b"\xff" * 50)
     with grpc.insecure_channel(server.grpc) as channel:
-        answer = _reload(channel, _config(nann=base_path, other=base_path), "/nope")
+        loads = "/tensorflow/cc/saved_model/load_attempt_count"
+        names = ("/nope", loads, loads.replace("/", ":"))
+        answer = _reload(channel, _config(nann=base_path, other=base_path), *names)
         assert not answer.status.error_code
-        assert [(metric.name, metric.int64_value_increase) for metric in answer.metric] == [("/nope", 0)]
+        # `other` has the path of `nann`, and so the same sample.
+        assert [(m.name, m.int64_value_increase) for m in answer.metric] == [
+            ("/nope", 0),
+            (loads, 1),
+            (names[2], 0),
+        ]
         assert _states(server.rest, "other") == ["AVAILABLE"]
         for text, code, details in (
             ("", "INVALID_ARGUMENT", "type not supported by HandleReloadConfigRequest"),
@@ -249,6 +256,18 @@ def test_reload_requests(serve: Callable[..., Any], base_path: Path, tmp_path: P
         assert not call.result().status.error_code
 
 
+def test_a_server_without_models_gets_them_by_a_reload(
+    serve: Callable[..., Any], base_path: Path, tmp_path: Path
+) -> None:
+    """As with TensorFlow Serving, a config file wins over --model_base_path, and may list nothing."""
+    file = tmp_path / "models.config"
+    file.write_text("model_config_list {}")
+    server = serve(f"--model_config_file={file}", "--model_base_path=/nowhere").wait_ready()
+    with grpc.insecure_channel(server.grpc) as channel:
+        _reload(channel, _config(nann=base_path))
+    assert _states(server.rest, "nann") == ["AVAILABLE"]
+
+
 def test_a_config_file_that_changes(serve: Callable[..., Any], base_path: Path, tmp_path: Path) -> None:
     file = tmp_path / "models.config"
     file.write_text(_config(nann=base_path))
@@ -259,6 +278,10 @@ def test_a_config_file_that_changes(serve: Callable[..., Any], base_path: Path, 
     file.write_text(_config(nann=base_path, second=base_path))
     server.wait_for_log("model second version 1: available")
     assert _states(server.rest, "second") == ["AVAILABLE"]
+    # The file wins over requests.
+    with grpc.insecure_channel(server.grpc) as channel:
+        _reload(channel, _config(nann=base_path, second=base_path, third=base_path))
+    server.wait_for_log("model third version 1: unloaded")
     file.write_text(_config(second=base_path))
     server.wait_for_log("model nann version 1: unloaded")
 
