@@ -250,6 +250,15 @@ def test_user_tensors_of_open_shape_stay_where_they_are() -> None:
     assert all(None not in shape for shape in shapes)
 
 
+def test_products_of_a_number_of_rows_that_only_the_user_has() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        count = 1 + tf.math.floormod(user["count"], 3)
+        rows = tf.tile(item[:, tf.newaxis], [1, count, 1])
+        return tf.reduce_sum(tf.nn.relu(tf.matmul(rows, tf.matmul(KERNEL, KERNEL))), [1, 2])
+
+    split(score, count=tf.TensorSpec([], tf.int32))
+
+
 def test_several_user_tensors_of_other_types() -> None:
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
         taste = tf.reduce_sum(user["taste"], 0) + tf.cast(user["mood"], tf.float32)
