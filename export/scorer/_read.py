@@ -25,12 +25,12 @@ from nann.export.scorer._import_functions import FUNCTIONS
 from nann.export.scorer._import_images import IMAGES
 from nann.export.scorer._import_integers import INTEGERS
 from nann.export.scorer._import_lists import LISTS
+from nann.export.scorer._import_matrices import MATRICES
 from nann.export.scorer._import_moves import MOVES
 from nann.export.scorer._import_nd import ND
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading, plain_arithmetic
 from nann.export.scorer._import_powers import POWERS
 from nann.export.scorer._import_scans import SCANS, SEGMENTS
-from nann.export.scorer._import_solve import SOLVED
 from nann.export.scorer._import_user_places import USER_PLACES
 from nann.export.scorer._ir import Needs, Node, Shape, Spec, Tensor, constant, make, name_new, source
 from nann.export.scorer._ops import cast
@@ -40,8 +40,8 @@ from nann.export.scorer._shapes import inferred_shapes
 
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
 _FORMS = {
-    **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **SOLVED, **LISTS, **CONVOLUTIONS,
-    **ND, **DOUBLES, **POWERS, **USER_PLACES, **IMAGES,
+    **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **LISTS, **CONVOLUTIONS,
+    **ND, **DOUBLES, **POWERS, **USER_PLACES, **IMAGES, **MATRICES,
 }  # fmt: skip
 # Their forms know the shape where TensorFlow's own rules do not.
 _FIND_THEIR_SHAPE = frozenset([*LISTS, *SEGMENTS, "DenseBincount"])
