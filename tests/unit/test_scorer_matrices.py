@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from support.programs import compare, weighted
+from support.programs import compare, compare_with_traced, weighted
 
 L, D = 5, 8
 RANDOM = np.random.default_rng(9)
@@ -60,3 +60,5 @@ def test_small_matrices(name: str) -> None:
         return weighted(FUNCTIONS[name](user["events"], item))
 
     compare(score, events=EVENTS)
+    for events in EVENTS:
+        compare_with_traced(score, events=events)

@@ -241,8 +241,9 @@ def test_control_flow_over_the_items_stays_whole() -> None:
 def test_user_tensors_of_open_shape_stay_where_they_are() -> None:
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
         known = tf.boolean_mask(tf.tanh(user["events"]), user["present"])
-        weights = tf.nn.softmax(tf.matmul(item, known, transpose_b=True))
-        return tf.reduce_sum(tf.matmul(weights, known), -1)
+        changes = known[1:] - known[:-1]  # Of places that are not lined up before a request.
+        weights = tf.nn.softmax(tf.matmul(item, changes, transpose_b=True))
+        return tf.reduce_sum(tf.matmul(weights, changes), -1)
 
     result = split(score, events=[L, D], present=tf.TensorSpec([L], tf.bool))
     shapes = [each["shape"] for each in result.report.user_tensors]
