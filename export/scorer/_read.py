@@ -33,6 +33,7 @@ from nann.export.scorer._import_open import OpenReading, rule_of
 from nann.export.scorer._import_open_slices import SLICES
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading, plain_arithmetic
 from nann.export.scorer._import_powers import POWERS
+from nann.export.scorer._import_ranks import RANKS
 from nann.export.scorer._import_scans import SCANS, SEGMENTS
 from nann.export.scorer._import_user_places import USER_PLACES
 from nann.export.scorer._ir import (
@@ -56,7 +57,7 @@ from nann.export.scorer._shapes import inferred_shapes
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
 _FORMS = {
     **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **LISTS, **CONVOLUTIONS,
-    **ND, **DOUBLES, **POWERS, **USER_PLACES, **IMAGES, **MATRICES,
+    **ND, **DOUBLES, **POWERS, **USER_PLACES, **IMAGES, **MATRICES, **RANKS,
 }  # fmt: skip
 # Their forms know the shape where TensorFlow's own rules do not.
 _FIND_THEIR_SHAPE = frozenset([*LISTS, *SEGMENTS, "DenseBincount"])
