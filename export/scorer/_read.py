@@ -18,24 +18,13 @@ from nann.export.scorer._control_flow import without_control_flow
 from nann.export.scorer._dispatch import without_dispatch
 from nann.export.scorer._effects import PASSED_ON, without_effects
 from nann.export.scorer._emit import evaluate
-from nann.export.scorer._import_choices import CHOICES
+from nann.export.scorer._forms import FORMS
 from nann.export.scorer._import_complex import complex_form, is_complex
-from nann.export.scorer._import_conv import CONVOLUTIONS
-from nann.export.scorer._import_doubles import DOUBLES
-from nann.export.scorer._import_functions import FUNCTIONS
-from nann.export.scorer._import_images import IMAGES
-from nann.export.scorer._import_integers import INTEGERS
 from nann.export.scorer._import_lists import LISTS
-from nann.export.scorer._import_matrices import MATRICES
-from nann.export.scorer._import_moves import MOVES
-from nann.export.scorer._import_nd import ND
 from nann.export.scorer._import_open import OpenReading, rule_of
 from nann.export.scorer._import_open_slices import SLICES
-from nann.export.scorer._import_ops import IMPORTS, Found, Reading, plain_arithmetic
-from nann.export.scorer._import_powers import POWERS
-from nann.export.scorer._import_ranks import RANKS
-from nann.export.scorer._import_scans import SCANS, SEGMENTS
-from nann.export.scorer._import_user_places import USER_PLACES
+from nann.export.scorer._import_ops import Found, Reading, plain_arithmetic
+from nann.export.scorer._import_scans import SEGMENTS
 from nann.export.scorer._ir import (
     Needs,
     Node,
@@ -55,14 +44,10 @@ from nann.export.scorer._rewrite import substitute
 from nann.export.scorer._shapes import inferred_shapes
 
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
-_FORMS = {
-    **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **LISTS, **CONVOLUTIONS,
-    **ND, **DOUBLES, **POWERS, **USER_PLACES, **IMAGES, **MATRICES, **RANKS,
-}  # fmt: skip
 # Their forms know the shape where TensorFlow's own rules do not.
 _FIND_THEIR_SHAPE = frozenset([*LISTS, *SEGMENTS, "DenseBincount"])
 # Their results are as long as their operands' values make them.
-_SIZED_BY_VALUES = frozenset(["ListDiff", "Unique", "UniqueV2", "Where"])
+_SIZED_BY_VALUES = frozenset(["BroadcastGradientArgs", "ListDiff", "Unique", "UniqueV2", "Where"])
 _NARROW = (tf.float16, tf.bfloat16)
 # What rounds to few values: the types, and operations that do it within a type.
 _QUANTIZED = frozenset(["float8_e4m3fn", "float8_e5m2", "int8", "uint8"])
@@ -337,7 +322,7 @@ def _in_our_form(reading: Reading, is_left: bool) -> list[Tensor] | None:
 
 
 def _read_real(reading: Reading) -> Found:
-    read = _FORMS.get(reading.operation.type)
+    read = FORMS.get(reading.operation.type)
     return None if read is None else read(reading)
 
 
