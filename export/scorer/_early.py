@@ -5,7 +5,7 @@ They are written out with all their rounds, of which those behind the end change
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from nann.export.replaced import Call, body_of
-from nann.export.scorer._known import operations_of, runs
+from nann.export.scorer._known import (
+    MOST_ROUNDS,
+    constants_of,
+    operations_of,
+    runs,
+    variables_read,
+)
 
 
 @dataclass(frozen=True)
@@ -82,3 +88,59 @@ def _else_is_false(operation: Any, library: Mapping[str, Any]) -> bool:
         return False
     with runs(branch.outputs) as run:
         return not run(given)[0]
+
+
+def rounds_by_places(operation: Any, body: Any) -> tuple[int, list[int]] | None:
+    """How many rounds a loop has at most, as each reads another place of a tensor, and what says which.
+
+    So `for t in tf.range(user["length"])` has as many as there are events, of which it reads `events[t]`.
+    """
+    found = []
+    for place, length in _places_read(body):
+        deciding = _deciding(place, body)
+        rounds = _rounds_until(operation, place, length, deciding, body) if deciding else None
+        if rounds is not None:
+            found.append((rounds, deciding))
+    return min(found, default=None)
+
+
+def _deciding(place: Any, body: Any) -> list[int]:
+    pending, found = variables_read(body, [place]), set[int]()
+    while pending:
+        at = pending.pop()
+        if at not in found:
+            found.add(at)
+            pending |= variables_read(body, [body.outputs[at]])
+    return sorted(found)
+
+
+def _places_read(body: Any) -> Iterator[tuple[Any, int]]:
+    """Single places that are read in every round, and how many of them there are."""
+    for operation in body.get_operations():
+        if operation.type not in ("GatherV2", "StridedSlice") or operation.inputs[0].shape.rank is None:
+            continue
+        shape = operation.inputs[0].shape
+        if operation.type == "GatherV2":
+            axis = tf.get_static_value(operation.inputs[2])
+            if axis is not None and operation.inputs[1].shape.rank == 0 and shape[axis] is not None:
+                yield operation.inputs[1], shape[axis]
+        elif operation.inputs[1].op.type == "Pack":
+            is_plain = not operation.get_attr("new_axis_mask") and not operation.get_attr("ellipsis_mask")
+            for at, place in enumerate(operation.inputs[1].op.inputs):
+                is_one = operation.get_attr("shrink_axis_mask") >> at & 1
+                if is_plain and is_one and shape[at] is not None:
+                    yield place, shape[at]
+
+
+def _rounds_until(operation: Any, place: Any, length: int, deciding: Sequence[int], body: Any) -> int | None:
+    """In which round the place lies behind the last; None: who knows."""
+    values = constants_of(operation, deciding)
+    if values is None or length > MOST_ROUNDS:
+        return None
+    with runs([place, *(body.outputs[at] for at in deciding)]) as step:
+        for rounds in range(MOST_ROUNDS + 1):
+            here, *after = step({body.inputs[at].name: value for at, value in values.items()})
+            if here >= length:
+                return rounds
+            values = dict(zip(deciding, after, strict=True))
+    return None

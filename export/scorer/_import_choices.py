@@ -178,7 +178,7 @@ def largest_index(r: Reading) -> Found:
     axis = axes[0] % x.rank
     last = transpose(x, [*(each for each in range(x.rank) if each != axis), axis])
     is_number = compare("Equal", last, last)
-    ((_, index),) = _largest(select(is_number, last, constant(np.float32(-np.inf))), 1)
+    ((_, index),) = largest(select(is_number, last, constant(np.float32(-np.inf))), 1)
     return cast(reshape(index, r.shape), r.specs[0].dtype)
 
 
@@ -190,7 +190,7 @@ def top_k(r: Reading) -> Found:
         return None  # In TensorFlow's own order, which a model may depend on.
     are_many = k <= _MOST_COMPARED and math.prod(x.shape[1:]) * x.shape[-1] > _MOST_PAIRS
     if k > 0 and (k <= _MOST_FOUND or are_many) and x.shape[-1] <= _MOST_SEARCHED:
-        values, indices = (concat(each, x.rank - 1) for each in zip(*_largest(x, int(k)), strict=True))
+        values, indices = (concat(each, x.rank - 1) for each in zip(*largest(x, int(k)), strict=True))
     elif k > _MOST_FOUND and x.shape[-1] <= _MOST_COMPARED:
         values, indices = _in_order(x, int(k))
     else:
@@ -199,7 +199,7 @@ def top_k(r: Reading) -> Found:
     return [values, cast(indices, r.specs[1].dtype)]
 
 
-def _largest(x: Tensor, k: int) -> list[tuple[Tensor, Tensor]]:
+def largest(x: Tensor, k: int) -> list[tuple[Tensor, Tensor]]:
     """The k largest [..., 1] of [..., n] and where they are, as floats; equal ones in their order."""
     n, found = x.shape[-1], list[tuple[Tensor, Tensor]]()
     places = each = constant(np.arange(n), np.float32)
@@ -343,8 +343,14 @@ def cross_entropy(r: Reading) -> Found:
     if logits.is_free and labels.is_free:
         return None
     logits, labels = (broadcast(each, r.specs[1].shape or ()) for each in r.inputs)
+    if all(
+        each.op == "reshape" and each.inputs[0].shape[-1:] == each.shape[-1:] for each in (logits, labels)
+    ):
+        before = (logits.inputs[0], labels.inputs[0])  # TensorFlow makes rows of all that leads.
+        logits, labels = before if before[0].shape == before[1].shape else (logits, labels)
     terms = where_not_zero(labels, mul(labels, unary("LogSoftmax", logits)))
-    return [negated(reduce_(terms, "Sum", [-1])), add(unary("Softmax", logits), negated(labels))]
+    found = (negated(reduce_(terms, "Sum", [-1])), add(unary("Softmax", logits), negated(labels)))
+    return [reshape(each, spec.shape or ()) for each, spec in zip(found, r.specs, strict=True)]
 
 
 def cross_entropy_of_class(r: Reading) -> Found:

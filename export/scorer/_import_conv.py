@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from nann.export.scorer._ops import add, broadcast, concat, dot, maximum, mul, r
 from nann.export.scorer._slices import padded, part_of, taken
 
 _Sides = tuple[int, int]
+
+_OF_WINDOWS = frozenset(["AvgPool", "Conv2D", "DepthwiseConv2dNative", "MaxPool"])
 
 # What the native executor takes on an Intel Xeon: to copy a run of floats, each float of it, and a product.
 _NS_PER_RUN, _NS_PER_FLOAT, _NS_PER_PRODUCT = 3.0, 0.02, 0.018
@@ -96,7 +99,7 @@ def _needed(count: int, stride: int, size: int, gap: int) -> int:
     return (count - 1) * stride + (size - 1) * gap + 1
 
 
-def _windows(r: Reading, size: _Sides, gaps: _Sides) -> _Windows | None:
+def _windows(r: Reading, size: Sequence[int], gaps: _Sides) -> _Windows | None:
     """Those of an operation of items; None where they are too many to write out, or lie otherwise."""
     x = r.inputs[0]
     if x.is_free or math.prod(size) > MAX_UNROLLED:
@@ -108,7 +111,8 @@ def _windows_of(
     r: Reading, size: Sequence[int], over: _Sides, count: _Sides, gaps: _Sides = (1, 1)
 ) -> _Windows | None:
     """`count` windows over so many rows and columns."""
-    if r.attr("data_format") != b"NHWC" or not r.is_exact_enough:
+    has_format = "data_format" in r.operation.node_def.attr  # Patches have none.
+    if (has_format and r.attr("data_format") != b"NHWC") or not r.is_exact_enough:
         return None
     size, strides = (size[0], size[1]), tuple(r.attr("strides")[1:3])
     before = (0, 0)
@@ -124,12 +128,14 @@ def _windows_of(
 def convolution(r: Reading) -> Found:
     """A matrix product of each window's channels, or of more at a time where that costs less."""
     x, kernel = r.inputs
-    height, width, channels, _ = kernel.shape
-    windows = _windows(r, (height, width), tuple(r.attr("dilations")[1:3]))
-    if windows is None or not kernel.is_free:
+    windows = _windows(r, kernel.shape[:2], tuple(r.attr("dilations")[1:3]))
+    if windows is None or not kernel.is_free or _is_part(x):
         return None
-    if _before_reshape(x).op == "SpaceToBatchND":
-        return None  # A part of a dilated one, which is read where it ends.
+    return _convolved(windows, x, kernel)
+
+
+def _convolved(windows: _Windows, x: Tensor, kernel: Tensor) -> Tensor | None:
+    channels = kernel.shape[2]
     if kernel.value is not None and channels == x.shape[3]:
         axes = _axes_at_once(windows, x.shape, kernel.shape)
         if axes < 2:
@@ -217,26 +223,70 @@ def transposed(r: Reading) -> Found:
 
 
 def dilated(r: Reading) -> Found:
-    """BatchToSpaceND of a convolution of SpaceToBatchND: one along one axis, whose windows have gaps."""
-    inner, gaps, crops = _before_reshape(r.inputs[0]), integers(r.inputs[1]), integers(r.inputs[2])
-    spaced = _before_reshape(inner.inputs[0]) if inner.op == "Conv2D" else inner
-    if spaced.op != "SpaceToBatchND" or gaps is None or crops is None or not _is_valid(inner):
+    """BatchToSpaceND of a convolution or pooling of SpaceToBatchND: one whose windows have gaps."""
+    inner, blocks, crops = _before_reshape(r.inputs[0]), integers(r.inputs[1]), integers(r.inputs[2])
+    spaced = _before_reshape(inner.inputs[0]) if inner.op in _OF_WINDOWS else inner
+    if spaced.op != "SpaceToBatchND" or blocks is None or crops is None or not _is_valid(inner):
         return None
-    x, paddings, kernel = spaced.inputs[0], integers(spaced.inputs[2]), inner.inputs[1]
-    if len(gaps) != 1 or integers(spaced.inputs[1]) != gaps or paddings is None or x.rank != 3:
+    x, paddings, size = spaced.inputs[0], integers(spaced.inputs[2]), _size_of(inner)
+    is_image = len(blocks) == 2 and x.rank == 4
+    if (
+        integers(spaced.inputs[1]) != blocks
+        or paddings is None
+        or x.is_free
+        or math.prod(size) > MAX_UNROLLED
+    ):
         return None
-    width = kernel.shape[1]
-    x = padded(x, [(0, 0), (paddings[0], paddings[1]), (0, 0)], 0)
-    count = x.shape[1] - (width - 1) * gaps[0]
-    if x.is_free or not kernel.is_free or kernel.shape[0] != 1 or width > MAX_UNROLLED:
+    if not is_image:  # Of rows, which TensorFlow makes images one row high.
+        if len(blocks) != 1 or x.rank != 3 or size[0] != 1:
+            return None
+        x, blocks = reshape(x, (x.shape[0], 1, *x.shape[1:])), [1, *blocks]
+        paddings, crops = [0, 0, *paddings], [0, 0, *crops]
+    lengths = [x.shape[at + 1] + sum(paddings[2 * at : 2 * at + 2]) for at in range(2)]
+    counts = [lengths[at] - (size[at] - 1) * blocks[at] for at in range(2)]
+    gaps, before, count = (blocks[0], blocks[1]), (paddings[0], paddings[2]), (counts[0], counts[1])
+    found = _of_places(_Windows(size, (1, 1), gaps, before, count), x, inner)
+    rows, columns = r.shape[1:3] if is_image else (1, r.shape[1])
+    return (
+        None
+        if found is None
+        else reshape(part_of(part_of(found, 1, crops[0], rows), 2, crops[2], columns), r.shape)
+    )
+
+
+def _of_places(windows: _Windows, x: Tensor, inner: Tensor) -> Tensor | None:
+    """What an operation makes of each window."""
+    if inner.op not in ("AvgPool", "MaxPool") and not inner.inputs[1].is_free:
         return None
-    places = [part_of(x, 1, at * gaps[0], count) for at in range(width)]
-    found = _weighed(places, kernel)
-    return None if found is None else part_of(found, 1, crops[0], r.shape[1])
+    if inner.op == "Conv2D":
+        return _convolved(windows, x, inner.inputs[1])
+    places = windows.places(x, 0)
+    if places is None:
+        return None
+    if inner.op == "DepthwiseConv2dNative":
+        return _weighed_apart(places, inner.inputs[1])
+    return _largest(places) if inner.op == "MaxPool" else mul(add(*places), _share(len(places)))
+
+
+def _share(count: int) -> Tensor:
+    return constant(1 / count, np.float32)
+
+
+def _size_of(inner: Tensor) -> _Sides:
+    """Of the windows of an operation."""
+    if inner.op in ("AvgPool", "MaxPool"):
+        sizes = tf.compat.v1.AttrValue.FromString(inner.node.attrs["ksize"]).list.i
+        return int(sizes[1]), int(sizes[2])
+    return (inner.inputs[1].shape[0], inner.inputs[1].shape[1]) if inner.op in _OF_WINDOWS else (1, 1)
 
 
 def _is_valid(x: Tensor) -> bool:
     return bool(tf.compat.v1.AttrValue.FromString(x.node.attrs["padding"]).s == b"VALID")
+
+
+def _is_part(x: Tensor) -> bool:
+    """Whether an operation on it is a part of a dilated one, which is read where it ends."""
+    return _before_reshape(x).op == "SpaceToBatchND"
 
 
 def _before_reshape(x: Tensor) -> Tensor:
@@ -244,20 +294,24 @@ def _before_reshape(x: Tensor) -> Tensor:
 
 
 def depthwise(r: Reading) -> Found:
-    """Each channel has weights of its own, or several of them: then it is there so many times."""
+    """Each channel has weights of its own, or several of them."""
     x, kernel = r.inputs
-    height, width, channels, times = kernel.shape
-    windows = _windows(r, (height, width), tuple(r.attr("dilations")[1:3]))
-    if times > 1:
-        each = broadcast(reshape(x, (*x.shape, 1)), (*x.shape, times))
-        x = reshape(each, (*x.shape[:-1], channels * times))
-    places = None if windows is None or not kernel.is_free else windows.places(x, 0)
-    if places is None:
+    windows = _windows(r, kernel.shape[:2], tuple(r.attr("dilations")[1:3]))
+    if windows is None or not kernel.is_free or _is_part(x):
         return None
+    places = windows.places(x, 0)
+    return None if places is None else reshape(_weighed_apart(places, kernel), r.shape)
+
+
+def _weighed_apart(places: Sequence[Tensor], kernel: Tensor) -> Tensor:
+    """What windows hold at each of their places times each channel's weights."""
+    height, width, channels, times = kernel.shape
+    if times > 1:  # A channel is there as often as it has weights.
+        each = [broadcast(reshape(place, (*place.shape, 1)), (*place.shape, times)) for place in places]
+        places = [reshape(place, (*place.shape[:-2], channels * times)) for place in each]
     weights = reshape(kernel, (height * width, channels * times))
     rows = [reshape(part_of(weights, 0, at, 1), (channels * times,)) for at in range(len(places))]
-    terms = [mul(place, row) for place, row in zip(places, rows, strict=True)]
-    return reshape(add(*terms), r.shape)
+    return add(*(mul(place, row) for place, row in zip(places, rows, strict=True)))
 
 
 def mean_pooling(r: Reading) -> Found:
@@ -272,17 +326,25 @@ def mean_pooling(r: Reading) -> Found:
 def max_pooling(r: Reading) -> Found:
     windows = _pooled(r)
     places = None if windows is None else windows.places(r.inputs[0], -math.inf)
-    if places is None:
-        return None
-    largest = places[0]
-    for place in places[1:]:
-        largest = maximum(largest, place)
-    return largest
+    return None if places is None else _largest(places)
+
+
+def _largest(places: Sequence[Tensor]) -> Tensor:
+    return functools.reduce(maximum, places)
+
+
+def patches(r: Reading) -> Found:
+    """ExtractImagePatches: what each window holds, side by side."""
+    size, gaps = tuple(r.attr("ksizes")[1:3]), tuple(r.attr("rates")[1:3])
+    windows = _windows(r, size, gaps)
+    places = None if windows is None else windows.places(r.inputs[0], 0)
+    return None if places is None else concat(places, 3)
 
 
 def _pooled(r: Reading) -> _Windows | None:
     sizes = r.attr("ksize")
     is_of_channels = sizes[0] == sizes[3] == 1 and r.attr("padding") in (b"SAME", b"VALID")
+    is_of_channels = is_of_channels and not _is_part(r.inputs[0])
     return _windows(r, (sizes[1], sizes[2]), (1, 1)) if is_of_channels else None
 
 
@@ -292,5 +354,6 @@ CONVOLUTIONS: dict[str, Callable[[Reading], Found]] = {
     "Conv2D": convolution,
     "Conv2DBackpropInput": transposed,
     "DepthwiseConv2dNative": depthwise,
+    "ExtractImagePatches": patches,
     "MaxPool": max_pooling,
 }

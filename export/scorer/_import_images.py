@@ -1,4 +1,8 @@
-"""Images in another size in our form: a matrix of weights along their rows, and one along their columns."""
+"""Images in another size in our form.
+
+A matrix of weights along their rows and one along their columns makes them larger or smaller; blocks of
+places may become channels, and channels blocks.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import tensorflow as tf
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._ir import Array, constant
-from nann.export.scorer._ops import dot, transpose
+from nann.export.scorer._ops import dot, reshape, transpose
 
 # Rows or columns before and after.
 _MOST_PLACES = 256
@@ -40,6 +44,28 @@ def _weights(r: Reading, before: int, after: int) -> Array:
     return found.reshape(after, before)
 
 
-IMAGES: dict[str, Callable[[Reading], Found]] = dict.fromkeys(
-    ["ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor"], resized
-)
+def blocks_as_channels(r: Reading) -> Found:
+    """SpaceToDepth."""
+    (x,), size = r.inputs, r.attr("block_size")
+    if r.attr("data_format") != b"NHWC":
+        return None
+    n, rows, columns, channels = x.shape
+    parts = reshape(x, (n, rows // size, size, columns // size, size, channels))
+    return reshape(transpose(parts, [0, 1, 3, 2, 4, 5]), r.shape)
+
+
+def channels_as_blocks(r: Reading) -> Found:
+    """DepthToSpace."""
+    (x,), size = r.inputs, r.attr("block_size")
+    if r.attr("data_format") != b"NHWC":
+        return None
+    n, rows, columns, channels = x.shape
+    parts = reshape(x, (n, rows, columns, size, size, channels // size**2))
+    return reshape(transpose(parts, [0, 1, 3, 2, 4, 5]), r.shape)
+
+
+IMAGES: dict[str, Callable[[Reading], Found]] = {
+    "DepthToSpace": channels_as_blocks,
+    "SpaceToDepth": blocks_as_channels,
+    **dict.fromkeys(["ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor"], resized),
+}

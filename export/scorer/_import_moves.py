@@ -50,9 +50,21 @@ def _taken_of_each(x: Tensor, at: Sequence[int]) -> Tensor | None:
 
 
 def strided(r: Reading) -> Found:
-    """x[begin:end:stride, ...]. NumPy knows what the masks mean."""
+    """x[begin:end:stride, ...]."""
     x = r.inputs[0]
-    begin, end, strides = (integers(each) for each in r.inputs[1:])
+    ranges = ranges_of(r, x.shape, r.inputs[1:])
+    if ranges is None:
+        return None
+    found: Tensor | None = _within(x, ranges)
+    for axis, each in enumerate(ranges):
+        if found is not None and each.step != 1 and len(each) > 1:
+            found = taken(found, axis, [at - min(each) for at in each])
+    return None if found is None else reshape(found, r.shape)
+
+
+def ranges_of(r: Reading, shape: Sequence[int], bounds: Sequence[Tensor]) -> list[range] | None:
+    """What a strided slice takes along each axis, by constant bounds. NumPy knows what the masks mean."""
+    begin, end, strides = (integers(each) for each in bounds)
     if begin is None or end is None or strides is None:
         return None
     index: list[Any] = []
@@ -71,13 +83,8 @@ def strided(r: Reading) -> Found:
     if Ellipsis not in kept:
         kept.append(Ellipsis)
     middle = kept.index(Ellipsis)
-    kept[middle : middle + 1] = [slice(None)] * (x.rank - len(kept) + 1)
-    ranges = [range(n)[each] for each, n in zip(kept, x.shape, strict=True)]
-    found: Tensor | None = _within(x, ranges)
-    for axis, each in enumerate(ranges):
-        if found is not None and each.step != 1 and len(each) > 1:
-            found = taken(found, axis, [at - min(each) for at in each])
-    return None if found is None else reshape(found, r.shape)
+    kept[middle : middle + 1] = [slice(None)] * (len(shape) - len(kept) + 1)
+    return [range(n)[each] for each, n in zip(kept, shape, strict=True)]
 
 
 def _within(x: Tensor, ranges: Sequence[range]) -> Tensor:

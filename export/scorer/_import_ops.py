@@ -17,6 +17,7 @@ from nann.export.scorer._ops import (
     add,
     arithmetic,
     broadcast,
+    columns,
     concat,
     matmul,
     mul,
@@ -298,6 +299,14 @@ def _matmul(r: Reading) -> Found:
 def _turned(x: Tensor) -> Tensor:
     last = x.rank - 1
     return transpose(x, [*range(last - 1), last, last - 1])
+
+
+@_reads_arithmetic("Cross")
+def _cross(r: Reading) -> Found:
+    """Of vectors of three numbers."""
+    x, y = ([columns(each, at, at + 1) for at in range(3)] for each in r.inputs)
+    parts = [(1, 2), (2, 0), (0, 1)]
+    return concat([add(mul(x[a], y[b]), negated(mul(x[b], y[a]))) for a, b in parts], len(r.shape) - 1)
 
 
 @_reads_arithmetic("Einsum")

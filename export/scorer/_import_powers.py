@@ -8,7 +8,19 @@ import numpy as np
 
 from nann.export.scorer._import_ops import Found, Reading
 from nann.export.scorer._ir import Array, Tensor, constant
-from nann.export.scorer._ops import arithmetic, broadcast, compare, is_negation, mul, negated, select, unary
+from nann.export.scorer._ops import (
+    arithmetic,
+    both,
+    broadcast,
+    compare,
+    either,
+    is_negation,
+    mul,
+    negated,
+    scaled,
+    select,
+    unary,
+)
 from nann.export.scorer._whole_numbers import bounds_of
 
 _ROOTS = {0.5: "Sqrt", -0.5: "Rsqrt", -1.0: "Reciprocal"}
@@ -81,14 +93,28 @@ def _constant_power(x: Tensor, power: float) -> Tensor | None:
 
 
 def _computed_power(x: Tensor, power: Tensor) -> Tensor | None:
-    """exp(power * log(x)) of what is at least 0. Read here, for a split hides what of the item is."""
-    if (x.is_free and power.is_free) or x.value is not None or bounds_of(x, {})[0] < 0:
+    """exp(power * log(x)), of a base of any sign. Read here, for a split hides what of the item is."""
+    if (x.is_free and power.is_free) or x.value is not None:
         return None
+    none = constant(0, x.dtype.as_numpy_dtype)
+    is_positive = bounds_of(x, {})[0] >= 0
     # A difference that is 0 may be a little less in another order.
-    found, none = mul(power, unary("Log", unary("Relu", x))), constant(0, x.dtype.as_numpy_dtype)
+    found = mul(power, unary("Log", unary("Relu" if is_positive else "Abs", x)))
     if bounds_of(power, {})[0] <= 0:  # x^0 is 1, and 0 times the logarithm of 0 a NaN.
         found = select(compare("Equal", power, none), none, found)
-    return unary("Exp", found)
+    found = unary("Exp", found)
+    return found if is_positive else _signed(found, x, power)
+
+
+def _signed(size: Tensor, x: Tensor, power: Tensor) -> Tensor:
+    """A power, where the base may be below 0 or the negative zero: a NaN of a fraction below 0."""
+    none, nothing = (constant(each, x.dtype.as_numpy_dtype) for each in (0, np.nan))
+    half, is_below = scaled(power, 0.5), compare("Less", x, none)
+    is_whole = compare("Equal", unary("Floor", power), power)
+    is_odd = both(is_whole, compare("NotEqual", unary("Floor", half), half))
+    is_negative = both(is_odd, either(is_below, compare("Less", unary("Reciprocal", x), none)))
+    found = select(is_negative, negated(size), size)
+    return select(both(is_below, compare("NotEqual", unary("Floor", power), power)), nothing, found)
 
 
 def _whole_power(x: Tensor, power: int) -> Tensor:

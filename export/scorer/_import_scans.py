@@ -29,10 +29,11 @@ from nann.export.scorer._slices import part_of, resized, taken
 
 # Along the axis; what is the user's alone is left to TensorFlow, as histories of any length are.
 _MOST_SUMS, _MOST_FACTORS = 256, 64
+_OF_NOTHING = {"Prod": 1, "Sum": 0}
 SEGMENTS = {
     "SegmentMax": "Max", "SegmentMaxV2": "Max", "SegmentMean": "Mean", "SegmentMin": "Min",
     "SegmentMinV2": "Min", "SegmentSum": "Sum", "SegmentSumV2": "Sum", "UnsortedSegmentMax": "Max",
-    "UnsortedSegmentMin": "Min", "UnsortedSegmentSum": "Sum",
+    "UnsortedSegmentMin": "Min", "UnsortedSegmentProd": "Prod", "UnsortedSegmentSum": "Sum",
 }  # fmt: skip
 
 
@@ -94,24 +95,34 @@ def _shifted(x: Tensor, axis: int, by: int, none: float, *, is_reversed: bool) -
 
 
 def product(r: Reading) -> Found:
-    """Of halves with each other, until one number is left along each axis."""
     x, axes = r.inputs[0], integers(r.inputs[1])
     if axes is None:
         return None
     if x.is_free or not r.is_exact_enough or 0 in x.shape:
         return reshape(reduce_(x, "Prod", axes), r.shape)
     for axis in (each % x.rank for each in axes):
-        odd = []
-        while (n := x.shape[axis]) > 1:
-            if n % 2:
-                odd.append(part_of(x, axis, n - 1, 1))
-            x = mul(part_of(x, axis, 0, n // 2), part_of(x, axis, n // 2, n // 2))
-        x = mul(x, *odd) if odd else x
+        x = _product_along(x, axis)
     return reshape(x, r.shape)
 
 
+def _product_along(x: Tensor, axis: int) -> Tensor:
+    """Of halves with each other, until one number is left."""
+    odd = []
+    while (n := x.shape[axis]) > 1:
+        if n % 2:
+            odd.append(part_of(x, axis, n - 1, 1))
+        x = mul(part_of(x, axis, 0, n // 2), part_of(x, axis, n // 2, n // 2))
+    return mul(x, *odd) if odd else x
+
+
+def _reduced(x: Tensor, function: str, axis: int) -> Tensor:
+    if function != "Prod":
+        return reduce_(x, function, [axis])
+    return reshape(_product_along(x, axis), [n for each, n in enumerate(x.shape) if each != axis])
+
+
 def segments(r: Reading) -> Found:
-    """Reductions of rows whose segments are constant; a segment without rows has a sum only."""
+    """Reductions of rows whose segments are constant; of a segment without rows a sum or a product."""
     x, where, function = r.inputs[0], r.inputs[1].value, SEGMENTS[r.operation.type]
     if where is None or where.ndim != 1 or where.size == 0 or x.is_free or not r.is_exact_enough:
         return None
@@ -120,7 +131,7 @@ def segments(r: Reading) -> Found:
         return None
     if is_repeated_range(where, counts[0]):  # Rows of equally many events, as of items.
         rows = reshape(x, (counts[0], where.size // counts[0], *x.shape[1:]))
-        return reduce_(rows, function, [1])
+        return _reduced(rows, function, 1)
     if counts[0] > _MOST_FACTORS:
         return None
     # Rows are mostly events that were brought to the front: they are taken from where they were.
@@ -130,12 +141,12 @@ def segments(r: Reading) -> Found:
     parts = []
     for segment in range(counts[0]):
         rows = np.flatnonzero(where == segment).tolist()
-        if not rows and function != "Sum":
+        if not rows and function not in _OF_NOTHING:
             return None
-        part = taken(x, axis, rows) if rows else constant(np.zeros(one, np.float32))
+        part = taken(x, axis, rows) if rows else constant(np.full(one, _OF_NOTHING[function], np.float32))
         if part is None:
             return None
-        parts.append(reshape(reduce_(part, function, [axis]), one))
+        parts.append(reshape(_reduced(part, function, axis), one))
     return transpose(concat(parts, axis), perm)
 
 

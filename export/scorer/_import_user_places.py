@@ -74,7 +74,7 @@ def gathered(r: Reading) -> Found:
 
 def sliced(r: Reading) -> Found:
     """Slice from a place of the user's on, so many as a constant says."""
-    x, begins = r.inputs[0], _numbers(r.inputs[1])
+    x, begins = r.inputs[0], numbers(r.inputs[1])
     if begins is None or x.is_free:
         return None
     rest: list[int] = []
@@ -93,7 +93,7 @@ def sliced(r: Reading) -> Found:
 
 def strided(r: Reading) -> Found:
     """StridedSlice with single places of the user's, `x[:, n]`: that place is taken, and then the rest."""
-    x, begins, ends = r.inputs[0], _numbers(r.inputs[1]), _numbers(r.inputs[2])
+    x, begins, ends = r.inputs[0], numbers(r.inputs[1]), numbers(r.inputs[2])
     if begins is None or ends is None or x.is_free:
         return None
     for at, begin in enumerate(begins):
@@ -123,13 +123,16 @@ def _axis(r: Reading, at: int, count: int, rank: int) -> int | None:
     return sum(not new >> earlier & 1 for earlier in range(at))
 
 
-def _numbers(x: Tensor) -> list[int | Tensor] | None:
+def numbers(x: Tensor) -> list[int | Tensor] | None:
     """The entries of a vector that was put together: constants, and numbers of the user."""
     if x.value is not None:
         return [int(each) for each in x.value.flat]
     if x.op == "concat":
-        parts = [_numbers(each) for each in x.inputs]
+        parts = [numbers(each) for each in x.inputs]
         return None if None in parts else [each for part in parts for each in part or ()]
+    if x.op == "slice" and x.inputs[0].op == "concat" and (whole := numbers(x.inputs[0])) is not None:
+        (begin,) = x.node.attrs["begin"]
+        return whole[begin : begin + x.size]
     return [reshape(x, ())] if x.size == 1 and x.is_free else None
 
 

@@ -251,8 +251,10 @@ def turned(x: Tensor) -> Tensor:
 
 def is_turned(x: Tensor) -> bool:
     """Whether it is what `turned` makes."""
+    if x.op != "transpose":  # Which has a known shape.
+        return False
     last = x.rank - 1
-    return x.op == "transpose" and x.node.attrs["perm"] == (*range(last - 1), last, last - 1)
+    return bool(x.node.attrs["perm"] == (*range(last - 1), last, last - 1))
 
 
 def is_extreme(x: Tensor) -> bool:

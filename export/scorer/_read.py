@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,36 +18,36 @@ from nann.export.scorer._control_flow import without_control_flow
 from nann.export.scorer._dispatch import without_dispatch
 from nann.export.scorer._effects import PASSED_ON, without_effects
 from nann.export.scorer._emit import evaluate
-from nann.export.scorer._import_choices import CHOICES
+from nann.export.scorer._forms import FORMS
 from nann.export.scorer._import_complex import complex_form, is_complex
-from nann.export.scorer._import_conv import CONVOLUTIONS
-from nann.export.scorer._import_doubles import DOUBLES
-from nann.export.scorer._import_functions import FUNCTIONS
-from nann.export.scorer._import_images import IMAGES
-from nann.export.scorer._import_integers import INTEGERS
 from nann.export.scorer._import_lists import LISTS
-from nann.export.scorer._import_moves import MOVES
-from nann.export.scorer._import_nd import ND
-from nann.export.scorer._import_ops import IMPORTS, Found, Reading, plain_arithmetic
-from nann.export.scorer._import_powers import POWERS
-from nann.export.scorer._import_scans import SCANS, SEGMENTS
-from nann.export.scorer._import_solve import SOLVED
-from nann.export.scorer._import_user_places import USER_PLACES
-from nann.export.scorer._ir import Needs, Node, Shape, Spec, Tensor, constant, make, name_new, source
+from nann.export.scorer._import_open import OpenReading, rule_of
+from nann.export.scorer._import_open_slices import SLICES
+from nann.export.scorer._import_ops import Found, Reading, plain_arithmetic
+from nann.export.scorer._import_scans import SEGMENTS
+from nann.export.scorer._ir import (
+    Needs,
+    Node,
+    Shape,
+    Spec,
+    Tensor,
+    constant,
+    make,
+    name_new,
+    source,
+    topological,
+)
+from nann.export.scorer._open_axes import Opened
 from nann.export.scorer._ops import cast
 from nann.export.scorer._raw_features import left_as_it_is
 from nann.export.scorer._rewrite import substitute
 from nann.export.scorer._shapes import inferred_shapes
 
 _LOOPS = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
-_FORMS = {
-    **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **SOLVED, **LISTS, **CONVOLUTIONS,
-    **ND, **DOUBLES, **POWERS, **USER_PLACES, **IMAGES,
-}  # fmt: skip
 # Their forms know the shape where TensorFlow's own rules do not.
 _FIND_THEIR_SHAPE = frozenset([*LISTS, *SEGMENTS, "DenseBincount"])
 # Their results are as long as their operands' values make them.
-_SIZED_BY_VALUES = frozenset(["ListDiff", "Unique", "UniqueV2", "Where"])
+_SIZED_BY_VALUES = frozenset(["BroadcastGradientArgs", "ListDiff", "Unique", "UniqueV2", "Where"])
 _NARROW = (tf.float16, tf.bfloat16)
 # What rounds to few values: the types, and operations that do it within a type.
 _QUANTIZED = frozenset(["float8_e4m3fn", "float8_e5m2", "int8", "uint8"])
@@ -86,6 +87,22 @@ def read_scorer(function: Any) -> ScorerGraph:
     """Read a frozen scorer: (tensors of one user..., item tile) -> scores. Raises NotSplittableError."""
     function = without_control_flow(without_effects(function), tile_rows=function.inputs[-1].shape[0])
     function = without_dispatch(function)
+    found = _read(function, follows_open_axes=False)
+    if _has_open_items(found.output):
+        with contextlib.suppress(NotSplittableError):
+            return _read(function, follows_open_axes=True)
+    return found
+
+
+def _has_open_items(output: Tensor) -> bool:
+    """Whether items meet a tensor of which only a request knows the shape."""
+    return any(
+        node.needs & Needs.ITEM and any(each.known_shape is None for each in (*node.inputs, Tensor(node)))
+        for node in topological([output])
+    )
+
+
+def _read(function: Any, *, follows_open_axes: bool) -> ScorerGraph:
     graph = function.graph
     library = graph.as_graph_def().library
     operations = _needed([function.outputs[0].op])
@@ -94,6 +111,7 @@ def read_scorer(function: Any) -> ScorerGraph:
         widen=not any(map(_keeps_types, operations)),
         left=left_as_it_is(operations, function.inputs[-1].op.name),
         library=library,
+        follows_open_axes=follows_open_axes,
     )
     user = tuple(reader.source(each, Needs.USER) for each in function.inputs[:-1])
     item = reader.source(function.inputs[-1], Needs.ITEM)
@@ -180,10 +198,15 @@ class _Reader:
     widen:   whether what is computed in float16 or bfloat16 is read as float32, nearer to what is meant.
     left:    names of arithmetic operations that are not taken apart.
     library: FunctionDefLibrary of the functions that operations call.
+    follows_open_axes: read what has axes as long as the user makes them as all that there may be.
     """
 
-    def __init__(self, *, widen: bool, left: frozenset[str], library: Any) -> None:
+    def __init__(
+        self, *, widen: bool, left: frozenset[str], library: Any, follows_open_axes: bool = False
+    ) -> None:
         self.tensors: dict[str, Tensor] = {}
+        self._open: dict[str, Opened] = {}
+        self._follows_open_axes = follows_open_axes
         self._widen = widen
         self._left = left
         self._library = library
@@ -195,6 +218,8 @@ class _Reader:
 
     def read(self, operation: Any) -> list[Tensor]:
         inputs = [self.tensors[tensor.name] for tensor in operation.inputs]
+        if self._follows_open_axes and (found := self._read_open(operation, inputs)) is not None:
+            return [found]
         if _quantizes(operation, inputs):
             raise NotSplittableError(
                 f"it is quantized: {operation.name} ({operation.type}) rounds to steps so large that the "
@@ -212,16 +237,37 @@ class _Reader:
                 constant(value.astype(np.float32) if specs[0] != _spec(operation.outputs[0]) else value)
             ]
         else:
-            outputs = (
-                _without_elements(reading)
-                or _in_our_form(reading, operation.name in self._left)
-                or self._as_it_is(reading)
-            )
-            outputs = _folded(outputs, self._library)
+            outputs = _without_elements(reading) or self._read_known(reading)
             outputs = [_empty(Spec(tensor.dtype, tensor.known_shape)) or tensor for tensor in outputs]
         outputs = [name_new(tensor, operation.name) for tensor in outputs]
         self.tensors.update(zip((each.name for each in operation.outputs), outputs, strict=True))
         return outputs
+
+    def _read_open(self, operation: Any, inputs: Sequence[Tensor]) -> Tensor | None:
+        """All that there may be of a result with open axes, or of operands that have some; None of others."""
+        names = [each.name for each in operation.inputs]
+        specs = tuple(Spec(self._widened(each.dtype), each.shape) for each in map(_spec, operation.outputs))
+        has_open = any(name in self._open for name in names)
+        if not has_open and (not inputs or all(each.shape is not None for each in specs)):
+            return None
+        rule = SLICES.get(operation.type) or rule_of(operation.type)
+        operands = tuple(self._open.get(n) or Opened(x) for n, x in zip(names, inputs, strict=True))
+        is_known = rule is not None and all(each.full.known_shape is not None for each in operands)
+        found = None
+        if rule is not None and is_known:
+            found = rule(OpenReading(Reading(operation, tuple(inputs), specs), operands, self._read_known))
+        if found is None and has_open:
+            raise NotSplittableError(f"{operation.name} ({operation.type}) has an axis that a user decides")
+        if found is None:
+            return None
+        self.tensors[operation.outputs[0].name] = name_new(found.full, operation.name)
+        if found.axes:
+            self._open[operation.outputs[0].name] = found
+        return found.full
+
+    def _read_known(self, reading: Reading) -> list[Tensor]:
+        outputs = _in_our_form(reading, reading.operation.name in self._left) or self._as_it_is(reading)
+        return _folded(outputs, self._library)
 
     def _as_it_is(self, reading: Reading) -> list[Tensor]:
         node_def = reading.operation.node_def
@@ -276,7 +322,7 @@ def _in_our_form(reading: Reading, is_left: bool) -> list[Tensor] | None:
 
 
 def _read_real(reading: Reading) -> Found:
-    read = _FORMS.get(reading.operation.type)
+    read = FORMS.get(reading.operation.type)
     return None if read is None else read(reading)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from nann.export.replaced import Call, body_of, library_of, only_computes, replaced
 from nann.export.scorer._anyhow import replaced_if_it_runs
-from nann.export.scorer._early import EarlyEnd, may_end_early, parts_of_condition
+from nann.export.scorer._early import EarlyEnd, may_end_early, parts_of_condition, rounds_by_places
 from nann.export.scorer._known import LOOPS, deciding_variables, operations_of, rounds_of
 
 _MOST_OPERATIONS = 32_768
@@ -69,14 +69,16 @@ def _known(operation: Any, condition: Any, body: Any) -> _Loop | None:
 def _bounded(
     operation: Any, condition: Any, body: Any, library: Mapping[str, Any], item: Any
 ) -> _Loop | None:
-    """The loop, where constants say how often it goes round at most, and the user when it ends."""
+    """The loop, where constants or events say how often it goes round at most, and the user when it ends."""
     deciding = deciding_variables(condition.outputs[0], body)
     if item in operations_of([operation.inputs[at] for at in deciding]) or not may_end_early(body):
         return None
     parts = parts_of_condition(condition.outputs[0], library)
     bounds = [(rounds, part) for part in parts if (rounds := rounds_of(operation, part, body)) is not None]
     if not bounds:
-        return None
+        found = rounds_by_places(operation, body)
+        early = None if found is None else EarlyEnd(condition, frozenset(found[1]))
+        return None if found is None else _Loop(operation, body, found[0], early)
     rounds, part = min(bounds, key=lambda bound: bound[0])
     return _Loop(operation, body, rounds, EarlyEnd(condition, frozenset(deciding_variables(part, body))))
 

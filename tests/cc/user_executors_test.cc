@@ -111,6 +111,37 @@ TEST_P(UserExecutorsTest, EventsThatAnAddendMasksBeforeASoftmax) {
   EXPECT_TRUE(LeftOf().empty());
 }
 
+TEST_P(UserExecutorsTest, EventsThatASelectionWithinAProductMasks) {
+  const uint32_t events = b_.Input(0, {kEvents, kWidth}), mask = b_.Input(1, {kEvents}),
+                 item = b_.Table(0, kWidth);
+  const uint32_t low = b_.Select(mask, Number(0), Number(-1e9f));
+  Attend(events, item, b_.Gemm(1, {item, events, low}, 1));
+  EXPECT_EQ(LeftOf(), (std::vector<std::vector<int>>{{0, 1, 3, 5}}));
+  mask_ = {0, 0, 0, 0, 0, 0};
+  EXPECT_TRUE(LeftOf().empty());
+  // Behind a function they are not low.
+  b_ = ProgramBuilder();
+  const uint32_t rows = b_.Input(0, {kEvents, kWidth}), flags = b_.Input(1, {kEvents}),
+                 row = b_.Table(0, kWidth);
+  const uint32_t added = b_.Select(flags, Number(0), Number(-1e9f));
+  Attend(rows, row, b_.Gemm(1, {row, rows, added}, 1, Activation::kRelu));
+  mask_ = {1, 1, 0, 1, 0, 1};
+  EXPECT_TRUE(LeftOf().empty());
+}
+
+TEST_P(UserExecutorsTest, EventsThatAreNeverTheLargest) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float none : {-infinity, -1e9f, infinity}) {
+    b_ = ProgramBuilder();
+    const uint32_t events = b_.Input(0, {kEvents, kWidth}), mask = b_.Input(1, {kEvents}),
+                   item = b_.Table(0, kWidth);
+    b_.Reduce(ReduceOp::kMax, b_.Select(mask, Logits(events, item), Number(none)));
+    mask_ = {1, 1, 0, 1, 0, 1};
+    const std::vector<std::vector<int>> left = {{0, 1, 3, 5}};
+    EXPECT_EQ(LeftOf(), none == -infinity ? left : std::vector<std::vector<int>>());
+  }
+}
+
 TEST_P(UserExecutorsTest, RowsOfZerosAddNothing) {
   const uint32_t events = b_.Input(0, {kEvents, kWidth}), item = b_.Table(0, kWidth);
   b_.Reduce(ReduceOp::kSum, b_.Gemm(1, {b_.Unary(UnaryOp::kSigmoid, Logits(events, item)), events}));

@@ -38,3 +38,21 @@ def test_functions_of_unusual_numbers(name: str) -> None:
     compare(score, x=UNUSUAL.astype(np.float32))
     for row in UNUSUAL.astype(np.float32):
         compare_with_traced(score, x=row)
+
+
+BASES = np.array([[-2.5, -1.0, -0.0, 0.0, 0.7, 3.0, -np.inf, np.inf]], np.float32)
+POWERS = np.array([-3.0, -2.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0], np.float32)
+
+
+def test_powers_of_any_sign_that_user_and_item_decide() -> None:
+    """As elasticities of prices, of which no bound is known."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        power = user["power"] + tf.round(0.1 * item[:, :1])
+        found = tf.pow(user["base"] + 0 * item, power)
+        return weighted(tf.where(found == found, tf.clip_by_value(found, -200.0, 200.0), 300.0)) + item[:, 1]
+
+    for power in POWERS:
+        state = {"base": np.tile(BASES, (2, 1)), "power": np.full([2], power)}
+        compare(score, **state)
+        compare_with_traced(score, **{name: values[0] for name, values in state.items()})

@@ -241,13 +241,23 @@ def test_control_flow_over_the_items_stays_whole() -> None:
 def test_user_tensors_of_open_shape_stay_where_they_are() -> None:
     def score(user: Any, item: tf.Tensor) -> tf.Tensor:
         known = tf.boolean_mask(tf.tanh(user["events"]), user["present"])
-        weights = tf.nn.softmax(tf.matmul(item, known, transpose_b=True))
-        return tf.reduce_sum(tf.matmul(weights, known), -1)
+        changes = known[1:] - known[:-1]  # Of places that are not lined up before a request.
+        weights = tf.nn.softmax(tf.matmul(item, changes, transpose_b=True))
+        return tf.reduce_sum(tf.matmul(weights, changes), -1)
 
     result = split(score, events=[L, D], present=tf.TensorSpec([L], tf.bool))
     shapes = [each["shape"] for each in result.report.user_tensors]
     assert [L, D] in shapes
     assert all(None not in shape for shape in shapes)
+
+
+def test_products_of_a_number_of_rows_that_only_the_user_has() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        count = 1 + tf.math.floormod(user["count"], 3)
+        rows = tf.tile(item[:, tf.newaxis], [1, count, 1])
+        return tf.reduce_sum(tf.nn.relu(tf.matmul(rows, tf.matmul(KERNEL, KERNEL))), [1, 2])
+
+    split(score, count=tf.TensorSpec([], tf.int32))
 
 
 def test_several_user_tensors_of_other_types() -> None:

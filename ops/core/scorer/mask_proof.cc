@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 #include <optional>
 
 #include "matrix_layouts.h"
@@ -14,6 +15,7 @@ struct Masked {
   bool is_zero = false;  // Where all of `zero_by` mask.
   std::vector<Mask> zero_by;
   std::optional<Mask> low_by;  // At most kLowLogit where it masks.
+  bool is_lowest = false;      // Minus infinity there.
 };
 
 // Goes through the values per item and shows that masked positions change nothing.
@@ -56,6 +58,9 @@ class MaskProof {
   bool IsLow(int value) const {
     return EveryNumber(value, [](float x) { return x <= kLowLogit; });
   }
+  bool IsLowest(int value) const {
+    return EveryNumber(value, [](float x) { return x < std::numeric_limits<float>::lowest(); });
+  }
   bool IsZero(int value) const {
     return EveryNumber(value, [](float x) { return x == 0; });
   }
@@ -82,12 +87,29 @@ class MaskProof {
     }
   }
 
+  // Numbers to which a selection of the user's adds low ones: so a mask becomes a part of a product.
+  void FollowAddends(int value) {
+    const Instruction& gemm = At(value);
+    if (static_cast<Activation>(gemm.function) != Activation::kNone) return;
+    for (int addend : gemm.addends()) {
+      const Instruction& made = At(addend);
+      if (made.shape.per_item || made.opcode != Opcode::kSelect) continue;
+      if (!IsLow(made.operands[1]) && !IsLow(made.operands[2])) continue;
+      for (Side side : {kRows, kColumns}) {
+        if (Has(value, side) && Has(addend, side)) {
+          masked_[value][side].low_by = Mask{addend, side, MaskKind::kLow};
+        }
+      }
+    }
+  }
+
   void Follow(int value) {
     const Instruction& instruction = At(value);
     const int first = instruction.operands.empty() ? -1 : instruction.operands[0];
     switch (instruction.opcode) {
       case Opcode::kGemm:
-        return RequireTerms(instruction);
+        RequireTerms(instruction);
+        return FollowAddends(value);
       case Opcode::kProduct: {
         const int right = instruction.operands[1];
         const ProductLayout layout =
@@ -216,11 +238,17 @@ class MaskProof {
     const Masked off = Of(condition, side);
     Masked result;
     if (!off.is_zero) return result;
-    if (IsLow(other) && off.zero_by.size() == 1) result.low_by = off.zero_by[0];
+    if (IsLow(other) && off.zero_by.size() == 1) {
+      result.low_by = off.zero_by[0];
+      result.is_lowest = IsLowest(other);
+    }
     if (IsZero(other)) result = {true, off.zero_by, std::nullopt};
     if (At(condition).shape.per_item) return result;
     const Mask on{condition, side, MaskKind::kNonzero};
-    if (IsLow(chosen)) result.low_by = on;
+    if (IsLow(chosen)) {
+      result.low_by = on;
+      result.is_lowest = IsLowest(chosen);
+    }
     if (IsZero(chosen)) result = {true, {on}, std::nullopt};
     return result;
   }
@@ -236,13 +264,19 @@ class MaskProof {
     Add(*low, &axis_.softmax_masks);
   }
 
+  // Zeros add nothing, and minus infinity is the largest number only where there is no other.
+  void FollowOver(const Masked& masked, ReduceOp op) {
+    if (op == ReduceOp::kMax && masked.low_by.has_value() && masked.is_lowest) {
+      return Add(*masked.low_by, &axis_.masks);
+    }
+    failed_ = failed_ || op != ReduceOp::kSum;
+    Require(masked);
+  }
+
   void FollowReduce(int value, int operand) {
     const Side over = At(value).over_rows() ? kRows : kColumns, kept = over == kRows ? kColumns : kRows;
     const ReduceOp op = static_cast<ReduceOp>(At(value).function);
-    if (Has(operand, over)) {
-      failed_ = failed_ || op != ReduceOp::kSum;
-      Require(Of(operand, over));
-    }
+    if (Has(operand, over)) FollowOver(Of(operand, over), op);
     if (Has(value, kept)) {
       masked_[value][kept] = Of(operand, kept);
       masked_[value][kept].low_by.reset();
