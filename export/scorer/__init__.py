@@ -2,12 +2,12 @@
 
 from nann.export.scorer._effects import effects_of as effects_of
 from nann.export.scorer._effects import effects_of_operation as effects_of_operation
+from nann.export.scorer._ir import NotSplittableError as NotSplittableError
 from nann.export.scorer._lowering import PROGRAM_TYPES as PROGRAM_TYPES
 from nann.export.scorer._lowering import NotLowerableError as NotLowerableError
 from nann.export.scorer._parts import ITEM_EMBS as ITEM_EMBS
 from nann.export.scorer._parts import ITEM_ROWS as ITEM_ROWS
 from nann.export.scorer._parts import SCORER_TABLE as SCORER_TABLE
-from nann.export.scorer._read import NotSplittableError as NotSplittableError
 from nann.export.scorer._report import SplitReport as SplitReport
 from nann.export.scorer.scorer import Scorer as Scorer
 from nann.export.scorer.scorer import choose_executor as choose_executor

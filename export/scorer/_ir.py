@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from nann.errors import NannError
+
 Shape = tuple[int, ...]
 Array = npt.NDArray[Any]
 
@@ -59,6 +61,14 @@ class Node:
         return f"{self.op}({self.name or '...'}) {shapes}"
 
 
+class NotSplittableError(NannError):
+    """The graph holds what must not be moved or run another number of times; the message says what."""
+
+
+class OpenShapeError(NotSplittableError):
+    """A form asks for a shape that only a request knows."""
+
+
 @dataclass(frozen=True)
 class Tensor:
     """One output of a node."""
@@ -84,8 +94,10 @@ class Tensor:
 
     @property
     def shape(self) -> Shape:
+        """Raises OpenShapeError where only a request knows it."""
         shape = self.known_shape
-        assert shape is not None, f"{self.node} has no known shape"
+        if shape is None:
+            raise OpenShapeError(f"node {self.node.name or '...'} ({self.op}): a tensor of open shape")
         return shape
 
     @property

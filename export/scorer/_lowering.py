@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from nann.errors import NannError
 from nann.export.scorer import _ops
-from nann.export.scorer._ir import Needs, Spec, Tensor, Uses, constant, count_uses, source
+from nann.export.scorer._ir import Needs, OpenShapeError, Spec, Tensor, Uses, constant, count_uses, source
 from nann.export.scorer._program import Opcode, ProgramWriter, Shape
 from nann.export.scorer._rewrite import substitute
 from nann.export.scorer._whole_numbers import with_bounds_of
@@ -150,7 +150,10 @@ class Lowering:
             shape = self.shape(tensor)
             parameters = (self._tables[tensor], shape.columns)
             return Step((), lambda _: self.program.add(Opcode.TABLE, shape, parameters=parameters))
-        return self._rule(self, tensor)
+        try:
+            return self._rule(self, tensor)
+        except OpenShapeError:
+            refuse(tensor, "a tensor of open shape")
 
     def _result(self, tensor: Tensor) -> Step:
         """Its columns of what TensorFlow computed."""

@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
-from nann.errors import NannError
 from nann.export.replaced import MAY_BE_STATELESS
 from nann.export.scorer import _ops
 from nann.export.scorer._control_flow import without_control_flow
@@ -28,6 +27,7 @@ from nann.export.scorer._import_scans import SEGMENTS
 from nann.export.scorer._ir import (
     Needs,
     Node,
+    NotSplittableError,
     Shape,
     Spec,
     Tensor,
@@ -58,10 +58,6 @@ _QUANTIZE = frozenset(
         "QuantizeAndDequantizeV4",
     ]
 )  # fmt: skip
-
-
-class NotSplittableError(NannError):
-    """The graph holds what must not be moved or run another number of times; the message says what."""
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from nann.export.constants import MAX_CONSTANT_BYTES, freeze
 from nann.export.item_state import STATE_SCOPE, state_from_columns, width_of
 from nann.export.scorer._effects import effects_of
 from nann.export.scorer._encoded import lower_encoded
+from nann.export.scorer._ir import NotSplittableError
 from nann.export.scorer._lower import lower
 from nann.export.scorer._lowering import NotLowerableError, ScorerIr
 from nann.export.scorer._partly import lower_partly
 from nann.export.scorer._parts import ITEM_EMBS, ITEM_ROWS
-from nann.export.scorer._read import NotSplittableError
 from nann.export.scorer._report import SplitReport, not_split
 from nann.export.scorer.split import split_function, whole_scorer
 from nann.ops import Precision, ProxyWalk

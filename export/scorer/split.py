@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nann.export.scorer._ir import NotSplittableError
 from nann.export.scorer._lower import lower
 from nann.export.scorer._lowering import NotLowerableError, ScorerIr
 from nann.export.scorer._parts import ITEM_EMBS as ITEM_EMBS
 from nann.export.scorer._parts import SCORER_TABLE as SCORER_TABLE
 from nann.export.scorer._parts import build_parts, tile_graph
-from nann.export.scorer._read import NotSplittableError, ScorerGraph, read_scorer
+from nann.export.scorer._read import ScorerGraph, read_scorer
 from nann.export.scorer._report import SplitReport as SplitReport
 from nann.export.scorer._report import not_split, report_of
 from nann.export.scorer._search import (
@@ -53,14 +54,18 @@ def split_function(function: Any, *, max_table_width: int, base_table: str = ITE
 
     A scorer that cannot be split, or would not gain, comes back as it is; the report says why.
     """
-    width = function.inputs[-1].shape[1]
     try:
-        graph = read_scorer(function)
+        return _split(function, max_table_width, base_table)
     except NotSplittableError as error:
-        return SplitScorer(None, None, function, (base_table,), not_split(str(error), width))
+        report = not_split(str(error), function.inputs[-1].shape[1])
+        return SplitScorer(None, None, function, (base_table,), report)
+
+
+def _split(function: Any, max_table_width: int, base_table: str) -> SplitScorer:
+    graph = read_scorer(function)
     before, after = plan_as_traced(graph), _best_plan(graph, max_table_width)
     if after.ns_per_item > before.ns_per_item:
-        return SplitScorer(None, None, function, (base_table,), not_split("nothing would be saved", width))
+        raise NotSplittableError("nothing would be saved")
     parts = build_parts(graph, after, max_width=max_table_width, base_table=base_table)
     report = report_of(graph, before, after, stored=parts.stored, table_width=parts.table_width)
     return SplitScorer(

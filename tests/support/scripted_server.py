@@ -32,10 +32,11 @@ def scripted_server(handler: Handler) -> Iterator[str]:
     """Serve on a free port; yields the address."""
     server = grpc.server(ThreadPoolExecutor(8))
     server.add_generic_rpc_handlers([_Anything(handler)])
-    port = server.add_insecure_port("localhost:0")
+    # One address: of the two of "localhost", another process may have one at the same port.
+    port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        yield f"localhost:{port}"
+        yield f"127.0.0.1:{port}"
     finally:
         server.stop(None).wait()
 

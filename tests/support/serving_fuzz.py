@@ -38,6 +38,10 @@ def _signature(inputs: dict[str, tf.DType], outputs: Sequence[str]) -> Any:
     return signature
 
 
+# A tensor without elements may claim any number of rows, and an answer takes memory for each.
+_MOST_ROWS = 10_000
+
+
 class FakeServable:
     """Answers with as many rows as its first input has."""
 
@@ -55,6 +59,8 @@ class FakeServable:
             raise invalid_argument("A TensorProto of this type does not fit")
         first = next(iter(feeds.values()), np.zeros(1))
         rows = len(first) if first.ndim else 1
+        if rows > _MOST_ROWS:
+            raise invalid_argument(f"{rows} rows")
         shapes = {"scores:0": (rows, 2)}
         return [np.zeros(shapes.get(name, (rows,)), np.float32) for name in fetches]
 

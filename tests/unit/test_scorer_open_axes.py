@@ -147,3 +147,12 @@ def test_events_of_two_masks_are_not_lined_up() -> None:
 
     with pytest.raises(NotLowerableError):
         lowered(score, events=EVENTS, mask=MASKS["some"])
+
+
+def test_a_form_that_asks_for_a_shape_that_is_not_known_leaves_it_to_tensorflow() -> None:
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        similar = _similar(tf.boolean_mask(user["events"], user["mask"])[::-1], item)
+        return tf.cast(tf.reduce_any(similar > 0.5, 1), tf.float32) + item[:, 0]
+
+    with pytest.raises(NotLowerableError, match="a tensor of open shape"):
+        lowered(score, events=EVENTS, mask=MASKS["some"])
