@@ -16,9 +16,9 @@ from nann.export.replaced import Call, body_of
 from nann.export.scorer._known import (
     MOST_ROUNDS,
     constants_of,
+    deciding_variables,
     operations_of,
     runs,
-    variables_read,
 )
 
 
@@ -97,21 +97,11 @@ def rounds_by_places(operation: Any, body: Any) -> tuple[int, list[int]] | None:
     """
     found = []
     for place, length in _places_read(body):
-        deciding = _deciding(place, body)
+        deciding = deciding_variables(place, body)
         rounds = _rounds_until(operation, place, length, deciding, body) if deciding else None
         if rounds is not None:
             found.append((rounds, deciding))
     return min(found, default=None)
-
-
-def _deciding(place: Any, body: Any) -> list[int]:
-    pending, found = variables_read(body, [place]), set[int]()
-    while pending:
-        at = pending.pop()
-        if at not in found:
-            found.add(at)
-            pending |= variables_read(body, [body.outputs[at]])
-    return sorted(found)
 
 
 def _places_read(body: Any) -> Iterator[tuple[Any, int]]:

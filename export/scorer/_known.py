@@ -44,9 +44,9 @@ def operations_of(tensors: Sequence[Any]) -> list[Any]:
     return list(seen.values())
 
 
-def deciding_variables(condition: Any, body: Any) -> list[int]:
-    """A loop's variables that a tensor of its condition is computed from, in this round or a later one."""
-    pending = variables_read(condition.graph, [condition])
+def deciding_variables(decided: Any, body: Any) -> list[int]:
+    """A loop's variables that a tensor of its condition or body is computed from, in this round or later."""
+    pending = variables_read(decided.graph, [decided])
     found: set[int] = set()
     while pending:
         at = pending.pop()
