@@ -33,8 +33,13 @@ CancellableRuns::Flag CancellableRuns::Find(const void* buffer) const {
 
 }  // namespace nann
 
-// What a server calls, which finds these functions in the op library by their names.
+// What `nann serve` calls, which finds these functions in the op library by their names. The library for
+// other servers shows none of our names.
+#ifdef NANN_FOR_PYTHON
 #define NANN_EXPORT extern "C" __attribute__((visibility("default")))
+#else
+#define NANN_EXPORT extern "C"
+#endif
 
 using nann::CancellableRuns;
 
