@@ -5,8 +5,10 @@ They are written out with all their rounds, of which those behind the end change
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,9 @@ import tensorflow as tf
 from nann.export.replaced import Call, body_of
 from nann.export.scorer._known import (
     MOST_ROUNDS,
-    constants_of,
     deciding_variables,
     operations_of,
+    rounds_until,
     runs,
 )
 
@@ -98,7 +100,9 @@ def rounds_by_places(operation: Any, body: Any) -> tuple[int, list[int]] | None:
     found = []
     for place, length in _places_read(body):
         deciding = deciding_variables(place, body)
-        rounds = _rounds_until(operation, place, length, deciding, body) if deciding else None
+        if not deciding or length > MOST_ROUNDS:
+            continue
+        rounds = rounds_until(operation, place, body, partial(operator.le, length))
         if rounds is not None:
             found.append((rounds, deciding))
     return min(found, default=None)
@@ -120,17 +124,3 @@ def _places_read(body: Any) -> Iterator[tuple[Any, int]]:
                 is_one = operation.get_attr("shrink_axis_mask") >> at & 1
                 if is_plain and is_one and shape[at] is not None:
                     yield place, shape[at]
-
-
-def _rounds_until(operation: Any, place: Any, length: int, deciding: Sequence[int], body: Any) -> int | None:
-    """In which round the place lies behind the last; None: who knows."""
-    values = constants_of(operation, deciding)
-    if values is None or length > MOST_ROUNDS:
-        return None
-    with runs([place, *(body.outputs[at] for at in deciding)]) as step:
-        for rounds in range(MOST_ROUNDS + 1):
-            here, *after = step({body.inputs[at].name: value for at, value in values.items()})
-            if here >= length:
-                return rounds
-            values = dict(zip(deciding, after, strict=True))
-    return None

@@ -34,6 +34,7 @@ from nann.export.scorer._ops import (
     mul,
     negated,
     reduce_,
+    reduce_kept,
     reshape,
     select,
     transpose,
@@ -205,8 +206,8 @@ def largest(x: Tensor, k: int) -> list[tuple[Tensor, Tensor]]:
     places = each = constant(np.arange(n), np.float32)
     none, least = constant(np.float32(n)), constant(np.float32(-np.inf))
     for _ in range(k):
-        value = _kept(x, "Max")
-        place = _kept(select(compare("Equal", x, value), places, none), "Min")
+        value = reduce_kept(x, "Max", -1)
+        place = reduce_kept(select(compare("Equal", x, value), places, none), "Min", -1)
         found.append((value, place))
         is_place = compare("Equal", each, place)
         x, places = select(is_place, least, x), select(is_place, none, places)
@@ -225,11 +226,6 @@ def _in_order(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     values = reduce_(select(is_here, other, constant(np.float32(-np.inf))), "Max", [-1])
     places = dot(cast(is_here), constant(np.arange(n)[:, np.newaxis], np.float32))
     return values, reshape(places, values.shape)
-
-
-def _kept(x: Tensor, function: str) -> Tensor:
-    """A reduction over the last axis, which stays."""
-    return reshape(reduce_(x, function, [-1]), (*x.shape[:-1], 1))
 
 
 def chosen_rows(r: Reading) -> Found:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from nann.export.scorer._contract import MAX_UNROLLED
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._ir import Array, Shape, Tensor, constant
-from nann.export.scorer._ops import add, broadcast, concat, dot, maximum, mul, reshape
+from nann.export.scorer._ops import add, broadcast, concat, dot, maximum, mul, reshape, scaled
 from nann.export.scorer._slices import padded, part_of, taken
 
 _Sides = tuple[int, int]
@@ -265,11 +265,7 @@ def _of_places(windows: _Windows, x: Tensor, inner: Tensor) -> Tensor | None:
         return None
     if inner.op == "DepthwiseConv2dNative":
         return _weighed_apart(places, inner.inputs[1])
-    return _largest(places) if inner.op == "MaxPool" else mul(add(*places), _share(len(places)))
-
-
-def _share(count: int) -> Tensor:
-    return constant(1 / count, np.float32)
+    return _largest(places) if inner.op == "MaxPool" else scaled(add(*places), 1 / len(places))
 
 
 def _size_of(inner: Tensor) -> _Sides:

@@ -44,28 +44,20 @@ def _weights(r: Reading, before: int, after: int) -> Array:
     return found.reshape(after, before)
 
 
-def blocks_as_channels(r: Reading) -> Found:
-    """SpaceToDepth."""
+def blocks(r: Reading) -> Found:
+    """SpaceToDepth, which makes blocks of places channels, and DepthToSpace, which makes channels blocks."""
     (x,), size = r.inputs, r.attr("block_size")
     if r.attr("data_format") != b"NHWC":
         return None
     n, rows, columns, channels = x.shape
-    parts = reshape(x, (n, rows // size, size, columns // size, size, channels))
-    return reshape(transpose(parts, [0, 1, 3, 2, 4, 5]), r.shape)
-
-
-def channels_as_blocks(r: Reading) -> Found:
-    """DepthToSpace."""
-    (x,), size = r.inputs, r.attr("block_size")
-    if r.attr("data_format") != b"NHWC":
-        return None
-    n, rows, columns, channels = x.shape
-    parts = reshape(x, (n, rows, columns, size, size, channels // size**2))
+    if r.operation.type == "SpaceToDepth":
+        parts = reshape(x, (n, rows // size, size, columns // size, size, channels))
+    else:
+        parts = reshape(x, (n, rows, columns, size, size, channels // size**2))
     return reshape(transpose(parts, [0, 1, 3, 2, 4, 5]), r.shape)
 
 
 IMAGES: dict[str, Callable[[Reading], Found]] = {
-    "DepthToSpace": channels_as_blocks,
-    "SpaceToDepth": blocks_as_channels,
+    **dict.fromkeys(["DepthToSpace", "SpaceToDepth"], blocks),
     **dict.fromkeys(["ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor"], resized),
 }

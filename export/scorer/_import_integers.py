@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from nann.export.scorer._import_bits import BITS, bitwise, common_bits
 from nann.export.scorer._import_functions import FUNCTIONS, sign_bit
-from nann.export.scorer._import_ops import IMPORTS, Found, Reading, bias_of, integers
+from nann.export.scorer._import_ops import IMPORTS, Found, Reading, bias_of, first_of, integers
 from nann.export.scorer._import_scans import SCANS
 from nann.export.scorer._integer_parts import (
     TYPES,
@@ -203,15 +203,6 @@ def clipped(r: Reading) -> Found:
     return cast(number, x.dtype)
 
 
-def _first_of(*forms: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
-    """The first form that there is."""
-
-    def read(r: Reading) -> Found:
-        return next((found for form in forms if (found := form(r)) is not None), None)
-
-    return read
-
-
 def _by_floats(form: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
     """Of the item's integers, where no sum is beyond 2^24: the same of floats."""
 
@@ -246,20 +237,20 @@ INTEGERS: dict[str, Callable[[Reading], Found]] = {
     **BITS,
     **{op: _by_floats(IMPORTS[op]) for op in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "MatMul")},
     "BiasAdd": _sum_with_bias,
-    "BitwiseAnd": _first_of(_of_lowest_bits(remainder), bitwise, _of_lowest_bits(_remainder_as_it_stands)),
+    "BitwiseAnd": first_of(_of_lowest_bits(remainder), bitwise, _of_lowest_bits(_remainder_as_it_stands)),
     "Cast": number,
     "ClipByValue": clipped,
     **{op: _by_floats(IMPORTS[op]) for op in ("AddV2", "Mul", "Sub")},
     **{op: _by_floats(SCANS[op]) for op in ("Cumprod", "Cumsum")},
-    "Equal": _first_of(common_bits, equality),
-    "FloorDiv": _first_of(quotient, FUNCTIONS["FloorDiv"]),
-    "FloorMod": _first_of(remainder, FUNCTIONS["FloorMod"]),
-    "Greater": _first_of(common_bits, order),
+    "Equal": first_of(common_bits, equality),
+    "FloorDiv": first_of(quotient, FUNCTIONS["FloorDiv"]),
+    "FloorMod": first_of(remainder, FUNCTIONS["FloorMod"]),
+    "Greater": first_of(common_bits, order),
     "GreaterEqual": order,
     "Less": order,
     "LessEqual": order,
-    "Maximum": _first_of(clipped, IMPORTS["Maximum"]),
-    "Minimum": _first_of(clipped, IMPORTS["Minimum"]),
-    "NotEqual": _first_of(common_bits, equality),
+    "Maximum": first_of(clipped, IMPORTS["Maximum"]),
+    "Minimum": first_of(clipped, IMPORTS["Minimum"]),
+    "NotEqual": first_of(common_bits, equality),
     "Sign": sign,
 }

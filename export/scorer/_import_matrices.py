@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._import_ops import Found, Reading
+from nann.export.scorer._import_ops import Found, Reading, first_of
 from nann.export.scorer._import_solve import SOLVED
 from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._ops import (
@@ -23,7 +23,7 @@ from nann.export.scorer._ops import (
     divide,
     mul,
     negated,
-    reduce_,
+    reduce_kept,
     reshape,
     select,
     turned,
@@ -67,13 +67,6 @@ def _rows(x: Tensor, begin: int, end: int) -> Tensor:
     return part_of(x, x.rank - 2, begin, end - begin)
 
 
-def _kept(x: Tensor, function: str, axis: int) -> Tensor:
-    """A reduction over an axis, which stays."""
-    shape = list(x.shape)
-    shape[axis] = 1
-    return reshape(reduce_(x, function, [axis]), shape)
-
-
 def _less(x: Tensor, column: Tensor, row: Tensor) -> Tensor:
     """Without the product of a column and a row."""
     return add(x, negated(mul(column, row)))
@@ -100,10 +93,10 @@ def _eliminated(x: Tensor) -> list[_Row]:
     found = []
     for n in range(x.shape[-2], 0, -1):
         sizes, each = unary("Abs", _columns(x, 0, 1)), constant(np.arange(n)[:, np.newaxis], np.float32)
-        is_largest = compare("Equal", sizes, _kept(sizes, "Max", -2))
-        place = _kept(select(is_largest, each, constant(np.float32(n))), "Min", -2)
+        is_largest = compare("Equal", sizes, reduce_kept(sizes, "Max", -2))
+        place = reduce_kept(select(is_largest, each, constant(np.float32(n))), "Min", -2)
         is_here = compare("Equal", each, place)
-        row = _kept(select(is_here, x, constant(np.float32(0))), "Sum", -2)
+        row = reduce_kept(select(is_here, x, constant(np.float32(0))), "Sum", -2)
         found.append(_Row(row, compare("Greater", place, constant(np.float32(0)))))
         others = _rows(select(is_here, _rows(x, 0, 1), x), 1, n)
         width = x.shape[-1]
@@ -120,7 +113,7 @@ def _solution(matrix: Tensor, right: Tensor) -> Tensor:
         number = row.rest(below)
         if found is not None:
             weights = reshape(_columns(row.numbers, 1, 1 + below), (*row.numbers.shape[:-2], below, 1))
-            number = add(number, negated(_kept(mul(weights, found), "Sum", -2)))
+            number = add(number, negated(reduce_kept(mul(weights, found), "Sum", -2)))
         number = divide(number, row.pivot)
         found = number if found is None else concat([number, found], matrix.rank - 2)
     assert found is not None
@@ -149,7 +142,7 @@ def triangular(r: Reading) -> Found:
             begin, end = (0, at) if is_lower else (at + 1, n)
             weights = turned(_columns(row, begin, end))
             terms = mul(weights, concat(found, matrix.rank - 2))
-            number = add(number, negated(_kept(terms, "Sum", -2)))
+            number = add(number, negated(reduce_kept(terms, "Sum", -2)))
         number = divide(number, _columns(row, at, at + 1))
         found = [*found, number] if is_lower else [number, *found]
     return concat(found, matrix.rank - 2)
@@ -178,15 +171,11 @@ def determinant(r: Reading) -> Found:
     return [reshape(signs, r.shape), reshape(sizes, r.shape)]
 
 
-def _first_of(*forms: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
-    return lambda r: next((found for form in forms if (found := form(r)) is not None), None)
-
-
 MATRICES: dict[str, Callable[[Reading], Found]] = {
     "Cholesky": factor,
     "LogMatrixDeterminant": determinant,
     "MatrixDeterminant": determinant,
     "MatrixInverse": inverse,
-    "MatrixSolve": _first_of(SOLVED["MatrixSolve"], system),
-    "MatrixTriangularSolve": _first_of(SOLVED["MatrixTriangularSolve"], triangular),
+    "MatrixSolve": first_of(SOLVED["MatrixSolve"], system),
+    "MatrixTriangularSolve": first_of(SOLVED["MatrixTriangularSolve"], triangular),
 }

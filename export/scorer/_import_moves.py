@@ -63,28 +63,40 @@ def strided(r: Reading) -> Found:
 
 
 def ranges_of(r: Reading, shape: Sequence[int], bounds: Sequence[Tensor]) -> list[range] | None:
-    """What a strided slice takes along each axis, by constant bounds. NumPy knows what the masks mean."""
+    """What a strided slice takes along each axis, by constant bounds."""
     begin, end, strides = (integers(each) for each in bounds)
     if begin is None or end is None or strides is None:
         return None
-    index: list[Any] = []
-    for at, (first, last, stride) in enumerate(zip(begin, end, strides, strict=True)):
-        bit = 1 << at
-        if r.attr("ellipsis_mask") & bit:
-            index.append(Ellipsis)
-        elif r.attr("new_axis_mask") & bit:
-            index.append(np.newaxis)
-        elif r.attr("shrink_axis_mask") & bit:
-            index.append(slice(first, first + 1 or None))
-        else:
-            first_or_none = None if r.attr("begin_mask") & bit else first
-            index.append(slice(first_or_none, None if r.attr("end_mask") & bit else last, stride))
-    kept = [each for each in index if each is not np.newaxis]
+    index = numpy_index(r.attr, begin, end, strides)
+    kept = [
+        slice(each, each + 1 or None) if isinstance(each, int) else each
+        for each in index
+        if each is not np.newaxis
+    ]
     if Ellipsis not in kept:
         kept.append(Ellipsis)
     middle = kept.index(Ellipsis)
     kept[middle : middle + 1] = [slice(None)] * (len(shape) - len(kept) + 1)
     return [range(n)[each] for each, n in zip(kept, shape, strict=True)]
+
+
+def numpy_index(
+    attr: Callable[[str], Any], begins: Sequence[Any], ends: Sequence[Any], strides: Sequence[int]
+) -> list[Any]:
+    """NumPy's index for a strided slice. attr: of the operation."""
+    index: list[Any] = []
+    for at, (begin, end, stride) in enumerate(zip(begins, ends, strides, strict=True)):
+        bit = 1 << at
+        if attr("ellipsis_mask") & bit:
+            index.append(Ellipsis)
+        elif attr("new_axis_mask") & bit:
+            index.append(np.newaxis)
+        elif attr("shrink_axis_mask") & bit:
+            index.append(begin)
+        else:
+            first = None if attr("begin_mask") & bit else begin
+            index.append(slice(first, None if attr("end_mask") & bit else end, stride))
+    return index
 
 
 def _within(x: Tensor, ranges: Sequence[range]) -> Tensor:

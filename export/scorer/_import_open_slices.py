@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from nann.export.scorer._import_moves import numpy_index
 from nann.export.scorer._import_open import OpenReading, Rule
 from nann.export.scorer._ir import Shape, Tensor, constant
 from nann.export.scorer._open_axes import Opened, Places, order_of
@@ -132,21 +132,7 @@ def _of_all(r: OpenReading, x: Opened, to: dict[int, int], bounds: list[list[_Bo
 def _shape(r: OpenReading, shape: Shape, begins: list[_Bound], ends: list[_Bound]) -> Shape | None:
     """NumPy knows it, of an array that takes no memory."""
     array = np.broadcast_to(np.zeros((), bool), shape)
-    strides = r.constants(3) or ()
-    index: list[Any] = []
-    for at, (begin, end, stride) in enumerate(zip(begins, ends, strides, strict=True)):
-        if _has(r, "ellipsis_mask", at):
-            index.append(Ellipsis)
-        elif _has(r, "new_axis_mask", at):
-            index.append(np.newaxis)
-        elif _has(r, "shrink_axis_mask", at):
-            index.append(begin)
-        else:
-            first, last = (
-                None if _has(r, mask, at) else bound
-                for mask, bound in (("begin_mask", begin), ("end_mask", end))
-            )
-            index.append(slice(first, last, stride))
+    index = numpy_index(r.attr, begins, ends, r.constants(3) or ())
     try:
         found: Shape = array[tuple(index)].shape
     except IndexError:

@@ -60,6 +60,13 @@ class Reading:
 
 
 Found = Tensor | list[Tensor] | None
+
+
+def first_of(*forms: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
+    """The first form that there is."""
+    return lambda r: next((found for form in forms if (found := form(r)) is not None), None)
+
+
 _Import = Callable[[Reading], Found]
 IMPORTS: dict[str, _Import] = {}
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from nann.export.scorer._import_choices import CHOICES, is_chosen
 from nann.export.scorer._import_moves import MOVES
-from nann.export.scorer._import_ops import IMPORTS, Found, Reading, integers
+from nann.export.scorer._import_ops import IMPORTS, Found, Reading, first_of, integers
 from nann.export.scorer._import_scans import SCANS, SEGMENTS
 from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._ir import Tensor, constant
@@ -153,16 +153,12 @@ def segments(r: Reading) -> Found:
     return transpose(reduce_(_where(x, perm, is_of, none), function, [-1]), back)
 
 
-def _first_of(*forms: Callable[[Reading], Found]) -> Callable[[Reading], Found]:
-    return lambda r: next((found for form in forms if (found := form(r)) is not None), None)
-
-
 USER_PLACES: dict[str, Callable[[Reading], Found]] = {
-    "GatherV2": _first_of(CHOICES["GatherV2"], gathered),
-    "Slice": _first_of(IMPORTS["Slice"], sliced),
-    "StridedSlice": _first_of(MOVES["StridedSlice"], strided),
+    "GatherV2": first_of(CHOICES["GatherV2"], gathered),
+    "Slice": first_of(IMPORTS["Slice"], sliced),
+    "StridedSlice": first_of(MOVES["StridedSlice"], strided),
     **{
-        op: _first_of(SCANS[op], segments)
+        op: first_of(SCANS[op], segments)
         for op in ("UnsortedSegmentMax", "UnsortedSegmentMin", "UnsortedSegmentSum")
     },
 }

@@ -85,13 +85,18 @@ def runs(tensors: Sequence[Any]) -> Iterator[Callable[[Mapping[str, Array]], lis
 
 def rounds_of(operation: Any, condition: Any, body: Any) -> int | None:
     """How often a loop goes round, until a tensor of its condition is False; None: who knows."""
-    graph, deciding = condition.graph, deciding_variables(condition, body)
+    return rounds_until(operation, condition, body, lambda goes_on: not goes_on)
+
+
+def rounds_until(operation: Any, decided: Any, body: Any, is_over: Callable[[Array], bool]) -> int | None:
+    """In which round a tensor of a loop's condition or body has such a value; None: who knows."""
+    graph, deciding = decided.graph, deciding_variables(decided, body)
     values = constants_of(operation, deciding)
     if values is None:
         return None
-    with runs([condition]) as decide, runs([body.outputs[at] for at in deciding]) as step:
+    with runs([decided]) as decide, runs([body.outputs[at] for at in deciding]) as step:
         for rounds in range(MOST_ROUNDS + 1):
-            if not decide({graph.inputs[at].name: value for at, value in values.items()})[0]:
+            if is_over(decide({graph.inputs[at].name: value for at, value in values.items()})[0]):
                 return rounds
             found = step({body.inputs[at].name: value for at, value in values.items()})
             values = dict(zip(deciding, found, strict=True))

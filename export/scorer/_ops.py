@@ -158,6 +158,13 @@ def columns(x: Tensor, begin: int, end: int) -> Tensor:
     return slice_(x, [0] * (x.rank - 1) + [begin], [*x.shape[:-1], end - begin])
 
 
+def reduce_kept(x: Tensor, function: str, axis: int) -> Tensor:
+    """A reduction over an axis, which stays."""
+    shape = list(x.shape)
+    shape[axis] = 1
+    return reshape(reduce_(x, function, [axis]), shape)
+
+
 def reduce_(x: Tensor, function: str, axes: Sequence[int]) -> Tensor:
     axes = tuple(sorted(axis % x.rank for axis in axes))
     if not axes:

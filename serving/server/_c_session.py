@@ -95,7 +95,12 @@ def function_address(name: str) -> int:
     >>> function_address("TF_SessionRun") > 0
     True
     """
-    address = ctypes.cast(getattr(_library(), name), _Pointer).value
+    return address_of(_library(), name)
+
+
+def address_of(library: ctypes.CDLL, name: str) -> int:
+    """Return the address of a function of a library."""
+    address = ctypes.cast(getattr(library, name), _Pointer).value
     assert address is not None
     return address
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import nann.ops
-from nann.serving.server._c_session import function_address
+from nann.serving.server._c_session import address_of, function_address
 from nann.serving.server._metrics import LATENCY_LIMITS, RequestCell
 from nann.serving.server._predict import is_for_predict
 from nann.serving.server._servable import Servable
@@ -168,7 +168,8 @@ class Front:
         self._tensorflow = (_Pointer * len(_TENSORFLOW_FUNCTIONS))(
             *map(function_address, _TENSORFLOW_FUNCTIONS)
         )
-        self._runs = (_Pointer * len(_RUN_FUNCTIONS))(*map(_op_address, _RUN_FUNCTIONS))
+        ops = ctypes.CDLL(str(nann.ops.library_path()))  # The one that TensorFlow has loaded.
+        self._runs = (_Pointer * len(_RUN_FUNCTIONS))(*(address_of(ops, name) for name in _RUN_FUNCTIONS))
         self._ids: dict[Version, int] = {}
         # Also those that were given up and still answer a request. Threads of the front take their versions
         # out; a single `pop` needs no lock.
@@ -310,11 +311,6 @@ class Front:
     def close(self) -> None:
         """Release the front, after `stop` and after it has no version any more."""
         self._library.nann_front_delete(self._handle)
-
-
-def _op_address(name: str) -> int | None:
-    library = ctypes.CDLL(str(nann.ops.library_path()))  # The one that TensorFlow has loaded.
-    return ctypes.cast(getattr(library, name), _Pointer).value
 
 
 def _keys(tls: TlsConfig) -> _Keys:

@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "../../core/base/status_macros.h"
+#include "../base/step_cancellation.h"
 #include "absl/strings/str_cat.h"
 #include "mapped_attributes.h"
-#include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
 namespace nann {
@@ -47,10 +47,8 @@ class EvaluateFilterOp : public tensorflow::OpKernel {
     NANN_ASSIGN_OR_RETURN(const auto attributes,
                           MappedAttributes::Open(ctx->env(), files, rows, /*prefault=*/false, options));
     const std::string filter = text.flat<tstring>()(0);
-    tensorflow::CancellationManager* cancellation = ctx->cancellation_manager();
-    const auto is_cancelled = [cancellation] {
-      return cancellation != nullptr && cancellation->IsCancelled();
-    };
+    const StepCancellation cancellation(ctx);
+    const auto is_cancelled = [&cancellation] { return cancellation.IsCancelled(); };
     const auto start = std::chrono::steady_clock::now();
     NANN_ASSIGN_OR_RETURN(const auto found, attributes->filters().Get(filter, nullptr, is_cancelled));
     const auto first = std::chrono::steady_clock::now();

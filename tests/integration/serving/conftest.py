@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,12 @@ class ServerProcess:
             assert found is not None, line
             self.grpc, self.rest = found[3], found[4]
         return self
+
+    def metrics(self) -> str:
+        """The page of metrics, of a server that shows one."""
+        url = f"http://{self.rest}/monitoring/prometheus/metrics"
+        with urllib.request.urlopen(url, timeout=_EVENT_SECONDS) as response:
+            return str(response.read().decode())
 
     def wait_for_log(self, text: str) -> str:
         """Wait for a line, from here on, that holds `text`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,10 +53,7 @@ def test_a_search_ends_when_its_caller_gives_up(serve: Callable[..., Any], tmp_p
 
 def _value(server: Any, sample: str) -> int:
     """The sum of such samples on the page of metrics."""
-    url = f"http://{server.rest}/monitoring/prometheus/metrics"
-    with urllib.request.urlopen(url, timeout=60) as response:
-        page = response.read().decode()
-    return sum(int(number) for number in re.findall(rf"^{sample} (\d+)$", page, re.MULTILINE))
+    return sum(int(number) for number in re.findall(rf"^{sample} (\d+)$", server.metrics(), re.MULTILINE))
 
 
 def _wait_for(happened: Callable[[], bool]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -317,9 +316,7 @@ def test_odd_names_of_models_are_served_and_counted(
             tensors.encode(np.arange(3), request.inputs["x"])
             spec_or_code, _ = _ask(channel, request.SerializeToString())
             assert (spec_or_code is grpc.StatusCode.NOT_FOUND) != is_served
-    url = f"http://{server.rest}/monitoring/prometheus/metrics"
-    with urllib.request.urlopen(url, timeout=_SECONDS) as response:
-        page = response.read().decode()
+    page = server.metrics()
     for name in ("é ü", 'q\\"uote'):
         assert f':tensorflow:serving:request_count{{model_name="{name}",status="OK"}} 1\n' in page
 

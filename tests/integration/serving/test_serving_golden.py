@@ -148,11 +148,7 @@ def test_rest_bodies_have_the_recorded_bytes(replay: ModuleType, golden_server: 
 
 
 def test_metrics_have_the_recorded_names(golden_server: Any) -> None:
-    import urllib.request
-
-    url = f"http://{golden_server.rest}/monitoring/prometheus/metrics"
-    with urllib.request.urlopen(url, timeout=30) as response:
-        page = response.read().decode()
+    page = golden_server.metrics()
     kinds = dict(line.split()[2:] for line in page.splitlines() if line.startswith("# TYPE"))
     recorded = dict(line.split() for line in (_GOLDEN / "metric_names.txt").read_text().splitlines())
     assert kinds.items() >= recorded.items()
