@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from nann.errors import InvalidInputError, NannError
+from nann.run._autograph import by_autograph_if_needed, exception_in, line_in
 from nann.run.model import item_state_of, scores_batches
 
 # Lines of these are not the user's to correct: a message names the last line that lies elsewhere.
@@ -23,8 +24,9 @@ _NOISE = re.compile(r"\x1b\[[0-9;]*m|\{\{function_node .*?\}\} | for '\{\{node .
 
 # What other libraries say of ordinary slips -> what to do; the first that is found counts.
 _ADVICE = {
-    r"as a Python `?bool": "A Python `if` or `while` cannot depend on a tensor: use tf.where or tf.cond.",
-    r"Iterating over a symbolic": "A Python loop cannot go over a tensor: use whole tensors, or tf.map_fn.",
+    r"as a Python `?bool": "A Python `if` or `while` cannot depend on a tensor here: use tf.where or tf.cond.",
+    r"Iterating over a symbolic": "A Python loop cannot go over a tensor here: use whole tensors, or "
+    "tf.map_fn.",
     r"'numpy'|numpy\(\)|to a numpy array|NumPy": "NumPy cannot be traced: use operations of TensorFlow or "
     "Keras, and network(x) in place of network.predict(x).",
     r"only supports singleton tf\.Variable|create variables": "Make layers and variables once, in from_run "
@@ -68,7 +70,9 @@ def own_code(
 
 def said(error: BaseException) -> str:
     """The type and the first line of what another library says: "KeyError: 'usr'"."""
-    text = _NOISE.sub("", error.msg if isinstance(error, SyntaxError) else str(error))
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    kind, text = exception_in(text) or (type(error).__name__, text)
+    text = _NOISE.sub("", text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
         del lines[0]
@@ -79,7 +83,7 @@ def said(error: BaseException) -> str:
     if len(first) > _LONGEST:
         sentence = first.find(". ")
         first = first[:sentence] if 0 < sentence < _LONGEST else f"{first[:_LONGEST]}..."
-    return f"{type(error).__name__}: {first}".rstrip(": .")
+    return f"{kind}: {first}".rstrip(": .")
 
 
 class GuardedModel:
@@ -104,7 +108,7 @@ class GuardedModel:
         def call(*arguments: Any, **options: Any) -> Any:
             may_be_of_pairs = name == "score" and not scores_batches(self.unguarded)
             with own_code(name, lambda: _described_arguments(arguments), may_be_of_pairs=may_be_of_pairs):
-                result = function(*arguments, **options)
+                result = by_autograph_if_needed(function, *arguments, **options)
                 if self._check_results:
                     check(self.unguarded, result)
             return result
@@ -247,9 +251,10 @@ def _where(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({Path(error.filename).name}, line {error.lineno})"
     frames = list(_own_frames(error.__traceback__))
-    if not frames:
+    last = line_in(str(error)) or (frames[-1] if frames else None)
+    if last is None:
         return ""
-    file, line = frames[-1]
+    file, line = last
     # Imported here: only a failure reads source files.
     import linecache
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,62 @@ def test_a_dimension_too_few_may_be_a_score_of_pairs(score: Callable[..., Any], 
             {"user": tf.TensorSpec([4], tf.float32)}, tf.TensorSpec([3, 4], tf.float32)
         )
     assert str(raised.value).endswith("of pairs says so by batch_score = True.") is not batch_score
+
+
+def _traced(score: Callable[..., Any]) -> Any:
+    return tf.function(guarded(Scorer(score)).score, autograph=False).get_concrete_function(
+        {"user": tf.TensorSpec([4], tf.float32), "rounds": tf.TensorSpec([], tf.int32)},
+        tf.TensorSpec([3, 4], tf.float32),
+    )
+
+
+def test_python_s_control_flow_over_tensors_is_converted() -> None:
+    def score(state: Any, items: Any) -> Any:
+        for _ in tf.range(state["rounds"]):
+            items = tf.tanh(items + state["user"])
+        if state["rounds"] > 2:
+            return items[:, 0]
+        return items[:, 1]
+
+    traced, items = _traced(score), tf.reshape(tf.range(12.0), [3, 4])
+    for rounds in (0, 1, 5):
+        state = {"user": tf.constant([0.1, -0.2, 0.3, 0.4]), "rounds": tf.constant(rounds)}
+        np.testing.assert_allclose(traced(state, items), score(state, items), rtol=1e-6)
+
+
+def test_what_is_converted_runs_once_where_it_need_not_be() -> None:
+    calls = []
+
+    def score(state: Any, items: Any) -> Any:
+        calls.append(state)
+        return items[:, 0]
+
+    _traced(score)
+    assert len(calls) == 1
+
+
+def _inner(items: tf.Tensor) -> tf.Tensor:
+    return tf.matmul(items, tf.ones([3, 1]))[:, 0]
+
+
+def _keras_inside(state: Any, items: tf.Tensor) -> Any:
+    network = keras.Sequential([keras.Input([8]), keras.layers.Dense(1)])
+    return network(items)
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [
+        (lambda state, items: _inner(items), r"Dimensions must be equal.*: return tf\.matmul\("),
+        (lambda state, items: {}["usr"], r"KeyError: 'usr' .*Use the names"),
+        (_keras_inside, r"line \d+: return network\(items\)\).*that it was built for"),
+    ],
+)
+def test_the_line_is_named_in_converted_code_too(score: Callable[..., Any], expected: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"^score: .*\(?test_run_guard\.py, line ") as raised:
+        _traced(tf.function(score))
+    assert re.search(expected, str(raised.value))
+    assert "in user code" not in str(raised.value)
 
 
 def test_features_declared_with_a_batch_are_named() -> None:

@@ -117,15 +117,15 @@ class ScoreIgnoresTheUser(Tiny):
         return tf.reduce_sum(item_embs, axis=-1)
 
 
-# Errors of the model's own code.
-
-
-@odd(refused(r"\bscore\b", r"\bif\b|tf\.cond|tf\.where"))
+@odd(ACCEPTED)
 class ScoreBranchesInPython(Tiny):
     def score(self, user_state: Tensors, item_embs: Any) -> Any:
         if tf.reduce_sum(user_state["user"]) > 0:
             return self.dot(user_state, item_embs)
         return -self.dot(user_state, item_embs)
+
+
+# Errors of the model's own code.
 
 
 @odd(refused(r"\bscore\b", "ValueError|prices", r"\[128, 8\]|\(128, 8\)"))
@@ -359,4 +359,12 @@ class ScoreAssertsAndPrints(Tiny):
 class ScoreFailsItsAssertion(Tiny):
     def score(self, user_state: Tensors, item_embs: Any) -> Any:
         tf.debugging.assert_less(item_embs[:, 0], 0.0, "no such item")
+        return self.dot(user_state, item_embs)
+
+
+@odd(refused(r"\bscore\b", "shape", r"odd_scores\.py, line", r"\[128, 8\]"))
+class ScoreGrowsInALoop(Tiny):
+    def score(self, user_state: Tensors, item_embs: Any) -> Any:
+        for _ in tf.range(tf.cast(user_state["user"][0], tf.int32)):
+            item_embs = tf.concat([item_embs, item_embs], 0)
         return self.dot(user_state, item_embs)

@@ -380,6 +380,16 @@ class UserMayHaveNoNumber(Tiny):
         return self.dot(user_state, item_embs) + tf.where(tf.math.is_nan(hint), 0.0, hint)
 
 
+@odd(ACCEPTED)
+class UserLoopsInPython(Tiny):
+    def embed_user(self, features: Tensors) -> Any:
+        ids = features["item_ids"]
+        total = tf.zeros([tf.shape(ids)[0], E])
+        for column in tf.range(L):
+            total += tf.gather(self.table, ids[:, column])
+        return {"user": total}
+
+
 # Names that are no identifiers.
 
 FEATURE_NAMES = ("two words", "with-dash", "with:colon", "with.dot", "1st", "_hidden", "self", "点击")
