@@ -24,7 +24,8 @@ _NOISE = re.compile(r"\x1b\[[0-9;]*m|\{\{function_node .*?\}\} | for '\{\{node .
 
 # What other libraries say of ordinary slips -> what to do; the first that is found counts.
 _ADVICE = {
-    r"as a Python `?bool": "A Python `if` or `while` cannot depend on a tensor here: use tf.where or tf.cond.",
+    r"as a Python `?bool": "A Python `if` or `while` cannot depend on a tensor here: use tf.where or "
+    "tf.cond.",
     r"Iterating over a symbolic": "A Python loop cannot go over a tensor here: use whole tensors, or "
     "tf.map_fn.",
     r"'numpy'|numpy\(\)|to a numpy array|NumPy": "NumPy cannot be traced: use operations of TensorFlow or "

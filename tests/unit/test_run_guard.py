@@ -155,7 +155,7 @@ def _keras_inside(state: Any, items: tf.Tensor) -> Any:
     ("score", "expected"),
     [
         (lambda state, items: _inner(items), r"Dimensions must be equal.*: return tf\.matmul\("),
-        (lambda state, items: {}["usr"], r"KeyError: 'usr' .*Use the names"),
+        (lambda state, items: state["usr"], r"KeyError: 'usr' .*Use the names"),
         (_keras_inside, r"line \d+: return network\(items\)\).*that it was built for"),
     ],
 )

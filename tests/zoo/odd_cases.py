@@ -2,5 +2,6 @@
 
 from __future__ import annotations
 
-from zoo import odd_runs, odd_scores, odd_users, odd_users_together  # noqa: F401  They register their cases.
+# They register their cases when they are imported.
+from zoo import odd_names, odd_runs, odd_scores, odd_users, odd_users_together  # noqa: F401
 from zoo.odd import ODD_CASES as ODD_CASES
