@@ -40,6 +40,7 @@ set(NANN_CORE_SOURCES
   core/scorer/native_executor.cc
   core/scorer/scorer_program.cc
   core/scorer/table_columns.cc
+  core/scorer/taken_sides.cc
   core/scorer/tile_kernels.cc
   core/scorer/tile_kernels_avx2.cc
   core/scorer/tile_kernels_avx512.cc

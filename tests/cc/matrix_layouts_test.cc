@@ -73,8 +73,8 @@ class MatrixLayoutsTest : public testing::TestWithParam<const TileKernels*> {
     const Table table = *Table::Create(array, TableType::kFloat32);
     const Table* tables[] = {&table};
     const float* tensors[] = {user_.data()};
-    AlignedFloats user = executor.MakeUser(), packed = executor.MakePacked(),
-                  scratch = executor.MakeScratch();
+    PackedUser packed = executor.MakePacked();
+    AlignedFloats user = executor.MakeUser(), scratch = executor.MakeScratch();
     executor.RunUser(tensors, &user);
     executor.Pack(user, &packed);
     Floats scores(kItems);

@@ -45,14 +45,14 @@ class NativeExecutorTest : public testing::TestWithParam<const TileKernels*> {
   // Scores of items 4, 0, 3, 1, 2, tile after tile, twice over the same memory.
   std::vector<float> Scores(int64_t tile_rows = 2, bool bfloat16 = false) const {
     const NativeExecutor executor = Executor(tile_rows, bfloat16);
-    AlignedFloats user = executor.MakeUser(), packed = executor.MakePacked(),
-                  scratch = executor.MakeScratch();
+    PackedUser packed = executor.MakePacked();
+    AlignedFloats user = executor.MakeUser(), scratch = executor.MakeScratch();
     const std::vector<float> first = ScoresOver(executor, &user, &packed, &scratch);
     EXPECT_EQ(first, ScoresOver(executor, &user, &packed, &scratch));
     return first;
   }
 
-  std::vector<float> ScoresOver(const NativeExecutor& executor, AlignedFloats* user, AlignedFloats* packed,
+  std::vector<float> ScoresOver(const NativeExecutor& executor, AlignedFloats* user, PackedUser* packed,
                                 AlignedFloats* scratch) const {
     const float* tensors[] = {user_.data()};
     executor.RunUser(tensors, user);
@@ -184,7 +184,9 @@ TEST_P(NativeExecutorTest, NumbersAreCutIntoOtherRowsWhereTheyLie) {
 TEST_P(NativeExecutorTest, RowsThatWereComputedStandForATable) {
   b_.Reduce(ReduceOp::kSum, b_.Concat({b_.Table(0, kWidth), b_.Table(1, 3)}));
   const NativeExecutor executor = Executor(2);
-  AlignedFloats user = executor.MakeUser(), packed = executor.MakePacked(), scratch = executor.MakeScratch();
+  PackedUser packed = executor.MakePacked();
+  AlignedFloats user = executor.MakeUser(), scratch = executor.MakeScratch();
+  executor.Pack(user, &packed);
   const Table* tables[] = {&table_};
   const Floats computed = {10, 20, 30, 7, 100, 200, 300, 7};  // Rows of three, four apart.
   executor.Gather(tables, {2, 1}, &scratch, {computed.data(), 4});
@@ -350,7 +352,8 @@ TEST_P(NativeExecutorTest, PackingAgainInAnotherPrecision) {
   b_.Reduce(ReduceOp::kSum, b_.Gemm(1, {items, b_.Unary(UnaryOp::kNeg, user)}));
   user_ = {1.001f, 0, 0, 1, 1, 1, 0, 1};
   const NativeExecutor rough = Executor(5, true), exact = Executor(5);
-  AlignedFloats user_memory = rough.MakeUser(), packed = exact.MakePacked(), scratch = exact.MakeScratch();
+  PackedUser packed = exact.MakePacked();
+  AlignedFloats user_memory = rough.MakeUser(), scratch = exact.MakeScratch();
   const float* tensors[] = {user_.data()};
   rough.RunUser(tensors, &user_memory);
   exact.Pack(user_memory, &packed);

@@ -190,7 +190,8 @@ class World {
   std::vector<float> ScoresOf(const NativeExecutor& executor, const AlignedFloats& user) const {
     std::vector<const Table*> tables;
     for (const Table& table : tables_) tables.push_back(&table);
-    AlignedFloats packed = executor.MakePacked(), scratch = executor.MakeScratch();
+    PackedUser packed = executor.MakePacked();
+    AlignedFloats scratch = executor.MakeScratch();
     executor.Pack(user, &packed);
     const std::vector<int32_t> positions = {6, 0, 3};
     std::vector<float> scores(positions.size());

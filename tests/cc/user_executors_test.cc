@@ -38,7 +38,8 @@ class UserExecutorsTest : public testing::TestWithParam<const TileKernels*> {
   }
 
   Floats ScoresOf(const NativeExecutor& executor, const AlignedFloats& user) const {
-    AlignedFloats packed = executor.MakePacked(), scratch = executor.MakeScratch();
+    PackedUser packed = executor.MakePacked();
+    AlignedFloats scratch = executor.MakeScratch();
     executor.Pack(user, &packed);
     const Table* tables[] = {&table_};
     const std::vector<int32_t> positions = {4, 0, 3, 1, 2};

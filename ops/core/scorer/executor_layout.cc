@@ -8,6 +8,7 @@
 #include "concat_parts.h"
 #include "matrix_layouts.h"
 #include "native_executor.h"
+#include "taken_sides.h"
 
 namespace nann {
 
@@ -43,6 +44,7 @@ class ExecutorLayout {
     executor_.scratch_floats_ += narrow_floats_;
     PackConstants();
     FindSimilarity();
+    executor_.takes_sides_ = AnyTakesOneSide(instructions_);
   }
 
  private:
@@ -331,8 +333,9 @@ class ExecutorLayout {
     const bool by_number = instruction.opcode == Opcode::kBinary || instruction.opcode == Opcode::kUnary ||
                            instruction.opcode == Opcode::kSelect || instruction.opcode == Opcode::kPrelu;
     if (!by_number || instruction.shape.columns == 1 || executor_.part_of_[value] >= 0) return;
-    for (int operand : instruction.operands) {
-      const int taken = buffers_of_[operand];
+    // The last operand first: a loop's variable before a round, which stays behind the loop's end.
+    for (auto each = instruction.operands.rbegin(); each != instruction.operands.rend(); ++each) {
+      const int operand = *each, taken = buffers_of_[operand];
       if (!LiesAs(operand, value) || buffers_[taken].last != value || taken == own) continue;
       const bool alone =
           std::all_of(instruction.operands.begin(), instruction.operands.end(),

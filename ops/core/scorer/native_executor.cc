@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "matrix_layouts.h"
+#include "taken_sides.h"
 
 namespace nann {
 namespace {
@@ -35,8 +36,6 @@ void Reshape(RowsView from, int64_t from_columns, int64_t floats, float* to, int
     }
   }
 }
-
-constexpr size_t kMostOperands = 3;
 
 // Rows that lie one after the other in all operands and the result are computed as one: of one number, and
 // of whole strips.
@@ -259,17 +258,30 @@ void NativeExecutor::Run(int value, const Memory& memory) const {
       return RunGather(value, memory);
     case Opcode::kConcat:
       return instruction.over_rows() ? RunStack(value, memory) : RunConcat(value, memory);
-    case Opcode::kBinary:
-    case Opcode::kSelect: {
-      Operand o[kMostOperands];
-      const absl::Span<Operand> operands(o, instruction.operands.size());
-      const Extent extent = AsOneRow(operands, Beside(value, instruction.operands, memory, o));
-      if (instruction.opcode == Opcode::kSelect) return kernels.select(o[0], o[1], o[2], extent, out);
+    case Opcode::kSelect:
+      return RunSelect(value, memory);
+    case Opcode::kBinary: {
+      Operand o[2];
+      const Extent extent = AsOneRow(absl::MakeSpan(o), Beside(value, instruction.operands, memory, o));
       return kernels.binary(static_cast<BinaryOp>(instruction.function), o[0], o[1], extent, out);
     }
     default:
       return RunOnRows(value, memory);
   }
+}
+
+// Of a side that is not taken, nothing is read: it may not have been computed.
+void NativeExecutor::RunSelect(int value, const Memory& memory) const {
+  const Instruction& instruction = At(value);
+  int operands[] = {instruction.operands[0], instruction.operands[1], instruction.operands[2]};
+  if (TakesOneSide(program_->instructions(), value)) {
+    const int taken = operands[*View(operands[0], memory).data != 0 ? 1 : 2];
+    if (At(taken).shape == instruction.shape && View(taken, memory).data == Out(value, memory)) return;
+    operands[1] = operands[2] = taken;
+  }
+  Operand o[3];
+  const Extent extent = AsOneRow(absl::MakeSpan(o), Beside(value, operands, memory, o));
+  options_.kernels->select(o[0], o[1], o[2], extent, Out(value, memory));
 }
 
 void NativeExecutor::RunOnRows(int value, const Memory& memory) const {
@@ -336,14 +348,21 @@ void NativeExecutor::RunUser(absl::Span<const float* const> tensors, AlignedFloa
   for (int value : user_section_) Run(value, memory);
 }
 
-void NativeExecutor::Pack(const AlignedFloats& user, AlignedFloats* packed) const {
+void NativeExecutor::Pack(const AlignedFloats& user, PackedUser* packed) const {
   Memory memory;
   memory.constants = constants_->data();
   memory.user = user.data();
   for (const Packing& packing : packings_) {
     PackMatrix(View(packing.value, memory), At(packing.value).shape, packing.transposed, options_.bfloat16,
-               packed->data() + packing.place.offset);
+               packed->matrices.data() + packing.place.offset);
   }
+  packed->steps = tile_section_;
+  if (!takes_sides_) return;
+  const std::vector<bool> needed = NeededValues(
+      program_->instructions(), [&](int condition) { return *View(condition, memory).data != 0; });
+  const auto unneeded =
+      std::remove_if(packed->steps.begin(), packed->steps.end(), [&](int value) { return !needed[value]; });
+  packed->steps.erase(unneeded, packed->steps.end());
 }
 
 void NativeExecutor::Gather(absl::Span<const Table* const> tables, absl::Span<const int32_t> positions,
@@ -367,15 +386,15 @@ void NativeExecutor::Gather(absl::Span<const Table* const> tables, absl::Span<co
   }
 }
 
-void NativeExecutor::Score(const AlignedFloats& user, const AlignedFloats& packed, int64_t rows,
+void NativeExecutor::Score(const AlignedFloats& user, const PackedUser& packed, int64_t rows,
                            AlignedFloats* scratch, float* scores) const {
   Memory memory;
   memory.constants = constants_->data();
   memory.user = user.data();
-  memory.packed = packed.data();
+  memory.packed = packed.matrices.data();
   memory.out = scratch->data();
   memory.items = rows;
-  for (int value : tile_section_) Run(value, memory);
+  for (int value : packed.steps) Run(value, memory);
   RowsView output = View(program_->output(), memory);
   if (!At(program_->output()).shape.per_item) output.stride = 0;
   for (int64_t row = 0; row < rows; ++row) scores[row] = output.data[row * output.stride];

@@ -18,6 +18,13 @@
 
 namespace nann {
 
+// What tiles need of one user beside its values: the matrices that they are multiplied with, as kernels read
+// them, and the instructions to run.
+struct PackedUser {
+  AlignedFloats matrices;
+  std::vector<int> steps;
+};
+
 // A program made ready to run: every value has a place in memory, constant matrices are packed for the
 // kernels. Immutable, so thread-safe. A score depends on its item and the user only, not on the other items
 // of its tile.
@@ -44,9 +51,9 @@ class NativeExecutor {
   const ScorerProgram& program() const { return *program_; }
   int64_t tile_rows() const { return options_.tile_rows; }
 
-  // Memory of one user, of its packed matrices, and of one tile.
+  // Memory of one user, of what tiles need of it, and of one tile.
   AlignedFloats MakeUser() const { return AlignedFloats(user_floats_); }
-  AlignedFloats MakePacked() const { return AlignedFloats(packed_floats_); }
+  PackedUser MakePacked() const { return {AlignedFloats(packed_floats_), {}}; }
   AlignedFloats MakeScratch() const { return AlignedFloats(scratch_floats_); }
 
   // Runs the user section. `tensors[i]` holds the floats of input tensor i, row by row. What it computes does
@@ -67,8 +74,8 @@ class NativeExecutor {
   // Whether scratch memory of the other is enough for this one.
   bool FitsInto(const NativeExecutor& other) const { return scratch_floats_ <= other.scratch_floats_; }
 
-  // Lays out the user's matrices that tiles are multiplied with.
-  void Pack(const AlignedFloats& user, AlignedFloats* packed) const;
+  // Lays out the user's matrices, and leaves out what this user's scores do not need (taken_sides.h).
+  void Pack(const AlignedFloats& user, PackedUser* packed) const;
 
   // Reads a tile: rows `positions`, at most tile_rows() of them, of every table. `computed` are rows that
   // stand for those of a table beyond the last; none where the program reads no such table.
@@ -76,7 +83,7 @@ class NativeExecutor {
               AlignedFloats* scratch, RowsView computed = {}) const;
 
   // Scores the first `rows` items of the tile that was gathered.
-  void Score(const AlignedFloats& user, const AlignedFloats& packed, int64_t rows, AlignedFloats* scratch,
+  void Score(const AlignedFloats& user, const PackedUser& packed, int64_t rows, AlignedFloats* scratch,
              float* scores) const;
 
   // Whether the score is an inner product or a distance of a table's row and a vector of the user.
@@ -140,6 +147,7 @@ class NativeExecutor {
   }
   Extent Beside(int value, absl::Span<const int> operands, const Memory& memory, Operand* beside) const;
   void Run(int value, const Memory& memory) const;
+  void RunSelect(int value, const Memory& memory) const;
   void RunOnRows(int value, const Memory& memory) const;  // The instructions whose first operand is a matrix.
   void RunGemm(int value, const Memory& memory) const;
   Addend AddendOf(int value, const ValueShape& shape, const Memory& memory) const;
@@ -158,6 +166,7 @@ class NativeExecutor {
       packed_;                // Per value: of a kGemm, its right sides; of a kProduct, its strip.
   std::vector<int> part_of_;  // Per value: the concatenation in whose place it is written, or -1.
   std::vector<int> user_section_, tile_section_, inputs_;  // Values.
+  bool takes_sides_ = false;                               // Whether what tiles run depends on the user.
   std::vector<TableInTile> tables_;
   std::vector<Packing> packings_;
   std::shared_ptr<const AlignedFloats> constants_;

@@ -89,8 +89,8 @@ const float* FloatsOf(const Tensor& tensor, std::vector<float>* room) {
 NativeScorer::NativeScorer(std::shared_ptr<const ScorerProgram> program, int64_t tile_rows, bool bfloat16)
     : executors_(std::move(program), OptionsOf(tile_rows, bfloat16)),
       users_(kIdle, [this] { return std::make_unique<AlignedFloats>(executor().MakeUser()); }),
-      packed_(kIdle, [this] { return std::make_unique<AlignedFloats>(executor().MakePacked()); }),
-      scratch_(kIdle, [this] { return std::make_unique<AlignedFloats>(executor().MakeScratch()); }) {}
+      scratch_(kIdle, [this] { return std::make_unique<AlignedFloats>(executor().MakeScratch()); }),
+      packed_(kIdle, [this] { return std::make_unique<PackedUser>(executor().MakePacked()); }) {}
 
 int64_t NativeScorer::WidthOfTable(size_t number) const {
   for (const Instruction& instruction : executor().program().instructions()) {
@@ -151,9 +151,9 @@ NativeScorer::ForUser NativeScorer::Bind(const AlignedFloats& user) const {
   }
   bound.shorter = std::make_unique<AlignedFloats>(choice.executor->MakeUser());
   executors_.TakeUser(choice, user, bound.shorter.get());
-  auto packed = std::make_unique<AlignedFloats>(choice.executor->MakePacked());
+  auto packed = std::make_unique<PackedUser>(choice.executor->MakePacked());
   choice.executor->Pack(*bound.shorter, packed.get());
-  bound.packed = Memory(packed.release(), std::default_delete<AlignedFloats>());
+  bound.packed = {packed.release(), std::default_delete<PackedUser>()};
   return bound;
 }
 

@@ -24,7 +24,7 @@ class NativeScorer {
   struct ForUser {
     const NativeExecutor* executor = nullptr;
     std::unique_ptr<AlignedFloats> shorter;  // Null where the values are those of RunUser.
-    Memory packed;
+    ObjectPool<PackedUser>::Loan packed;
 
     const AlignedFloats& ValuesOr(const Memory& user) const { return shorter != nullptr ? *shorter : *user; }
   };
@@ -50,7 +50,8 @@ class NativeScorer {
 
  private:
   const UserExecutors executors_;
-  mutable ObjectPool<AlignedFloats> users_, packed_, scratch_;
+  mutable ObjectPool<AlignedFloats> users_, scratch_;
+  mutable ObjectPool<PackedUser> packed_;
 };
 
 }  // namespace nann
