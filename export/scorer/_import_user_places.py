@@ -29,6 +29,7 @@ from nann.export.scorer._ops import (
     transpose,
     turned,
 )
+from nann.export.scorer._slices import part_of
 
 # Pairs of a row and a place or a segment. Each is a term of a product, or looked at where the largest is
 # wanted; of more TensorFlow's own copy takes less time.
@@ -37,10 +38,24 @@ _MOST_PAIRS = 4096
 
 def _at(x: Tensor, axis: int, index: Tensor) -> Tensor | None:
     """x[..., index, ...] at integers [k] of the user."""
+    if (found := _at_one_of_two(x, axis, index)) is not None:
+        return found
     is_users = index.is_free and index.value is None and index.dtype.is_integer
     if x.is_free or not is_users or x.dtype != tf.float32 or index.size * x.shape[axis] > _MOST_PAIRS:
         return None
     return _sums(x, axis, is_chosen(index, x.shape[axis]))
+
+
+def _at_one_of_two(x: Tensor, axis: int, index: Tensor) -> Tensor | None:
+    """The same at one of two constants: a branch that is not taken reads another place, which is there."""
+    while index.op == "reshape":
+        index = index.inputs[0]
+    if index.op != "SelectV2" or index.size != 1 or any(each.value is None for each in index.inputs[1:]):
+        return None
+    places = [int(each.value.item()) for each in index.inputs[1:] if each.value is not None]
+    if not all(0 <= place < x.shape[axis] for place in places):
+        return None
+    return select(reshape(index.inputs[0], ()), *(part_of(x, axis, place, 1) for place in places))
 
 
 def _sums(x: Tensor, axis: int, chosen: Tensor) -> Tensor:
@@ -75,7 +90,7 @@ def gathered(r: Reading) -> Found:
 def sliced(r: Reading) -> Found:
     """Slice from a place of the user's on, so many as a constant says."""
     x, begins = r.inputs[0], numbers(r.inputs[1])
-    if begins is None or x.is_free:
+    if begins is None:
         return None
     rest: list[int] = []
     for axis, (begin, count) in enumerate(zip(begins, r.shape, strict=True)):
@@ -94,7 +109,7 @@ def sliced(r: Reading) -> Found:
 def strided(r: Reading) -> Found:
     """StridedSlice with single places of the user's, `x[:, n]`: that place is taken, and then the rest."""
     x, begins, ends = r.inputs[0], numbers(r.inputs[1]), numbers(r.inputs[2])
-    if begins is None or ends is None or x.is_free:
+    if begins is None or ends is None:
         return None
     for at, begin in enumerate(begins):
         axis = _axis(r, at, len(begins), x.rank)
@@ -102,15 +117,21 @@ def strided(r: Reading) -> Found:
             continue
         if isinstance(begin, int) or axis is None:
             return None
-        index, n = reshape(begin, (1,)), constant(x.shape[axis], begin.dtype.as_numpy_dtype)
-        none = constant(0, begin.dtype.as_numpy_dtype)
-        from_end = arithmetic("AddV2", index, n)
-        found = _at(x, axis, select(compare("Less", index, none), from_end, index))
+        found = _at_one_of_two(x, axis, begin)
+        if found is None:
+            found = _at(x, axis, _from_the_start(begin, x.shape[axis]))
         if found is None:
             return None
         x, begins[at], ends[at] = found, 0, 1
     bounds = (constant(np.asarray(each), np.int64) for each in (begins, ends))
     return MOVES["StridedSlice"](replace(r, inputs=(x, *bounds, r.inputs[3])))
+
+
+def _from_the_start(place: Tensor, n: int) -> Tensor:
+    """[1]: a place of n, which counts from the end where it is negative."""
+    index, none = reshape(place, (1,)), constant(0, place.dtype.as_numpy_dtype)
+    from_end = arithmetic("AddV2", index, constant(n, place.dtype.as_numpy_dtype))
+    return select(compare("Less", index, none), from_end, index)
 
 
 def _axis(r: Reading, at: int, count: int, rank: int) -> int | None:

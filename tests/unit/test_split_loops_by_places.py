@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from support.programs import compare, compare_with_traced
+from support.programs import compare, compare_with_traced, lowered
 
 L, D = 5, 8
 RANDOM = np.random.default_rng(3)
@@ -57,3 +57,34 @@ def test_loops_of_a_user_s_rounds(score: Callable[..., tf.Tensor], length: int) 
     compare(score, **state)
     for user in range(2):
         compare_with_traced(score, **{name: values[user] for name, values in state.items()})
+
+
+@tf.function
+def until_an_event_is_missing(user: Any, item: tf.Tensor) -> tf.Tensor:
+    x = item
+    for at in tf.range(L):
+        if user["events"][at, 0] == 0:
+            break
+        x = tf.tanh(x + tf.gather(user["events"], at))
+    return tf.reduce_sum(x, -1)
+
+
+@tf.function
+def without_missing_events(user: Any, item: tf.Tensor) -> tf.Tensor:
+    x = item
+    for at in tf.range(L):
+        if tf.slice(user["events"], [at, 0], [1, 1])[0, 0] == 0:
+            continue
+        x = tf.tanh(x + user["events"][at])
+    return tf.reduce_sum(x, -1)
+
+
+@pytest.mark.parametrize("score", [until_an_event_is_missing, without_missing_events])
+def test_what_a_branch_reads_is_read_without_tensorflow(score: Callable[..., tf.Tensor]) -> None:
+    """The place that it has where it is not taken is a constant too."""
+    events = EVENTS.copy()
+    events[0, 3:] = events[1, 2:4] = 0
+    assert not lowered(score, events=events)[1].after_user_function
+    compare(score, events=events)
+    for user in range(2):
+        compare_with_traced(score, events=events[user])
