@@ -12,7 +12,7 @@ from nann.errors import InvalidInputError
 from nann.export._operations import check_operations
 from nann.export.constant_gathers import gather_constants
 from nann.export.constant_tables import tables_of_integers, without_tables
-from nann.export.graph_defs import with_own_names
+from nann.export.graph_defs import node_name, with_own_names, without_names_of_calls
 
 # Four million floats: enough for the weights of a scorer. A bigger table belongs in a mapped file.
 MAX_CONSTANT_BYTES = 16 * 2**20
@@ -61,7 +61,9 @@ def _with_constants(function: Any) -> Any:
         func=function, lower_control_flow=False, aggressive_inlining=False
     )
     graph_def, indices = convert_to_constants._replace_variables_by_constants(data)
-    return convert_to_constants._construct_concrete_function(function, with_own_names(graph_def), indices)
+    ends = [node_name(tensor.name) for tensor in (*function.inputs, *function.outputs)]
+    graph_def = without_names_of_calls(with_own_names(graph_def), ends)
+    return convert_to_constants._construct_concrete_function(function, graph_def, indices)
 
 
 def _keep_cases(graph: Any) -> None:

@@ -39,6 +39,26 @@ def nested(row: Any) -> Any:
     return tf.cond(row > -9, lambda: gathered(row), lambda: 1.0)
 
 
+@tf.function
+def called(row: Any, x: Any) -> Any:
+    """AutoGraph writes `and` and `or` as branches that call a function each."""
+    if row > 0 and (row > 5 or x > 1.0):
+        x = x * 2.0
+    return x
+
+
+def test_names_of_calls_that_were_written_out_are_free_for_others() -> None:
+    specs = [tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)]
+    score = tf.function(lambda row, x: called(row, x), input_signature=specs)
+    model = freeze(score.get_concrete_function(), what="score")
+    plain = without_branches(model)
+    assert not [each for each in plain.graph.get_operations() if each.type.endswith("If")]
+    for row in (0, 3, 7):
+        for x in (0.5, 1.5):
+            arguments = tf.constant(row), tf.constant(x)
+            assert float(plain(*arguments)[0]) == float(called(*arguments))
+
+
 @pytest.mark.parametrize("risky", [gathered, sliced, divided, solved, nested])
 def test_a_branch_that_is_not_chosen_does_not_fail(risky: Callable[[Any], Any]) -> None:
     @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
