@@ -18,6 +18,7 @@ from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._ops import (
     add,
     broadcast,
+    columns,
     compare,
     concat,
     divide,
@@ -47,20 +48,16 @@ class _Row:
 
     @property
     def pivot(self) -> Tensor:
-        return _columns(self.numbers, 0, 1)
+        return columns(self.numbers, 0, 1)
 
     def rest(self, count: int) -> Tensor:
         """Behind the pivot and `count` others."""
-        return _columns(self.numbers, 1 + count, self.numbers.shape[-1])
+        return columns(self.numbers, 1 + count, self.numbers.shape[-1])
 
 
 def _is_small(matrix: Tensor) -> bool:
     n = matrix.shape[-1]
     return not matrix.is_free and matrix.dtype == tf.float32 and 0 < n <= _MOST_ROWS and 0 not in matrix.shape
-
-
-def _columns(x: Tensor, begin: int, end: int) -> Tensor:
-    return part_of(x, x.rank - 1, begin, end - begin)
 
 
 def _rows(x: Tensor, begin: int, end: int) -> Tensor:
@@ -79,12 +76,12 @@ def factor(r: Reading) -> Found:
         return None
     n, found = x.shape[-1], list[Tensor]()
     for step in range(n):
-        first = _columns(x, 0, 1)
+        first = columns(x, 0, 1)
         column = divide(first, unary("Sqrt", _rows(first, 0, 1)))
         above = [(0, 0)] * (x.rank - 2) + [(step, 0), (0, 0)]
         found.append(padded(column, above, 0))
         below = _rows(column, 1, n - step)
-        x = _less(_columns(_rows(x, 1, n - step), 1, n - step), below, turned(below))
+        x = _less(columns(_rows(x, 1, n - step), 1, n - step), below, turned(below))
     return concat(found, x.rank - 1)
 
 
@@ -92,7 +89,7 @@ def _eliminated(x: Tensor) -> list[_Row]:
     """[..., n, n or more]: the rows of a triangle, each with the largest pivot that is left."""
     found = []
     for n in range(x.shape[-2], 0, -1):
-        sizes, each = unary("Abs", _columns(x, 0, 1)), constant(np.arange(n)[:, np.newaxis], np.float32)
+        sizes, each = unary("Abs", columns(x, 0, 1)), constant(np.arange(n)[:, np.newaxis], np.float32)
         is_largest = compare("Equal", sizes, reduce_kept(sizes, "Max", -2))
         place = reduce_kept(select(is_largest, each, constant(np.float32(n))), "Min", -2)
         is_here = compare("Equal", each, place)
@@ -100,8 +97,8 @@ def _eliminated(x: Tensor) -> list[_Row]:
         found.append(_Row(row, compare("Greater", place, constant(np.float32(0)))))
         others = _rows(select(is_here, _rows(x, 0, 1), x), 1, n)
         width = x.shape[-1]
-        factors = divide(_columns(others, 0, 1), _columns(row, 0, 1))
-        x = _less(_columns(others, 1, width), factors, _columns(row, 1, width))
+        factors = divide(columns(others, 0, 1), columns(row, 0, 1))
+        x = _less(columns(others, 1, width), factors, columns(row, 1, width))
     return found
 
 
@@ -112,7 +109,7 @@ def _solution(matrix: Tensor, right: Tensor) -> Tensor:
     for below, row in enumerate(reversed(rows)):
         number = row.rest(below)
         if found is not None:
-            weights = reshape(_columns(row.numbers, 1, 1 + below), (*row.numbers.shape[:-2], below, 1))
+            weights = reshape(columns(row.numbers, 1, 1 + below), (*row.numbers.shape[:-2], below, 1))
             number = add(number, negated(reduce_kept(mul(weights, found), "Sum", -2)))
         number = divide(number, row.pivot)
         found = number if found is None else concat([number, found], matrix.rank - 2)
@@ -140,10 +137,10 @@ def triangular(r: Reading) -> Found:
         row, number = _rows(matrix, at, at + 1), _rows(right, at, at + 1)
         if found:
             begin, end = (0, at) if is_lower else (at + 1, n)
-            weights = turned(_columns(row, begin, end))
+            weights = turned(columns(row, begin, end))
             terms = mul(weights, concat(found, matrix.rank - 2))
             number = add(number, negated(reduce_kept(terms, "Sum", -2)))
-        number = divide(number, _columns(row, at, at + 1))
+        number = divide(number, columns(row, at, at + 1))
         found = [*found, number] if is_lower else [number, *found]
     return concat(found, matrix.rank - 2)
 
