@@ -14,7 +14,7 @@ import tensorflow as tf
 from nann.export.scorer._activations import ACTIVATIONS
 from nann.export.scorer._algebra import ALGEBRA, FINISH, MOVES
 from nann.export.scorer._beside import BESIDE
-from nann.export.scorer._cleanup import CLEANUP
+from nann.export.scorer._cleanup import CLEANUP, late_reshape
 from nann.export.scorer._cost import ITEMS_PER_REQUEST, NS_PER_BYTE, Work, bytes_per_item, work_of
 from nann.export.scorer._cut import cheapest_cut
 from nann.export.scorer._demand import only_what_is_read
@@ -29,6 +29,7 @@ from nann.export.scorer._rewrite import Rule, apply_once, rewrite, substitute
 from nann.export.scorer._rows import RowAnalysis
 from nann.export.scorer._sequences import SEQUENCES
 from nann.export.scorer._taken import TAKEN
+from nann.export.scorer._wide_rows import in_wide_rows
 
 _MAX_STEPS = 40  # moves that are taken; each makes the scorer cheaper
 _MAX_TRIED = 400
@@ -37,6 +38,7 @@ _MANY_PLACES = 16
 _MAX_PASSES = 20  # Two or three are taken; should rules ever undo them, the graph is right after each.
 _UNLIMITED = 2**31
 _CLEAN = (*CLEANUP, *SEQUENCES, *ACTIVATIONS)
+_FINISH = (*FINISH, in_wide_rows, late_reshape)
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def plan_as_traced(graph: ScorerGraph) -> Plan:
 def as_traced(graph: ScorerGraph) -> Tensor:
     """The scores as the model computes them, without detours in shapes."""
     moved = items_first(_clean(graph), graph.item)
-    return rewrite(_clean(replace(graph, output=moved)), FINISH)
+    return rewrite(_clean(replace(graph, output=moved)), _FINISH)
 
 
 def with_items_first(graph: ScorerGraph) -> ScorerGraph | None:
@@ -201,7 +203,7 @@ def _moved_if(move: Callable[[Tensor], Tensor | None], kind: Any, tensor: Tensor
 
 
 def _planned(output: Tensor, item: Tensor, rows: RowAnalysis, max_width: int) -> Plan:
-    output = rewrite(output, FINISH)
+    output = rewrite(output, _FINISH)
     columns = cheapest_cut(output, item, rows, max_width=max_width)
     cross = topological([output], stop=lambda each: each in columns or is_user_part(each))
     read = [each for node in cross for each in node.inputs] + [output]

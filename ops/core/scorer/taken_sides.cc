@@ -4,14 +4,13 @@ namespace nann {
 
 bool TakesOneSide(const std::vector<Instruction>& instructions, int value) {
   const Instruction& instruction = instructions[value];
-  if (instruction.opcode != Opcode::kSelect) return false;
-  return instructions[instruction.operands[0]].shape == ValueShape{};
+  return instruction.opcode == Opcode::kSelect && instruction.shape.per_item &&
+         instructions[instruction.operands[0]].shape == ValueShape{};
 }
 
 bool AnyTakesOneSide(const std::vector<Instruction>& instructions) {
   for (size_t value = 0; value < instructions.size(); ++value) {
-    if (instructions[value].shape.per_item && TakesOneSide(instructions, static_cast<int>(value)))
-      return true;
+    if (TakesOneSide(instructions, static_cast<int>(value))) return true;
   }
   return false;
 }

@@ -10,10 +10,10 @@
 
 namespace nann {
 
-// Whether an instruction selects by a number that is the same for all that it selects.
+// Whether an instruction per item selects by one number of the user.
 bool TakesOneSide(const std::vector<Instruction>& instructions, int value);
 
-// Whether some value per item does.
+// Whether some instruction does.
 bool AnyTakesOneSide(const std::vector<Instruction>& instructions);
 
 // Per value: whether the last one depends on it. `holds`: whether the condition of a selection that takes one
