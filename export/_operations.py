@@ -29,7 +29,7 @@ def check_operations(function: Any, *, what: str) -> None:
             )
     random = next((node.name for node in nodes if node.op.startswith(_RANDOM)), None)
     writes = next((node for node in nodes if node.op.startswith(_WRITES)), None)
-    trains = any(node.op.startswith("FusedBatchNorm") and node.attr["is_training"].b for node in nodes)
+    trains = any(_is_batch_norm_in_training(node) for node in nodes)
     if random is not None and writes is not None:
         raise InvalidInputError(
             f"{what}: expected the same result for the same inputs, found random numbers ({random}), as "
@@ -43,6 +43,12 @@ def check_operations(function: Any, *, what: str) -> None:
             f"{what}: expected a function without state, found {kind} ({name or 'FusedBatchNorm'}). Call "
             f"layers with training=False, and assign no variable."
         )
+
+
+def _is_batch_norm_in_training(node: Any) -> bool:
+    """Whether moments are those of the batch; with channels first they are those of Keras 2's layer norm."""
+    is_of_batch = node.attr["data_format"].s != b"NCHW"
+    return node.op.startswith("FusedBatchNorm") and node.attr["is_training"].b and is_of_batch
 
 
 def _all_nodes(graph_def: Any) -> Iterator[Any]:
