@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from nann.export.scorer._contract import product_of_free
 from nann.export.scorer._einsum import einsum, outer
-from nann.export.scorer._ir import Array, Shape, Spec, Tensor, constant
+from nann.export.scorer._ir import Shape, Spec, Tensor, constant
 from nann.export.scorer._ops import (
     add,
     arithmetic,
