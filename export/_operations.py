@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,7 +38,7 @@ def check_operations(function: Any, *, what: str) -> None:
         )
     if writes is not None or trains:
         name = "" if writes is None else writes.name
-        norm = trains or "norm" in name.lower() or "moving" in name.lower()
+        norm = trains or re.search("batch_?norm|moving", name, re.IGNORECASE)
         kind = "batch normalization in training mode" if norm else "a change of a variable's state"
         raise InvalidInputError(
             f"{what}: expected a function without state, found {kind} ({name or 'FusedBatchNorm'}). Call "
