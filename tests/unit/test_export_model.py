@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from nann.errors import InvalidFileError, InvalidInputError
-from nann.export import RetrievalModel, load_model, read_run
+from nann.export import RetrievalModel, constants, load_model, read_run
 from nann.export._inputs import named_model
 from nann.export._operations import check_operations
 
@@ -113,6 +113,19 @@ def test_what_changes_state_is_named(name: str, kind: str) -> None:
     function = tf.function(score).get_concrete_function(tf.TensorSpec([1], tf.float32))
     with pytest.raises(InvalidInputError, match=f"found {kind} \\({name}/AssignVariableOp"):
         check_operations(function, what="score")
+
+
+def test_a_graph_whose_variables_stay_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a SavedModel of TensorFlow 1, of whose tables TensorFlow loses track."""
+
+    def fail(*_: Any) -> None:
+        raise ValueError("input resource[0] expected type resource != float, the type of embeddings[0]")
+
+    weight = tf.Variable([2.0])
+    function = tf.function(lambda x: x * weight).get_concrete_function(tf.TensorSpec([1], tf.float32))
+    monkeypatch.setattr(constants.convert_to_constants, "_construct_concrete_function", fail)
+    with pytest.raises(InvalidInputError, match=r"score: .*type of embeddings\[0\]\). Save the model"):
+        constants.freeze(function, what="score")
 
 
 def _run_of_its_own(run: Path, answer: str) -> Path:
