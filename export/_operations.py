@@ -48,8 +48,8 @@ def check_operations(function: Any, *, what: str) -> None:
 
 def _is_batch_norm_in_training(node: Any) -> bool:
     """Whether moments are those of the batch; with channels first they are those of Keras 2's layer norm."""
-    is_of_batch = node.attr["data_format"].s != b"NCHW"
-    return node.op.startswith("FusedBatchNorm") and node.attr["is_training"].b and is_of_batch
+    is_training = node.op.startswith("FusedBatchNorm") and node.attr["is_training"].b
+    return bool(is_training and node.attr["data_format"].s != b"NCHW")
 
 
 def _all_nodes(graph_def: Any) -> Iterator[Any]:
