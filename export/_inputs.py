@@ -10,6 +10,7 @@ from typing import cast
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from nann.errors import InvalidFileError, InvalidInputError
 from nann.export._model_specs import check_model_specs
@@ -62,7 +63,18 @@ def named_model(run_dir: Path, model: RetrievalModel | None) -> NamedModel:
         check_given_model(model)
     name = read_run(run_dir).model if model is None else class_name(model)
     found = guarded(load_model(run_dir) if model is None else model, check_results=True)
+    _check_eager()
     return NamedModel(cast(RetrievalModel, found), name)
+
+
+def _check_eager() -> None:
+    """Raise InvalidInputError in a process that was made one of TensorFlow 1, as deepmatch advises."""
+    if not tf.executing_eagerly():
+        raise InvalidInputError(
+            "model: expected TensorFlow with eager execution, found it disabled "
+            "(tf.compat.v1.disable_eager_execution or disable_v2_behavior). Save the networks' weights where "
+            "they were trained (network.save_weights), and build and export them in a process without it."
+        )
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +30,7 @@ def check_operations(function: Any, *, what: str) -> None:
             )
     random = next((node.name for node in nodes if node.op.startswith(_RANDOM)), None)
     writes = next((node for node in nodes if node.op.startswith(_WRITES)), None)
-    trains = any(node.op.startswith("FusedBatchNorm") and node.attr["is_training"].b for node in nodes)
+    trains = any(_is_batch_norm_in_training(node) for node in nodes)
     if random is not None and writes is not None:
         raise InvalidInputError(
             f"{what}: expected the same result for the same inputs, found random numbers ({random}), as "
@@ -37,12 +38,18 @@ def check_operations(function: Any, *, what: str) -> None:
         )
     if writes is not None or trains:
         name = "" if writes is None else writes.name
-        norm = trains or "norm" in name.lower() or "moving" in name.lower()
+        norm = trains or re.search("batch_?norm|moving", name, re.IGNORECASE)
         kind = "batch normalization in training mode" if norm else "a change of a variable's state"
         raise InvalidInputError(
             f"{what}: expected a function without state, found {kind} ({name or 'FusedBatchNorm'}). Call "
             f"layers with training=False, and assign no variable."
         )
+
+
+def _is_batch_norm_in_training(node: Any) -> bool:
+    """Whether moments are those of the batch; with channels first they are those of Keras 2's layer norm."""
+    is_training = node.op.startswith("FusedBatchNorm") and node.attr["is_training"].b
+    return bool(is_training and node.attr["data_format"].s != b"NCHW")
 
 
 def _all_nodes(graph_def: Any) -> Iterator[Any]:

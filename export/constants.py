@@ -13,6 +13,7 @@ from nann.export._operations import check_operations
 from nann.export.constant_gathers import gather_constants
 from nann.export.constant_tables import tables_of_integers, without_tables
 from nann.export.graph_defs import node_name, with_own_names, without_names_of_calls
+from nann.run.guard import said
 
 # Four million floats: enough for the weights of a scorer. A bigger table belongs in a mapped file.
 MAX_CONSTANT_BYTES = 16 * 2**20
@@ -37,7 +38,13 @@ def freeze(function: Any, *, what: str, max_constant_bytes: int = MAX_CONSTANT_B
     # It lists tables of other functions, which were made in the same process: TensorFlow would warn of them.
     function.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
     _keep_cases(function.graph)
-    frozen = gather_constants(_with_constants(function))
+    try:
+        frozen = gather_constants(_with_constants(function))
+    except (ValueError, tf.errors.OpError) as error:  # As of a graph of TensorFlow 1 that calls functions.
+        raise InvalidInputError(
+            f"{what}: expected variables that TensorFlow can turn into constants, found that it cannot "
+            f"({said(error)}). Save the model by TensorFlow 2, with tf.saved_model.save or ExportArchive."
+        ) from error
     # Calls are written out now: a table that one of them reads is read by the function itself.
     tables = tables_of_integers(frozen, resources)
     for name, tensor in resources.items():

@@ -24,6 +24,7 @@ from nann.export.scorer._ops import (
     mul,
     negated,
     select,
+    transpose,
     unary,
 )
 from nann.export.scorer._slices import padded, part_of
@@ -229,19 +230,30 @@ def _selected(r: Reading) -> Found:
 # ---------------------------------------------------------------------- discrete Fourier transforms
 
 
-@_reads("FFT", "IFFT")
+@_reads("FFT", "FFT2D", "FFT3D", "IFFT", "IFFT2D", "IFFT3D")
 def _transformed(r: Reading) -> Found:
+    """Along the last axis, or the last two or three, one after the other."""
+    kind = r.operation.type
+    count = int(kind[-2]) if kind.endswith("D") else 1
+    parts: Parts | None = _known_parts(r.inputs[0])
+    for axis in range(len(r.shape) - count, len(r.shape)):
+        parts = None if parts is None else _transformed_along(axis, *parts, is_inverse=kind[0] == "I")
+    return None if parts is None else complex_of(*parts)
+
+
+def _transformed_along(axis: int, real: Tensor, imaginary: Tensor, *, is_inverse: bool) -> Parts | None:
     """(a + ib)(cos - i sin), summed; the inverse turns the other way, and divides."""
-    real, imaginary = _known_parts(r.inputs[0])
-    n = real.shape[-1]
+    n = real.shape[axis]
     if n > _MOST_TRANSFORMED:
         return None
-    is_inverse = r.operation.type == "IFFT"
     cosine, sine = (constant((each / n if is_inverse else each).astype(np.float32)) for each in _waves(n, n))
     turned = negated(sine) if is_inverse else sine
-    return complex_of(
-        add(dot(real, cosine), dot(imaginary, turned)),
-        add(dot(imaginary, cosine), negated(dot(real, turned))),
+    perm = [each for each in range(real.rank) if each != axis] + [axis]
+    back = [perm.index(each) for each in range(real.rank)]
+    a, b = transpose(real, perm), transpose(imaginary, perm)
+    return (
+        transpose(add(dot(a, cosine), dot(b, turned)), back),
+        transpose(add(dot(b, cosine), negated(dot(a, turned))), back),
     )
 
 

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from nann.export.scorer._contract import product_of_free
 from nann.export.scorer._einsum import einsum, outer
-from nann.export.scorer._ir import Array, Shape, Spec, Tensor, constant
+from nann.export.scorer._ir import Shape, Spec, Tensor, constant
 from nann.export.scorer._ops import (
     add,
     arithmetic,
@@ -345,20 +344,3 @@ def _norm(r: Reading) -> Found:
     if axes is None:
         return None
     return unary("Sqrt", reshape(reduce_(unary("Square", r.inputs[0]), "Sum", axes), r.shape))
-
-
-@_reads("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
-def _fused_batch_norm(r: Reading) -> Found:
-    """Inference only, where it is one factor and one summand for each channel."""
-    x, scale, offset, mean, variance = r.inputs
-    values = [each.value for each in (scale, offset, mean, variance)]
-    if r.attr("is_training") or r.attr("data_format") != b"NHWC" or not r.is_exact_enough:
-        return None
-    if any(value is None for value in values):
-        return None
-    gamma, beta, center, spread = (np.asarray(value, np.float64) for value in values)
-    factor: Array = gamma / np.sqrt(spread + r.attr("epsilon"))
-    summand = (beta - center * factor).astype(np.float32)
-    normalised = add(mul(x, constant(factor.astype(np.float32))), constant(summand))
-    # The other outputs are for training; at inference they are the moving mean and variance.
-    return [normalised, mean, variance, mean, variance, *([scaled(mean, 0.0)] * (len(r.specs) - 5))]

@@ -6,6 +6,7 @@ session. All items have the same places, so these are a matrix of ones and zeros
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from nann.export.scorer._import_ops import IMPORTS, Found, Reading, first_of, in
 from nann.export.scorer._import_scans import SCANS, SEGMENTS
 from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._ir import Tensor, constant
+from nann.export.scorer._narrow import narrow_of
 from nann.export.scorer._ops import (
     arithmetic,
     cast,
@@ -29,7 +31,7 @@ from nann.export.scorer._ops import (
     transpose,
     turned,
 )
-from nann.export.scorer._slices import part_of
+from nann.export.scorer._slices import part_of, taken
 
 # Pairs of a row and a place or a segment. Each is a term of a product, or looked at where the largest is
 # wanted; of more TensorFlow's own copy takes less time.
@@ -84,6 +86,26 @@ def gathered(r: Reading) -> Found:
     if axes is None or r.attr("batch_dims"):
         return None
     found = _at(x, axes[0] % x.rank, reshape(index, (index.size,)))
+    return None if found is None else reshape(found, r.shape)
+
+
+def gathered_in_rows(r: Reading) -> Found:
+    """GatherV2 in a batch: of each row at constant places of its own, as a distance of positions has them."""
+    x, index, axes = r.inputs[0], narrow_of(r.inputs[1]), integers(r.inputs[2])
+    axis = r.attr("batch_dims") % (index.rank + 1)
+    first = next((each for each in range(axis) if index.shape[each] > 1), axis)
+    if axes is None or x.is_free or index.value is None or not 0 < first <= axis == axes[0] % x.rank:
+        return None
+    n, rows = x.shape[axis], x.shape[first:axis]
+    shape = (*rows, math.prod(r.shape[axis : index.rank]))
+    places = np.broadcast_to(index.value, r.inputs[1].shape)[(0,) * first].reshape(shape)
+    if places.size == 0 or not 0 <= places.min() <= places.max() < n:
+        return None
+    merged = reshape(x, (*x.shape[:first], math.prod(rows) * n, *x.shape[axis + 1 :]))
+    at = (places.reshape(-1, shape[-1]) + n * np.arange(math.prod(rows))[:, np.newaxis]).ravel()
+    found = taken(merged, first, at.tolist())
+    if found is None and at.size * merged.shape[first] <= _MOST_PAIRS:
+        found = _sums(merged, first, constant(at[:, np.newaxis] == np.arange(merged.shape[first])))
     return None if found is None else reshape(found, r.shape)
 
 
@@ -175,7 +197,7 @@ def segments(r: Reading) -> Found:
 
 
 USER_PLACES: dict[str, Callable[[Reading], Found]] = {
-    "GatherV2": first_of(CHOICES["GatherV2"], gathered),
+    "GatherV2": first_of(CHOICES["GatherV2"], gathered, gathered_in_rows),
     "Slice": first_of(IMPORTS["Slice"], sliced),
     "StridedSlice": first_of(MOVES["StridedSlice"], strided),
     **{

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from nann.export.scorer._ir import Node, Shape, Tensor, same_op, topological
+from nann.export.scorer._ir import Needs, Node, Shape, Tensor, same_op, topological
 from nann.export.scorer._narrow import OF_EQUAL_SHAPES, like, narrow_of
 from nann.export.scorer._ops import (
     broadcast,
@@ -86,15 +86,21 @@ def _moved(tensor: Tensor, shape: Shape, axis: int, outer: int, inner: int) -> _
 def items_first(output: Tensor, item: Tensor) -> Tensor:
     """The scores [n], computed of tensors whose items are first; `output` itself where they are.
 
-    item: [n, width], the tile.
+    item: [n, width], the tile. What repeats the user for each item is followed too: it is the same for all
+    items only where they have an axis of their own.
     """
+    followed = _of_repeated(output, item.shape[0])
     found: dict[Tensor, _Moved] = {item: _Moved(item, item.shape)}
+    found |= {each: _Moved(each, each.shape) for each in followed if _repeats(each, item.shape[0])}
     others: dict[Tensor, Tensor] = {}  # Whose items are somewhere: as the model has them.
 
     def original(x: Tensor) -> Tensor:
-        return x if x.is_free else _turned_back(found[x]) if x in found else others[x]
+        return _turned_back(found[x]) if x in found else others.get(x, x)
 
-    for node in topological([output], stop=lambda each: each.is_free or each in found):
+    def is_done(x: Tensor) -> bool:
+        return x in found or (x.is_free and x not in followed)
+
+    for node in topological([output], stop=is_done):
         operands = [found.get(each, each) for each in node.inputs]
         moved = _followed(node, operands)
         if moved is not None and not (moved.is_first and all(_is_first(each) for each in operands)):
@@ -108,6 +114,21 @@ def items_first(output: Tensor, item: Tensor) -> Tensor:
             else:
                 others[Tensor(node, index)] = tensor
     return original(output)
+
+
+def _of_repeated(output: Tensor, n: int) -> set[Tensor]:
+    """What is computed of a user who is repeated for each of n items, and of no item."""
+    found: set[Tensor] = set()
+    for node in topological([output]):
+        is_of_user = not node.needs & Needs.ITEM and node.needs & Needs.USER
+        for at in range(len(node.outputs)) if is_of_user else ():
+            if _repeats(Tensor(node, at), n) or not found.isdisjoint(node.inputs):
+                found.add(Tensor(node, at))
+    return found
+
+
+def _repeats(x: Tensor, n: int) -> bool:
+    return x.op == "broadcast" and x.is_free and x.shape[:1] == (n,) != narrow_of(x).shape[:1]
 
 
 def _is_first(operand: _Moved | Tensor) -> bool:
@@ -136,6 +157,8 @@ def _followed(node: Node, operands: Sequence[_Moved | Tensor]) -> _Moved | None:
     if len(node.outputs) != 1 or node.outputs[0].shape is None:
         return None
     if any(isinstance(each, Tensor) and (not each.is_free or each.known_shape is None) for each in operands):
+        return None
+    if not any(isinstance(each, _Moved) for each in operands):
         return None
     if node.op in _RULES:
         return _RULES[node.op](node, operands)

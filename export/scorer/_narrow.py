@@ -69,6 +69,8 @@ def _narrow(node: Node) -> list[Tensor] | None:
         return None
     if node.op in ELEMENTWISE:
         return _elementwise(node)
+    if node.op == "BatchToSpaceND":
+        return _with_gaps(node)
     is_product = node.op == "BatchMatMulV2"  # Its constants may repeat a matrix for each item.
     if not any(each.op == "broadcast" or (is_product and each.op == "const") for each in node.inputs):
         return _dot_of_merged(node) if node.op == "dot" else None
@@ -104,7 +106,7 @@ def shrunk(x: Tensor) -> Tensor:
         return x.inputs[0] if x.op == "broadcast" else x
     for axis, n in enumerate(value.shape):
         first = value.take([0], axis) if n > 1 else value
-        if n > 1 and (value == first).all():
+        if n > 1 and ((value == first) | ((value != value) & (first != first))).all():  # NaNs are alike.
             value = first
     while value.ndim and value.shape[0] == 1:
         value = value[0]
@@ -309,6 +311,26 @@ def _place_in_order(node: Node) -> list[Tensor] | None:
     if value.shape != values.shape:
         return like(node, [ordered, value], [value.shape])
     return _of_batch(node)
+
+
+def _with_gaps(node: Node) -> list[Tensor] | None:
+    """BatchToSpaceND of what TensorFlow makes of SpaceToBatchND: windows with gaps, once for all rows."""
+    between, x = list[Node](), node.inputs[0]
+    while x.op in _ON_BATCHES or (x.op == "reshape" and x.shape[0] == x.inputs[0].shape[0]):
+        between, x = [x.node, *between], x.inputs[0]
+    if x.op != "SpaceToBatchND" or (n := x.inputs[0].shape[0]) == 1:
+        return None
+    narrow = narrow_of(x.inputs[0], range(1, x.rank))
+    if narrow.shape[0] != 1:
+        return None
+    found = narrow
+    for each in (x.node, *between, node):
+        rows, *shape = each.outputs[0].shape or ()
+        if each.op == "reshape":
+            found = _ops.reshape(found, (rows // n, *shape))
+        else:
+            found = like(each, [found, *each.inputs[1:]], [(rows // n, *shape)])[0]
+    return [found]
 
 
 def _one_hot(node: Node) -> list[Tensor] | None:

@@ -36,10 +36,19 @@ _ADVICE = {
     "on PYTHONPATH.",
     r"incompatible with the layer|is incompatible with": "Give the network the shapes that it was built for.",
     r"FileNotFoundError|No such file": "Put the file where the code looks for it, or correct the path.",
+    r"Could not locate class '(Functional|Sequential)'": "Keras 2 wrote the file: load it by "
+    "tf_keras.models.load_model.",
+    r"Could not locate (class|function)|Cannot deserialize object of type": "Import what defines it before "
+    "the network is loaded, as Python code can do: nann.export.from_keras takes networks that are loaded.",
+    r"tf.keras to be Keras version 2": "Set TF_USE_LEGACY_KERAS=1 in the environment.",
+    r"safe_mode=False": "Load it in Python by keras.saving.load_model(file, safe_mode=False) if you trust "
+    "it, and give it to nann.export.from_keras.",
     r"positional arguments? but": "The functions are embed_user(features) and score(user_state, item_embs), "
     "with item_state as a third argument where the model declares it.",
     r"^KeyError": "Use the names that user_features and user_state declare.",
 }
+# What Keras says last, behind the configuration of a whole network.
+_NOT_LOCATED = re.compile(r"Could not locate (?:class|function) '[^']*'")
 _CORRECT = "Correct the model's code."
 # What TensorFlow and Keras say of tensors with a dimension too few or too many.
 _WRONG_RANK = re.compile(r"\b[Rr]anks?\b|incompatible with")
@@ -80,7 +89,8 @@ def said(error: BaseException) -> str:
     if lines and lines[0].startswith("Graph execution error"):
         # Where the graph was made comes first, then what is wrong, then the node.
         lines = [line for line, after in pairwise(lines) if after.startswith("[[{{node")] or lines
-    first = lines[0] if lines else ""
+    not_located = _NOT_LOCATED.search(text)
+    first = not_located.group() if not_located else lines[0] if lines else ""
     if len(first) > _LONGEST:
         sentence = first.find(". ")
         first = first[:sentence] if 0 < sentence < _LONGEST else f"{first[:_LONGEST]}..."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nann.errors import InvalidFileError, InvalidInputError
 from nann.run.guard import described, own_code
+from nann.run.keras_files import load_network
 
 if TYPE_CHECKING:
     import keras
@@ -70,8 +71,6 @@ def load_keras(folder: Path) -> KerasModel:
 
 def load_keras_files(files: Mapping[str, Path], where: Path) -> KerasModel:
     """`from_keras` of saved networks: "user", "item", "scorer" -> .keras file. Raises InvalidFileError."""
-    import keras
-
     if not files.keys() & {"user", "scorer"}:
         raise InvalidFileError(
             f"{where}: expected user.keras or scorer.keras, found neither. Save the networks there by "
@@ -83,8 +82,8 @@ def load_keras_files(files: Mapping[str, Path], where: Path) -> KerasModel:
             raise InvalidFileError(
                 f"{file}: expected a network of Keras, found no file. Save it by network.save({file.name!r})."
             )
-        with own_code(f"{file}", lambda: "keras.saving.load_model"), _names_known():
-            networks[name] = keras.saving.load_model(file, compile=False)
+        with _names_known():
+            networks[name] = load_network(file)
     return from_keras(**networks)
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 
-from nann.errors import InvalidFileError
-from nann.export import RetrievalModel, load_model, read_run
+from nann.errors import InvalidFileError, InvalidInputError
+from nann.export import RetrievalModel, constants, load_model, read_run
+from nann.export._inputs import named_model
+from nann.export._operations import check_operations
 
 _SOURCE = """
 class Model:
@@ -83,6 +86,46 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     ) as error:
         read_run(tmp_path)
     assert "or write the file: docs/your-model.md" in str(error.value)
+
+
+def test_a_process_without_eager_execution_is_told(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InvalidInputError, match="eager execution, found it disabled"),
+        tf.Graph().as_default(),
+    ):
+        named_model(_run(tmp_path, {"format": 1, "model": "my_own_model:Model"}), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("spectral_norm", "a change of a variable's state"),
+        ("batch_normalization", "batch normalization in training mode"),
+    ],
+)
+def test_what_changes_state_is_named(name: str, kind: str) -> None:
+    kernel = tf.Variable([1.0])
+
+    def score(x: tf.Tensor) -> tf.Tensor:
+        with tf.name_scope(name):
+            return x * kernel.assign(kernel / tf.norm(kernel))
+
+    function = tf.function(score).get_concrete_function(tf.TensorSpec([1], tf.float32))
+    with pytest.raises(InvalidInputError, match=f"found {kind} \\({name}/AssignVariableOp"):
+        check_operations(function, what="score")
+
+
+def test_a_graph_whose_variables_stay_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a SavedModel of TensorFlow 1, of whose tables TensorFlow loses track."""
+
+    def fail(*_: Any) -> None:
+        raise ValueError("input resource[0] expected type resource != float, the type of embeddings[0]")
+
+    weight = tf.Variable([2.0])
+    function = tf.function(lambda x: x * weight).get_concrete_function(tf.TensorSpec([1], tf.float32))
+    monkeypatch.setattr(constants.convert_to_constants, "_construct_concrete_function", fail)
+    with pytest.raises(InvalidInputError, match=r"score: .*type of embeddings\[0\]\). Save the model"):
+        constants.freeze(function, what="score")
 
 
 def _run_of_its_own(run: Path, answer: str) -> Path:

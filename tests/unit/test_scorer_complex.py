@@ -100,7 +100,16 @@ def transformed(user: Any, item: tf.Tensor) -> tf.Tensor:
     return weighted(tf.signal.ifft(x * x)) + weighted(longer) + weighted(shorter)
 
 
-SCORERS = [complex_, rotate, holographic, filtered, polar, products, moved, transformed]
+def mixed_by_waves(user: Any, item: tf.Tensor) -> tf.Tensor:
+    """FNet mixes tokens and features by a transform along both axes; and there and back along three."""
+    x = user["events"][tf.newaxis] * item[:, tf.newaxis]
+    cubes = tf.cast(tf.reshape(x, [-1, L, 2, D // 2]), tf.complex64)
+    y = tf.signal.ifft3d(tf.square(tf.signal.fft3d(cubes)))
+    flat = tf.signal.ifft2d(tf.signal.fft2d(halves(x)) * 2.0)
+    return weighted(tf.math.real(tf.signal.fft2d(tf.cast(x, tf.complex64)))) + weighted(y) + weighted(flat)
+
+
+SCORERS = [complex_, rotate, holographic, filtered, polar, products, moved, transformed, mixed_by_waves]
 
 
 @pytest.mark.parametrize("score", SCORERS, ids=lambda score: score.__name__)

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
@@ -123,3 +124,24 @@ def test_the_place_of_an_extreme_is_never_that_of_a_nan(function: Callable[..., 
     events = EVENTS[0].copy()
     events[[0, 3]] = 0
     compare_with_traced(score, events=events)
+
+
+DISTANCES = np.clip(np.arange(L) - np.arange(L)[:, np.newaxis] + 3, 0, D - 1)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [DISTANCES, np.broadcast_to([[5, 0, 2]], (L, 3)), np.random.default_rng(3).integers(0, D, (L, 9))],
+)
+def test_places_of_each_row(places: npt.NDArray[np.int64]) -> None:
+    """DeBERTa takes of each position's products those of the distances to the others."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        pairs = user["events"] * item[:, tf.newaxis]
+        heads = tf.stack([pairs, tf.tanh(pairs)], axis=1)
+        at = tf.broadcast_to(places, [item.shape[0], 2, *places.shape])
+        found = tf.gather(heads, at, batch_dims=3)
+        rows = tf.gather(pairs[..., tf.newaxis] * tf.linspace(1.0, 2.0, 3), at[:, 0], batch_dims=2)
+        return weighted(found) + weighted(rows)
+
+    compare(score, events=EVENTS)

@@ -46,6 +46,19 @@ def _places(ordered: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.LowerBound(sorted_inputs=ordered, values=values)
 
 
+def _in_blocks() -> Tensor:
+    """Every second event: [6 * 2, 3, 8]."""
+    return operation(tf.space_to_batch, REPEATED, block_shape=[2], paddings=[[0, 1]])
+
+
+def _convolved(x: Tensor) -> Tensor:
+    """Of rows, which are images one row high."""
+    images = reshape(x, (x.shape[0], 1, *x.shape[1:]))
+    kernel = weights(1, 2, 8, 4)
+    found = operation(tf.nn.conv2d, images, kernel, strides=1, padding="SAME")
+    return reshape(found, (x.shape[0], 3, 4))
+
+
 def relu(x: Tensor) -> Tensor:
     return unary("Relu", x)
 
@@ -69,6 +82,18 @@ CASES = {
     ),
     "no broadcast": Case(lambda: add(ROW, X), None),
     "a constant that repeats": Case(lambda: mul(X, constant(np.full((6, 8), 3.0), np.float32)), ["mul"]),
+    "a constant of NaNs, as sparsemax has it": Case(
+        lambda: select(operation(tf.math.is_finite, X), X, constant(np.full((6, 8), np.nan), np.float32)),
+        ["IsFinite", "SelectV2"],
+    ),
+    "windows with gaps": Case(
+        lambda: operation(tf.batch_to_space, relu(_in_blocks()), block_shape=[2], crops=[[0, 1]]),
+        None,
+    ),
+    "a convolution of the user with gaps": Case(
+        lambda: operation(tf.batch_to_space, _convolved(_in_blocks()), block_shape=[2], crops=[[0, 1]]),
+        ["reshape", "SpaceToBatchND", "reshape", "Conv2D", "reshape", "BatchToSpaceND", "broadcast"],
+    ),
     "a constant that gives the shape": Case(
         lambda: add(ROW, constant(np.full((6, 8), 3.0), np.float32)),
         ["add", "broadcast"],

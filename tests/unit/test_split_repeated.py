@@ -64,3 +64,24 @@ def test_rows_of_the_user_stay() -> None:
 def test_what_has_the_rows_on_two_axes_stays() -> None:
     output = add(operation(tf.cumsum, broadcast(user(TILE), (TILE, TILE))), item(TILE))
     assert user_once(output, TILE) == output
+
+
+def test_heads_of_the_user_on_the_batch_axis() -> None:
+    """As in the transformer of deepctr, whose events are those of one user for all items."""
+
+    def score(user: Any, x: tf.Tensor) -> tf.Tensor:
+        stacked = tf.concat(tf.split(repeated(user["events"], x), 2, axis=-1), axis=0)
+        similar = tf.matmul(stacked, stacked, transpose_b=True)
+        present = tf.tile(repeated(user["is_present"], x), [2, 1])
+        weights = tf.nn.softmax(tf.where(present[:, tf.newaxis], similar, tf.fill(tf.shape(similar), -1e9)))
+        found = tf.concat(tf.split(tf.matmul(weights, stacked), 2, axis=0), axis=-1)
+        return tf.reduce_sum(tf.tanh(x[:, tf.newaxis] * tf.nn.relu(found)), [1, 2])
+
+    state = {"events": ([L, D], tf.float32), "is_present": ([L], tf.bool)}
+    specs = {name: tf.TensorSpec(*each) for name, each in state.items()}
+    function = frozen(score, **specs).function
+    result = split_function(function, max_table_width=4096)
+    assert largest_difference(function, result) <= 1e-5
+    assert result.ir is not None
+    lower(result.ir)
+    assert all(size != 2 * TILE for each in result.user_function.outputs for size in each.shape)
