@@ -240,7 +240,25 @@ class RandomModel:
         if kind == 2:
             looped = tf.while_loop(lambda i, y: i < 2, lambda i, y: (i + 1, tf.sin(y)), (0, profile))[1]
             self._profiles.append(looped)
+        if kind == 3:
+            return tf.where(tf.reduce_any(self._mask()), tf.tanh(x), self._pick(self._rows[:3])[:, :1])
+        if kind in (4, 5):
+            return self._over_events(x, stops=kind == 5)
         return None
+
+    def _over_events(self, x: tf.Tensor, *, stops: bool) -> tf.Tensor:
+        """A loop over as many events as the user has, or up to the first that a mask leaves out."""
+        mask = self._mask()
+        count = tf.reduce_sum(tf.cast(mask, tf.int32))
+        kernel = self._weights(x.shape[-1], D)
+
+        def goes_on(at: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+            return (at < L) & mask[tf.minimum(at, L - 1)] if stops else at < count
+
+        def step(at: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return at + 1, tf.tanh(0.5 * y + self._given[at])
+
+        return tf.while_loop(goes_on, step, (0, tf.matmul(x, kernel)))[1]
 
     def _user_side(self) -> None:
         kind = self._choose(4)
