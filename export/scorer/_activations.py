@@ -1,4 +1,4 @@
-"""Rules that find PReLU and softplus, in whatever way they are written, and leave one form of each."""
+"""Rules that find PReLU, softplus and softmax, in whatever way they are written, and leave one form."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nann.export.scorer._ir import Array, Tensor, Uses, constant
-from nann.export.scorer._ops import add, mul, negated, prelu, unary
+from nann.export.scorer._ir import Array, Shape, Tensor, Uses, constant
+from nann.export.scorer._ops import add, divide, mul, negated, prelu, reshape, unary
 from nann.export.scorer._rewrite import Rule
 
 
@@ -76,6 +76,49 @@ def softplus(x: Tensor, _: Uses) -> Tensor | None:
         (factor <= 0).all() and _never_negative(base) for base, factor in _readings(argument)
     )
     return unary("Softplus", argument) if never_positive else None
+
+
+def normalised_exponential(x: Tensor, _: Uses) -> Tensor | None:
+    """exp(a - (log(sum(e)) + m)) -> e / sum(e) for e = exp(a - m), as exp(a - logsumexp(a)) has it."""
+    if x.op != "Exp" or (difference := _difference(x.inputs[0])) is None:
+        return None
+    argument, whole, shape = difference
+    for logarithm, largest in (whole.inputs, whole.inputs[::-1]) if len(whole.inputs) == 2 else ():
+        before = _behind_reshape(logarithm)
+        if whole.op != "add" or before.op != "Log":
+            continue
+        total, m = _behind_reshape(before.inputs[0]), _behind_reshape(largest)
+        if not _is_reduced(total, "Sum") or not _is_largest(m, argument):
+            continue
+        e = total.inputs[0]
+        if e.op != "Exp" or not total.size == whole.size == m.size:
+            continue
+        if _difference(e.inputs[0]) == (argument, m, shape):
+            return divide(e, reshape(total, shape))
+    return None
+
+
+def _is_largest(x: Tensor, of: Tensor) -> bool:
+    """Whether it is a maximum, or another number where that is infinite: exp(of - x) does not overflow."""
+    x = _behind_reshape(x.inputs[1]) if x.op == "SelectV2" else x
+    return _is_reduced(x, "Max") and x.inputs[0] == of
+
+
+def _is_reduced(x: Tensor, function: str) -> bool:
+    return x.op == "reduce" and x.node.attrs["function"] == function
+
+
+def _difference(x: Tensor) -> tuple[Tensor, Tensor, Shape] | None:
+    """(a, b, shape) of x = a - reshape(b, shape)."""
+    for a, other in (x.inputs, x.inputs[::-1]) if x.op == "add" and len(x.inputs) == 2 else ():
+        b, factor = _without_factor(_behind_reshape(other))
+        if factor is not None and factor.ndim == 0 and factor == -1:
+            return a, _behind_reshape(b), other.shape
+    return None
+
+
+def _behind_reshape(x: Tensor) -> Tensor:
+    return x.inputs[0] if x.op == "reshape" else x
 
 
 def _never_negative(x: Tensor) -> bool:
@@ -149,4 +192,5 @@ ACTIVATIONS: tuple[Rule, ...] = (
     selected,
     larger_of_two_slopes,
     softplus,
+    normalised_exponential,
 )

@@ -29,7 +29,7 @@ from nann.export.scorer._rewrite import Rule, apply_once, rewrite, substitute
 from nann.export.scorer._rows import RowAnalysis
 from nann.export.scorer._sequences import SEQUENCES
 from nann.export.scorer._taken import TAKEN
-from nann.export.scorer._wide_rows import in_wide_rows
+from nann.export.scorer._wide_rows import WIDE_ROWS
 
 _MAX_STEPS = 40  # moves that are taken; each makes the scorer cheaper
 _MAX_TRIED = 400
@@ -38,7 +38,7 @@ _MANY_PLACES = 16
 _MAX_PASSES = 20  # Two or three are taken; should rules ever undo them, the graph is right after each.
 _UNLIMITED = 2**31
 _CLEAN = (*CLEANUP, *SEQUENCES, *ACTIVATIONS)
-_FINISH = (*FINISH, in_wide_rows, late_reshape)
+_FINISH = (*FINISH, *WIDE_ROWS, late_reshape)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Elementwise functions in the rows that numbers had before a reshape cut them, where those fill vectors.
+"""What is computed in the rows that numbers had before a reshape cut them, where those fill vectors.
 
 The executor computes whole strips of a row. Of [n, 16, 2], such as the two channels of a picture's 16
 places, seven numbers of eight would be computed for nothing, and copied before the next layer reads a row.
@@ -10,7 +10,8 @@ import numpy as np
 
 from nann.export.scorer._ir import Shape, Tensor, Uses, constant
 from nann.export.scorer._narrow import like
-from nann.export.scorer._ops import reshape
+from nann.export.scorer._ops import reduce_, reshape
+from nann.export.scorer._rewrite import Rule
 from nann.export.scorer._rows import ELEMENTWISE
 
 # Floats of a strip: kStrip of ops/core/scorer/tile_kernels.h.
@@ -31,6 +32,19 @@ def in_wide_rows(x: Tensor, _: Uses) -> Tensor | None:
     return reshape(like(x.node, found, [before])[0], x.shape) if len(found) == len(operands) else None
 
 
+def reduced_in_wide_rows(x: Tensor, _: Uses) -> Tensor | None:
+    """A reduction over all axes that rows were cut into is one over the rows."""
+    if x.op != "reduce" or x.inputs[0].op != "reshape" or len(x.node.attrs["axes"]) < 2:
+        return None
+    cut, before = x.inputs[0], x.inputs[0].inputs[0]
+    kept = before.rank - 1
+    if before.is_free or before.shape[:-1] != cut.shape[:kept] or cut.shape[-1] >= _STRIP:
+        return None
+    if x.node.attrs["axes"] != tuple(range(kept, cut.rank)):
+        return None
+    return reshape(reduce_(before, x.node.attrs["function"], [-1]), x.shape)
+
+
 def _is_cut(operand: Tensor, x: Tensor) -> bool:
     if operand.op != "reshape" or operand.is_free or operand.shape != x.shape:
         return False
@@ -43,8 +57,13 @@ def _in_rows(operand: Tensor, x: Tensor, before: Shape) -> Tensor | None:
         return reshape(operand, ())
     if _is_cut(operand, x):
         return operand.inputs[0] if operand.inputs[0].shape == before else None
+    if operand.size == x.shape[0] == operand.shape[0] and len(before) == 2:
+        return reshape(operand, (operand.size, 1))  # One number for each item.
     is_same_for_all = operand.rank < x.rank or operand.shape[0] == 1
     if operand.value is None or not is_same_for_all or x.size // x.shape[0] > _MOST_REPEATED:
         return None
     value = np.broadcast_to(operand.value, (1, *x.shape[1:]))
     return constant(np.ascontiguousarray(value).reshape(before[1:]))
+
+
+WIDE_ROWS: tuple[Rule, ...] = (in_wide_rows, reduced_in_wide_rows)

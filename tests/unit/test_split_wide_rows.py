@@ -43,7 +43,14 @@ def choices(user: Any, item: tf.Tensor) -> tf.Tensor:
     return weighted(tf.nn.relu(tf.matmul(tf.reshape(x, [-1, 24]), BACK)))
 
 
-@pytest.mark.parametrize("score", [gates, biases, choices])
+def norms(user: Any, item: tf.Tensor) -> tf.Tensor:
+    """A number for each item, of all its places and channels."""
+    x = tf.nn.relu(_channels(item * user["user"], 0))
+    y = x / (1.0 + tf.reduce_max(x, [1, 2], keepdims=True))
+    return tf.reduce_sum(tf.math.squared_difference(y, tf.reduce_mean(y, [1, 2], keepdims=True)), [1, 2])
+
+
+@pytest.mark.parametrize("score", [gates, biases, choices, norms])
 def test_nothing_is_copied_between_rows_and_cut_rows(score: Callable[..., tf.Tensor]) -> None:
     program = lowered(score, user=USER)[1]
     copies = [Opcode.REARRANGE, Opcode.RESHAPE]
