@@ -40,7 +40,12 @@ _ADVICE = {
     "loop": "Unroll the loop, or move it into embed_user.",
     "state|random": "Call layers with training=False.",
     "table|resource": "Look keys up in embed_user.",
+    "sorted=False": "Call tf.math.top_k with sorted=True.",
+    "arithmetic of integers|comparison of two integers": "Cast integers to float32 before they are computed "
+    "with, where they are below 2^24.",
 }
+# The names of a model's nodes may hold any of these words.
+_NODE = re.compile(r"^node \S+ \(\w+\): ")
 _NO_ADVICE = "The scores are right, and cost more. Write the operation by products, activations and softmax."
 
 
@@ -169,7 +174,8 @@ def _spec(spec: Any) -> str:
 
 
 def _advice(reason: str | None) -> str:
-    return next((text for words, text in _ADVICE.items() if re.search(words, reason or "")), _NO_ADVICE)
+    why = _NODE.sub("", reason or "")
+    return next((text for words, text in _ADVICE.items() if re.search(words, why)), _NO_ADVICE)
 
 
 def _measured(scorer: Scorer, sample: Sample, items: Items) -> float:
