@@ -24,7 +24,7 @@ from nann.export._item_table import add_item_table, check_split
 from nann.export._model_checks import check_scores, check_user_side
 from nann.export._options import ExportOptions
 from nann.export._raw_rows import row_warnings
-from nann.export._samples import Sample, sample_from_model
+from nann.export._samples import Sample, empty_sample, sample_from_model
 from nann.export._savedmodel import write_savedmodel
 from nann.export._split_model import freeze_and_split
 from nann.export._tuning import Tuned, tune
@@ -194,8 +194,16 @@ class _Parts:
     requests: Path | None
 
     def made_up_users(self, users: int) -> Sample:
-        """The same users each time, none of them real: the warm-up stays in the export."""
-        return sample_from_model(self.model, self.vocabularies, users=users)
+        """The same users each time, none of them real: the warm-up stays in the export.
+
+        Where the model takes real users alone, whose strings are dates, a state of zeros.
+        """
+        try:
+            return sample_from_model(self.model, self.vocabularies, users=users)
+        except InvalidInputError:
+            if self.requests is None:
+                raise
+        return empty_sample(self.model, users=users)
 
     def known_users(self, users: int) -> Sample:
         return known_users(self.model, self.vocabularies, self.requests, count=users)
