@@ -19,8 +19,7 @@ EmbedUser = Callable[[Mapping[str, Any]], Any]
 _OPEN_LENGTH = 5  # values that are sent of a feature of any length
 _WORDS = (b"", b"a", b"some words", b"7", "\u00fc".encode())
 _OF_MADE_UP_USERS = (
-    "Users are made up where none are given (RUN/requests.npz, --requests): their strings are any "
-    "words."
+    "Users are made up where none are given (RUN/requests.npz, --requests): their strings are any words."
 )
 _FEW_USERS = 16  # that take less time than a trace of the model
 _MISSING = 0.2  # share of missing events, so that masks are tried too
