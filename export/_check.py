@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from nann.errors import NannError
 from nann.export._assets import check_vocabulary, vocabulary_files
+from nann.export._built import build_by_calls
 from nann.export._encoder import by_ids_of
 from nann.export._inputs import check_dimension, named_model
 from nann.export._model_checks import check_scores, check_user_side
@@ -75,6 +76,7 @@ def check_run(
 def _checked(run_dir: Path, options: ExportOptions, given: RetrievalModel | None) -> dict[str, Any]:
     model = named_model(run_dir, given).model
     check_model_specs(model)
+    build_by_calls(model)
     items = read_items(run_dir)
     check_dimension(model, items)
     items = items_of_model(items, item_state_of(model))

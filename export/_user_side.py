@@ -11,7 +11,6 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2, node_def_pb2
 
 from nann.errors import InvalidInputError
-from nann.export._graph_of import graph_of
 from nann.export._model_specs import plain_names
 from nann.export._operations import check_operations
 from nann.export._options import TABLE_BYTES
@@ -137,17 +136,14 @@ def _trace(model: RetrievalModel) -> Any:
         for name, spec in model.user_features.items()
     ]
 
-    def state_of(*tensors: tf.Tensor) -> Any:
-        return checked.embed_user(dict(zip(names, tensors, strict=True)))
-
     def embed_user(*tensors: tf.Tensor) -> list[tf.Tensor]:
-        state = state_of(*tensors)
+        state = checked.embed_user(dict(zip(names, tensors, strict=True)))
         return [
             tf.cast(tf.ensure_shape(state[name], [None, *spec.shape.as_list()]), spec.dtype)
             for name, spec in model.user_state.items()
         ]
 
-    return graph_of(embed_user, specs, called=state_of)
+    return tf.function(embed_user, input_signature=specs, autograph=False).get_concrete_function()
 
 
 def inlined(function: Any) -> Any:
