@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from nann.errors import InvalidInputError
 from nann.export import ExportOptions, build_index, export_model
+from nann.export._open_lengths import equal_lengths
 
 D, ITEMS = 4, 200
 
@@ -56,3 +57,23 @@ def test_without_them_the_message_says_who_was_asked_for(run: Path, tmp_path: Pa
     model: Any = Dates()
     with pytest.raises(InvalidInputError, match=r"embed_user: .*Users are made up where none are given"):
         export_model(run, tmp_path / "MODELS/1", ExportOptions(), model=model)
+
+
+class DatedClicks(Dates):
+    """Clicks and their weights go together; the date of sign-up must be one."""
+
+    user_features = {  # noqa: RUF012
+        **Dates.user_features,
+        "clicks": tf.TensorSpec([None], tf.int64),
+        "weights": tf.TensorSpec([None], tf.float32),
+    }
+
+    def embed_user(self, features: Any) -> Any:
+        user = super().embed_user(features)["user"]
+        clicks = tf.cast(features["clicks"], tf.float32) * features["weights"]
+        return {"user": user + tf.reduce_sum(clicks, axis=1, keepdims=True)}
+
+
+def test_features_that_go_together_are_found_by_the_values_of_a_known_user() -> None:
+    model: Any = DatedClicks()
+    assert equal_lengths(model, {"signup": np.array(["2019-05-01"], object)}) == [("clicks", "weights")]
