@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from nann.errors import NannError
 from nann.export._assets import check_vocabulary, vocabulary_files
+from nann.export._built import build_by_calls
 from nann.export._encoder import by_ids_of
 from nann.export._inputs import check_dimension, named_model
 from nann.export._model_checks import check_scores, check_user_side
@@ -40,7 +41,12 @@ _ADVICE = {
     "loop": "Unroll the loop, or move it into embed_user.",
     "state|random": "Call layers with training=False.",
     "table|resource": "Look keys up in embed_user.",
+    "sorted=False": "Call tf.math.top_k with sorted=True.",
+    "arithmetic of integers|comparison of two integers": "Cast integers to float32 before they are computed "
+    "with, where they are below 2^24.",
 }
+# The names of a model's nodes may hold any of these words.
+_NODE = re.compile(r"^node \S+ \(\w+\): ")
 _NO_ADVICE = "The scores are right, and cost more. Write the operation by products, activations and softmax."
 
 
@@ -70,6 +76,7 @@ def check_run(
 def _checked(run_dir: Path, options: ExportOptions, given: RetrievalModel | None) -> dict[str, Any]:
     model = named_model(run_dir, given).model
     check_model_specs(model)
+    build_by_calls(model)
     items = read_items(run_dir)
     check_dimension(model, items)
     items = items_of_model(items, item_state_of(model))
@@ -169,7 +176,8 @@ def _spec(spec: Any) -> str:
 
 
 def _advice(reason: str | None) -> str:
-    return next((text for words, text in _ADVICE.items() if re.search(words, reason or "")), _NO_ADVICE)
+    why = _NODE.sub("", reason or "")
+    return next((text for words, text in _ADVICE.items() if re.search(words, why)), _NO_ADVICE)
 
 
 def _measured(scorer: Scorer, sample: Sample, items: Items) -> float:

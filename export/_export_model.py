@@ -22,14 +22,15 @@ from nann.export._encoder import ByIds, by_ids_of, by_tensorflow
 from nann.export._inputs import Inputs, NamedModel, check_work, named_model, read_inputs
 from nann.export._item_table import add_item_table, check_split
 from nann.export._model_checks import check_scores, check_user_side
+from nann.export._open_lengths import equal_lengths
 from nann.export._options import ExportOptions
 from nann.export._raw_rows import row_warnings
-from nann.export._samples import Sample, sample_from_model
+from nann.export._samples import Arrays, Sample, empty_sample, sample_from_model
 from nann.export._savedmodel import write_savedmodel
 from nann.export._split_model import freeze_and_split
 from nann.export._tuning import Tuned, tune
 from nann.export._user_side import UserSide, rewrite_user_side
-from nann.export._users import gather_users, known_users, requests_of_run
+from nann.export._users import gather_users, known_users, requests_of_run, rows_of
 from nann.export._verify_model import compare_with_model
 from nann.export._warmup import write_warmup
 from nann.export.item_side import write_item_side
@@ -134,6 +135,7 @@ def export_run(
             assets=parts.assets,
             max_work=options.max_work,
             overlay=overlay,
+            equal_lengths=equal_lengths(model.model, parts.known_values()),
         )
         by_ids = by_ids_of(model.model, parts.user_side, tuned.scorer, options)
         write(by_ids=by_ids)
@@ -194,8 +196,24 @@ class _Parts:
     requests: Path | None
 
     def made_up_users(self, users: int) -> Sample:
-        """The same users each time, none of them real: the warm-up stays in the export."""
-        return sample_from_model(self.model, self.vocabularies, users=users)
+        """The same users each time, none of them real: the warm-up stays in the export.
+
+        Where the model takes real users alone, whose strings are dates, a state of zeros.
+        """
+        try:
+            return sample_from_model(self.model, self.vocabularies, users=users)
+        except InvalidInputError:
+            if self.requests is None:
+                raise
+        return empty_sample(self.model, users=users)
+
+    def known_values(self) -> Arrays:
+        """The features of one known user, as `embed_user` takes them."""
+        features = self.known_users(1).features or {}
+        return {
+            name: rows_of(value, self.vocabularies[name]) if name in self.vocabularies else value
+            for name, value in features.items()
+        }
 
     def known_users(self, users: int) -> Sample:
         return known_users(self.model, self.vocabularies, self.requests, count=users)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.errors import InvalidFileError, InvalidInputError
+from nann.export._built import build_by_calls
 from nann.export._model_specs import check_model_specs
 from nann.export._options import ExportOptions
 from nann.export.index.files import GraphIndex, check_graph_fits, read_index
@@ -93,6 +94,7 @@ def read_inputs(
     Raises InvalidFileError for damaged files, InvalidInputError for a model or beams that do not fit.
     """
     check_model_specs(model.model)
+    build_by_calls(model.model)
     with contextlib.ExitStack() as stack:
         if options.reorder:
             run_dir = stack.enter_context(reordered_run(run_dir, beside, on_progress=on_progress))

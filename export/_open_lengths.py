@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from nann.errors import InvalidInputError
 from nann.export._model_specs import open_features
+from nann.export._samples import Arrays
 from nann.run import RetrievalModel
 
 # Values of a feature: of 1 there is a sum with any number of others.
@@ -18,16 +19,20 @@ _SOME, _FEWER = 3, 2
 _MOST = 6
 
 
-def equal_lengths(model: RetrievalModel) -> list[tuple[str, str]]:
-    """Pairs of open features that the model takes in equal numbers only."""
+def equal_lengths(model: RetrievalModel, known: Arrays) -> list[tuple[str, str]]:
+    """Pairs of open features that the model takes in equal numbers only.
+
+    known: the features of a user whom the model takes: what is not of open length is as this user has it.
+    """
     names = open_features(model)
-    if not 2 <= len(names) <= _MOST or not _is_taken(model, dict.fromkeys(names, _SOME)):
+    if not 2 <= len(names) <= _MOST or not _is_taken(model, known, dict.fromkeys(names, _SOME)):
         return []
+    every = (
+        dict(zip(names, numbers, strict=True)) for numbers in product((_SOME, _FEWER), repeat=len(names))
+    )
     # Equal numbers of all features tell no two apart.
-    tried = (each for each in product((_SOME, _FEWER), repeat=len(names)) if len(set(each)) > 1)
-    taken = [
-        lengths for numbers in tried if _is_taken(model, lengths := dict(zip(names, numbers, strict=True)))
-    ]
+    tried = (lengths for lengths in every if len(set(lengths.values())) > 1)
+    taken = [lengths for lengths in tried if _is_taken(model, known, lengths)]
     return [
         (first, other)
         for first, other in combinations(names, 2)
@@ -35,11 +40,14 @@ def equal_lengths(model: RetrievalModel) -> list[tuple[str, str]]:
     ]
 
 
-def _is_taken(model: RetrievalModel, lengths: Mapping[str, int]) -> bool:
+def _is_taken(model: RetrievalModel, known: Arrays, lengths: Mapping[str, int]) -> bool:
     """Whether a user with as many values of the open features can be embedded."""
     try:
         model.embed_user(
-            {name: _ones(spec, lengths.get(name, 1)) for name, spec in model.user_features.items()}
+            {
+                name: _ones(spec, lengths[name]) if name in lengths else tf.constant(known[name])
+                for name, spec in model.user_features.items()
+            }
         )
     except (InvalidInputError, ValueError, tf.errors.OpError):
         return False

@@ -18,6 +18,9 @@ Arrays = dict[str, npt.NDArray[Any]]
 EmbedUser = Callable[[Mapping[str, Any]], Any]
 _OPEN_LENGTH = 5  # values that are sent of a feature of any length
 _WORDS = (b"", b"a", b"some words", b"7", "\u00fc".encode())
+_OF_MADE_UP_USERS = (
+    "Users are made up where none are given (RUN/requests.npz, --requests): their strings are any words."
+)
 _FEW_USERS = 16  # that take less time than a trace of the model
 _MISSING = 0.2  # share of missing events, so that masks are tried too
 
@@ -74,7 +77,7 @@ def sample_from_model(
         # Of a length of 0 there may be no last event.
         with contextlib.suppress(InvalidInputError):
             return _embedded_sample(model, vocabularies, users, least=1)
-        raise error
+        raise InvalidInputError(f"{error} {_OF_MADE_UP_USERS}") from error.__cause__
 
 
 def _embedded_sample(
@@ -189,6 +192,15 @@ def _traced(model: RetrievalModel) -> EmbedUser:
             return model.embed_user(features)
 
     return embed_user
+
+
+def empty_sample(model: RetrievalModel, *, users: int) -> Sample:
+    """Users whose state is zeros, without features."""
+    state: Arrays = {
+        name: np.zeros((users, *spec.shape.as_list()), spec.dtype.as_numpy_dtype)
+        for name, spec in model.user_state.items()
+    }
+    return Sample(None, state)
 
 
 def random_sample(user_state: Mapping[str, tuple[list[int], str]], *, users: int = 2) -> Sample:

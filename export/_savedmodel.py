@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -26,6 +26,7 @@ def write_savedmodel(
     *,
     max_work: int,
     overlay: OverlayRoom | None,
+    equal_lengths: Sequence[tuple[str, str]],
 ) -> None:
     """Write graph and variables into `folder`, which holds the assets already."""
     module = tf.Module()
@@ -51,6 +52,7 @@ def write_savedmodel(
         max_work=max_work,
         is_live=overlay is not None,
         with_filters=bool(assets.attributes),
+        equal_lengths=equal_lengths,
     )
     # Serving needs no gradients, and saving custom ones (those of silu) fails for a frozen function.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)

@@ -19,7 +19,6 @@ from nann.export._model_specs import (
     open_features,
     plain_names,
 )
-from nann.export._open_lengths import equal_lengths
 from nann.export.scorer import Scorer
 from nann.ops import (
     DEFAULT_MAX_WORK,
@@ -48,7 +47,8 @@ class SignatureBuilder:
     """Traces the signatures' functions, which hold the index resource.
 
     Each state tensor of the model is an input [B, values of one user]. With `is_live` answers say which
-    segment they are of (docs/live.md).
+    segment they are of (docs/live.md). `equal_lengths` are pairs of open features with equally
+    many values.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class SignatureBuilder:
         max_work: int = DEFAULT_MAX_WORK,
         is_live: bool = False,
         with_filters: bool = False,
+        equal_lengths: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._index = index
         self._state = {name: (spec.shape.as_list(), spec.dtype) for name, spec in model.user_state.items()}
@@ -70,7 +71,7 @@ class SignatureBuilder:
             name: (spec.shape.as_list(), spec.dtype) for name, spec in model.user_features.items()
         }
         self._open = open_features(model)
-        self._equal_lengths = equal_lengths(model)
+        self._equal_lengths = equal_lengths
         self._plain = input_names(model)
         self._scorer = scorer
         self._by_ids = by_ids

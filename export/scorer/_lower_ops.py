@@ -73,6 +73,7 @@ _OF_INTEGERS = frozenset(
 )
 _ROOT_OF_HALF = 0.5**0.5
 _OF_A_LOOP = f"a loop of more than {MOST_ROUNDS} rounds, or of rounds that only a request decides"
+_UNORDERED = "top_k with sorted=False, whose results have an order of TensorFlow's own"
 _SWAPPED = {"Less": BinaryOp.GREATER, "LessEqual": BinaryOp.GREATER_EQUAL}
 
 
@@ -91,8 +92,7 @@ def operation(lowering: Lowering, tensor: Tensor) -> Step:
     rule = _RULES.get(tensor.op) or FUNCTIONS.get(tensor.op)
     if rule is None:
         first = _first_unknown(tensor)
-        is_loop = first.op in LOOPS
-        refuse(first, _OF_A_LOOP if is_loop else "an operation that the native executor does not know")
+        refuse(first, _why_unknown(first))
     return rule(lowering, tensor)
 
 
@@ -112,6 +112,14 @@ def _first_unknown(tensor: Tensor) -> Tensor:
         if is_complex or x.dtype == tf.variant or x.known_shape is None:
             return _first_unknown(x)
     return tensor
+
+
+def _why_unknown(tensor: Tensor) -> str:
+    if tensor.op in LOOPS:
+        return _OF_A_LOOP
+    if tensor.op == "TopKV2" and not tf.compat.v1.AttrValue.FromString(tensor.node.attrs["sorted"]).b:
+        return _UNORDERED
+    return "an operation that the native executor does not know"
 
 
 def _lowers(*ops: str) -> Callable[[_Rule], _Rule]:
