@@ -94,3 +94,31 @@ class Fails(Profile):
 def test_what_fails_is_left_to_the_trace() -> None:
     model: Any = Fails()
     build_by_calls(model)
+
+
+class Counts(Profile):
+    """A model whose layers are built."""
+
+    calls = 0
+
+    def __init__(self) -> None:
+        super().__init__(None, 4)
+        self.parts = {"norm": [keras.layers.Dense(4)]}
+        self.parts["norm"][0].build([None, 4])
+
+    def embed_user(self, features: Any) -> Any:
+        self.calls += 1
+        return {"profile": self.parts["norm"][0](features["age"][:, tf.newaxis] * tf.ones([1, 4]))}
+
+    def score(self, user_state: Any, item_embs: Any) -> Any:
+        self.calls += 1
+        return tf.linalg.matvec(item_embs, user_state["profile"])
+
+
+def test_a_model_of_built_layers_is_not_called() -> None:
+    model: Any = Counts()
+    build_by_calls(model)
+    assert model.calls == 0
+    model.parts["more"] = [keras.layers.Dense(4)]
+    build_by_calls(model)
+    assert model.calls == 2
