@@ -30,7 +30,7 @@ from nann.export._savedmodel import write_savedmodel
 from nann.export._split_model import freeze_and_split
 from nann.export._tuning import Tuned, tune
 from nann.export._user_side import UserSide, rewrite_user_side
-from nann.export._users import gather_users, known_users, requests_of_run, rows_of
+from nann.export._users import as_embedded, gather_users, known_users, requests_of_run
 from nann.export._verify_model import compare_with_model
 from nann.export._warmup import write_warmup
 from nann.export.item_side import write_item_side
@@ -135,7 +135,7 @@ def export_run(
             assets=parts.assets,
             max_work=options.max_work,
             overlay=overlay,
-            equal_lengths=equal_lengths(model.model, parts.known_values()),
+            equal_lengths=equal_lengths(model.model, parts.known_values),
         )
         by_ids = by_ids_of(model.model, parts.user_side, tuned.scorer, options)
         write(by_ids=by_ids)
@@ -209,11 +209,7 @@ class _Parts:
 
     def known_values(self) -> Arrays:
         """The features of one known user, as `embed_user` takes them."""
-        features = self.known_users(1).features or {}
-        return {
-            name: rows_of(value, self.vocabularies[name]) if name in self.vocabularies else value
-            for name, value in features.items()
-        }
+        return as_embedded(self.model, self.vocabularies, self.known_users(1).features or {})
 
     def known_users(self, users: int) -> Sample:
         return known_users(self.model, self.vocabularies, self.requests, count=users)

@@ -16,7 +16,7 @@ import tensorflow as tf
 from nann.errors import InvalidInputError
 from nann.export._model_specs import length_of, open_features
 from nann.export._samples import Arrays, Sample, embedded, vocabulary_ends
-from nann.export._users import rows_of
+from nann.export._users import as_embedded
 from nann.export.index.oracle import ScoreFn
 from nann.export.items import Items
 from nann.export.scorer import Scorer
@@ -46,12 +46,7 @@ def check_user_side(
     """
     if sample.features is None:
         return
-    # Values of a feature with a vocabulary are ids; rows are what `embed_user` gets.
-    rows = {
-        name: rows_of(value, vocabularies[name]) if name in vocabularies else value
-        for name, value in sample.features.items()
-        if name in model.user_features  # the lengths of open features are the request's, not the model's
-    }
+    rows = as_embedded(model, vocabularies, sample.features)
     lengths = {name: sample.features[length_of(name)] for name in open_features(model)}
     for name, again in embedded(model, rows, lengths).items():
         _check_same("embed_user", sample.state[name], again)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import combinations, product
 
 import numpy as np
@@ -19,13 +19,17 @@ _SOME, _FEWER = 3, 2
 _MOST = 6
 
 
-def equal_lengths(model: RetrievalModel, known: Arrays) -> list[tuple[str, str]]:
+def equal_lengths(model: RetrievalModel, known_values: Callable[[], Arrays]) -> list[tuple[str, str]]:
     """Pairs of open features that the model takes in equal numbers only.
 
-    known: the features of a user whom the model takes: what is not of open length is as this user has it.
+    known_values: returns the features of a user whom the model takes: what is not of open length is as this
+                  user has it. Called only for models with such features, for a user is embedded for it.
     """
     names = open_features(model)
-    if not 2 <= len(names) <= _MOST or not _is_taken(model, known, dict.fromkeys(names, _SOME)):
+    if not 2 <= len(names) <= _MOST:
+        return []
+    known = known_values()
+    if not _is_taken(model, known, dict.fromkeys(names, _SOME)):
         return []
     every = (
         dict(zip(names, numbers, strict=True)) for numbers in product((_SOME, _FEWER), repeat=len(names))

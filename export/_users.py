@@ -82,10 +82,7 @@ def gather_users(
     lengths = {name: inputs.pop(length_of(name)) for name in open_features(model)}
     if with_missing:
         inputs = without_some(inputs, vocabularies)
-    rows = {
-        name: rows_of(value, vocabularies[name]) if name in vocabularies else value
-        for name, value in inputs.items()
-    }
+    rows = as_embedded(model, vocabularies, inputs)
     features = {**inputs, **{length_of(name): value for name, value in lengths.items()}}
     try:
         state = embedded(model, rows, lengths)
@@ -112,6 +109,16 @@ def known_users(
     if known.features is None and model.user_features:
         return sample_from_model(model, vocabularies, users=count)
     return known
+
+
+def as_embedded(
+    model: RetrievalModel, vocabularies: Mapping[str, npt.NDArray[np.int64]], features: Arrays
+) -> Arrays:
+    """Features of requests as `embed_user` takes them: rows where there is a vocabulary, without lengths."""
+    return {
+        name: rows_of(features[name], vocabularies[name]) if name in vocabularies else features[name]
+        for name in model.user_features
+    }
 
 
 def rows_of(ids: npt.NDArray[Any], vocabulary: npt.NDArray[np.int64]) -> npt.NDArray[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nann.export.scorer._ir import Array, Shape, Tensor, Uses, constant
-from nann.export.scorer._ops import add, divide, mul, negated, prelu, reshape, unary
+from nann.export.scorer._ops import add, behind_reshape, divide, mul, negated, prelu, reshape, unary
 from nann.export.scorer._rewrite import Rule
 
 
@@ -84,10 +84,10 @@ def normalised_exponential(x: Tensor, _: Uses) -> Tensor | None:
         return None
     argument, whole, shape = difference
     for logarithm, largest in (whole.inputs, whole.inputs[::-1]) if len(whole.inputs) == 2 else ():
-        before = _behind_reshape(logarithm)
+        before = behind_reshape(logarithm)
         if whole.op != "add" or before.op != "Log":
             continue
-        total, m = _behind_reshape(before.inputs[0]), _behind_reshape(largest)
+        total, m = behind_reshape(before.inputs[0]), behind_reshape(largest)
         if not _is_reduced(total, "Sum") or not _is_largest(m, argument):
             continue
         e = total.inputs[0]
@@ -100,7 +100,7 @@ def normalised_exponential(x: Tensor, _: Uses) -> Tensor | None:
 
 def _is_largest(x: Tensor, of: Tensor) -> bool:
     """Whether it is a maximum, or another number where that is infinite: exp(of - x) does not overflow."""
-    x = _behind_reshape(x.inputs[1]) if x.op == "SelectV2" else x
+    x = behind_reshape(x.inputs[1]) if x.op == "SelectV2" else x
     return _is_reduced(x, "Max") and x.inputs[0] == of
 
 
@@ -111,14 +111,10 @@ def _is_reduced(x: Tensor, function: str) -> bool:
 def _difference(x: Tensor) -> tuple[Tensor, Tensor, Shape] | None:
     """(a, b, shape) of x = a - reshape(b, shape)."""
     for a, other in (x.inputs, x.inputs[::-1]) if x.op == "add" and len(x.inputs) == 2 else ():
-        b, factor = _without_factor(_behind_reshape(other))
+        b, factor = _without_factor(behind_reshape(other))
         if factor is not None and factor.ndim == 0 and factor == -1:
-            return a, _behind_reshape(b), other.shape
+            return a, behind_reshape(b), other.shape
     return None
-
-
-def _behind_reshape(x: Tensor) -> Tensor:
-    return x.inputs[0] if x.op == "reshape" else x
 
 
 def _never_negative(x: Tensor) -> bool:

@@ -11,6 +11,7 @@ from nann.export.scorer._ir import Shape, Tensor, Uses, constant, make
 from nann.export.scorer._narrow import like, narrowed
 from nann.export.scorer._ops import (
     add,
+    behind_reshape,
     columns,
     concat,
     dot,
@@ -300,7 +301,7 @@ def transpose_of_concat(x: Tensor, _: Uses) -> Tensor | None:
 
 def _stacked(x: Tensor) -> tuple[list[Tensor], int] | None:
     """Parts and axis of a concatenation, also where axes of size 1 were added to it or dropped."""
-    joined = x.inputs[0] if x.op == "reshape" else x
+    joined = behind_reshape(x)
     if joined.op != "concat":
         return None
     axis: int = joined.node.attrs["axis"]

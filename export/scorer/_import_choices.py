@@ -22,6 +22,8 @@ from nann.export.scorer._ir import Spec, Tensor, constant, make, topological
 from nann.export.scorer._narrow import narrow_of, narrowed
 from nann.export.scorer._ops import (
     add,
+    axis_last,
+    behind_reshape,
     both,
     broadcast,
     cast,
@@ -177,7 +179,7 @@ def largest_index(r: Reading) -> Found:
         return None
     x = negated(numbers) if r.operation.type == "ArgMin" else numbers
     axis = axes[0] % x.rank
-    last = transpose(x, [*(each for each in range(x.rank) if each != axis), axis])
+    last = transpose(x, axis_last(x.rank, axis)[0])
     is_number = compare("Equal", last, last)
     ((_, index),) = largest(select(is_number, last, constant(np.float32(-np.inf))), 1)
     return cast(reshape(index, r.shape), r.specs[0].dtype)
@@ -305,7 +307,7 @@ def rows_of_items(x: Tensor, index: Tensor, axis: int) -> Tensor | None:
             else matmul(cast(is_chosen(index, n)), x)
         )
     x = reshape(x, x.shape[: axis + 1])
-    before = x.inputs[0] if x.op == "reshape" else x
+    before = behind_reshape(x)
     if before.shape[-1:] == (n,) and before.shape[0] > 1:  # Leading axes that were made one.
         x = before
     index = reshape(index, (*x.shape[:-1], k))

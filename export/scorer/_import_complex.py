@@ -17,6 +17,7 @@ from nann.export.scorer._ir import Array, Spec, Tensor, constant
 from nann.export.scorer._ops import (
     add,
     arithmetic,
+    axis_last,
     broadcast,
     complex_of,
     divide,
@@ -248,8 +249,7 @@ def _transformed_along(axis: int, real: Tensor, imaginary: Tensor, *, is_inverse
         return None
     cosine, sine = (constant((each / n if is_inverse else each).astype(np.float32)) for each in _waves(n, n))
     turned = negated(sine) if is_inverse else sine
-    perm = [each for each in range(real.rank) if each != axis] + [axis]
-    back = [perm.index(each) for each in range(real.rank)]
+    perm, back = axis_last(real.rank, axis)
     a, b = transpose(real, perm), transpose(imaginary, perm)
     return (
         transpose(add(dot(a, cosine), dot(b, turned)), back),

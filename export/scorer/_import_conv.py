@@ -13,7 +13,17 @@ import tensorflow as tf
 from nann.export.scorer._contract import MAX_UNROLLED
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._ir import Array, Shape, Tensor, constant
-from nann.export.scorer._ops import add, broadcast, concat, dot, maximum, mul, reshape, scaled
+from nann.export.scorer._ops import (
+    add,
+    behind_reshape,
+    broadcast,
+    concat,
+    dot,
+    maximum,
+    mul,
+    reshape,
+    scaled,
+)
 from nann.export.scorer._slices import padded, part_of, taken
 
 _Sides = tuple[int, int]
@@ -224,8 +234,8 @@ def transposed(r: Reading) -> Found:
 
 def dilated(r: Reading) -> Found:
     """BatchToSpaceND of a convolution or pooling of SpaceToBatchND: one whose windows have gaps."""
-    inner, blocks, crops = _before_reshape(r.inputs[0]), integers(r.inputs[1]), integers(r.inputs[2])
-    spaced = _before_reshape(inner.inputs[0]) if inner.op in _OF_WINDOWS else inner
+    inner, blocks, crops = behind_reshape(r.inputs[0]), integers(r.inputs[1]), integers(r.inputs[2])
+    spaced = behind_reshape(inner.inputs[0]) if inner.op in _OF_WINDOWS else inner
     if spaced.op != "SpaceToBatchND" or blocks is None or crops is None or not _is_valid(inner):
         return None
     x, paddings, size = spaced.inputs[0], integers(spaced.inputs[2]), _size_of(inner)
@@ -282,11 +292,7 @@ def _is_valid(x: Tensor) -> bool:
 
 def _is_part(x: Tensor) -> bool:
     """Whether an operation on it is a part of a dilated one, which is read where it ends."""
-    return _before_reshape(x).op == "SpaceToBatchND"
-
-
-def _before_reshape(x: Tensor) -> Tensor:
-    return x.inputs[0] if x.op == "reshape" else x
+    return behind_reshape(x).op == "SpaceToBatchND"
 
 
 def depthwise(r: Reading) -> Found:

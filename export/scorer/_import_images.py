@@ -14,7 +14,7 @@ import tensorflow as tf
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._ir import Array, constant
-from nann.export.scorer._ops import dot, reshape, transpose
+from nann.export.scorer._ops import axis_last, dot, reshape, transpose
 
 # Rows or columns before and after.
 _MOST_PLACES = 256
@@ -28,9 +28,9 @@ def resized(r: Reading) -> Found:
     if max(*x.shape[1:3], *sizes) > _MOST_PLACES:
         return None
     for axis in (1, 2):
-        last = [*(each for each in range(4) if each != axis), axis]
+        last, back = axis_last(x.rank, axis)
         found = dot(transpose(x, last), constant(_weights(r, x.shape[axis], sizes[axis - 1]).T))
-        x = transpose(found, np.argsort(last).tolist())
+        x = transpose(found, back)
     return x
 
 

@@ -10,6 +10,7 @@ from nann.export.scorer._import_ops import Found, Reading
 from nann.export.scorer._ir import Array, Tensor, constant
 from nann.export.scorer._ops import (
     add,
+    behind_reshape,
     mul,
     negated,
     reduce_kept,
@@ -61,7 +62,7 @@ def _norm_of_rows(r: Reading) -> Found:
 
 def _in_rows(x: Tensor, rows: int, width: int) -> Tensor:
     """The same numbers as [..., width]: as they were before a reshape, where that had such rows."""
-    before = x.inputs[0] if x.op == "reshape" else x
+    before = behind_reshape(x)
     return before if before.rank > 1 and before.shape[-1] == width else reshape(x, (rows, width))
 
 

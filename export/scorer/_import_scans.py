@@ -12,6 +12,7 @@ from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._ops import (
     add,
+    axis_last,
     broadcast,
     compare,
     concat,
@@ -46,9 +47,9 @@ def cumulative_sum(r: Reading) -> Found:
     if r.attr("reverse"):
         before, after = after, before
     summed = before < after if r.attr("exclusive") else before <= after
-    perm = [each for each in range(x.rank) if each != axis] + [axis]
+    perm, back = axis_last(x.rank, axis)
     sums = dot(transpose(x, perm), constant(summed, x.dtype.as_numpy_dtype))
-    return transpose(sums, [perm.index(each) for each in range(x.rank)])
+    return transpose(sums, back)
 
 
 def cumulative_product(r: Reading) -> Found:

@@ -22,6 +22,8 @@ from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._narrow import narrow_of
 from nann.export.scorer._ops import (
     arithmetic,
+    axis_last,
+    behind_reshape,
     cast,
     compare,
     dot,
@@ -50,8 +52,7 @@ def _at(x: Tensor, axis: int, index: Tensor) -> Tensor | None:
 
 def _at_one_of_two(x: Tensor, axis: int, index: Tensor) -> Tensor | None:
     """The same at one of two constants: a branch that is not taken reads another place, which is there."""
-    while index.op == "reshape":
-        index = index.inputs[0]
+    index = behind_reshape(index)
     if index.op != "SelectV2" or index.size != 1 or any(each.value is None for each in index.inputs[1:]):
         return None
     places = [int(each.value.item()) for each in index.inputs[1:] if each.value is not None]
@@ -62,7 +63,7 @@ def _at_one_of_two(x: Tensor, axis: int, index: Tensor) -> Tensor | None:
 
 def _sums(x: Tensor, axis: int, chosen: Tensor) -> Tensor:
     """Of what is chosen along an axis, by bool [k, n]: [..., n, ...] -> [..., k, ...]."""
-    perm, back = _last(x.rank, axis)
+    perm, back = axis_last(x.rank, axis)
     if not may_be_infinite(x):
         return transpose(dot(transpose(x, perm), turned(cast(chosen))), back)
     return transpose(reduce_(_where(x, perm, chosen, 0.0), "Sum", [-1]), back)
@@ -72,12 +73,6 @@ def _where(x: Tensor, perm: Sequence[int], chosen: Tensor, none: float) -> Tenso
     """[..., k, n]: what is chosen of the last axis of `x` turned by `perm`, and `none` elsewhere."""
     rows = transpose(x, perm)
     return select(chosen, reshape(rows, (*rows.shape[:-1], 1, rows.shape[-1])), constant(none, np.float32))
-
-
-def _last(rank: int, axis: int) -> tuple[list[int], list[int]]:
-    """The permutation that brings an axis to the end, and the one that brings it back."""
-    perm = [each for each in range(rank) if each != axis] + [axis]
-    return perm, [perm.index(each) for each in range(rank)]
 
 
 def gathered(r: Reading) -> Found:
@@ -190,7 +185,7 @@ def segments(r: Reading) -> Found:
         return None
     if function == "Sum":
         return _sums(x, 0, is_of)
-    perm, back = _last(x.rank, 0)
+    perm, back = axis_last(x.rank, 0)
     limits = np.finfo(np.float32)
     none = float(limits.min if function == "Max" else limits.max)
     return transpose(reduce_(_where(x, perm, is_of, none), function, [-1]), back)

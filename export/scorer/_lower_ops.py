@@ -165,7 +165,7 @@ def _gated(lowering: Lowering, tensor: Tensor) -> Step | None:
     """x * sigmoid(x) and x * (1 + erf(x / sqrt(2))), perhaps times others: SiLU and GELU."""
     for gate in tensor.inputs:
         # Layers side by side are cut apart, the gate and what it is of alike.
-        before = gate.inputs[0] if gate.op == "reshape" else gate
+        before = _ops.behind_reshape(gate)
         if (found := _gate(before)) is None or lowering.uses[gate] > 1:
             continue
         argument, function = found
@@ -188,7 +188,7 @@ def _without_factor(factors: Sequence[Tensor], x: Tensor, argument: Tensor) -> l
         rest = [each for each in factors if each is not factor]
         if factor == x:
             return rest
-        scaled = factor.inputs[0] if factor.op == "reshape" else factor
+        scaled = _ops.behind_reshape(factor)
         if scaled.op == "mul" and argument in scaled.inputs:
             numbers = [each for each in scaled.inputs if each != argument]
             if all(each.value is not None and each.size == 1 for each in numbers):

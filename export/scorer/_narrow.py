@@ -163,7 +163,7 @@ def _dot(node: Node) -> list[Tensor] | None:
 def _dot_of_merged(node: Node) -> list[Tensor] | None:
     """Rows [n * k, d] of what is the same n times, as [n, k, d]: where events were merged before a layer."""
     rows, matrix = node.inputs
-    repeated = rows.inputs[0] if rows.op == "reshape" else rows
+    repeated = _ops.behind_reshape(rows)
     if repeated.op != "broadcast" or rows.rank != 2:
         return None
     n = next((size for size in repeated.shape if size != 1), 1)

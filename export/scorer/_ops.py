@@ -89,6 +89,17 @@ def flag(node: Node, name: str) -> bool:
     return bool(tf.compat.v1.AttrValue.FromString(node.attrs[name]).b)
 
 
+def behind_reshape(x: Tensor) -> Tensor:
+    """What a reshape is of; `x` itself where it is none."""
+    return x.inputs[0] if x.op == "reshape" else x
+
+
+def axis_last(rank: int, axis: int) -> tuple[list[int], list[int]]:
+    """The permutation that brings an axis to the end, and the one that brings it back."""
+    perm = [each for each in range(rank) if each != axis] + [axis]
+    return perm, [perm.index(each) for each in range(rank)]
+
+
 def transpose(x: Tensor, perm: Sequence[int]) -> Tensor:
     perm = tuple(perm)
     if x.op == "transpose":

@@ -10,7 +10,7 @@ from typing import Any
 # AutoGraph puts what went wrong into a message: frames, of which an asterisk marks those of converted code,
 # then the exception as Python prints it.
 _FIRST_LINE = "in user code:"
-_FRAME = re.compile(r'^ *File "(?P<file>.+)", line (?P<line>\d+), in .+  \*$', re.MULTILINE)
+_FRAME = re.compile(r'^ *File "(?P<file>.+)", line (?P<line>\d+), in .+?(?P<own>  \*)?$', re.MULTILINE)
 _EXCEPTION = re.compile(r"^    (?P<type>[\w.]+): (?P<message>(?s:.*))\Z", re.MULTILINE)
 
 
@@ -31,12 +31,12 @@ def exception_in(text: str) -> tuple[str, str] | None:
     """The type and the message of the exception in an error of converted code; None: it is none."""
     if not text.startswith(_FIRST_LINE):
         return None
-    frames = list(re.finditer(r'^ *File ".+", line \d+, in .+$', text, re.MULTILINE))
+    frames = list(_FRAME.finditer(text))
     found = _EXCEPTION.search(text, frames[-1].end() if frames else 0)
     return None if found is None else (found["type"], found["message"])
 
 
 def line_in(text: str) -> tuple[str, int] | None:
     """File and line of the model's own code in such an error."""
-    frames = list(_FRAME.finditer(text)) if text.startswith(_FIRST_LINE) else []
+    frames = [each for each in _FRAME.finditer(text) if each["own"]] if text.startswith(_FIRST_LINE) else []
     return (frames[-1]["file"], int(frames[-1]["line"])) if frames else None

@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "ops/core/index/graph.h"
 #include "ops/core/index/npy.h"
+#include "ops/core/index/table.h"
 
 namespace nann {
 
@@ -43,6 +44,15 @@ std::string NpyBytes(const std::vector<T>& values, std::vector<int64_t> shape = 
   bytes += header;
   bytes.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
   return bytes;
+}
+
+// A table over rows of floats, which must outlive it.
+inline Table TableOver(const std::vector<float>& rows, int64_t width) {
+  NpyArray array;
+  array.shape = {static_cast<int64_t>(rows.size()) / width, width};
+  array.dtype = DType::kFloat32;
+  array.data = reinterpret_cast<const char*>(rows.data());
+  return *Table::Create(array, TableType::kFloat32);
 }
 
 // A parsed array together with the exact memory that it points into, so that a sanitizer sees every step over

@@ -66,11 +66,7 @@ class MatrixLayoutsTest : public testing::TestWithParam<const TileKernels*> {
     options.tile_rows = kTileRows;
     options.kernels = GetParam();
     const NativeExecutor executor(std::make_shared<const ScorerProgram>(*std::move(program)), options);
-    NpyArray array;
-    array.shape = {kItems, width_};
-    array.dtype = DType::kFloat32;
-    array.data = reinterpret_cast<const char*>(table_.data());
-    const Table table = *Table::Create(array, TableType::kFloat32);
+    const Table table = TableOver(table_, width_);
     const Table* tables[] = {&table};
     const float* tensors[] = {user_.data()};
     PackedUser packed = executor.MakePacked();

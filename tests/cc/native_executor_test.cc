@@ -25,11 +25,7 @@ class NativeExecutorTest : public testing::TestWithParam<const TileKernels*> {
       const float x = static_cast<float>(i);
       rows_.insert(rows_.end(), {x, 2 * x, 1.0f, -x});
     }
-    NpyArray array;
-    array.shape = {kItems, kWidth};
-    array.dtype = DType::kFloat32;
-    array.data = reinterpret_cast<const char*>(rows_.data());
-    table_ = *Table::Create(array, TableType::kFloat32);
+    table_ = TableOver(rows_, kWidth);
   }
 
   NativeExecutor Executor(int64_t tile_rows, bool bfloat16 = false) const {

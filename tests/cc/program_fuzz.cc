@@ -154,11 +154,7 @@ class World {
         floats.push_back(!is_table && i < masked ? 0.0f : static_cast<float>(i % 5) - 2.0f);
       }
       if (!is_table) continue;
-      NpyArray array;
-      array.shape = {kItems, shape.columns};
-      array.dtype = DType::kFloat32;
-      array.data = reinterpret_cast<const char*>(floats.data());
-      world->tables_[index] = *Table::Create(array, TableType::kFloat32);
+      world->tables_[index] = TableOver(floats, shape.columns);
     }
     return world;
   }

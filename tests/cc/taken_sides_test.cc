@@ -23,11 +23,7 @@ class TakenSidesTest : public testing::TestWithParam<const TileKernels*> {
  protected:
   TakenSidesTest() {
     for (uint32_t i = 0; i < kItems * kWidth; ++i) rows_.push_back(static_cast<float>(i));
-    NpyArray array;
-    array.shape = {kItems, kWidth};
-    array.dtype = DType::kFloat32;
-    array.data = reinterpret_cast<const char*>(rows_.data());
-    table_ = *Table::Create(array, TableType::kFloat32);
+    table_ = TableOver(rows_, kWidth);
   }
 
   // The scores of all items, and how many instructions each tile runs.

@@ -26,11 +26,7 @@ class UserExecutorsTest : public testing::TestWithParam<const TileKernels*> {
       rows_.push_back(0.25f * static_cast<float>(i * 7 % 11) - 1.0f);
     for (uint32_t i = 0; i < kEvents * kWidth; ++i)
       events_.push_back(0.5f * static_cast<float>(i * 5 % 9) - 1.75f);
-    NpyArray array;
-    array.shape = {kItems, kWidth};
-    array.dtype = DType::kFloat32;
-    array.data = reinterpret_cast<const char*>(rows_.data());
-    table_ = *Table::Create(array, TableType::kFloat32);
+    table_ = TableOver(rows_, kWidth);
   }
 
   void MaskRows(const std::vector<int>& masked) {

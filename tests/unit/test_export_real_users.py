@@ -76,4 +76,5 @@ class DatedClicks(Dates):
 
 def test_features_that_go_together_are_found_by_the_values_of_a_known_user() -> None:
     model: Any = DatedClicks()
-    assert equal_lengths(model, {"signup": np.array(["2019-05-01"], object)}) == [("clicks", "weights")]
+    known = {"signup": np.array(["2019-05-01"], object)}
+    assert equal_lengths(model, lambda: known) == [("clicks", "weights")]

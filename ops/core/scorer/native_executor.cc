@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "matrix_layouts.h"
 #include "taken_sides.h"
@@ -356,13 +357,15 @@ void NativeExecutor::Pack(const AlignedFloats& user, PackedUser* packed) const {
     PackMatrix(View(packing.value, memory), At(packing.value).shape, packing.transposed, options_.bfloat16,
                packed->matrices.data() + packing.place.offset);
   }
-  packed->steps = tile_section_;
-  if (!takes_sides_) return;
+  if (!takes_sides_) {
+    packed->steps = tile_section_;
+    return;
+  }
   const std::vector<bool> needed = NeededValues(
       program_->instructions(), [&](int condition) { return *View(condition, memory).data != 0; });
-  const auto unneeded =
-      std::remove_if(packed->steps.begin(), packed->steps.end(), [&](int value) { return !needed[value]; });
-  packed->steps.erase(unneeded, packed->steps.end());
+  packed->steps.clear();
+  std::copy_if(tile_section_.begin(), tile_section_.end(), std::back_inserter(packed->steps),
+               [&](int value) { return needed[value]; });
 }
 
 void NativeExecutor::Gather(absl::Span<const Table* const> tables, absl::Span<const int32_t> positions,
