@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from typing import NoReturn
 
 from nann.errors import InvalidInputError
 from nann.serving.client._query import Query, SpecOf
-from nann.serving.client._results import ModelMetadata, TensorSpec
+from nann.serving.client._results import ModelMetadata, Signature
 
 
 def fitting(build: Callable[[SpecOf], Query], metadata: ModelMetadata) -> Query:
@@ -33,27 +35,32 @@ def _check_fit(query: Query, metadata: ModelMetadata) -> None:
         raise InvalidInputError(
             f"signature: expected one of the model's {sorted(metadata.signatures)}, got {query.signature!r}"
         )
-    takes = f"{query.signature} takes {sorted(signature.inputs)}"
-    missing = sorted(signature.inputs.keys() - query.inputs.keys())
-    if missing:
-        raise InvalidInputError(f"{', '.join(missing)}: expected values, got none; {takes}")
+    if query.inputs.keys() != signature.inputs.keys():
+        _refuse_names(query, signature)
     for name, array in query.inputs.items():
-        spec = signature.inputs.get(name)
-        if spec is None:
+        expected = signature.inputs[name].shape
+        if not _is_of(expected, array.shape):
             raise InvalidInputError(
-                f"{name}: expected an input of the signature, found none of this name; {takes}"
-            )
-        if not _has_shape(spec, array.shape):
-            raise InvalidInputError(
-                f"{name}: expected shape {_text(spec.shape)}, got {_text(array.shape)} (compare with "
+                f"{name}: expected shape {_text(expected)}, got {_text(array.shape)} (compare with "
                 "`metadata()`, where -1 is any size)"
             )
 
 
-def _has_shape(spec: TensorSpec, shape: tuple[int, ...]) -> bool:
-    return spec.shape is None or (
-        len(shape) == len(spec.shape)
-        and all(expected in (-1, size) for expected, size in zip(spec.shape, shape, strict=True))
+def _refuse_names(query: Query, signature: Signature) -> NoReturn:
+    takes = f"{query.signature} takes {sorted(signature.inputs)}"
+    missing = sorted(signature.inputs.keys() - query.inputs.keys())
+    if missing:
+        raise InvalidInputError(f"{', '.join(missing)}: expected values, got none; {takes}")
+    name = next(name for name in query.inputs if name not in signature.inputs)
+    raise InvalidInputError(f"{name}: expected an input of the signature, found none of this name; {takes}")
+
+
+# Requests of one caller have few shapes: one for each input and number of users.
+@lru_cache(maxsize=1024)
+def _is_of(expected: tuple[int, ...] | None, shape: tuple[int, ...]) -> bool:
+    """Whether a shape is one of those that a signature takes, where -1 is any size and None any rank."""
+    return expected is None or (
+        len(shape) == len(expected) and all(size in (-1, n) for size, n in zip(expected, shape, strict=True))
     )
 
 

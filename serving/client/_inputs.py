@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from nann.errors import InvalidInputError
 from nann.serving.client._results import TensorSpec
 
+# A row of ids for each user: [B, L], or as many arrays as users where the rows differ in length.
+IdRows = NDArray[np.int64] | list[NDArray[np.int64]]
+
 
 def as_array(values: ArrayLike, *, name: str, expected: str = "rows of equal length") -> NDArray[Any]:
     """Return the array of values that may be nested lists."""
@@ -68,29 +71,38 @@ def _is_one_user(array: NDArray[Any], width: int) -> bool:
     return array.shape[1] != width and array.size == width
 
 
-def pad_ids(rows: Any, *, length: int | None, fill: int, name: str) -> NDArray[np.int64]:
-    """Return int64 [B, length], given one row or several. Shorter rows are padded with `fill` at the front.
+def id_rows(values: Any, *, name: str) -> IdRows:
+    """Return the rows of ids of one user or several: int64 [B, L], or a list of rows of their own lengths."""
+    is_nested = isinstance(values, list | tuple) and any(
+        isinstance(row, Sequence | np.ndarray) for row in values
+    )
+    if not is_nested:
+        rows = as_ids(values, name=name)
+        if rows.ndim <= 2:
+            return np.atleast_2d(rows)
+    else:
+        lists = [as_ids(row, name=name) for row in values]
+        if all(row.ndim == 1 for row in lists):
+            return lists
+    raise InvalidInputError(f"{name}: expected a row of ids, or one row per user; got deeper nesting")
+
+
+def pad_ids(rows: IdRows, *, length: int | None, fill: int, name: str) -> NDArray[np.int64]:
+    """Return rows of ids as int64 [B, length]. Shorter ones are padded with `fill` at the front.
 
     `length` None means the length of the longest row.
     """
-    if _is_full(rows, length):
-        return np.array(rows, np.int64)
-    arrays = _id_rows(rows, name=name)
-    longest = max((len(row) for row in arrays), default=0)
+    if isinstance(rows, np.ndarray) and length in (None, rows.shape[1]):
+        return rows
+    longest = max((len(row) for row in rows), default=0)
     if length is not None and longest > length:
         raise InvalidInputError(
             f"{name}: the model takes {length} ids a user, got {longest}; send only the last {length}"
         )
-    padded = np.full((len(arrays), longest if length is None else length), fill, np.int64)
-    for target, row in zip(padded, arrays, strict=True):
+    padded = np.full((len(rows), longest if length is None else length), fill, np.int64)
+    for target, row in zip(padded, rows, strict=True):
         target[len(target) - len(row) :] = row
     return padded
-
-
-def _is_full(rows: Any, length: int | None) -> bool:
-    """Whether rows are one array of integers that needs no padding, as callers in a hurry send it."""
-    is_array = isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype.kind == "i" and rows.size > 0
-    return is_array and length in (None, rows.shape[1])
 
 
 _NUMPY_NAMES = {"string": "object", "float": "float32", "half": "float16", "double": "float64"}
@@ -196,7 +208,7 @@ def _depth(values: Any) -> int:
     return 1 + max((_depth(each) for each in values), default=0)
 
 
-def check_parallel(features: Mapping[str, tuple[Any, int]]) -> None:
+def check_parallel(features: Mapping[str, tuple[IdRows, int]]) -> None:
     """Raise InvalidInputError when two features of the same events have rows of different lengths.
 
     Features, given as their rows and the number of ids that the model takes, describe the same events where
@@ -205,24 +217,13 @@ def check_parallel(features: Mapping[str, tuple[Any, int]]) -> None:
     """
     first: dict[int, tuple[str, list[int]]] = {}
     for name, (rows, length) in features.items():
-        is_full = _is_full(rows, length)
-        row_lengths = [length] * len(rows) if is_full else [len(row) for row in _id_rows(rows, name=name)]
+        row_lengths = [len(row) for row in rows]
         other, expected = first.setdefault(length, (name, row_lengths))
         if row_lengths != expected:
             raise InvalidInputError(
                 f"{name}: expected one id for each id of {other}, rows of {expected}; "
                 f"got rows of {row_lengths}"
             )
-
-
-def _id_rows(rows: Any, *, name: str) -> list[NDArray[np.int64]]:
-    if isinstance(rows, list | tuple) and any(isinstance(row, Sequence | np.ndarray) for row in rows):
-        arrays = [as_ids(row, name=name) for row in rows]
-    else:
-        arrays = list(np.atleast_2d(as_ids(rows, name=name)))
-    if any(row.ndim != 1 for row in arrays):
-        raise InvalidInputError(f"{name}: expected a row of ids, or one row per user; got deeper nesting")
-    return arrays
 
 
 def as_level_topn(values: ArrayLike) -> NDArray[np.int32]:

@@ -100,16 +100,19 @@ def search_by_ids(
         spec, length = spec_of(signature, name), f"{name}_length"
         if spec is None:
             with _naming_unknown(name, signature, spec_of):
-                inputs[name] = _inputs.pad_ids(value, length=None, fill=0, name=name)
+                rows = _inputs.id_rows(value, name=name)
+                inputs[name] = _inputs.pad_ids(rows, length=None, fill=0, name=name)
             continue
         values = _inputs.one_value_each(value, spec)
         if length not in given and spec_of(signature, length) is not None:
             inputs[name], inputs[length] = _inputs.open_rows(values, spec, name=name)
         elif _inputs.is_row_of_ids(spec):
-            inputs[name] = _padded(values, spec, name)
+            rows = _inputs.id_rows(values, name=name)
+            ids = _inputs.pad_ids(rows, length=spec.row_width, fill=0, name=name)
+            inputs[name] = _inputs.as_type(ids, _inputs.numpy_type(spec), name=name)
             # These two describe the same events. Other features of equal length may be independent.
             if name in _EVENTS and spec.row_width is not None:
-                events[name] = values, spec.row_width
+                events[name] = rows, spec.row_width
         else:
             inputs[name] = _inputs.as_feature(values, spec, name=name)
     _inputs.check_parallel(events)
@@ -131,12 +134,6 @@ def _naming_unknown(name: str, signature: str, spec_of: SpecOf) -> Iterator[None
         raise InvalidInputError(
             f"{name}: expected an input of {signature}, found none of this name (compare with `metadata()`)"
         ) from error
-
-
-def _padded(values: Features, spec: TensorSpec, name: str) -> NDArray[Any]:
-    """Rows of ids as the model takes them."""
-    ids = _inputs.pad_ids(values, length=spec.row_width, fill=0, name=name)
-    return _inputs.as_type(ids, _inputs.numpy_type(spec), name=name)
 
 
 def score_of_items(comm_seq: State, item_ids: ArrayLike, *, signature: str, spec_of: SpecOf) -> Query:
@@ -197,7 +194,8 @@ def _number_of_users(inputs: Arrays) -> int:
 def _excluded(exclude_ids: Ids | None, users: int) -> NDArray[np.int64]:
     padded = _NO_ITEM
     if exclude_ids is not None:
-        padded = _inputs.pad_ids(exclude_ids, length=None, fill=-1, name="exclude_ids")
+        rows = _inputs.id_rows(exclude_ids, name="exclude_ids")
+        padded = _inputs.pad_ids(rows, length=None, fill=-1, name="exclude_ids")
     # A server that batches requests cannot pad an input without values.
     return _inputs.repeat_rows(padded if padded.shape[1] else _NO_ITEM, users, name="exclude_ids")
 

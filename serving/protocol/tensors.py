@@ -6,6 +6,7 @@ The functions take the messages of this package and those of TensorFlow, which h
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ _FIELD_TYPES: dict[str, np.dtype[Any]] = {
 }
 # A message of a few bytes may claim a tensor of any size. A message that brings its values has no such limit.
 _MAX_REPEATED_BYTES = 2**28
+_SIZE = attrgetter("size")
 # NumPy 1's limit; NumPy 2 allows 64 and TensorFlow 254.
 MAX_DIMENSIONS = 32
 
@@ -149,7 +151,9 @@ def decode(proto: Any, *, ignore_surplus: bool = False, bfloat16: Any = None) ->
     if content and (count or not ignore_surplus):
         flat = _from_content(content, count, dtype)
     else:
-        flat = _fill(_listed_values(proto, dtype, field, ignore_surplus), count, dtype, ignore_surplus)
+        flat = _listed_values(proto, dtype, field, ignore_surplus)
+        if len(flat) != count or dtype.hasobject:
+            flat = _fill(flat, count, dtype, ignore_surplus)
     native = flat if dtype.isnative else flat.astype(dtype.newbyteorder("="))
     try:
         array = native.reshape(shape)
@@ -161,7 +165,7 @@ def decode(proto: Any, *, ignore_surplus: bool = False, bfloat16: Any = None) ->
 
 
 def _definite_shape(proto: Any, ignore_unknown_rank: bool) -> tuple[int, ...]:
-    shape = tuple([dim.size for dim in proto.dim])
+    shape = tuple(map(_SIZE, proto.dim))
     if (proto.unknown_rank and not ignore_unknown_rank) or min(shape, default=0) < 0:
         raise InvalidInputError(f"expected a definite shape, got {list(shape)}")
     if len(shape) > MAX_DIMENSIONS or math.prod(shape) >= 2**63:
@@ -218,8 +222,6 @@ def _listed_values(proto: Any, dtype: np.dtype[Any], field: str, ignore_surplus:
 
 
 def _fill(values: Any, count: int, dtype: np.dtype[Any], ignore_surplus: bool) -> NDArray[Any]:
-    if len(values) == count and not dtype.hasobject:
-        return np.asarray(values)
     if len(values) > count and not ignore_surplus:
         raise InvalidInputError(f"the shape holds {count} values, got {len(values)}")
     if len(values) < count and count * dtype.itemsize > _MAX_REPEATED_BYTES:

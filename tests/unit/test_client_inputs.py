@@ -62,7 +62,8 @@ def test_floats_that_overflow_are_refused_and_infinities_are_kept() -> None:
     ],
 )
 def test_rows_of_ids_are_filled_up(rows: Any, length: int | None, expected: list[list[int]]) -> None:
-    padded = _inputs.pad_ids(rows, length=length, fill=0, name="item_ids")
+    ids = _inputs.id_rows(rows, name="item_ids")
+    padded = _inputs.pad_ids(ids, length=length, fill=0, name="item_ids")
     assert padded.dtype == np.int64
     assert padded.tolist() == expected
 
@@ -79,7 +80,7 @@ def test_rows_of_ids_are_filled_up(rows: Any, length: int | None, expected: list
 )
 def test_rows_of_ids_refused(rows: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
-        _inputs.pad_ids(rows, length=2, fill=0, name="item_ids")
+        _inputs.pad_ids(_inputs.id_rows(rows, name="item_ids"), length=2, fill=0, name="item_ids")
 
 
 @pytest.mark.parametrize("beams", [[], [1.5], [[[1]]], 3, [2**31], [-(2**31) - 1], np.uint64([2**64 - 1])])
@@ -97,7 +98,8 @@ def test_rows_are_repeated_only_when_there_is_one() -> None:
 def test_features_of_one_sequence_have_rows_of_one_length() -> None:
     def check(**rows: Any) -> None:
         lengths = {"item_ids": 50, "cate_ids": 50, "cities": 3}
-        _inputs.check_parallel({name: (values, lengths[name]) for name, values in rows.items()})
+        ids = {name: (_inputs.id_rows(values, name=name), lengths[name]) for name, values in rows.items()}
+        _inputs.check_parallel(ids)
 
     check(item_ids=[1, 2], cate_ids=[[3, 4]], cities=[1])
     check(item_ids=[[1], [2, 3]], cate_ids=[[1], [2, 3]])
