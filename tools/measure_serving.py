@@ -15,6 +15,7 @@ overload:    a server with one thread, asked by 5 times as many callers as it ta
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shutil
@@ -181,7 +182,7 @@ def overload(base_path: Path, flags: list[str], ask: Callable[[NannClient], Any]
         }
 
 
-def main(base_path: Path, flags: list[str]) -> None:
+def measure(base_path: Path, flags: list[str]) -> None:
     """Measure and print."""
     with started([sys.executable, "-c", _IMPORT]) as (_, import_seconds, process):
         import_mb = anonymous_mb(process)
@@ -238,5 +239,15 @@ def main(base_path: Path, flags: list[str]) -> None:
     )
 
 
+def main() -> None:
+    """Read the arguments and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("base_path", type=Path, help="folder with the versions of an export")
+    options, flags = parser.parse_known_args()
+    if not any(path.name.isdecimal() for path in options.base_path.glob("*")):
+        parser.error(f"{options.base_path}: expected a folder with versions, such as 1; found none")
+    measure(options.base_path, flags)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main()
