@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nann.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from nann.serving.client import ModelMetadata
+    from nann.serving.client import ModelMetadata, TensorSpec
 
 # Filled in by the client, or options of their own.
 _NO_FEATURES = {"level_topn", "exclude_ids", "filter"}
+
+
+def inputs_of(target: str, model: str, call: dict[str, Any]) -> Mapping[str, TensorSpec]:
+    """Return what the signature of a query by features takes; nothing if the model has none.
+
+    The arguments are those of `inputs_named`. NannClientError: the server does not say.
+    """
+    from nann.serving.client import NannClient
+
+    with NannClient(target, model=model) as client:
+        metadata = client.metadata(version=call["version"], timeout=call["timeout"])
+    signature = metadata.signatures.get(_signature(call, by_ids=True))
+    return {} if signature is None else signature.inputs
+
+
+def _signature(call: dict[str, Any], *, by_ids: bool) -> str:
+    return ("retrieve_by_ids" if by_ids else "retrieve") + ("_where" if call["where"] else "")
 
 
 @contextmanager
@@ -33,7 +50,7 @@ def inputs_named(
     except (RequestRejectedError, InvalidInputError) as error:
         features = [*by_ids]
         names = features or [*states]
-        signature = ("retrieve_by_ids" if features else "retrieve") + ("_where" if call["where"] else "")
+        signature = _signature(call, by_ids=bool(features))
         try:
             with NannClient(target, model=model) as client:
                 metadata = client.metadata(version=call["version"], timeout=call["timeout"])

@@ -5,8 +5,6 @@ It needs no TensorFlow.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,24 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from nann.cli._console import console, emit, json_option
-from nann.cli._named_inputs import inputs_named
+from nann.cli._features import features_of, split_feature
+from nann.cli._named_inputs import inputs_named, inputs_of
 from nann.cli._numbers import NUMBERS, Parsed
 from nann.errors import InvalidFileError, InvalidInputError
 
 if TYPE_CHECKING:
     from nann.serving.client import MissingShard, NannClient, ShardedClient, TopK
-
-
-def _feature(text: str) -> tuple[str, tuple[Any, ...]]:
-    """`NAME=VALUE`: JSON, or values with commas between, each a number or else a string."""
-    name, equals, values = text.partition("=")
-    if not name or not equals:
-        raise ValueError(text)
-    for content in (values, f"[{values}]"):
-        with contextlib.suppress(ValueError):
-            found = json.loads(content)
-            return name, tuple(found) if isinstance(found, list) else (found,)
-    return name, tuple(values.split(","))
 
 
 def _state(text: str) -> tuple[str, Path]:
@@ -42,7 +29,7 @@ def _state(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-_FEATURE = Parsed("NAME=VALUE,...", _feature, expected="NAME=VALUE,... such as country=fr or hour=7")
+_FEATURE = Parsed("NAME=VALUE,...", split_feature, expected="NAME=VALUE,... such as country=fr or hour=7")
 _STATE = Parsed("NAME=PATH", _state, expected="NAME=PATH such as query_emb=query.npy")
 
 
@@ -70,7 +57,8 @@ def _hedge_after(text: str) -> float | Literal["p95"]:
     type=_FEATURE,
     metavar="NAME=VALUE,...",
     multiple=True,
-    help="Another input of the model: numbers or strings of one user. Can be repeated.",
+    help="Another input of the model: numbers or strings of one user, as the model's type says. "
+    "Quotes keep a comma in a string. Can be repeated.",
 )
 @click.option(
     "--comm-seq",
@@ -83,7 +71,8 @@ def _hedge_after(text: str) -> float | Literal["p95"]:
     type=_STATE,
     metavar="NAME=PATH",
     multiple=True,
-    help="State of a model by its name, such as query_emb: an .npy file with [B, ...]. Can be repeated.",
+    help="State of a model by its name, such as query_emb: an .npy file of one user, or with [B, ...]. "
+    "Can be repeated.",
 )
 @click.option(
     "--level-topn",
@@ -120,7 +109,7 @@ def command(
     model_version: int | None,
     item_ids: tuple[int, ...] | None,
     cate_ids: tuple[int, ...] | None,
-    features: tuple[tuple[str, tuple[Any, ...]], ...],
+    features: tuple[tuple[str, str], ...],
     comm_seq: Path | None,
     states: tuple[tuple[str, Path], ...],
     level_topn: tuple[int, ...],
@@ -136,9 +125,9 @@ def command(
     Describe the user by features: the ids of the items they have seen (--item-ids, --cate-ids) and others
     (--feature). Or by what the scorer reads: the embedded sequence (--comm-seq), or state (--state).
     """
-    by_ids = {"item_ids": item_ids, "cate_ids": cate_ids, **dict(features)}
+    by_ids = {"item_ids": item_ids, "cate_ids": cate_ids}
     rows: dict[str, Any] = {name: values for name, values in by_ids.items() if values is not None}
-    if [bool(rows), comm_seq is not None, bool(states)].count(True) != 1:
+    if [bool(rows or features), comm_seq is not None, bool(states)].count(True) != 1:
         raise InvalidInputError(
             "give the user by features (--item-ids, --cate-ids, --feature), or by state (--comm-seq, --state)"
         )
@@ -152,11 +141,14 @@ def command(
         "timeout": timeout,
         "version": model_version,
     }
+    server = targets[0].split(",")[0]
+    if features:
+        rows |= features_of(features, inputs_of(server, model, call))
     with _client_of(targets, model, allow_partial, hedge_after) as client:
         started = time.perf_counter()
         try:
             state_names = [name for name, _ in states] or ([] if comm_seq is None else ["comm_seq"])
-            with inputs_named(targets[0].split(",")[0], model, call, by_ids=rows, states=state_names):
+            with inputs_named(server, model, call, by_ids=rows, states=state_names):
                 result = _ask(client, rows, comm_seq, dict(states), call)
         except RequestRejectedError as error:
             if error.expected_beams is None:

@@ -8,6 +8,7 @@ Example:
   (1, 10)
 """
 
+from nann.errors import InvalidInputError as InvalidInputError
 from nann.serving.client._async_client import AsyncNannClient as AsyncNannClient
 from nann.serving.client._batches import in_batches as in_batches
 from nann.serving.client._client import NannClient as NannClient

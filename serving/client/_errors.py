@@ -6,6 +6,8 @@ from nann.errors import NannError
 from nann.serving.client._channel import proxy_variable
 
 _BEAM_COUNT = "level_topn: expected "
+# Where callers see what a model takes: those in Python, and those of `nann query`.
+SIGNATURES_BY = "`NannClient.metadata`, or /v1/models/MODEL/metadata over REST, lists them"
 
 
 class NannClientError(NannError):
@@ -154,13 +156,13 @@ NO_ANSWER = "the server did not answer"
 # (code, beginning of the server's message, next step). The first line that fits counts; an empty beginning
 # fits every message. Where a code has several causes, only the message tells them apart.
 NEXT_STEPS = (
-    ("DEADLINE_EXCEEDED", NO_ANSWER, "is the server running? Check the address, or raise `timeout`"),
-    ("DEADLINE_EXCEEDED", "", "raise `timeout`, or ask for narrower beams in `level_topn`"),
+    ("DEADLINE_EXCEEDED", NO_ANSWER, "is the server running? Check the address, or raise the timeout"),
+    ("DEADLINE_EXCEEDED", "", "raise the timeout, or ask for narrower beams in level_topn"),
     (
         "UNAVAILABLE",
         "",
         "check that the server runs, that this is its gRPC port, and that `credentials` are what it asks "
-        "for, none without TLS; `wait_ready` waits for it",
+        "for, none without TLS; `NannClient.wait_ready` waits for it",
     ),
     (
         "NOT_FOUND",
@@ -170,7 +172,8 @@ NEXT_STEPS = (
     (
         "NOT_FOUND",
         "",
-        "see `status()` for the versions the server has, and the server's log for why one failed",
+        "check the names of model and version: `NannClient.status`, or /v1/models/MODEL over REST, lists the "
+        "versions of a model, and the server's log says why one failed",
     ),
     (
         "INVALID_ARGUMENT",
@@ -179,8 +182,8 @@ NEXT_STEPS = (
     ),
     ("INVALID_ARGUMENT", "Task size ", "the server batches requests up to a limit: send fewer users at once"),
     ("INVALID_ARGUMENT", _BEAM_COUNT, "the export's nann_manifest.json has beams that fit its index"),
-    ("INVALID_ARGUMENT", "", "compare the inputs with `metadata()`"),
-    ("FAILED_PRECONDITION", "", "see `metadata()` for the signatures that the model has"),
+    ("INVALID_ARGUMENT", "", f"compare the inputs with the model's signatures: {SIGNATURES_BY}"),
+    ("FAILED_PRECONDITION", "", f"the model has other signatures: {SIGNATURES_BY}"),
     (
         "RESOURCE_EXHAUSTED",
         "Server Threadpool Exhausted",

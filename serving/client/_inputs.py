@@ -42,10 +42,11 @@ def as_ids(values: ArrayLike, *, name: str) -> NDArray[np.int64]:
     array = as_array(values, name=name, expected="rows of integers")
     if array.size == 0:
         return array.astype(np.int64)
+    is_large = array.dtype == np.uint64 and bool((array > np.iinfo(np.int64).max).any())
+    if is_large or (array.dtype.hasobject and all(isinstance(each, int) for each in array.flat)):
+        raise InvalidInputError(f"{name}: an id is beyond int64, from -2^63 to 2^63 - 1")
     if array.dtype.kind not in "iu":
         raise InvalidInputError(f"{name}: expected integers, got dtype {array.dtype}; pass an int64 array")
-    if array.dtype == np.uint64 and bool((array > np.iinfo(np.int64).max).any()):
-        raise InvalidInputError(f"{name}: an id is above 2^63 - 1, the largest int64")
     return array.astype(np.int64)
 
 

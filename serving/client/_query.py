@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nann.errors import InvalidInputError
 from nann.serving.client import _inputs
+from nann.serving.client._errors import SIGNATURES_BY
 from nann.serving.client._results import TensorSpec
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -129,10 +130,10 @@ def _naming_unknown(name: str, signature: str, spec_of: SpecOf) -> Iterator[None
             needs = "; a filter needs an export with attributes" if signature.endswith(_WHERE) else ""
             raise InvalidInputError(
                 f"{signature}: expected a signature of the model, found none of this name{needs} "
-                f"(compare with `metadata()`)"
+                f"({SIGNATURES_BY})"
             ) from error
         raise InvalidInputError(
-            f"{name}: expected an input of {signature}, found none of this name (compare with `metadata()`)"
+            f"{name}: expected an input of {signature}, found none of this name ({SIGNATURES_BY})"
         ) from error
 
 
@@ -152,17 +153,13 @@ def _named(comm_seq: State) -> Arrays:
 def _flat(state: Arrays, signature: str, spec_of: SpecOf, *, is_named: bool) -> Arrays:
     """Return the state as signatures take it: [B, values of one user] each.
 
-    is_named: the caller gave a mapping, whose arrays have a leading batch dimension each.
+    is_named: the caller gave a mapping, whose arrays have a leading batch dimension, or are of one user.
 
-    The model is asked only where the arrays do not tell: two dimensions of `comm_seq` may be one user or
-    several, and integers may be meant as floats.
+    The model is asked only where the arrays do not tell: two dimensions may be one user or several, and
+    integers may be meant as floats.
     """
     if is_named:
-        typed = {name: _in_model_type(array, signature, spec_of, name) for name, array in state.items()}
-        return {
-            name: array.reshape(len(array), math.prod(array.shape[1:])) if array.ndim else array
-            for name, array in typed.items()
-        }
+        return {name: _named_rows(array, signature, spec_of, name) for name, array in state.items()}
     flat: Arrays = {}
     for name, array in state.items():
         spec = spec_of(signature, name) if array.ndim == 2 else None
@@ -172,11 +169,18 @@ def _flat(state: Arrays, signature: str, spec_of: SpecOf, *, is_named: bool) -> 
     return flat
 
 
-def _in_model_type(array: NDArray[Any], signature: str, spec_of: SpecOf, name: str) -> NDArray[Any]:
-    spec = spec_of(signature, name) if array.dtype.kind in "iub" else None
+def _named_rows(array: NDArray[Any], signature: str, spec_of: SpecOf, name: str) -> NDArray[Any]:
+    """Return a tensor of the state in the model's type, [B, values of one user]; B is 1 for one user."""
+    spec = spec_of(signature, name) if array.dtype.kind in "iub" or array.ndim <= 2 else None
     if spec is None or _inputs.numpy_type(spec).kind == "f":
-        return _inputs.as_floats(array, _float_type(signature), name=name)
-    return _inputs.as_type(array, _inputs.numpy_type(spec), name=name)
+        typed = _inputs.as_floats(array, _float_type(signature), name=name)
+    else:
+        typed = _inputs.as_type(array, _inputs.numpy_type(spec), name=name)
+    if not typed.ndim:
+        return typed
+    row = math.prod(typed.shape[1:])
+    is_one = spec is not None and row != spec.row_width == typed.size
+    return typed.reshape(1, typed.size) if is_one else typed.reshape(len(typed), row)
 
 
 def _float_type(signature: str) -> type[np.floating[Any]]:

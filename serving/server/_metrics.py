@@ -29,6 +29,8 @@ _RUNTIME_LATENCY = _SERVING + "runtime_latency"
 _LOAD_COUNT = "/tensorflow/cc/saved_model/load_attempt_count"
 _LOAD_LATENCY = "/tensorflow/cc/saved_model/load_latency"
 _SESSION_RUNS = "/tensorflow/core/direct_session_runs"
+# A signature that runs when a model is loaded; nobody asks for it.
+_INIT_OP = "__saved_model_init_op"
 _NANN_COUNT = "/nann/request_count"
 _NANN_LATENCY = "/nann/request_latency"
 # The ops tell values by name; all others are counters.
@@ -141,6 +143,8 @@ class Metrics:
         with self._lock:
             self._count(_REQUEST_COUNT, (("model_name", model), ("status", "OK")), 0)
             for signature in signatures:
+                if signature == _INIT_OP:
+                    continue
                 labels = (("model_name", model), ("signature", signature), ("status", "OK"))
                 self._count(_NANN_COUNT, labels, 0)
 

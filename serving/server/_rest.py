@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -169,12 +169,12 @@ class RestApi:
         with ExitStack() as held:
             leases: list[Lease] = []
 
-            def signatures() -> Mapping[str, Any]:
+            def signature_of(name: str) -> Any:
+                observation.signature = name
                 leases.append(held.enter_context(self._lease(choice)))
-                return leases[0].servable.signatures
+                return leases[0].servable.signatures.get(name)
 
-            request = parse_predict(body, signatures)
-            observation.signature = request.signature_name
+            request = parse_predict(body, signature_of)
             with observation.running():
                 outputs = predict_arrays(
                     leases[0].servable,

@@ -37,27 +37,27 @@ class _NoTensorError(Exception):
 class PredictBody:
     """A parsed request: the signature that it asks for, and the arrays of the inputs by name."""
 
-    signature_name: str
     signature: Any
     format: Format
     inputs: dict[str, NDArray[Any]]
 
 
-def parse_predict(body: bytes, signatures: Callable[[], Mapping[str, Any]]) -> PredictBody:
+def parse_predict(body: bytes, signature_of: Callable[[str], Any]) -> PredictBody:
     """Parse the body of a predict request.
 
-    `signatures` returns the signatures of the model. It is called after the body was parsed.
+    `signature_of` returns the signature of a name, None if the model has none. It is called once, after the
+    body was parsed.
 
     Raises:
       StatusError: the body is not JSON, or its values do not fit the signature.
-      Exception: whatever `signatures` raises.
+      Exception: whatever `signature_of` raises.
     """
     document = parse_json(body)
     if not isinstance(document, dict):
         raise invalid_argument(f"JSON Value: {dump(document)} Is not object")
     given_name = signature_name(document)
     name = given_name or DEFAULT_SIGNATURE
-    signature = signatures().get(name)
+    signature = signature_of(name)
     if signature is None:
         raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
     if not signature.inputs:
@@ -71,7 +71,7 @@ def parse_predict(body: bytes, signatures: Callable[[], Mapping[str, Any]]) -> P
             inputs = _from_columns(document[Format.COLUMN.value], dtypes)
     except _NoTensorError as error:
         raise invalid_argument(f"tensor parsing error: {error}") from error
-    return PredictBody(name, signature, body_format, inputs)
+    return PredictBody(signature, body_format, inputs)
 
 
 def signature_name(document: dict[str, Any]) -> str:

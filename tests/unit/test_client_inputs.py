@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nann.cli import query as query_command
 from nann.errors import InvalidInputError
 from nann.serving.client import _inputs, _query
 from nann.serving.client._connection import Deadline
@@ -75,7 +74,8 @@ def test_rows_of_ids_are_filled_up(rows: Any, length: int | None, expected: list
         ([1.5], "expected integers"),
         ([[[1]]], "deeper nesting"),
         ([[1, [2]]], "rows of integers"),
-        (np.array([2**63], np.uint64), "largest int64"),
+        (np.array([2**63], np.uint64), r"beyond int64, from -2\^63"),
+        ([2**70], r"beyond int64"),
     ],
 )
 def test_rows_of_ids_refused(rows: Any, message: str) -> None:
@@ -198,6 +198,18 @@ def test_one_value_per_user_is_enough_for_inputs_of_one_column(
     assert query.users == len(expected)
 
 
+@pytest.mark.parametrize(
+    ("shape", "users"), [((6,), 1), ((2, 3), 1), ((1, 6), 1), ((4, 6), 4), ((4, 2, 3), 4), ((6, 6), 6)]
+)
+def test_named_state_of_one_user_needs_no_batch_dimension(shape: tuple[int, ...], users: int) -> None:
+    spec = TensorSpec("float", (-1, 6))
+    query = _query.search_by_state(
+        {"query_emb": np.zeros(shape)}, [1, 2], exclude_ids=None, signature=None, spec_of=lambda *_: spec
+    )
+    assert query.inputs["query_emb"].shape == (users, 6)
+    assert query.users == users
+
+
 def test_features_of_equal_length_may_be_independent() -> None:
     specs = {name: TensorSpec("int64", (-1, 4)) for name in ("clicks", "cities", "item_ids", "cate_ids")}
 
@@ -250,19 +262,6 @@ def test_time_limits_that_nobody_reaches(seconds: Any) -> None:
 def test_time_limits_refused(seconds: Any) -> None:
     with pytest.raises(InvalidInputError, match="timeout: expected seconds"):
         Deadline(seconds)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a=1,2", ("a", (1, 2))),
-        ("a=0.5", ("a", (0.5,))),
-        ("city=Paris,Rome", ("city", ("Paris", "Rome"))),
-        ("timeout=5", ("timeout", (5,))),
-    ],
-)
-def test_features_on_the_command_line(text: str, expected: Any) -> None:
-    assert query_command._feature(text) == expected
 
 
 def test_filters_are_for_all_users_or_for_each() -> None:

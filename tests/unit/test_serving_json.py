@@ -285,7 +285,7 @@ def test_large_values_are_cut_in_error_messages() -> None:
     row = {"comm_seq": [0.5] * 1920, "level_topn": [100, 200, 200, 200, 200, 200]}
     signatures = _signatures(comm_seq=tf.float32, level_topn=tf.int32, exclude_ids=tf.int64)
     with pytest.raises(StatusError) as error:
-        parse_predict(json.dumps({"instances": [row]}).encode(), lambda: signatures)
+        parse_predict(json.dumps({"instances": [row]}).encode(), signatures.get)
     assert len(error_body(error.value.message)) == 397
     assert dump([0.5] * 1920) == "[" + ", ".join(["0.5"] * 52)
     assert dump("z" * 1000) == '"' + "z" * 1000 + '"'
@@ -323,14 +323,14 @@ def _signatures(**dtypes: Any) -> dict[str, Any]:
 def test_both_keys_and_no_rows_are_refused() -> None:
     signatures = _signatures(x=tf.float32)
     with pytest.raises(StatusError, match="expecting only one of 'inputs' or 'instances'"):
-        parse_predict(b'{"inputs": [1], "instances": [1]}', lambda: signatures)
+        parse_predict(b'{"inputs": [1], "instances": [1]}', signatures.get)
     with pytest.raises(StatusError, match="No values in 'instances' array"):
-        parse_predict(b'{"instances": []}', lambda: signatures)
+        parse_predict(b'{"instances": []}', signatures.get)
 
 
 def test_rows_are_stacked() -> None:
     body = b'{"instances": [{"x": [1, 2], "s": "a"}, {"s": {"b64": "/w=="}, "x": [3, 4]}]}'
-    parsed = parse_predict(body, lambda: _signatures(x=tf.float32, s=tf.string))
+    parsed = parse_predict(body, _signatures(x=tf.float32, s=tf.string).get)
     assert parsed.format is Format.ROW
     assert parsed.inputs["x"].tolist() == [[1, 2], [3, 4]]
     assert parsed.inputs["s"].tolist() == [b"a", b"\xff"]

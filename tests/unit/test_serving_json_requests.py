@@ -15,7 +15,7 @@ from nann.serving.server._status import StatusError
 
 def _parse(body: str, dtype: tf.DType) -> PredictBody:
     signature = SimpleNamespace(inputs={"a": SimpleNamespace(dtype=dtype.as_datatype_enum)})
-    return parse_predict(body.encode(), lambda: {"serving_default": signature})
+    return parse_predict(body.encode(), {"serving_default": signature}.get)
 
 
 @pytest.mark.parametrize(

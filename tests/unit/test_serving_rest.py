@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tensorflow as tf
 
 from nann.serving.server._http_message import Request
 from nann.serving.server._metrics import Metrics
@@ -89,3 +93,21 @@ def test_a_model_name_that_is_not_utf8_does_not_break_the_metrics() -> None:
     response = api.handle(Request("GET", "/metrics", "/metrics"))
     assert response.status == 200
     assert b'model_name="?"' in response.body
+
+
+def test_a_request_without_its_inputs_is_counted_for_its_signature() -> None:
+    """Such requests once were counted for `serving_default`, whatever they asked for."""
+
+    class Manager:
+        @contextmanager
+        def lease(self, name: str, **choice: Any) -> Iterator[Any]:
+            signature = SimpleNamespace(inputs={"x": SimpleNamespace(dtype=tf.float32.as_datatype_enum)})
+            yield SimpleNamespace(servable=SimpleNamespace(signatures={"retrieve": signature}), version=1)
+
+    manager: Any = Manager()
+    metrics = Metrics()
+    body = b'{"signature_name": "retrieve", "inputs": {"y": [1]}}'
+    assert RestApi(manager, RestOptions(), metrics).answer("POST", "/v1/models/m:predict", body)[0] == 400
+    assert [(each["signature"], each["status"]) for each in metrics.requests()] == [
+        ("retrieve", "INVALID_ARGUMENT")
+    ]
