@@ -21,7 +21,7 @@ INDEX_JSON = "index.json"
 METRICS = ("l2", "ip")
 ENTER_POINTS = "enter_points.npy"
 
-BUILD_AGAIN = "Build the index again with `nann index`."
+BUILD_INDEX = "Build the index with `nann index`."
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def read_meta(index_dir: str | os.PathLike[str]) -> IndexMeta:
     Raises InvalidFileError when it is missing, is not JSON, or does not describe an index.
     """
     path = Path(index_dir) / INDEX_JSON
-    document = read_json(path, what="the description of an index", next_step=BUILD_AGAIN)
+    document = read_json(path, what="the description of an index", next_step=BUILD_INDEX)
     version = document.get("format_version")
     if version != FORMAT_VERSION or isinstance(version, bool):
         raise InvalidFileError(
@@ -154,12 +154,12 @@ def _check_meta(path: Path, document: dict[str, Any]) -> IndexMeta:
         if not _is_int(value) or not minimum <= value <= largest:
             raise InvalidFileError(
                 f"{path}: expected {name} to be an integer {minimum}..{largest}, found {value!r}. "
-                f"{BUILD_AGAIN}"
+                f"{BUILD_INDEX}"
             )
     if document.get("metric") not in METRICS:
         raise InvalidFileError(
             f"{path}: expected metric {' or '.join(map(repr, METRICS))}, found {document.get('metric')!r}. "
-            f"{BUILD_AGAIN}"
+            f"{BUILD_INDEX}"
         )
     hops = document.get("hops_per_level")
     levels = document["start_level"]
@@ -169,19 +169,19 @@ def _check_meta(path: Path, document: dict[str, Any]) -> IndexMeta:
         or not all(_is_int(h) and 1 <= h <= 1000 for h in hops)
     ):
         raise InvalidFileError(
-            f"{path}: expected hops_per_level to be {levels} integers 1..1000, found {hops!r}. {BUILD_AGAIN}"
+            f"{path}: expected hops_per_level to be {levels} integers 1..1000, found {hops!r}. {BUILD_INDEX}"
         )
     for name in ("seed", "num_copies"):
         value = document.setdefault(name, None)  # Older indexes do not name it.
         if value is not None and not (_is_int(value) and 0 <= value <= largest):
             raise InvalidFileError(
                 f"{path}: expected {name} to be an integer 0..{largest} or null, found {value!r}. "
-                f"{BUILD_AGAIN}"
+                f"{BUILD_INDEX}"
             )
     chosen = document.setdefault("chosen_entry_points", False)
     if not isinstance(chosen, bool):
         raise InvalidFileError(
-            f"{path}: expected chosen_entry_points to be true or false, found {chosen!r}. {BUILD_AGAIN}"
+            f"{path}: expected chosen_entry_points to be true or false, found {chosen!r}. {BUILD_INDEX}"
         )
     names = [field.name for field in dataclasses.fields(IndexMeta)]
     return IndexMeta(**{**{name: document[name] for name in names}, "hops_per_level": tuple(hops)})

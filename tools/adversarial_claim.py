@@ -81,7 +81,12 @@ def plot(results: list[dict[str, Any]], file: Path) -> None:
     import matplotlib.pyplot as plt
 
     names = [name for name in results[0] if name.startswith(("recall", "agreement", "items"))]
-    figure, axes = plt.subplots(1, len(names) + 1, figsize=(3 * len(names) + 3, 3), layout="constrained")
+    columns = 4  # On a page of documentation more are too small to read.
+    rows = -(-(len(names) + 1) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(3 * columns, 3 * rows), layout="constrained")
+    for unused in grid.flat[len(names) + 1 :]:
+        unused.set_axis_off()
+    axes = list(grid.flat[: len(names) + 1])
     for axis, name in zip(axes[:-1], names, strict=True):
         for place, arm in enumerate(ARMS):
             values = [each[name] for each in results if each["arm"] == arm and each[name] is not None]

@@ -195,7 +195,9 @@ def main() -> int:
     options = parser.parse_args()
     for export in options.exports:
         if not (export / "saved_model.pb").is_file():
-            parser.error(f"{export}: expected an export, found no saved_model.pb; --help says how to make one")
+            parser.error(
+                f"{export}: expected an export, found no saved_model.pb; --help says how to make one"
+            )
     with tempfile.TemporaryDirectory(dir=options.exports[0].parent) as folder:
         return soak(Path(folder), options.exports, options.minutes * 60)
 

@@ -26,6 +26,7 @@ def write_chart(checks: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.set_yticks(range(len(checks)), [check["what"] for check in checks])
         axes.margins(y=0.02)
         axes.invert_yaxis()
+        axes.set_title("Green reaches its target, red does not")
         axes.set_xlabel("measured / target (1: just enough)")
         figure.savefig(path, format="png", dpi=130)
 

@@ -167,7 +167,9 @@ def check_levels(start_level: int | None, hops_per_level: tuple[int, ...] | None
     if hops_per_level is None:
         return
     if start_level is None:
-        raise InvalidInputError("hops_per_level: expected a start_level beside it, found none. Give both.")
+        raise InvalidInputError(
+            "hops_per_level (--hops): expected start_level (--start-level) beside it, found none. Give both."
+        )
     if len(hops_per_level) != start_level or not all(1 <= hops <= 1000 for hops in hops_per_level):
         raise InvalidInputError(
             f"hops_per_level: expected {start_level} values 1..1000, one for each of the levels 0.."

@@ -19,7 +19,7 @@ from nann.errors import InvalidFileError
 from nann.export.items import Items
 from nann.files import describe_array, load_array, staged_directory, write_json
 from nann.ops.index_meta import (
-    BUILD_AGAIN,
+    BUILD_INDEX,
     ENTER_POINTS,
     INDEX_JSON,
     IndexMeta,
@@ -130,20 +130,20 @@ def write_index(index_dir: str | os.PathLike[str], graph: GraphIndex) -> None:
 
 
 def _read_vector(path: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    array = load_array(path, next_step=BUILD_AGAIN)
+    array = load_array(path, next_step=BUILD_INDEX)
     if array.dtype != dtype or array.ndim != 1:
         raise InvalidFileError(
-            f"{path}: expected {dtype} of rank 1, found {describe_array(array)}. {BUILD_AGAIN}"
+            f"{path}: expected {dtype} of rank 1, found {describe_array(array)}. {BUILD_INDEX}"
         )
     return array
 
 
 def _check_enter_points(path: Path, enter_points: npt.NDArray[np.int32], num_items: int) -> None:
     if enter_points.size == 0:
-        raise InvalidFileError(f"{path}: expected at least one entry point, found none. {BUILD_AGAIN}")
+        raise InvalidFileError(f"{path}: expected at least one entry point, found none. {BUILD_INDEX}")
     _check_positions(path, enter_points, num_items)
     if np.unique(enter_points).size != enter_points.size:
-        raise InvalidFileError(f"{path}: expected each entry point once, found duplicates. {BUILD_AGAIN}")
+        raise InvalidFileError(f"{path}: expected each entry point once, found duplicates. {BUILD_INDEX}")
 
 
 def _check_positions(path: Path, positions: npt.NDArray[np.int32], num_items: int) -> None:
@@ -152,7 +152,7 @@ def _check_positions(path: Path, positions: npt.NDArray[np.int32], num_items: in
         first = int(np.flatnonzero((positions < 0) | (positions >= num_items))[0])
         raise InvalidFileError(
             f"{path}: expected positions 0..{num_items - 1}, found {int(positions[first])} at [{first}]. "
-            f"{BUILD_AGAIN}"
+            f"{BUILD_INDEX}"
         )
 
 
@@ -169,19 +169,19 @@ def _check_row_splits(path: Path, row_splits: npt.NDArray[np.int64], *, num_item
     if row_splits.size != num_items + 1:
         raise InvalidFileError(
             f"{path}: expected {num_items + 1} offsets (one more than the items), found {row_splits.size}. "
-            f"{BUILD_AGAIN}"
+            f"{BUILD_INDEX}"
         )
     if row_splits[0] != 0 or row_splits[-1] != edges:
         raise InvalidFileError(
             f"{path}: expected offsets from 0 to {edges}, the number of neighbours, found "
-            f"{int(row_splits[0])} to {int(row_splits[-1])}. {BUILD_AGAIN}"
+            f"{int(row_splits[0])} to {int(row_splits[-1])}. {BUILD_INDEX}"
         )
     falling = np.flatnonzero(row_splits[1:] < row_splits[:-1])
     if falling.size:
         at = int(falling[0])
         raise InvalidFileError(
             f"{path}: expected offsets that never decrease, found {int(row_splits[at])} at [{at}] and "
-            f"{int(row_splits[at + 1])} at [{at + 1}]. {BUILD_AGAIN}"
+            f"{int(row_splits[at + 1])} at [{at + 1}]. {BUILD_INDEX}"
         )
 
 

@@ -45,7 +45,7 @@ def features_of(given: Iterable[tuple[str, str]], inputs: Mapping[str, TensorSpe
     for name, text in given:
         if name in found:
             raise InvalidInputError(
-                f"--feature {name}: expected it once, found it twice; separate its values by commas"
+                f"--feature: expected {name} once, found it twice; separate its values by commas"
             )
         found[name] = _values(name, text, inputs.get(name))
     return found
@@ -58,9 +58,9 @@ def _values(name: str, text: str, spec: TensorSpec | None) -> list[Any]:
     if spec.dtype == "string":
         values = values if text.startswith("[") and values is not None else _strings(text)
     elif values is None:
-        raise InvalidInputError(f"--feature {name}: expected values of type {spec.dtype}, found {text!r}")
+        raise InvalidInputError(f"--feature: expected values of type {spec.dtype} for {name}, found {text!r}")
     if spec.shape in ((-1,), (-1, 1)) and len(values) != 1:
-        raise InvalidInputError(f"--feature {name}: expected one value, found {len(values)} in {text!r}")
+        raise InvalidInputError(f"--feature: expected one value of {name}, found {len(values)} in {text!r}")
     return values
 
 

@@ -61,9 +61,10 @@ def _render(result: dict[str, Any]) -> None:
     lines += left_out_text(result).splitlines()
     lines.append(f"About {result['microseconds_per_item']:.2f} microseconds an item on one core.")
     run_dir = result["run"]
-    index = shell_command("nann", "index", "--run", run_dir)
     export = shell_command("nann", "export", "--run", run_dir, "--out", "MODELS/nann/1")
-    lines.append(f"Next: {index}, then {export}")
+    has_index = (Path(run_dir) / "index").is_dir()
+    index = "" if has_index else f"{shell_command('nann', 'index', '--run', run_dir)}, then "
+    lines.append(f"Next: {index}{export}")
     print_text("\n".join(lines))
 
 

@@ -100,7 +100,8 @@ def _next_steps(result: DemoResult) -> str:
     return (
         f"\nServe it:\n"
         f"  {shell_command(nann, 'serve', '--model_name', 'nann', '--model_base_path', base_path)}\n"
-        f"Then, in a second terminal, ask by user {user.user_id}'s last five films:\n"
+        f"Then, in a second terminal, ask by user {user.user_id}'s last five films (the table above is by\n"
+        f"all of them, and leaves out those that were watched):\n"
         f"  {shell_command(*query)} \\\n"
         f"    {shell_command('--item-ids', items, '--cate-ids', categories)}"
     )

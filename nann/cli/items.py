@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 @click.option("--id", "item_id", type=int, help="Show this item.")
 @json_option
 def command(model_dir: Path, item_id: int | None, as_json: bool) -> None:
-    """Show the items of an export and its segments, or one item, as servers see them."""
+    """Show the items of an export and its segments, or one item, as servers see them.
+
+    The export must have room for new items (`nann export --overlay-share`).
+    """
     from nann.live import State, open_base, replay, updates_dir
 
     state = State(open_base(model_dir))

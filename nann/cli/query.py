@@ -71,7 +71,7 @@ def _hedge_after(text: str) -> float | Literal["p95"]:
     type=_STATE,
     metavar="NAME=PATH",
     multiple=True,
-    help="State of a model by its name, such as query_emb: an .npy file of one user, or with [B, ...]. "
+    help="State of a model by its name, such as query_emb: an .npy file with [B, ...], or one vector. "
     "Can be repeated.",
 )
 @click.option(

@@ -331,7 +331,8 @@ def _called(network: Any, values: Tensors, *, training: bool = False) -> Any:
 
     structure = _structure(network, "network")
     if structure is None:
-        return network(dict(values), training=training)
+        takes_one = len(values) == 1 and "Sequential" in _keras_classes(network)
+        return network(next(iter(values.values())) if takes_one else dict(values), training=training)
     if isinstance(structure, Mapping):
         # A data set may have more features of items than the network takes.
         taken = {name: value for name, value in values.items() if name in structure}
@@ -342,9 +343,8 @@ def _called(network: Any, values: Tensors, *, training: bool = False) -> Any:
 
 
 def _structure(network: Any, what: str) -> Any | None:
-    """The inputs of a functional or Sequential network in the structure that it takes; None: subclassed."""
-    # By name: Keras 2 is a package of its own, tf_keras, which need not be installed.
-    classes = {each.__name__ for each in type(network).__mro__ if each.__module__.startswith(_KERAS)}
+    """The inputs of a network in the structure that it takes; None: subclassed, or a Sequential not built."""
+    classes = _keras_classes(network)
     if "Model" not in classes:
         raise InvalidInputError(
             f"{what}: expected a keras.Model, found {described(network)}. Write a class with the functions "
@@ -353,6 +353,11 @@ def _structure(network: Any, what: str) -> Any | None:
     if not getattr(network, "inputs", None):
         return None
     return network.inputs[0] if "Sequential" in classes else network.input
+
+
+def _keras_classes(network: Any) -> set[str]:
+    """By name: Keras 2 is a package of its own, tf_keras, which need not be installed."""
+    return {each.__name__ for each in type(network).__mro__ if each.__module__.startswith(_KERAS)}
 
 
 def _tensors(structure: Any) -> list[Any]:

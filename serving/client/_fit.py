@@ -41,8 +41,8 @@ def _check_fit(query: Query, metadata: ModelMetadata) -> None:
         expected = signature.inputs[name].shape
         if not _is_of(expected, array.shape):
             raise InvalidInputError(
-                f"{name}: expected shape {_text(expected)}, where -1 is any size, got {_text(array.shape)}; "
-                "the first dimension is the users"
+                f"{name}: expected shape {_text(expected)}, got {_text(array.shape)} (-1 is any size, and "
+                "the first dimension is the users)"
             )
 
 

@@ -153,10 +153,10 @@ def _named(comm_seq: State) -> Arrays:
 def _flat(state: Arrays, signature: str, spec_of: SpecOf, *, is_named: bool) -> Arrays:
     """Return the state as signatures take it: [B, values of one user] each.
 
-    is_named: the caller gave a mapping, whose arrays have a leading batch dimension, or are of one user.
+    is_named: the caller gave a mapping; its arrays have a leading batch dimension or are the vector of one user.
 
-    The model is asked only where the arrays do not tell: two dimensions may be one user or several, and
-    integers may be meant as floats.
+    The model is asked only where the arrays do not tell: two dimensions of `comm_seq` may be one user or
+    several, so may one dimension of other state, and integers may be meant as floats.
     """
     if is_named:
         return {name: _named_rows(array, signature, spec_of, name) for name, array in state.items()}
@@ -170,8 +170,8 @@ def _flat(state: Arrays, signature: str, spec_of: SpecOf, *, is_named: bool) -> 
 
 
 def _named_rows(array: NDArray[Any], signature: str, spec_of: SpecOf, name: str) -> NDArray[Any]:
-    """Return a tensor of the state in the model's type, [B, values of one user]; B is 1 for one user."""
-    spec = spec_of(signature, name) if array.dtype.kind in "iub" or array.ndim <= 2 else None
+    """Return a tensor of the state in the model's type, [B, values of one user]; B is 1 for one vector."""
+    spec = spec_of(signature, name) if array.dtype.kind in "iub" or array.ndim == 1 else None
     if spec is None or _inputs.numpy_type(spec).kind == "f":
         typed = _inputs.as_floats(array, _float_type(signature), name=name)
     else:
@@ -179,7 +179,7 @@ def _named_rows(array: NDArray[Any], signature: str, spec_of: SpecOf, name: str)
     if not typed.ndim:
         return typed
     row = math.prod(typed.shape[1:])
-    is_one = spec is not None and row != spec.row_width == typed.size
+    is_one = typed.ndim == 1 and spec is not None and spec.row_width == typed.size
     return typed.reshape(1, typed.size) if is_one else typed.reshape(len(typed), row)
 
 

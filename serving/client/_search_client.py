@@ -61,7 +61,7 @@ class SearchClient(AskedModel, ABC, Generic[Result]):
         Args:
           comm_seq: the embedded behaviour sequence, float16 or float32 [B, L, E] or [B, L*E], or of one user
             [L, E] or [L*E]. For a model whose user state has other names: a mapping of name to array, each
-            with a leading batch dimension, or of one user.
+            with a leading batch dimension, or the vector of one user.
           level_topn: beams, integers [n] for all users or [B, n]. The export's manifest has n and the
             default beams. Every shard gets all of them: for the work of one walk over the whole corpus
             divide all but the last, which is the number of results, by the number of shards.

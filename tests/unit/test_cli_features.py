@@ -48,10 +48,10 @@ def test_values_have_the_types_of_the_model(text: str, expected: list[Any]) -> N
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["hour=noon"], "--feature hour: expected values of type int64, found 'noon'"),
-        (["hour=1,2"], "--feature hour: expected one value, found 2 in '1,2'"),
-        (["city=Paris,Rome"], "--feature city: expected one value, found 2 in 'Paris,Rome'"),
-        (["hour=1", "hour=2"], "--feature hour: expected it once, found it twice"),
+        (["hour=noon"], "--feature: expected values of type int64 for hour, found 'noon'"),
+        (["hour=1,2"], "--feature: expected one value of hour, found 2 in '1,2'"),
+        (["city=Paris,Rome"], "--feature: expected one value of city, found 2 in 'Paris,Rome'"),
+        (["hour=1", "hour=2"], "--feature: expected hour once, found it twice"),
     ],
 )
 def test_values_refused(texts: list[str], message: str) -> None:

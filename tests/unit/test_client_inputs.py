@@ -199,9 +199,9 @@ def test_one_value_per_user_is_enough_for_inputs_of_one_column(
 
 
 @pytest.mark.parametrize(
-    ("shape", "users"), [((6,), 1), ((2, 3), 1), ((1, 6), 1), ((4, 6), 4), ((4, 2, 3), 4), ((6, 6), 6)]
+    ("shape", "users"), [((6,), 1), ((1, 6), 1), ((4, 6), 4), ((4, 2, 3), 4), ((6, 6), 6)]
 )
-def test_named_state_of_one_user_needs_no_batch_dimension(shape: tuple[int, ...], users: int) -> None:
+def test_a_named_vector_of_one_user_needs_no_batch_dimension(shape: tuple[int, ...], users: int) -> None:
     spec = TensorSpec("float", (-1, 6))
     query = _query.search_by_state(
         {"query_emb": np.zeros(shape)}, [1, 2], exclude_ids=None, signature=None, spec_of=lambda *_: spec

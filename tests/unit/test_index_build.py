@@ -305,7 +305,7 @@ def test_bad_items_are_refused(
         ({"m": 1}, "m: expected 2"),
         ({"ef_construction": 0}, "ef_construction: expected 1"),
         ({"start_level": 0}, "start_level: expected 1"),
-        ({"hops_per_level": (3, 1)}, "hops_per_level: expected a start_level"),
+        ({"hops_per_level": (3, 1)}, r"hops_per_level \(--hops\): expected start_level"),
         ({"start_level": 2, "hops_per_level": (3,)}, "hops_per_level: expected 2 values"),
         ({"start_level": 2, "hops_per_level": (3, 0)}, "hops_per_level: expected 2 values"),
         ({"threads": 0}, "threads: expected 1"),

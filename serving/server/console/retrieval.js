@@ -158,18 +158,20 @@ export class Retrieval {
     $("found").hidden = false;
   }
 
-  /** Asks once more with a large k for what the walk kept, and draws it over the links of the index. */
+  /** Asks once more with a large k for more of what is scored, and draws it over the links of the index. */
   async showWalk(inputs, answer) {
     const beams = JSON.parse(inputs.level_topn)[0];
     const kept = Math.min(beams.slice(0, -1).reduce((sum, beam) => sum + beam, 0), PICTURE_ITEMS);
     const wide = [...beams.slice(0, -1), Math.max(kept, beams.at(-1))];
-    const { items } = await this.predict({ ...inputs, level_topn: JSON.stringify([wide]) });
+    const { items, scored } = await this.predict({ ...inputs, level_topn: JSON.stringify([wide]) });
     const graph = await asked(`/console/graph?${this.query}`, `[${items.map((item) => item.id).join(", ")}]`);
     $("walk-figure").hidden = !graph.entry_points.length;
     if (!graph.entry_points.length) return;
+    // A proxy walk scores more items where more results are asked for: this picture is of a request of its own.
+    const counted = scored === undefined ? "" : `, for which the model scored ${readable(scored)} items`;
     $("walk-caption").textContent =
-      `The walk: the ${readable(items.length)} best items that it met, by score and by the links from an entry point ` +
-      `to them. Filled dots are the ${answer.items.length} results; blue lines are the ways to them.`;
+      `The walk, asked once more for ${readable(wide.at(-1))} results${counted}: the ${readable(items.length)} best, ` +
+      `by score and by the links from an entry point to them. Filled dots are the ${answer.items.length} results; blue lines are the ways to them.`;
     drawWalk($("walk"), items, graph, answer.items.map((item) => item.id), (id) => this.nameOf(id));
   }
 }
@@ -209,6 +211,7 @@ function userHint(inputs, name) {
   if (`${name}_length` in inputs) return "any number of values, oldest first";
   if (!sizes.length) return "one value";
   const count = sizes.reduce((product, size) => product * size, 1);
+  if (count === 1) return "one value";
   return inputs[name].dtype.includes("INT") ? `up to ${count} values, oldest first` : `${count} values`;
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers, ops
@@ -86,6 +87,16 @@ def _whole_beside_item() -> Any:
     pooled = ops.mean(layers.Embedding(N + 1, E)(clicked), axis=1)
     scorer = keras.Model([clicked, item], layers.Dense(1)(pooled * item))
     return from_keras(user=_networks()["user"], scorer=scorer)
+
+
+def test_a_sequential_tower_that_was_never_called_gets_its_one_feature() -> None:
+    """Towers of TensorFlow Recommenders: a StringLookup does not say its input."""
+    tower = keras.Sequential([layers.StringLookup(vocabulary=["a", "b"]), layers.Embedding(3, E)])
+    features = {"user_id": tf.TensorSpec([], tf.string)}
+    model = from_keras(user=tower, user_features=features, embedding_dim=E)
+    state = model.embed_user({"user_id": tf.constant(["b", "c"])})
+    assert {name: spec.shape.as_list() for name, spec in model.user_state.items()} == {"user": [E]}
+    np.testing.assert_array_equal(state["user"], tower(tf.constant(["b", "c"])))
 
 
 _CUT = "Cut it at its layers into a user network, an item network and a scorer"
