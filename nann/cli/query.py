@@ -236,7 +236,7 @@ def _render(result: TopK, milliseconds: float) -> None:
         title = f"User {user + 1}" if len(result.ids) > 1 else None
         table = Table("#", "item id", "score", title=title)
         for rank, (item, score) in enumerate(zip(*_row(result, user), strict=True), start=1):
-            table.add_row(str(rank), str(item), f"{score:.6g}")
+            table.add_row(str(rank), str(item), f"{score + 0.0:.6g}")
         console.print(table)
         if result.items_scored is not None:
             console.print(f"{result.items_scored[user]} items scored")

@@ -153,7 +153,7 @@ def _named(comm_seq: State) -> Arrays:
 def _flat(state: Arrays, signature: str, spec_of: SpecOf, *, is_named: bool) -> Arrays:
     """Return the state as signatures take it: [B, values of one user] each.
 
-    is_named: the caller gave a mapping; its arrays have a leading batch dimension or are the vector of one user.
+    is_named: the caller gave a mapping; its arrays have a batch dimension in front, or are of one user alone.
 
     The model is asked only where the arrays do not tell: two dimensions of `comm_seq` may be one user or
     several, so may one dimension of other state, and integers may be meant as floats.
@@ -179,7 +179,7 @@ def _named_rows(array: NDArray[Any], signature: str, spec_of: SpecOf, name: str)
     if not typed.ndim:
         return typed
     row = math.prod(typed.shape[1:])
-    is_one = typed.ndim == 1 and spec is not None and spec.row_width == typed.size
+    is_one = typed.ndim == 1 and spec is not None and spec.row_width not in (None, 1)
     return typed.reshape(1, typed.size) if is_one else typed.reshape(len(typed), row)
 
 

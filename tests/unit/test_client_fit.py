@@ -26,6 +26,7 @@ _MISFITS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("top_k", (_NARROW,), _BEAMS, r"comm_seq: expected shape \[-1, 6\], got \[1, 4\]"),
     ("top_k", (np.ones(4, np.float32),), _BEAMS, r"comm_seq: expected shape \[-1, 6\], got \[1, 4\]"),
     ("top_k", ({"comm_seq": _NARROW},), _BEAMS, r"comm_seq: expected shape \[-1, 6\], got \[1, 4\]"),
+    ("top_k", ({"comm_seq": np.ones(4)},), _BEAMS, r"comm_seq: expected shape \[-1, 6\], got \[1, 4\]"),
     ("top_k", ({"comm_seq": _WIDE, "mood": [[1.0]]},), _BEAMS, "mood: expected an input of the signature"),
     (
         "top_k",
