@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from nann.export.constants import freeze
 from nann.export.scorer._emit import to_function
-from nann.export.scorer._ir import Needs, Spec, Tensor, source, topological
+from nann.export.scorer._ir import Needs, NotSplittableError, Spec, Tensor, source, topological
 from nann.export.scorer._lower import lower, lower_after
 from nann.export.scorer._lowering import PROGRAM_TYPES, NotLowerableError, ScorerIr
 from nann.export.scorer._ops import cast
@@ -83,6 +83,19 @@ def lower_encoded(
         except NotLowerableError:
             continue
     raise first
+
+
+def lower_with_user_part(ir: ScorerIr, user_function: Any) -> ProgramWriter | None:
+    """The program of a scorer whose user part is read as an encoder, of which more forms are known.
+
+    user_function: of the scorer (`Scorer.user_function`).
+
+    None where the native executor does not know the user part in these forms either.
+    """
+    try:
+        return lower(_after(user_function, ir.after_user_function())[0])
+    except (NotSplittableError, NotLowerableError):
+        return None
 
 
 def _written_out(function: Any, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:

@@ -15,7 +15,7 @@ from nann.export._model_specs import plain_names
 from nann.export.constants import MAX_CONSTANT_BYTES, freeze
 from nann.export.item_state import STATE_SCOPE, state_from_columns, width_of
 from nann.export.scorer._effects import effects_of
-from nann.export.scorer._encoded import lower_encoded
+from nann.export.scorer._encoded import lower_encoded, lower_with_user_part
 from nann.export.scorer._ir import NotSplittableError
 from nann.export.scorer._lower import lower
 from nann.export.scorer._lowering import NotLowerableError, ScorerIr
@@ -253,6 +253,8 @@ def choose_executor(
     try:
         ir = scorer.ir or whole_scorer(scorer.function)
         program = lower(ir)
+        if program.after_user_function:
+            program = lower_with_user_part(ir, scorer.user_function) or program
     except NotSplittableError as error:
         if wanted == "auto":
             return replace(scorer, executor_reason=str(error))

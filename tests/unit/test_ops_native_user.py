@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import nann.ops
+from nann.export.scorer._encoded import lower_with_user_part
 from nann.export.scorer._lower import lower
 from nann.export.scorer.split import split_function
 from support.graphs import DIM, random_corpus
@@ -51,8 +52,35 @@ def products(events):
 
 
 def running_sums(events):
-    """What only TensorFlow does."""
+    """What a scorer leaves to TensorFlow of the user alone."""
     return tf.transpose(tf.cumsum(events))
+
+
+def pointwise_layers(events):
+    """The feed-forward layers of SASRec are convolutions of one event."""
+    hidden = tf.nn.relu(tf.nn.conv1d(events[tf.newaxis], WEIGHTS[tf.newaxis], stride=1, padding="SAME"))
+    pooled = tf.nn.max_pool1d(hidden, ksize=2, strides=1, padding="SAME")
+    return tf.transpose(pooled[0] + events)
+
+
+def ranked(events):
+    """The largest of each column, and where the largest is."""
+    columns = tf.transpose(events)
+    largest = tf.math.top_k(columns, k=2).values
+    place = tf.cast(tf.argmax(columns, axis=1), tf.float32)
+    return tf.concat(
+        [largest, tf.sort(columns, axis=1), tf.one_hot(tf.cast(place, tf.int32), EVENTS)], axis=1
+    )
+
+
+def ridge(events):
+    """The inverse of a user's matrix."""
+    return tf.linalg.inv(tf.matmul(events, events, transpose_a=True) + tf.eye(DIM))
+
+
+def gammas(events):
+    """What only TensorFlow does."""
+    return tf.transpose(tf.math.lgamma(tf.abs(events) + 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +95,35 @@ def index(tmp_path_factory):
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_the_users_part_is_as_tensorflow_has_it(index, function, native) -> None:
-    events = RNG.normal(size=(4, EVENTS, DIM)).astype(np.float32)
-    events[:, :2] = 0.0
+    split = split_of(function)
+    expected, by_tensorflow = scores(index, split, b"")
+    assert by_tensorflow == 4
+    found, by_tensorflow = scores(index, split, lower(split.ir).to_bytes())
+    assert by_tensorflow == (0 if native else 4)
+    np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("function", [running_sums, pointwise_layers, ranked, ridge])
+def test_a_users_part_is_native_in_the_forms_of_an_encoder(index, function) -> None:
+    split = split_of(function)
+    assert lower(split.ir).after_user_function
+    expected, _ = scores(index, split, b"")
+    program = lower_with_user_part(split.ir, split.user_function)
+    assert program is not None
+    found, by_tensorflow = scores(index, split, program.to_bytes())
+    assert by_tensorflow == 0
+    np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_a_users_part_that_only_tensorflow_knows_stays_there() -> None:
+    split = split_of(gammas)
+    assert lower_with_user_part(split.ir, split.user_function) is None
+
+
+def split_of(function):
+    """A scorer of a matrix of the user, each of whose numbers weighs differently in the scores of items."""
     shape = function(tf.zeros([EVENTS, DIM])).shape
-    # Each number of the user's matrix weighs differently in the scores of many random items.
-    weights = RNG.normal(size=(1, shape[1])).astype(np.float32)
+    weights = np.random.default_rng(2).normal(size=(1, shape[1])).astype(np.float32)
     whole = tf.function(
         lambda events, items: tf.reduce_sum(tf.matmul(items, function(events)) * weights, axis=1),
         input_signature=[tf.TensorSpec([EVENTS, DIM]), tf.TensorSpec([TILE_ROWS, DIM])],
@@ -79,23 +131,22 @@ def test_the_users_part_is_as_tensorflow_has_it(index, function, native) -> None
     ).get_concrete_function()
     split = split_function(whole, max_table_width=0)
     assert split.ir is not None
+    return split
+
+
+def scores(index, split, program: bytes):
+    """The scores of four users, and for how many TensorFlow ran the user's part."""
+    events = np.random.default_rng(3).normal(size=(4, EVENTS, DIM)).astype(np.float32)
+    events[:, :2] = 0.0
     positions = np.tile(np.arange(50, dtype=np.int32), (4, 1))
-
-    def scores(program: bytes):
-        before = nann.ops.metrics()["/nann/tensorflow_users"]
-        found = nann.ops.score_items(
-            index,
-            [events],
-            positions,
-            scorer=split.function,
-            user_functions=[split.user_function],
-            tile_rows=TILE_ROWS,
-            program=program,
-        )
-        return found.numpy(), nann.ops.metrics()["/nann/tensorflow_users"] - before
-
-    expected, by_tensorflow = scores(b"")
-    assert by_tensorflow == 4
-    found, by_tensorflow = scores(lower(split.ir).to_bytes())
-    assert by_tensorflow == (0 if native else 4)
-    np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+    before = nann.ops.metrics()["/nann/tensorflow_users"]
+    found = nann.ops.score_items(
+        index,
+        [events],
+        positions,
+        scorer=split.function,
+        user_functions=[split.user_function],
+        tile_rows=TILE_ROWS,
+        program=program,
+    )
+    return found.numpy(), nann.ops.metrics()["/nann/tensorflow_users"] - before
