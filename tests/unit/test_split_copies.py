@@ -1,0 +1,58 @@
+"""A user's titles, repeated for each item and encoded as one batch of titles: encoded once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nann.export.scorer import split_function
+from support.programs import compare, compare_with_traced, weighted
+from support.splitting import frozen
+
+TITLES, WORDS, D = 6, 4, 8
+RANDOM = np.random.default_rng(9)
+TABLE, KERNEL, QUERY = (
+    RANDOM.normal(size=size).astype(np.float32) / 2 for size in ((20, 5), (3, 5, D), (D, D))
+)
+STATE = {
+    "titles": RANDOM.integers(0, 20, size=(2, TITLES, WORDS)),
+    "user": RANDOM.normal(size=(2, D)).astype(np.float32),
+}
+
+
+def _encoded(words: tf.Tensor, users: tf.Tensor) -> tf.Tensor:
+    """Titles [m, words] and their users [m, D] -> [m, D], by a convolution and attention."""
+    x = tf.nn.relu(tf.nn.conv1d(tf.gather(TABLE, words), KERNEL, 1, "SAME") + 0.1)
+    x = x * tf.cast(words > 0, tf.float32)[..., tf.newaxis]
+    weights = tf.matmul(tf.tanh(x @ QUERY), users[..., tf.newaxis])
+    return tf.reduce_sum(x * tf.nn.softmax(weights, 1), 1)
+
+
+def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+    n = item.shape[0]
+    titles = tf.reshape(tf.repeat(user["titles"][tf.newaxis], n, 0), [-1, WORDS])
+    users = tf.repeat(tf.repeat(user["user"][tf.newaxis], n, 0), TITLES, 0)
+    titles = tf.reshape(_encoded(titles, users), [n, TITLES, D])
+    return weighted(tf.tanh(tf.reduce_max(titles, 1) * item))
+
+
+def test_copies_are_encoded_once() -> None:
+    compare(score, **STATE)
+    compare_with_traced(score, **{name: each[0] for name, each in STATE.items()})
+    specs = {name: tf.TensorSpec(each.shape[1:], each.dtype) for name, each in STATE.items()}
+    report = split_function(frozen(score, **specs).function, max_table_width=0).report
+    assert [each["shape"] for each in report.user_tensors] in ([[D]], [[1, D]])
+
+
+def test_rows_that_are_no_copies_stay() -> None:
+    """The users of another batch: what one reads is not the first of some copies."""
+
+    def of_others(user: Any, item: tf.Tensor) -> tf.Tensor:
+        others = tf.reshape(user["others"], [2 * TITLES, D])
+        x = tf.reshape(tf.tanh(others * 2.0), [2, TITLES, D])
+        return weighted(tf.tanh(tf.reduce_max(x[1], 0) * item))
+
+    others = RANDOM.normal(size=(2, 2, TITLES, D)).astype(np.float32)
+    compare_with_traced(of_others, others=others[0])
