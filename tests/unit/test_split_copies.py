@@ -1,4 +1,4 @@
-"""A user's titles, repeated for each item and encoded as one batch of titles: encoded once."""
+"""Rows of a user who was repeated for each item, in one batch with those of all copies: computed once."""
 
 from __future__ import annotations
 
@@ -44,6 +44,21 @@ def test_copies_are_encoded_once() -> None:
     specs = {name: tf.TensorSpec(each.shape[1:], each.dtype) for name, each in STATE.items()}
     report = split_function(frozen(score, **specs).function, max_table_width=0).report
     assert [each["shape"] for each in report.user_tensors] in ([[D]], [[1, D]])
+
+
+def test_fields_of_the_user_stand_between_axes_of_the_item() -> None:
+    """[n, 4, 3 of the user and 1 of the item, D]: a field is weighted for each that it meets."""
+    weights = RANDOM.normal(size=(4, 4, D, D)).astype(np.float32) / 3
+
+    def pairs(user: Any, item: tf.Tensor) -> tf.Tensor:
+        fields = tf.repeat(user["fields"][tf.newaxis], item.shape[0], 0)
+        fields = tf.concat([fields, item[:, tf.newaxis]], 1)
+        left = tf.einsum("nmk,fmjk->nfmj", fields, weights)
+        return weighted(tf.tanh(tf.reduce_sum(left * fields[:, tf.newaxis], -1)))
+
+    fields = RANDOM.normal(size=(2, 3, D)).astype(np.float32)
+    compare(pairs, fields=fields)
+    compare_with_traced(pairs, fields=fields[0])
 
 
 def test_rows_that_are_no_copies_stay() -> None:
