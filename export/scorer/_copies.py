@@ -7,8 +7,10 @@ holds n copies of the same rows.
 
 from __future__ import annotations
 
+import numpy as np
+
 from nann.export.scorer import _ops
-from nann.export.scorer._ir import Tensor, Uses
+from nann.export.scorer._ir import Tensor, Uses, constant
 from nann.export.scorer._narrow import OF_EQUAL_SHAPES, ON_BATCHES, like, narrow_of
 from nann.export.scorer._rows import ELEMENTWISE, ON_ROWS
 
@@ -25,6 +27,24 @@ def once_of_copies(x: Tensor, _: Uses) -> Tensor | None:
         return None
     one = _Copies(copies, batch.shape[0]).one_of(batch)
     return None if one is None else _ops.broadcast(_ops.reshape(one, (1, *x.shape[1:])), x.shape)
+
+
+def gathered_from_one_copy(x: Tensor, _: Uses) -> Tensor | None:
+    """Rows of n copies of a user's k rows, by places in each item's own copy -> rows of the one.
+
+    So is the interest read that an item is nearest to: places are `argmax + k * range(n)`.
+    """
+    if x.op != "gather" or not x.inputs[0].is_free or (one := _one_of_merged(x.inputs[0])) is None:
+        return None
+    place, k = x.inputs[1], one.shape[0]
+    while place.op == "Cast":
+        place = place.inputs[0]
+    own = [each for each in place.inputs if each.value is None or (each.value % k).any()]
+    if place.op != "add" or len(own) != 1 or own[0].shape != x.inputs[1].shape:
+        return None
+    place = _ops.cast(own[0], x.inputs[1].dtype)
+    copies = _ops.unary("Floor", _ops.scaled(_ops.add(place, constant(0.5, np.float32)), 1 / k))
+    return _ops.gather(one, _ops.add(place, _ops.scaled(copies, -k)))
 
 
 class _Copies:
@@ -46,23 +66,12 @@ class _Copies:
         if x.op == "broadcast":
             narrow = narrow_of(x, range(1, x.rank))
             return _ops.broadcast(narrow, self._shape(x)) if narrow.shape[0] == 1 else None
-        if (merged := self._merged(x)) is not None:
+        if (merged := _one_of_merged(x)) is not None and merged.shape == self._shape(x):
             return merged
         inputs = self._inputs(x)
         if inputs is None:
             return None
         return like(x.node, inputs, [self._shape(x)])[0] if x.op in ELEMENTWISE else self._again(x, inputs)
-
-    def _merged(self, x: Tensor) -> Tensor | None:
-        """Of reshape(broadcast(rows, [n, ...])), which makes copies one batch."""
-        before = _ops.behind_reshape(x)
-        if x.op != "reshape" or before.op != "broadcast" or self._copies not in before.shape:
-            return None
-        first = before.shape.index(self._copies)
-        kept = [axis for axis in range(before.rank) if axis != first]
-        narrow = narrow_of(before, kept)
-        is_copied = narrow.shape[first] == 1 and all(n == 1 for n in before.shape[:first])
-        return _ops.reshape(narrow, self._shape(x)) if is_copied else None
 
     def _inputs(self, x: Tensor) -> list[Tensor] | None:
         """Those of an operation on each row, with the rows of one copy."""
@@ -106,3 +115,15 @@ class _Copies:
 
     def _shape(self, x: Tensor) -> tuple[int, ...]:
         return (self._rows // self._copies, *x.shape[1:])
+
+
+def _one_of_merged(x: Tensor) -> Tensor | None:
+    """The rows of one copy in reshape(broadcast(rows, [n, ...])), which makes n copies one batch."""
+    before = _ops.behind_reshape(x)
+    if x.op != "reshape" or before.op != "broadcast":
+        return None
+    first = next((axis for axis, n in enumerate(before.shape) if n != 1), 0)
+    narrow = narrow_of(before, [axis for axis in range(before.rank) if axis != first])
+    if narrow.shape[first] != 1 or x.shape[0] % before.shape[first]:
+        return None
+    return _ops.reshape(narrow, (x.shape[0] // before.shape[first], *x.shape[1:]))

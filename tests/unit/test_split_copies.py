@@ -46,6 +46,20 @@ def test_copies_are_encoded_once() -> None:
     assert [each["shape"] for each in report.user_tensors] in ([[D]], [[1, D]])
 
 
+def test_an_interest_is_read_from_one_copy() -> None:
+    """By its place among the interests of all copies, as code for capsules reads the nearest one."""
+
+    def nearest(user: Any, item: tf.Tensor) -> tf.Tensor:
+        n = item.shape[0]
+        interests = tf.tanh(tf.repeat(user["interests"][tf.newaxis], n, 0) * 2.0)
+        place = tf.argmax(tf.einsum("nkd,nd->nk", interests, item), 1, tf.int32) + 20 * tf.range(n)
+        return tf.reduce_sum(tf.gather(tf.reshape(interests, [-1, D]), place) * item, -1)
+
+    interests = RANDOM.normal(size=(2, 20, D)).astype(np.float32)
+    compare(nearest, interests=interests)
+    compare_with_traced(nearest, interests=interests[0])
+
+
 def test_fields_of_the_user_stand_between_axes_of_the_item() -> None:
     """[n, 4, 3 of the user and 1 of the item, D]: a field is weighted for each that it meets."""
     weights = RANDOM.normal(size=(4, 4, D, D)).astype(np.float32) / 3
