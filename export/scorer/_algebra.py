@@ -16,6 +16,7 @@ from nann.export.scorer._contract import (
     weighted_columns,
     weighted_rows,
 )
+from nann.export.scorer._infinities import adds_large, is_large
 from nann.export.scorer._ir import Needs, Tensor, Uses, constant, name_new
 from nann.export.scorer._ops import (
     MOVED,
@@ -43,15 +44,16 @@ from nann.export.scorer._rewrite import Rule
 def flat_sum(x: Tensor, uses: Uses) -> Tensor | None:
     """Nested sums become one, ordered by what is needed: user and item, item only, free; a group each.
 
-    But not one that a number is taken out of beside it, as in z - max(z): the largest is 0 then.
+    But not one that a number is taken out of beside it, as in z - max(z): the largest is 0 then. Nor one with
+    a large number, such as a mask's: others are rounded to its steps in the order in which they are added.
     """
-    if x.op != "add":
+    if x.op != "add" or adds_large(x):
         return None
     terms: list[Tensor] = []
     for term in x.inputs:
         is_shared = term.op == "add" and uses[term] > 1
         is_taken = is_shared and any(_is_taken_from(each, term) for each in x.inputs if each != term)
-        terms += [term] if is_taken else _opened(term, x)
+        terms += [term] if is_taken or adds_large(term) else _opened(term, x)
     cross, item, free = _grouped(terms)
     cross, item = merged_products(cross), merged_products(item)
     return add(*cross, *(item if x.is_item_only else _joined(add, item)), *_joined(add, free))
@@ -106,11 +108,14 @@ def factor_from_dot(x: Tensor, uses: Uses) -> Tensor | None:
 
 
 def factor_into_sum(x: Tensor, uses: Uses) -> Tensor | None:
-    """(a + b) * free row -> a * row + b * row, where at most one of the summands is left with a factor."""
+    """(a + b) * free row -> a * row + b * row, where at most one of the summands is left with a factor.
+
+    But not (1 - mask) * -1e9: nothing is left of a small number that is added to 1e9 * mask before -1e9 is.
+    """
     if x.op != "mul" or len(x.inputs) != 2 or x.inputs[0].op != "add" or not x.inputs[1].is_free:
         return None
     total, factor = x.inputs
-    if uses[total] > 1 or not is_row(factor):
+    if uses[total] > 1 or not is_row(factor) or is_large(factor) or adds_large(total):
         return None
     left = [term for term in total.inputs if not _absorbs(term, factor, uses)]
     scaled_terms = (name_new(mul(term, factor), term.node.name) for term in total.inputs)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nann.export.scorer._contract import MAX_UNROLLED, product_of_free
+from nann.export.scorer._copies import gathered_from_one_copy, once_of_copies
 from nann.export.scorer._ir import Shape, Tensor, Uses, constant, make
 from nann.export.scorer._narrow import like, narrowed
 from nann.export.scorer._ops import (
@@ -377,6 +378,8 @@ def _without_ones(shape: Shape) -> Shape:
 
 CLEANUP: tuple[Rule, ...] = (
     narrowed,
+    once_of_copies,
+    gathered_from_one_copy,
     product_of_free,
     late_reshape,
     late_reshape_of_operands,

@@ -17,6 +17,7 @@ from nann.export.scorer._import_moves import MOVES
 from nann.export.scorer._import_nd import ND
 from nann.export.scorer._import_norms import NORMS
 from nann.export.scorer._import_ops import IMPORTS, Found, Reading
+from nann.export.scorer._import_pooling import POOLINGS
 from nann.export.scorer._import_powers import POWERS
 from nann.export.scorer._import_ranks import RANKS
 from nann.export.scorer._import_scans import SCANS
@@ -24,5 +25,5 @@ from nann.export.scorer._import_user_places import USER_PLACES
 
 FORMS: dict[str, Callable[[Reading], Found]] = {
     **IMPORTS, **MOVES, **CHOICES, **SCANS, **FUNCTIONS, **INTEGERS, **LISTS, **CONVOLUTIONS,
-    **ND, **DOUBLES, **POWERS, **USER_PLACES, **IMAGES, **MATRICES, **RANKS, **GRADIENTS, **NORMS,
+    **POOLINGS, **ND, **DOUBLES, **POWERS, **USER_PLACES, **IMAGES, **MATRICES, **RANKS, **GRADIENTS, **NORMS,
 }  # fmt: skip

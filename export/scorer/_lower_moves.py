@@ -13,6 +13,7 @@ from nann.export.scorer._contract import MAX_UNROLLED
 from nann.export.scorer._ir import Tensor, make
 from nann.export.scorer._lower_matmul import beside
 from nann.export.scorer._lowering import Lowering, Step, refuse, refuse_moved_items
+from nann.export.scorer._narrow import narrowed
 from nann.export.scorer._program import Opcode, ReduceOp, Shape
 from nann.export.scorer._views import MOVES, Axis, Factor, View, joined, view_of
 from nann.export.scorer._whole_numbers import is_exact_arithmetic
@@ -122,7 +123,10 @@ def _concat(lowering: Lowering, tensor: Tensor) -> Step:
 def _first_axis_first(tensor: Tensor, axis: int, first: int) -> Tensor:
     """A concatenation along an axis in the middle, as one along the axis `first`."""
     perm = [*range(first), axis, *(each for each in range(first, tensor.rank) if each != axis)]
-    turned = _ops.concat([_ops.transpose(each, perm) for each in tensor.inputs], first)
+    parts = [_ops.transpose(each, perm) for each in tensor.inputs]
+    turned = _ops.concat(
+        [narrowed(each) or each for each in parts], first
+    )  # What was repeated is seen to be.
     return _ops.transpose(turned, [perm.index(each) for each in range(tensor.rank)])
 
 

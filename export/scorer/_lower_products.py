@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from nann.export.scorer import _ops
+from nann.export.scorer._infinities import adds_large
 from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._lowering import Lowering, Step
 from nann.export.scorer._program import (
@@ -62,11 +63,11 @@ def sum_of_products(lowering: Lowering, tensor: Tensor) -> Step | None:
 
 
 def _summands(lowering: Lowering, base: Tensor, shape: Shape) -> list[Tensor]:
-    """What `base` sums, through additions that nothing else reads."""
+    """What `base` sums, through additions that nothing else reads: not those of large numbers."""
     found, pending = [], [base]
     while pending:
         each = pending.pop()
-        inner = each is base or lowering.uses[each] == 1
+        inner = each is base or (lowering.uses[each] == 1 and not adds_large(each))
         if inner and each.op == "add" and _fits(lowering, each, base, shape):
             pending += reversed(each.inputs)
         else:

@@ -24,7 +24,7 @@ _ON_ROWS = ON_ROWS | {"TopKV2"}
 # Operations that work along the axes that their second input names.
 _ALONG_AXES = frozenset(["ArgMax", "ArgMin", "Cumprod", "Cumsum", "CumulativeLogsumexp", "ReverseV2"])
 # Operations whose first axis is a batch.
-_ON_BATCHES = frozenset(["AvgPool", "Conv2D", "DepthwiseConv2dNative", "MaxPool"])
+ON_BATCHES = frozenset(["AvgPool", "Conv2D", "DepthwiseConv2dNative", "MaxPool"])
 # Operations that work on each matrix of their last two axes.
 _ON_MATRICES = frozenset(
     [
@@ -79,7 +79,7 @@ def _narrow(node: Node) -> list[Tensor] | None:
     if node.op in _ON_MATRICES:
         rank = node.inputs[0].rank
         return _without(node, [rank - 2, rank - 1])
-    if node.op in _ON_BATCHES:
+    if node.op in ON_BATCHES:
         return _without(node, range(1, node.inputs[0].rank))
     if node.op in _ALONG_AXES:
         return _along_axes(node)
@@ -316,7 +316,7 @@ def _place_in_order(node: Node) -> list[Tensor] | None:
 def _with_gaps(node: Node) -> list[Tensor] | None:
     """BatchToSpaceND of what TensorFlow makes of SpaceToBatchND: windows with gaps, once for all rows."""
     between, x = list[Node](), node.inputs[0]
-    while x.op in _ON_BATCHES or (x.op == "reshape" and x.shape[0] == x.inputs[0].shape[0]):
+    while x.op in ON_BATCHES or (x.op == "reshape" and x.shape[0] == x.inputs[0].shape[0]):
         between, x = [x.node, *between], x.inputs[0]
     if x.op != "SpaceToBatchND" or (n := x.inputs[0].shape[0]) == 1:
         return None

@@ -57,7 +57,7 @@ def _in_rows(operand: Tensor, x: Tensor, before: Shape) -> Tensor | None:
         return reshape(operand, ())
     if _is_cut(operand, x):
         return operand.inputs[0] if operand.inputs[0].shape == before else None
-    if operand.size == x.shape[0] == operand.shape[0] and len(before) == 2:
+    if operand.rank == x.rank and operand.size == operand.shape[0] == x.shape[0] and len(before) == 2:
         return reshape(operand, (operand.size, 1))  # One number for each item.
     is_same_for_all = operand.rank < x.rank or operand.shape[0] == 1
     if operand.value is None or not is_same_for_all or x.size // x.shape[0] > _MOST_REPEATED:

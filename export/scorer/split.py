@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +63,7 @@ def split_function(function: Any, *, max_table_width: int, base_table: str = ITE
 def _split(function: Any, max_table_width: int, base_table: str) -> SplitScorer:
     graph = read_scorer(function)
     before, after = plan_as_traced(graph), _best_plan(graph, max_table_width)
-    if after.ns_per_item > before.ns_per_item:
+    if after.ns_per_item > before.ns_per_item and not _is_lowered_alone(graph, after, max_table_width):
         raise NotSplittableError("nothing would be saved")
     parts = build_parts(graph, after, max_width=max_table_width, base_table=base_table)
     report = report_of(graph, before, after, stored=parts.stored, table_width=parts.table_width)
@@ -86,14 +85,29 @@ def _best_plan(graph: ScorerGraph, max_width: int) -> Plan:
 
 def _lowerable(graph: ScorerGraph, plans: Sequence[Plan], max_width: int) -> Plan | None:
     """The first that the native executor runs."""
-    for plan in plans:
-        with contextlib.suppress(NotLowerableError):
-            lower(tile_graph(graph, plan, max_width=max_width))
-            return plan
-    return None
+    return next((each for each in plans if _is_lowered(tile_graph(graph, each, max_width=max_width))), None)
+
+
+def _is_lowered_alone(graph: ScorerGraph, plan: Plan, max_width: int) -> bool:
+    """Whether the native executor runs a plan, but not the scorer as it was traced.
+
+    The costs are TensorFlow's then: many small operations, as those of a loop, cost the native executor less.
+    """
+    return _is_lowered(tile_graph(graph, plan, max_width=max_width)) and not _is_lowered(_as_traced(graph))
+
+
+def _is_lowered(ir: ScorerIr) -> bool:
+    try:
+        lower(ir)
+    except NotLowerableError:
+        return False
+    return True
 
 
 def whole_scorer(function: Any) -> ScorerIr:
     """A frozen scorer as a graph, not split. Raises NotSplittableError."""
-    graph = read_scorer(function)
+    return _as_traced(read_scorer(function))
+
+
+def _as_traced(graph: ScorerGraph) -> ScorerIr:
     return ScorerIr(as_traced(graph), graph.user, graph.user, (graph.item,))

@@ -69,3 +69,18 @@ def test_rows_that_differ_by_user_stay_cut() -> None:
     places = RANDOM.random((2, 12)) < 0.5
     compare(score, user=USER, places=places)
     compare_with_traced(score, user=USER[0], places=places[0])
+
+
+def test_as_many_places_as_items() -> None:
+    """A number for each place of an item is not one for each item."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        places = item.shape[0]
+        by_place = tf.reshape(tf.linspace(0.5, 1.5, places), [1, places, 1])
+        x = tf.tile(tf.tanh(item * user["user"])[:, tf.newaxis, :2], [1, places, 1])
+        x = tf.reshape(x * by_place, [-1, places * 2])
+        x = tf.tanh(x + tf.reverse(x, [1]) * 0.3)
+        return weighted(tf.tanh(tf.reshape(tf.reshape(x, [-1, places, 2]) * by_place, [-1, places * 2])))
+
+    compare(score, user=USER)
+    compare_with_traced(score, user=USER[0])
