@@ -124,9 +124,8 @@ def _first_axis_first(tensor: Tensor, axis: int, first: int) -> Tensor:
     """A concatenation along an axis in the middle, as one along the axis `first`."""
     perm = [*range(first), axis, *(each for each in range(first, tensor.rank) if each != axis)]
     parts = [_ops.transpose(each, perm) for each in tensor.inputs]
-    turned = _ops.concat(
-        [narrowed(each) or each for each in parts], first
-    )  # What was repeated is seen to be.
+    # What was repeated is seen to be, once it is turned.
+    turned = _ops.concat([narrowed(each) or each for each in parts], first)
     return _ops.transpose(turned, [perm.index(each) for each in range(tensor.rank)])
 
 

@@ -73,6 +73,7 @@ _OF_INTEGERS = frozenset(
 )
 _ROOT_OF_HALF = 0.5**0.5
 _OF_A_LOOP = f"a loop of more than {MOST_ROUNDS} rounds, or of rounds that only a request decides"
+_BEYOND = "arithmetic of integers that may be beyond 2^24, or beyond their type"
 _UNORDERED = "top_k with sorted=False, whose results have an order of TensorFlow's own"
 _SWAPPED = {"Less": BinaryOp.GREATER, "LessEqual": BinaryOp.GREATER_EQUAL}
 
@@ -80,7 +81,7 @@ _SWAPPED = {"Less": BinaryOp.GREATER, "LessEqual": BinaryOp.GREATER_EQUAL}
 def operation(lowering: Lowering, tensor: Tensor) -> Step:
     """How one operation is computed."""
     if tensor.dtype.is_integer and tensor.op not in _OF_INTEGERS and not is_exact_arithmetic(tensor):
-        refuse(tensor, "arithmetic of integers that may be beyond 2^24, or beyond their type")
+        refuse(tensor, _UNORDERED if _is_unordered(tensor) else _BEYOND)
     if tensor.op in _BINARY | _SWAPPED and not any(map(_is_exact, tensor.inputs)):
         refuse(tensor, "a comparison of two integers of the user, which may be beyond 2^24")
     if tensor.op in _UNARY:
@@ -117,9 +118,12 @@ def _first_unknown(tensor: Tensor) -> Tensor:
 def _why_unknown(tensor: Tensor) -> str:
     if tensor.op in LOOPS:
         return _OF_A_LOOP
-    if tensor.op == "TopKV2" and not tf.compat.v1.AttrValue.FromString(tensor.node.attrs["sorted"]).b:
-        return _UNORDERED
-    return "an operation that the native executor does not know"
+    return _UNORDERED if _is_unordered(tensor) else "an operation that the native executor does not know"
+
+
+def _is_unordered(tensor: Tensor) -> bool:
+    attrs = tensor.node.attrs
+    return tensor.op == "TopKV2" and not tf.compat.v1.AttrValue.FromString(attrs["sorted"]).b
 
 
 def _lowers(*ops: str) -> Callable[[_Rule], _Rule]:

@@ -13,6 +13,7 @@ from tensorflow.python.framework import op_def_registry
 
 from nann.export.replaced import MAY_BE_STATELESS
 from nann.export.scorer import _ops
+from nann.export.scorer._any_order import sorted_in_any_order
 from nann.export.scorer._control_flow import without_control_flow
 from nann.export.scorer._dispatch import without_dispatch
 from nann.export.scorer._effects import PASSED_ON, without_effects
@@ -82,7 +83,7 @@ class ScorerGraph:
 def read_scorer(function: Any) -> ScorerGraph:
     """Read a frozen scorer: (tensors of one user..., item tile) -> scores. Raises NotSplittableError."""
     function = without_control_flow(without_effects(function), tile_rows=function.inputs[-1].shape[0])
-    function = without_dispatch(function)
+    function = sorted_in_any_order(without_dispatch(function))
     found = _read(function, follows_open_axes=False)
     if _has_open_items(found.output):
         with contextlib.suppress(NotSplittableError):
@@ -132,7 +133,7 @@ def read_encoder(
 
     Raises NotSplittableError.
     """
-    function = without_control_flow(without_effects(function))
+    function = sorted_in_any_order(without_control_flow(without_effects(function)))
     library = function.graph.as_graph_def().library
     operations = _needed([each.op for each in function.outputs])
     _check_stateless(operations, library)
