@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +16,26 @@ if TYPE_CHECKING:
 _NO_FEATURES = {"level_topn", "exclude_ids", "filter"}
 
 
-def inputs_of(target: str, model: str, call: dict[str, Any]) -> Mapping[str, TensorSpec]:
+def inputs_of(targets: Sequence[str], model: str, call: dict[str, Any]) -> Mapping[str, TensorSpec]:
     """Return what the signature of a query by features takes; nothing if the model has none.
 
-    The arguments are those of `inputs_named`. NannClientError: the server does not say.
-    """
-    from nann.serving.client import NannClient
+    targets: servers of the model, of which the first that answers is believed.
 
-    with NannClient(target, model=model) as client:
-        metadata = client.metadata(version=call["version"], timeout=call["timeout"])
-    signature = metadata.signatures.get(_signature(call, by_ids=True))
-    return {} if signature is None else signature.inputs
+    The other arguments are those of `inputs_named`. NannClientError: no server says.
+    """
+    from nann.serving.client import NannClient, UnavailableError
+
+    for target in targets:
+        try:
+            with NannClient(target, model=model) as client:
+                metadata = client.metadata(version=call["version"], timeout=call["timeout"])
+        except UnavailableError:
+            if target == targets[-1]:
+                raise
+        else:
+            signature = metadata.signatures.get(_signature(call, by_ids=True))
+            return {} if signature is None else signature.inputs
+    return {}
 
 
 def _signature(call: dict[str, Any], *, by_ids: bool) -> str:

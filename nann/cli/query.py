@@ -141,14 +141,14 @@ def command(
         "timeout": timeout,
         "version": model_version,
     }
-    server = targets[0].split(",")[0]
+    servers = [server for target in targets for server in target.split(",")]
     if features:
-        rows |= features_of(features, inputs_of(server, model, call))
+        rows |= features_of(features, inputs_of(servers, model, call))
     with _client_of(targets, model, allow_partial, hedge_after) as client:
         started = time.perf_counter()
         try:
             state_names = [name for name, _ in states] or ([] if comm_seq is None else ["comm_seq"])
-            with inputs_named(server, model, call, by_ids=rows, states=state_names):
+            with inputs_named(servers[0], model, call, by_ids=rows, states=state_names):
                 result = _ask(client, rows, comm_seq, dict(states), call)
         except RequestRejectedError as error:
             if error.expected_beams is None:

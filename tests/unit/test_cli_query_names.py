@@ -95,3 +95,11 @@ def test_right_names_are_answered(target: str) -> None:
     found = json.loads(done.stdout)
     assert found.keys() == {"model_version", "milliseconds", "users", "missing_shards"}
     assert found["users"] == [{"ids": [9, 4], "scores": [1.5, 0.5]}]
+
+
+def test_features_are_read_by_what_another_replica_says(target: str) -> None:
+    """Port 1 has no server: the other replica says what the model takes, and answers."""
+    features = ["clicked_ids=1,2", "country=17", "hour=7"]
+    done = _query(f"localhost:1,{target}", *(part for each in features for part in ("--feature", each)))
+    assert done.exit_code == 0, done.output
+    assert " 9 " in done.output
