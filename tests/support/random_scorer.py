@@ -261,7 +261,7 @@ class RandomModel:
         return tf.while_loop(goes_on, step, (0, tf.matmul(x, kernel)))[1]
 
     def _user_side(self) -> None:
-        kind = self._choose(4)
+        kind = self._choose(5)
         if kind == 0:
             self._events.append(tf.nn.relu(self._project(self._pick(self._events), self._width())))
         elif kind == 1:
@@ -269,9 +269,22 @@ class RandomModel:
         elif kind == 2:
             known = tf.boolean_mask(self._pick(self._events), self._present)
             self._profiles.append(tf.reduce_sum(known, 0) / L)
+        elif kind == 3:
+            self._events.append(self._along_events(self._pick(self._events)))
         else:
             profile = self._pick(self._profiles)
             self._profiles.append(tf.tanh(self._project(profile[tf.newaxis], self._width())[0]))
+
+    def _along_events(self, events: tf.Tensor) -> tf.Tensor:
+        """What a program knows of a user in the forms of an encoder only."""
+        width = events.shape[-1]
+        forms = [
+            lambda: tf.nn.conv1d(events[tf.newaxis], self._weights(3, width, width), 1, "SAME")[0],
+            lambda: tf.nn.max_pool1d(events[tf.newaxis], 2, 1, "SAME")[0],
+            lambda: tf.cumsum(events, reverse=True) / L,
+            lambda: tf.sort(events, axis=0),
+        ]
+        return forms[self._choose(len(forms))]()
 
     def _dot_product(self) -> tf.Tensor:
         x, profile = self._pick(self._rows), self._pick(self._profiles)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from nann.export.scorer import _program as program_module
 from nann.export.scorer import freeze_scorer, split_function
+from nann.export.scorer._encoded import lower_with_user_part
 from nann.export.scorer._lower import lower
 from nann.export.scorer._lowering import NotLowerableError
 from nann.export.scorer._program import Activation, Opcode, ProgramWriter, UnaryOp
@@ -257,6 +258,8 @@ def _check_random_program(choose: Callable[[int], int], kind: type[RandomModel] 
         program = lower(result.ir)
     except NotLowerableError:
         return False
+    if program.after_user_function:
+        program = lower_with_user_part(result.ir, result.user_function) or program
     state = [np.stack(each) for each in zip(*(model.state(seed).values() for seed in range(2)), strict=True)]
     expected, found = scores_of(result, state, b""), scores_of(result, state, program.to_bytes())
     np.testing.assert_allclose(found, expected, atol=2e-5 * max(1e-30, np.abs(expected).max()))
