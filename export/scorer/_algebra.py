@@ -16,7 +16,7 @@ from nann.export.scorer._contract import (
     weighted_columns,
     weighted_rows,
 )
-from nann.export.scorer._infinities import adds_large, is_large
+from nann.export.scorer._infinities import adds_large, is_large, is_of_sum_with_large
 from nann.export.scorer._ir import Needs, Tensor, Uses, constant, name_new
 from nann.export.scorer._ops import (
     MOVED,
@@ -60,8 +60,8 @@ def flat_sum(x: Tensor, uses: Uses) -> Tensor | None:
 
 
 def flat_product(x: Tensor, uses: Uses) -> Tensor | None:
-    """Nested products become one, ordered as sums are."""
-    if x.op != "mul":
+    """Nested products become one, ordered as sums are: but not those of sums with large numbers."""
+    if x.op != "mul" or any(is_of_sum_with_large(factor) for factor in x.inputs):
         return None
     factors: list[Tensor] = []
     for factor in x.inputs:
@@ -71,10 +71,12 @@ def flat_product(x: Tensor, uses: Uses) -> Tensor | None:
 
 
 def summand_through_dot(x: Tensor, _: Uses) -> Tensor | None:
-    """dot(a + free, W) -> dot(a, W) + free . W."""
+    """dot(a + free, W) -> dot(a, W) + free . W: but not dot(1 - mask, -1e9 W), as in `factor_into_sum`."""
     if x.op != "dot" or x.inputs[0].op != "add":
         return None
     total, matrix = x.inputs
+    if adds_large(total) or is_large(matrix):
+        return None
     free, rest = _parted(total)
     if not free or not rest or (left := add(*rest)).shape[-1] != total.shape[-1]:
         return None
@@ -198,6 +200,8 @@ def sum_of_concat(x: Tensor, _: Uses) -> Tensor | None:
 def constant_to_item(x: Tensor, uses: Uses) -> Tensor | None:
     """(a + item) + constant -> a + (item + constant): the table then holds the sum. Products alike."""
     if x.op not in ("add", "mul") or x.is_item_only or x.inputs[-1].value is None:
+        return None
+    if x.op == "add" and (adds_large(x) or is_large(x.inputs[-1])):
         return None
     for at, term in enumerate(x.inputs[:-1]):
         if term.is_item_only and term.shape == x.shape and uses[term] == 1:
@@ -339,6 +343,8 @@ def distributed(x: Tensor) -> Tensor | None:
     if x.op != "dot" or x.inputs[0].op != "add":
         return None
     total, matrix = x.inputs
+    if adds_large(total) or is_large(matrix):
+        return None
     if any(each.rank == 0 or each.shape[-1] != total.shape[-1] for each in total.inputs):
         return None
     if all(

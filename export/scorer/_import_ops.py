@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from nann.export.scorer._contract import product_of_free
 from nann.export.scorer._einsum import einsum, outer
+from nann.export.scorer._infinities import is_of_sum_with_large
 from nann.export.scorer._ir import Shape, Spec, Tensor, constant
 from nann.export.scorer._ops import (
     add,
@@ -253,8 +254,9 @@ def _multiply(r: Reading) -> Found:
 
 @_reads_arithmetic("RealDiv", "Div")
 def _divide(r: Reading) -> Found:
+    """As a product with the reciprocal, which differs in the last bit: that is much of a large number."""
     x, by = r.inputs
-    return mul(x, unary("Reciprocal", by)) if by.is_free else None
+    return mul(x, unary("Reciprocal", by)) if by.is_free and not is_of_sum_with_large(x) else None
 
 
 @_reads_arithmetic("Maximum", "Minimum")

@@ -13,7 +13,8 @@ from nann.export.scorer._early import EarlyEnd, may_end_early, parts_of_conditio
 from nann.export.scorer._known import LOOPS, deciding_variables, operations_of, rounds_of
 
 _MOST_OPERATIONS = 32_768
-# A loop of more rounds may go over the items of a tile, if it has as many. TensorFlow runs that faster.
+# A loop of more rounds may go over the items of a tile, if it has as many and carries nothing from one to the
+# next. TensorFlow runs that faster.
 _FEW_ROUNDS = 64
 
 
@@ -54,10 +55,18 @@ def _without_one(function: Any, tile_rows: int | None) -> Iterator[Any]:
                 )
             if loop is None or loop.rounds * len(body.get_operations()) > _MOST_OPERATIONS:
                 continue
-            if loop.rounds <= _FEW_ROUNDS or loop.rounds != tile_rows:
+            if loop.rounds <= _FEW_ROUNDS or loop.rounds != tile_rows or _carries_state(body):
                 written = _written_out(function, loop)
                 if written is not None:
                     yield written
+
+
+def _carries_state(body: Any) -> bool:
+    """Whether a round has numbers of the one before, as in a recurrent network: it is not of an item."""
+    return any(
+        after is not before and after.dtype.is_floating and after.shape.rank != 0
+        for before, after in zip(body.inputs, body.outputs, strict=True)
+    )
 
 
 def _known(operation: Any, condition: Any, body: Any) -> _Loop | None:

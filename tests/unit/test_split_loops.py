@@ -196,6 +196,18 @@ def test_a_loop_of_more_rounds_than_a_tile_has_items_is_written_out() -> None:
     assert not loops(without_loops(function, tile_rows=function.inputs[-1].shape[0]))
 
 
+def test_as_many_events_as_items_in_a_tile() -> None:
+    """A round that has the state of the one before is of an event."""
+
+    def score(user: Any, item: tf.Tensor) -> tf.Tensor:
+        events = tf.repeat(user["events"][:, tf.newaxis], item.shape[0], axis=1)
+        states = tf.scan(lambda before, each: tf.tanh(before + each), events, item)
+        return tf.reduce_sum(states[-1], -1)
+
+    function = frozen(score, tile_rows=128, events=[128, D]).function
+    assert not loops(without_loops(function, tile_rows=128))
+
+
 def test_what_all_rounds_have_is_rewritten_in_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each rewrite of the whole graph is tried: one for each round would take minutes."""
     tried = []
