@@ -45,7 +45,8 @@ PYTHONPATH=tests .venv/bin/python -m zoo.table build/{{models,odd,speed}}.jsonl 
 - NaN and infinity: sums, products, comparisons, `tf.where`, softmax and casts give what TensorFlow gives.
   TensorFlow does not define the order of a NaN in `tf.sort`, `tf.argsort` and `tf.math.top_k`, nor the
   largest and smallest value of a segment with a NaN: the native executor may differ there, and in
-  `tf.math.cumprod` after an overflow. Magnitudes above 1e37 may become infinities and those below 1e-37
+  `tf.math.cumprod` after an overflow. Rounding gives 0 where TensorFlow gives -0, which a division by it
+  shows. Magnitudes above 1e37 may become infinities and those below 1e-37
   zeros. TensorFlow refuses an index beyond a table; the native executor reads zeros there. It
   refuses a matrix without an inverse or a Cholesky factor; that of an item gives NaN or infinity natively.
   A search never returns an item whose score is a NaN.
