@@ -47,7 +47,14 @@ def open_channel(
 
     With `round_robin`, requests to a name with several addresses go to all of them in turn, otherwise to the
     first that can be reached. `api` is `grpc` or, for a channel of an asyncio program, `grpc.aio`.
+
+    Raises:
+      InvalidInputError: a value is out of range, or the target is empty.
     """
+    if not target:
+        raise InvalidInputError(
+            f"target: expected an address such as localhost:8500, got {target!r}"
+        )
     options = channel_options(
         target,
         retries=retries,
