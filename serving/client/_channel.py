@@ -52,9 +52,7 @@ def open_channel(
       InvalidInputError: a value is out of range, or the target is empty.
     """
     if not target:
-        raise InvalidInputError(
-            f"target: expected an address such as localhost:8500, got {target!r}"
-        )
+        raise InvalidInputError(f"target: expected an address such as localhost:8500, got {target!r}")
     options = channel_options(
         target,
         retries=retries,

@@ -222,7 +222,7 @@ def test_closed_client_says_so_and_a_given_channel_stays_open() -> None:
 
 def test_options_are_checked() -> None:
     for client in (NannClient, AsyncNannClient):
-        with pytest.raises(InvalidInputError, match="target: expected an address .*got ''"):
+        with pytest.raises(InvalidInputError, match=r"target: expected an address .*got ''"):
             client("")
     with pytest.raises(InvalidInputError, match="retries"):
         NannClient("localhost:1", retries=9)
