@@ -42,10 +42,11 @@ def convolution(r: Reading) -> Found:
     windows = windows_of(r, kernel.shape[:2], tuple(r.attr("dilations")[1:3]))
     if windows is None or not kernel.is_free or is_part(x):
         return None
-    return _convolved(*_within(windows, x, kernel))
+    windows, kernel = _within(windows, x, kernel)
+    return _convolved(windows, x, kernel)
 
 
-def _within(windows: Windows, x: Tensor, kernel: Tensor) -> tuple[Windows, Tensor, Tensor]:
+def _within(windows: Windows, x: Tensor, kernel: Tensor) -> tuple[Windows, Tensor]:
     """Without places of windows where padding alone is: a kernel may be longer than what it goes over."""
     size, before = list(windows.size), list(windows.before)
     for at in range(2):
@@ -55,7 +56,7 @@ def _within(windows: Windows, x: Tensor, kernel: Tensor) -> tuple[Windows, Tenso
             size[at], before[at] = int(there[-1]) + 1 - first, left
             kernel = part_of(kernel, at, first, size[at])
     sides = ((size[0], size[1]), (before[0], before[1]))
-    return replace(windows, size=sides[0], before=sides[1]), x, kernel
+    return replace(windows, size=sides[0], before=sides[1]), kernel
 
 
 def _convolved(windows: Windows, x: Tensor, kernel: Tensor) -> Tensor | None:
@@ -212,7 +213,7 @@ def depthwise(r: Reading) -> Found:
     windows = windows_of(r, kernel.shape[:2], tuple(r.attr("dilations")[1:3]))
     if windows is None or not kernel.is_free or is_part(x):
         return None
-    windows, x, kernel = _within(windows, x, kernel)
+    windows, kernel = _within(windows, x, kernel)
     # Of many places many windows are many products of single numbers, which TensorFlow computes sooner.
     if math.prod(windows.size) > MAX_UNROLLED and math.prod(windows.count) > 1:
         return None

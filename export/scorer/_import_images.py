@@ -14,7 +14,7 @@ import tensorflow as tf
 from nann.export.scorer._import_ops import Found, Reading, integers
 from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._ir import Array, constant
-from nann.export.scorer._ops import axis_last, dot, reshape, transpose
+from nann.export.scorer._ops import dot_along, reshape, transpose
 
 # Rows or columns before and after.
 _MOST_PLACES = 256
@@ -28,9 +28,7 @@ def resized(r: Reading) -> Found:
     if max(*x.shape[1:3], *sizes) > _MOST_PLACES:
         return None
     for axis in (1, 2):
-        last, back = axis_last(x.rank, axis)
-        found = dot(transpose(x, last), constant(_weights(r, x.shape[axis], sizes[axis - 1]).T))
-        x = transpose(found, back)
+        x = dot_along(x, axis, constant(_weights(r, x.shape[axis], sizes[axis - 1]).T))
     return x
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from nann.export.scorer._contract import MAX_UNROLLED
 from nann.export.scorer._import_ops import Found, Reading
 from nann.export.scorer._ir import Tensor, constant
-from nann.export.scorer._ops import add, dot, maximum, mul, reduce_, reshape, transpose
+from nann.export.scorer._ops import add, dot_along, maximum, mul, reduce_, reshape
 from nann.export.scorer._slices import part_of
 from nann.export.scorer._windows import Windows, is_part, windows_of
 
@@ -56,10 +56,10 @@ def _reduced(windows: Windows, x: Tensor, function: str) -> Tensor | None:
 
 def _summed(windows: Windows, x: Tensor) -> Tensor:
     """What windows hold, by a product with ones and zeros along each axis."""
-    for at, turned in enumerate([(0, 3, 2, 1), (0, 1, 3, 2)]):
-        if windows.size[at] > 1:
+    for at, size in enumerate(windows.size):
+        if size > 1:
             holds = windows.matrix(at, x.shape[at + 1]).sum(axis=0, dtype=np.float32)
-            x = transpose(dot(transpose(x, turned), constant(holds)), turned)
+            x = dot_along(x, at + 1, constant(holds))
     return x
 
 

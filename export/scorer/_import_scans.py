@@ -12,11 +12,10 @@ from nann.export.scorer._infinities import may_be_infinite
 from nann.export.scorer._ir import Tensor, constant
 from nann.export.scorer._ops import (
     add,
-    axis_last,
     broadcast,
     compare,
     concat,
-    dot,
+    dot_along,
     maximum,
     mul,
     negated,
@@ -47,9 +46,7 @@ def cumulative_sum(r: Reading) -> Found:
     if r.attr("reverse"):
         before, after = after, before
     summed = before < after if r.attr("exclusive") else before <= after
-    perm, back = axis_last(x.rank, axis)
-    sums = dot(transpose(x, perm), constant(summed, x.dtype.as_numpy_dtype))
-    return transpose(sums, back)
+    return dot_along(x, axis, constant(summed, x.dtype.as_numpy_dtype))
 
 
 def cumulative_product(r: Reading) -> Found:

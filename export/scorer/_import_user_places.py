@@ -26,7 +26,7 @@ from nann.export.scorer._ops import (
     behind_reshape,
     cast,
     compare,
-    dot,
+    dot_along,
     reduce_,
     reshape,
     select,
@@ -63,9 +63,9 @@ def _at_one_of_two(x: Tensor, axis: int, index: Tensor) -> Tensor | None:
 
 def _sums(x: Tensor, axis: int, chosen: Tensor) -> Tensor:
     """Of what is chosen along an axis, by bool [k, n]: [..., n, ...] -> [..., k, ...]."""
-    perm, back = axis_last(x.rank, axis)
     if not may_be_infinite(x):
-        return transpose(dot(transpose(x, perm), turned(cast(chosen))), back)
+        return dot_along(x, axis, turned(cast(chosen)))
+    perm, back = axis_last(x.rank, axis)
     return transpose(reduce_(_where(x, perm, chosen, 0.0), "Sum", [-1]), back)
 
 

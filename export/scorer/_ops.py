@@ -94,6 +94,12 @@ def behind_reshape(x: Tensor) -> Tensor:
     return x.inputs[0] if x.op == "reshape" else x
 
 
+def dot_along(x: Tensor, axis: int, matrix: Tensor) -> Tensor:
+    """`dot` with the axis in place of the last: [..., n, ...] times [n, m] -> [..., m, ...]."""
+    perm, back = axis_last(x.rank, axis)
+    return transpose(dot(transpose(x, perm), matrix), back)
+
+
 def axis_last(rank: int, axis: int) -> tuple[list[int], list[int]]:
     """The permutation that brings an axis to the end, and the one that brings it back."""
     perm = [each for each in range(rank) if each != axis] + [axis]

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from nann.serving.client import TensorSpec
 
 
-def split_feature(text: str) -> tuple[str, str]:
-    """`NAME=VALUE,...` as name and values; ValueError without both."""
-    name, equals, values = text.partition("=")
+def split_named(text: str) -> tuple[str, str]:
+    """`NAME=...` as the name and what it is given; ValueError without a name."""
+    name, equals, given = text.partition("=")
     if not name or not equals:
         raise ValueError(text)
-    return name, values
+    return name, given
 
 
 def features_of(given: Iterable[tuple[str, str]], inputs: Mapping[str, TensorSpec]) -> dict[str, list[Any]]:
@@ -28,7 +28,7 @@ def features_of(given: Iterable[tuple[str, str]], inputs: Mapping[str, TensorSpe
     Strings are split at commas, as in a CSV file: quotes keep a comma. Numbers and nested lists are JSON.
 
     Args:
-      given:  names and texts, as `split_feature` returns them.
+      given:  names and texts, as `split_named` returns them.
       inputs: types and shapes of the signature that is asked. The text of a name that is not among them is
         read as JSON or else as strings, for the client to refuse.
 

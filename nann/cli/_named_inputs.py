@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from nann.errors import InvalidInputError
@@ -23,19 +23,23 @@ def inputs_of(targets: Sequence[str], model: str, call: dict[str, Any]) -> Mappi
 
     The other arguments are those of `inputs_named`. NannClientError: no server says.
     """
-    from nann.serving.client import NannClient, UnavailableError
+    from nann.serving.client import UnavailableError
 
-    for target in targets:
-        try:
-            with NannClient(target, model=model) as client:
-                metadata = client.metadata(version=call["version"], timeout=call["timeout"])
-        except UnavailableError:
-            if target == targets[-1]:
-                raise
-        else:
-            signature = metadata.signatures.get(_signature(call, by_ids=True))
-            return {} if signature is None else signature.inputs
-    return {}
+    metadata = None
+    for target in targets[:-1]:
+        with suppress(UnavailableError):
+            metadata = _metadata_of(target, model, call)
+            break
+    metadata = metadata or _metadata_of(targets[-1], model, call)
+    signature = metadata.signatures.get(_signature(call, by_ids=True))
+    return {} if signature is None else signature.inputs
+
+
+def _metadata_of(target: str, model: str, call: dict[str, Any]) -> ModelMetadata:
+    from nann.serving.client import NannClient
+
+    with NannClient(target, model=model) as client:
+        return client.metadata(version=call["version"], timeout=call["timeout"])
 
 
 def _signature(call: dict[str, Any], *, by_ids: bool) -> str:
@@ -52,7 +56,7 @@ def inputs_named(
     call:           the arguments of the query.
     by_ids, states: the names that it sends, of features or of the user's state.
     """
-    from nann.serving.client import NannClient, NannClientError, RequestRejectedError
+    from nann.serving.client import NannClientError, RequestRejectedError
 
     try:
         yield
@@ -61,8 +65,7 @@ def inputs_named(
         names = features or [*states]
         signature = _signature(call, by_ids=bool(features))
         try:
-            with NannClient(target, model=model) as client:
-                metadata = client.metadata(version=call["version"], timeout=call["timeout"])
+            metadata = _metadata_of(target, model, call)
         except NannClientError:
             raise error from None
         _check_names(metadata, signature, names, "--feature" if features else "--state", error)

@@ -332,10 +332,10 @@ def _calibration_text(found: dict[str, Any], num_items: int) -> str:
             f"Walk {found['walk']}, level_topn {','.join(map(str, found['level_topn']))}: it "
             f"{_walk_text(found)}. Scoring every item ({num_items:,}) takes {brute}.\n"
         )
-        if not found["brute_force_is_cheaper"] and found["brute_force_milliseconds"] <= found["milliseconds"]:
-            text += "  That is the same time within 5 %: the walk is taken, which scores fewer items.\n"
         if found["brute_force_is_cheaper"]:
             text += "  Scoring every item is cheaper: --walk all.\n"
+        elif found["brute_force_milliseconds"] <= found["milliseconds"]:
+            text += "  That is the same time within 5 %: the walk is taken, which scores fewer items.\n"
     if not found["reached"]:
         text += (
             f"  This is less than the target: {found['target']:.1%}, and "

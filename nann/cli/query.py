@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from nann.cli._console import console, emit, json_option
-from nann.cli._features import features_of, split_feature
+from nann.cli._features import features_of, split_named
 from nann.cli._named_inputs import inputs_named, inputs_of
 from nann.cli._numbers import NUMBERS, Parsed
 from nann.errors import InvalidFileError, InvalidInputError
@@ -23,13 +23,11 @@ if TYPE_CHECKING:
 
 
 def _state(text: str) -> tuple[str, Path]:
-    name, equals, path = text.partition("=")
-    if not name or not equals:
-        raise ValueError(text)
+    name, path = split_named(text)
     return name, Path(path)
 
 
-_FEATURE = Parsed("NAME=VALUE,...", split_feature, expected="NAME=VALUE,... such as country=fr or hour=7")
+_FEATURE = Parsed("NAME=VALUE,...", split_named, expected="NAME=VALUE,... such as country=fr or hour=7")
 _STATE = Parsed("NAME=PATH", _state, expected="NAME=PATH such as query_emb=query.npy")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nann.cli._features import features_of, split_feature
+from nann.cli._features import features_of, split_named
 from nann.errors import InvalidInputError
 from nann.serving.client import TensorSpec
 
@@ -41,7 +41,7 @@ _INPUTS = {
     ],
 )
 def test_values_have_the_types_of_the_model(text: str, expected: list[Any]) -> None:
-    name, values = split_feature(text)
+    name, values = split_named(text)
     assert features_of([(name, values)], _INPUTS) == {name: expected}
 
 
@@ -56,4 +56,4 @@ def test_values_have_the_types_of_the_model(text: str, expected: list[Any]) -> N
 )
 def test_values_refused(texts: list[str], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
-        features_of(map(split_feature, texts), _INPUTS)
+        features_of(map(split_named, texts), _INPUTS)
